@@ -1,0 +1,90 @@
+//! The invocation's deadline: nothing new starts shortly before it, and nothing is awaited beyond it.
+
+use crate::failure::Failure;
+use crate::limits;
+use crate::ports::Clock;
+use futures_util::future::{Either, select};
+use jiff::Timestamp;
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+/// When Lambda ends the invocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline(Timestamp);
+
+impl Deadline {
+    /// The deadline at a point in time.
+    #[must_use]
+    pub const fn at(time: Timestamp) -> Self {
+        Self(time)
+    }
+
+    /// From Lambda's header `Lambda-Runtime-Deadline-Ms`: milliseconds since the Unix epoch. A value that is no time at
+    /// all counts as passed, so that everything is reported and comes again.
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html#runtimes-api-next>
+    #[must_use]
+    pub fn from_epoch_millis(millis: u64) -> Self {
+        let time = i64::try_from(millis).ok().and_then(|millis| Timestamp::from_millisecond(millis).ok());
+        Self(time.unwrap_or(Timestamp::UNIX_EPOCH))
+    }
+
+    /// Time left until `before` ahead of the deadline; zero when that has passed.
+    fn left(self, now: Timestamp, before: Duration) -> Duration {
+        Duration::try_from(self.0.duration_since(now)).unwrap_or_default().saturating_sub(before)
+    }
+
+    /// Whether a new call may still start.
+    #[must_use]
+    pub fn allows_new_work(self, now: Timestamp) -> bool {
+        !self.left(now, limits::STOP_BEFORE_DEADLINE).is_zero()
+    }
+
+    /// Runs `work` unless it is too late to start it, and gives up waiting shortly before the deadline.
+    ///
+    /// # Errors
+    /// A retryable failure where `work` was not started, and "may have happened" where its answer did not come in time.
+    pub async fn bound<T>(self, clock: &impl Clock, work: impl Future<Output = T>) -> Result<T, Failure> {
+        let now = clock.now();
+        if !self.allows_new_work(now) {
+            return Err(Failure::retryable("not started: the invocation's deadline is too near"));
+        }
+        let give_up = pin!(clock.sleep(self.left(now, limits::REPORT_BEFORE_DEADLINE)));
+        match select(pin!(work), give_up).await {
+            Either::Left((result, _)) => Ok(result),
+            Either::Right(_) => Err(Failure::may_have_happened("no answer before the invocation's deadline")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TestClock;
+    use std::future::pending;
+
+    #[test]
+    fn rule_5_no_new_work_starts_in_the_last_moments_before_the_deadline() {
+        let deadline = Deadline::from_epoch_millis(10_000);
+        let at = |millis| Timestamp::from_millisecond(millis).unwrap();
+        assert!(deadline.allows_new_work(at(9_499)));
+        assert!(!deadline.allows_new_work(at(9_500)));
+        assert!(!deadline.allows_new_work(at(20_000)));
+        assert!(!Deadline::from_epoch_millis(u64::MAX).allows_new_work(at(0)));
+    }
+
+    #[tokio::test]
+    async fn rule_5_and_7_a_call_without_an_answer_is_given_up_in_time_and_may_have_happened() {
+        let clock = TestClock::at_millis(0);
+        let failure = Deadline::from_epoch_millis(10_000).bound(&clock, pending::<()>()).await.unwrap_err();
+        assert!(failure.kind.may_have_happened());
+        assert_eq!(clock.now().as_millisecond(), 9_800);
+    }
+
+    #[tokio::test]
+    async fn rule_5_work_that_was_not_started_did_not_happen() {
+        let clock = TestClock::at_millis(9_900);
+        let failure = Deadline::from_epoch_millis(10_000).bound(&clock, async {}).await.unwrap_err();
+        assert!(failure.kind.is_retryable() && !failure.kind.may_have_happened());
+    }
+}

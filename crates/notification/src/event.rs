@@ -1,0 +1,303 @@
+//! A notification: one CloudEvents 1.0 event in the JSON format, checked, and kept byte for byte as it came.
+//! <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md>
+
+use crate::id::{InvalidId, NotificationId};
+use crate::limits;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+/// One valid CloudEvents event.
+#[derive(Debug, Clone)]
+pub struct Notification {
+    id: NotificationId,
+    source: Box<str>,
+    event_type: Box<str>,
+    event: Box<str>,
+}
+
+impl Notification {
+    /// Checks an event as it came from outside.
+    ///
+    /// # Errors
+    /// [`Malformed`] names the first rule that the event breaks. It never quotes a value: payloads are not logged.
+    pub fn parse(event: impl Into<Box<str>>) -> Result<Self, Malformed> {
+        let event = event.into();
+        let attributes = Attributes::parse(&event)?;
+        match &*required("specversion", attributes.specversion)? {
+            "1.0" => {}
+            _ => return Err(Malformed::SpecVersion),
+        }
+        let id = NotificationId::parse(&required("id", attributes.id)?)?;
+        let source = required("source", attributes.source)?.into();
+        let event_type = required("type", attributes.event_type)?.into();
+        if let Some(time) = attributes.time {
+            let time = string("time", time)?;
+            time.parse::<jiff::Timestamp>().map_err(|_| Malformed::Time)?;
+        }
+        if attributes.data.is_some() && attributes.data_base64.is_some() {
+            return Err(Malformed::TwoPayloads);
+        }
+        let notification = Self { id, source, event_type, event };
+        let bytes = notification.item_bytes();
+        let max = limits::ITEM_MAX_BYTES - limits::ITEM_RESERVED_BYTES;
+        if bytes > max { Err(Malformed::TooLarge { bytes, max }) } else { Ok(notification) }
+    }
+
+    /// The CloudEvents `id`.
+    #[must_use]
+    pub fn id(&self) -> &NotificationId {
+        &self.id
+    }
+
+    /// The CloudEvents `source`.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The CloudEvents `type`.
+    #[must_use]
+    pub fn event_type(&self) -> &str {
+        &self.event_type
+    }
+
+    /// The event as it came, byte for byte.
+    #[must_use]
+    pub fn event(&self) -> &str {
+        &self.event
+    }
+
+    /// The CloudEvents `data` as JSON text, numbers and key order as they came; `None` where the event has no `data`.
+    #[must_use]
+    pub fn data(&self) -> Option<&str> {
+        Attributes::parse(&self.event).ok()?.data.map(RawValue::get)
+    }
+
+    /// Size of the table item in bytes: UTF-8 lengths of attribute names and values.
+    /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>
+    #[must_use]
+    pub fn item_bytes(&self) -> usize {
+        const RECEIVED_AT: usize = "2026-11-22T10:00:00.000Z".len();
+        let names = ["id", "status", "event", "source", "type", "received_at"];
+        names.iter().map(|name| name.len()).sum::<usize>()
+            + self.id.as_str().len()
+            + "INIT".len()
+            + self.event.len()
+            + self.source.len()
+            + self.event_type.len()
+            + RECEIVED_AT
+    }
+}
+
+/// The id of an event that is otherwise malformed, where it can be read.
+#[must_use]
+pub fn readable_id(event: &str) -> Option<NotificationId> {
+    let id = Attributes::parse(event).ok()?.id?;
+    NotificationId::parse(&string("id", id).ok()?).ok()
+}
+
+/// Which rule an event breaks. All of them are permanent: the same bytes will never pass.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// The bytes are not JSON.
+    #[error("not valid JSON at line {line}, column {column}")]
+    NotJson {
+        /// Line of the first error, from 1.
+        line: usize,
+        /// Column of the first error, from 1.
+        column: usize,
+    },
+    /// The bytes are not UTF-8 text.
+    #[error("not valid UTF-8")]
+    NotUtf8,
+    /// The message has no body at all.
+    #[error("the message has no body")]
+    NoBody,
+    /// The record does not have the shape that its event source promises.
+    #[error("the record does not have the shape of its event source")]
+    NotARecord,
+    /// JSON, but no object.
+    #[error("not a JSON object")]
+    NotAnObject,
+    /// An attribute stands in the object twice, so that two readers could read two different events.
+    #[error("an attribute occurs twice")]
+    AttributeTwice,
+    /// A required attribute is not there.
+    #[error("the attribute \"{attribute}\" is missing")]
+    Missing {
+        /// Its name.
+        attribute: &'static str,
+    },
+    /// An attribute that must be a string is not one.
+    #[error("the attribute \"{attribute}\" is not a string")]
+    NotAString {
+        /// Its name.
+        attribute: &'static str,
+    },
+    /// A required attribute is the empty string.
+    #[error("the attribute \"{attribute}\" is empty")]
+    Empty {
+        /// Its name.
+        attribute: &'static str,
+    },
+    /// `specversion` is not the one this service reads.
+    #[error("the attribute \"specversion\" is not \"1.0\"")]
+    SpecVersion,
+    /// `time` is not RFC 3339.
+    #[error("the attribute \"time\" is not an RFC 3339 timestamp")]
+    Time,
+    /// `data` and `data_base64` exclude each other.
+    #[error("both \"data\" and \"data_base64\" are there")]
+    TwoPayloads,
+    /// The id cannot serve as a key.
+    #[error(transparent)]
+    Id(#[from] InvalidId),
+    /// The table item would be larger than DynamoDB takes.
+    #[error("the item would have {bytes} bytes, at most {max} are allowed")]
+    TooLarge {
+        /// How many it would have.
+        bytes: usize,
+        /// How many it may have.
+        max: usize,
+    },
+}
+
+/// The attributes that this service looks at, still as raw JSON; all others pass through unread.
+#[derive(Deserialize)]
+pub(crate) struct Attributes<'a> {
+    #[serde(borrow, default, deserialize_with = "present")]
+    specversion: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    pub(crate) source: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present", rename = "type")]
+    pub(crate) event_type: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    time: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    pub(crate) data: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    pub(crate) data_base64: Option<&'a RawValue>,
+}
+
+impl<'a> Attributes<'a> {
+    pub(crate) fn parse(event: &'a str) -> Result<Self, Malformed> {
+        // serde_json's own text may quote values of the payload, so only its category and position are used.
+        let not_json = |error: serde_json::Error| Malformed::NotJson { line: error.line(), column: error.column() };
+        if !event.trim_start().starts_with('{') {
+            // serde reads a struct out of an array as well.
+            serde_json::from_str::<serde::de::IgnoredAny>(event).map_err(not_json)?;
+            return Err(Malformed::NotAnObject);
+        }
+        serde_json::from_str(event).map_err(|error| match error.classify() {
+            serde_json::error::Category::Data => Malformed::AttributeTwice,
+            _ => not_json(error),
+        })
+    }
+}
+
+/// Keeps an explicit `null` apart from an absent attribute.
+fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+fn string<'a>(attribute: &'static str, raw: &'a RawValue) -> Result<Cow<'a, str>, Malformed> {
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    serde_json::from_str::<Text<'a>>(raw.get()).map(|text| text.0).map_err(|_| Malformed::NotAString { attribute })
+}
+
+fn required<'a>(attribute: &'static str, raw: Option<&'a RawValue>) -> Result<Cow<'a, str>, Malformed> {
+    let text = string(attribute, raw.ok_or(Malformed::Missing { attribute })?)?;
+    // The id names its own rules, emptiness among them.
+    if text.is_empty() && attribute != "id" { Err(Malformed::Empty { attribute }) } else { Ok(text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const VALID: &str = r#"{"specversion":"1.0","id":"rfd-1","source":"urn:s","type":"t","time":"2026-11-22T10:00:00Z","data":{"b":1.10,"a":2}}"#;
+
+    fn check(event: &str, expected: &Malformed) {
+        assert_eq!(Notification::parse(event).unwrap_err(), *expected, "{event}");
+    }
+
+    #[test]
+    fn an_event_is_kept_byte_for_byte() {
+        let spaced = VALID.replace(',', " ,\n ");
+        let notification = Notification::parse(spaced.as_str()).unwrap();
+        assert_eq!(notification.event(), spaced);
+        assert_eq!(notification.id().as_str(), "rfd-1");
+        assert_eq!(notification.source(), "urn:s");
+        assert_eq!(notification.event_type(), "t");
+        assert_eq!(Notification::parse(VALID).unwrap().data(), Some(r#"{"b":1.10,"a":2}"#));
+    }
+
+    #[test]
+    fn each_broken_rule_has_its_own_name() {
+        check("", &Malformed::NotJson { line: 1, column: 0 });
+        check(r#"{"id":"#, &Malformed::NotJson { line: 1, column: 6 });
+        check("[]", &Malformed::NotAnObject);
+        check(r#"["1.0","rfd-1","urn:s","t"]"#, &Malformed::NotAnObject);
+        check("7", &Malformed::NotAnObject);
+        check(&VALID.replace("\"source\":\"urn:s\",", ""), &Malformed::Missing { attribute: "source" });
+        check(&VALID.replace("\"urn:s\"", "5"), &Malformed::NotAString { attribute: "source" });
+        check(&VALID.replace("\"urn:s\"", "null"), &Malformed::NotAString { attribute: "source" });
+        check(&VALID.replace("\"t\",", "\"\","), &Malformed::Empty { attribute: "type" });
+        check(&VALID.replace("\"1.0\"", "\"0.3\""), &Malformed::SpecVersion);
+        check(&VALID.replace("2026-11-22T", "22.11.2026 "), &Malformed::Time);
+        check(&VALID.replace("\"data\":", "\"data_base64\":\"\",\"data\":"), &Malformed::TwoPayloads);
+        check(&VALID.replace("\"rfd-1\"", "\"\""), &Malformed::Id(InvalidId::Empty));
+        check(&VALID.replace("\"type\":", "\"id\":\"other\",\"type\":"), &Malformed::AttributeTwice);
+    }
+
+    #[test]
+    fn rule_11_a_notification_above_the_item_limit_is_refused_and_one_at_the_limit_is_not() {
+        let event = |padding: usize| VALID.replace("1.10", &format!("\"{}\"", "x".repeat(padding)));
+        let max = limits::ITEM_MAX_BYTES - limits::ITEM_RESERVED_BYTES;
+        let overhead = Notification::parse(event(0)).unwrap().item_bytes();
+        assert_eq!(Notification::parse(event(max - overhead)).unwrap().item_bytes(), max);
+        check(&event(max - overhead + 1), &Malformed::TooLarge { bytes: max + 1, max });
+    }
+
+    #[test]
+    fn no_error_quotes_the_payload() {
+        for event in [
+            r#"{"id":"secret" "#,
+            r#""secret""#,
+            r#"{"id":["secret"]}"#,
+            r#"{"a":1,"id":"kinesis:secret","specversion":"1.0"}"#,
+        ] {
+            let error = Notification::parse(event).unwrap_err();
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_id_of_a_malformed_event_is_found_where_it_can_be_read() {
+        assert_eq!(readable_id(r#"{"id":"a"}"#).unwrap().as_str(), "a");
+        assert_eq!(readable_id(r#"{"id":7}"#), None);
+        assert_eq!(readable_id("no json"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_parsed_or_named_malformed_but_never_panics(text in any::<String>()) {
+            let _ = Notification::parse(text.as_str());
+            let _ = readable_id(&text);
+        }
+
+        #[test]
+        fn what_is_parsed_is_what_was_written(id in "[a-zA-Z0-9/_.~ üß\"\\\\-]{1,64}", source in "\\PC{1,40}", kind in "\\PC{1,40}") {
+            let event = serde_json::json!({"specversion": "1.0", "id": id, "source": source, "type": kind}).to_string();
+            let parsed = Notification::parse(event.as_str()).unwrap();
+            prop_assert_eq!(parsed.id().as_str(), id);
+            prop_assert_eq!(parsed.source(), source);
+            prop_assert_eq!(parsed.event_type(), kind);
+        }
+    }
+}

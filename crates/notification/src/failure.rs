@@ -1,0 +1,79 @@
+//! What a failure means: may it pass later, and may its effect have happened all the same?
+
+use std::fmt;
+
+/// The two questions that decide what is done about a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FailureKind {
+    /// It surely did not happen and may pass later: throttling, a refused connection, an in-flight transaction conflict.
+    Retryable,
+    /// The answer was lost: it may have happened. Every write is conditional, so that repeating it is safe.
+    MayHaveHappened,
+    /// It did not happen and never will: malformed, too large, a conflict, a business rejection.
+    Permanent,
+}
+
+impl FailureKind {
+    /// Whether trying again makes sense.
+    #[must_use]
+    pub const fn is_retryable(self) -> bool {
+        matches!(self, Self::Retryable | Self::MayHaveHappened)
+    }
+
+    /// Whether the effect may have happened although a failure was seen.
+    #[must_use]
+    pub const fn may_have_happened(self) -> bool {
+        matches!(self, Self::MayHaveHappened)
+    }
+}
+
+/// One failure: its kind, and what failed and what to do, in words for a person. It never holds a payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What it means.
+    pub kind: FailureKind,
+    /// What failed and, where it helps, what to do.
+    pub reason: String,
+}
+
+impl Failure {
+    /// A failure that surely had no effect and may pass later.
+    pub fn retryable(reason: impl Into<String>) -> Self {
+        Self { kind: FailureKind::Retryable, reason: reason.into() }
+    }
+
+    /// A failure that may have had its effect.
+    pub fn may_have_happened(reason: impl Into<String>) -> Self {
+        Self { kind: FailureKind::MayHaveHappened, reason: reason.into() }
+    }
+
+    /// A failure that will not pass.
+    pub fn permanent(reason: impl Into<String>) -> Self {
+        Self { kind: FailureKind::Permanent, reason: reason.into() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_permanent_failure_is_not_retried_and_only_a_lost_answer_may_have_happened() {
+        let table = [
+            (FailureKind::Retryable, true, false),
+            (FailureKind::MayHaveHappened, true, true),
+            (FailureKind::Permanent, false, false),
+        ];
+        for (kind, retryable, happened) in table {
+            assert_eq!((kind.is_retryable(), kind.may_have_happened()), (retryable, happened), "{kind:?}");
+        }
+    }
+}

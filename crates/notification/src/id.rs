@@ -1,0 +1,93 @@
+//! The notification id: the CloudEvents `id`, and the idempotency key of the whole pipeline.
+
+use crate::limits;
+use std::fmt;
+
+/// Prefix of the items that keep Kinesis records without a readable id (`kinesis:<shard>:<sequence number>`). No
+/// notification may have it, else it could collide with such an item.
+pub const QUARANTINE_PREFIX: &str = "kinesis:";
+
+/// A valid notification id: 1 to [`limits::ID_MAX_CHARS`] characters, no control characters, no reserved prefix.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NotificationId(Box<str>);
+
+impl NotificationId {
+    /// Checks `id`.
+    ///
+    /// # Errors
+    /// An [`InvalidId`] that says which rule `id` breaks.
+    pub fn parse(id: &str) -> Result<Self, InvalidId> {
+        if id.is_empty() {
+            return Err(InvalidId::Empty);
+        }
+        let chars = id.chars().count();
+        if chars > limits::ID_MAX_CHARS {
+            return Err(InvalidId::TooLong { chars });
+        }
+        if id.chars().any(char::is_control) {
+            return Err(InvalidId::ControlCharacter);
+        }
+        if id.starts_with(QUARANTINE_PREFIX) {
+            return Err(InvalidId::ReservedPrefix);
+        }
+        Ok(Self(id.into()))
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for NotificationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for NotificationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NotificationId({})", self.0)
+    }
+}
+
+/// Which rule an id breaks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidId {
+    /// CloudEvents: the id must be a non-empty string.
+    #[error("the id is empty")]
+    Empty,
+    /// It could not be a Kinesis partition key.
+    #[error("the id has {chars} characters, at most {max} are allowed", max = limits::ID_MAX_CHARS)]
+    TooLong {
+        /// How many it has.
+        chars: usize,
+    },
+    /// CloudEvents forbids control characters in strings.
+    #[error("the id has a control character")]
+    ControlCharacter,
+    /// The id would collide with the items of quarantined Kinesis records.
+    #[error("the id begins with \"{QUARANTINE_PREFIX}\", which is reserved")]
+    ReservedPrefix,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(id: &str, expected: Option<InvalidId>) {
+        assert_eq!(NotificationId::parse(id).err(), expected, "{id:?}");
+    }
+
+    #[test]
+    fn an_id_is_one_to_256_characters_without_control_characters_or_reserved_prefix() {
+        check("rfd-000001", None);
+        check("ü/日本 x", None);
+        check(&"ü".repeat(256), None);
+        check(&"x".repeat(257), Some(InvalidId::TooLong { chars: 257 }));
+        check("", Some(InvalidId::Empty));
+        check("a\nb", Some(InvalidId::ControlCharacter));
+        check("kinesis:shardId-000000000000:1", Some(InvalidId::ReservedPrefix));
+    }
+}

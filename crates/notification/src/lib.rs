@@ -1,0 +1,38 @@
+//! The domain of the Atomic Notification Service: what a notification is, which statuses it passes through, what a
+//! failure means, what is reported to each kind of event source, and the ports that the functions need.
+//!
+//! This crate is pure: it knows no AWS, no Lambda and no async runtime (`tests/purity.rs` proves it), so that the same
+//! rules run in a function, in a test and in a simulation.
+//!
+//! | file | concern |
+//! |---|---|
+//! | [`id`], [`event`], [`content`] | what comes in: the id, the CloudEvents event, duplicate or conflict |
+//! | [`status`] | the statuses and their transitions |
+//! | [`failure`] | retryable, permanent, may have happened |
+//! | [`report`] | outcomes of a batch → what each kind of event source must be told |
+//! | [`ports`], [`action`] | what the functions need from outside: table, stream, clock, business code |
+//! | [`batch`], [`deadline`], [`backoff`] | how calls are made: batched, bounded, in time |
+//! | [`limits`] | every limit, with its unit and source |
+
+pub mod action;
+pub mod backoff;
+pub mod batch;
+pub mod content;
+pub mod deadline;
+pub mod event;
+pub mod failure;
+pub mod id;
+pub mod limits;
+pub mod ports;
+pub mod report;
+pub mod status;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use action::{Action, ActionError, Outcome, Record};
+pub use deadline::Deadline;
+pub use event::{Malformed, Notification};
+pub use failure::{Failure, FailureKind};
+pub use id::NotificationId;
+pub use jiff::Timestamp;
+pub use status::Status;

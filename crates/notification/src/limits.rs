@@ -1,0 +1,127 @@
+//! Every limit of the service, in one place: its unit, and the page or the reason that it comes from.
+
+use std::time::Duration;
+
+// ---- What AWS sets -------------------------------------------------------------------------------------------------
+
+/// Largest DynamoDB item, in bytes, attribute names included.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-items>
+pub const ITEM_MAX_BYTES: usize = 400 * 1024;
+
+/// Longest Kinesis partition key, in Unicode characters. The notification id is the partition key, so this bounds it.
+/// (As a DynamoDB partition key it may have 2,048 bytes; 256 characters have at most 1,024.)
+/// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecordsRequestEntry.html>
+pub const ID_MAX_CHARS: usize = 256;
+
+/// Statements in one `BatchExecuteStatement`.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchExecuteStatement.html>
+pub const BATCH_EXECUTE_STATEMENT_MAX: usize = 25;
+
+/// Keys in one `BatchGetItem`.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html>
+pub const BATCH_GET_ITEM_MAX: usize = 100;
+
+/// Actions in one `TransactWriteItems`.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>
+pub const TRANSACT_WRITE_ITEMS_MAX: usize = 100;
+
+/// Entries in one `PutRecords`.
+/// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html>
+pub const PUT_RECORDS_MAX_ENTRIES: usize = 500;
+
+/// Bytes in one `PutRecords`, data and partition keys together.
+/// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html>
+pub const PUT_RECORDS_MAX_BYTES: usize = 5 * 1024 * 1024;
+
+/// Bytes of one synchronous Lambda payload: no batch of an event source is larger.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
+pub const LAMBDA_PAYLOAD_MAX_BYTES: usize = 6 * 1024 * 1024;
+
+/// Messages in one `SendMessageBatch` or `ReceiveMessage`.
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html>
+pub const SQS_BATCH_MAX: usize = 10;
+
+/// Bytes of one SQS message, and of all messages of one `SendMessageBatch` together.
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
+pub const SQS_BATCH_MAX_BYTES: usize = 1024 * 1024;
+
+/// Longest retention of a message in an SQS queue, in days; the queue and its DLQ each have it.
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
+pub const SQS_RETENTION_DAYS: u32 = 14;
+
+/// Retention of a DynamoDB stream, in days.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html>
+pub const DYNAMODB_STREAM_RETENTION_DAYS: u32 = 1;
+
+/// Longest retention of the Kinesis stream that the template allows, in days.
+pub const KINESIS_RETENTION_DAYS: u32 = 7;
+
+// ---- What we set ---------------------------------------------------------------------------------------------------
+
+/// Bytes of the item that ingest leaves free for what downstream writes later (outcome, reason, timestamps). Without
+/// it, a notification could be accepted that can never become DONE.
+pub const ITEM_RESERVED_BYTES: usize = 8 * 1024;
+
+/// Largest stored outcome of an action, in bytes of JSON.
+pub const OUTCOME_MAX_BYTES: usize = 4 * 1024;
+
+/// Longest stored reason of a FAILED notification, in bytes.
+pub const REASON_MAX_BYTES: usize = 1024;
+
+/// Bytes of an unreadable Kinesis record that its FAILED item keeps; the rest of the item holds names and the reason.
+pub const RAW_KEPT_MAX_BYTES: usize = ITEM_MAX_BYTES - ITEM_RESERVED_BYTES;
+
+/// Days that a DONE item is kept, at least: longer than every way by which an old message can come back (queue, DLQ,
+/// table stream, Kinesis), or an old duplicate would open its id again.
+pub const DONE_RETENTION_MIN_DAYS: u32 =
+    2 * SQS_RETENTION_DAYS + DYNAMODB_STREAM_RETENTION_DAYS + KINESIS_RETENTION_DAYS;
+
+/// Days that a DONE item is kept unless configured otherwise.
+pub const DONE_RETENTION_DEFAULT_DAYS: u32 = 90;
+
+/// Calls of one invocation in flight at once. 1,000 notifications are 40 calls of 25: five rounds of eight.
+pub const CALLS_IN_FLIGHT: usize = 8;
+
+/// Actions of one invocation in flight at once.
+pub const ACTIONS_IN_FLIGHT: usize = 32;
+
+/// No new call starts when less than this is left until the invocation's deadline.
+pub const STOP_BEFORE_DEADLINE: Duration = Duration::from_millis(500);
+
+/// A call still unanswered when this is left until the deadline is given up, so that the rest can be reported.
+pub const REPORT_BEFORE_DEADLINE: Duration = Duration::from_millis(200);
+
+/// Attempts for entries that a call answered as failed (`PutRecords`, unprocessed keys), the first one included.
+pub const ENTRY_ATTEMPTS: u32 = 4;
+
+/// Longest first wait between attempts; it doubles with each.
+pub const BACKOFF_BASE: Duration = Duration::from_millis(50);
+
+/// Longest wait between two attempts.
+pub const BACKOFF_CAP: Duration = Duration::from_secs(1);
+
+/// Attempts of the SDK for one call, the first one included.
+pub const SDK_ATTEMPTS: u32 = 3;
+
+/// Time for one connection to be made.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Time for one attempt of one call, from sending to the last byte of the answer.
+pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_downstream_adds_fits_into_what_ingest_leaves_free() {
+        // Names and timestamps of done_at, expires_at, outcome, failed_at and reason need well under 1 KiB.
+        const { assert!(OUTCOME_MAX_BYTES + REASON_MAX_BYTES + 1024 <= ITEM_RESERVED_BYTES) }
+    }
+
+    #[test]
+    fn done_items_outlive_every_redelivery() {
+        const { assert!(DONE_RETENTION_MIN_DAYS >= 14 + 14 + 1 + 7) }
+        const { assert!(DONE_RETENTION_DEFAULT_DAYS >= DONE_RETENTION_MIN_DAYS) }
+    }
+}

@@ -1,0 +1,118 @@
+//! Outcomes of a batch → what to report to each kind of event source, so that exactly the failed work comes back.
+//! <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>,
+//! <https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-batchfailurereporting.html>
+
+use std::collections::HashSet;
+
+/// The identifier of a record: an SQS `messageId` or a stream's sequence number. Never empty, because an empty one in
+/// a report makes Lambda take the whole batch as failed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Identifier(Box<str>);
+
+impl Identifier {
+    /// Takes the identifier of a record.
+    ///
+    /// # Errors
+    /// [`MissingIdentifier`] where there is none: the invocation must fail, as nothing could be reported for the record.
+    pub fn parse(identifier: Option<&str>) -> Result<Self, MissingIdentifier> {
+        match identifier {
+            Some(identifier) if !identifier.is_empty() => Ok(Self(identifier.into())),
+            _ => Err(MissingIdentifier),
+        }
+    }
+
+    /// The identifier as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A record of the batch has no identifier, so its failure could not be reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a record has no identifier (messageId or sequence number), so the whole batch is refused and comes back")]
+pub struct MissingIdentifier;
+
+/// One record of an SQS batch and what became of it.
+#[derive(Debug, Clone, Copy)]
+pub struct SqsResult<'a> {
+    /// Its `messageId`.
+    pub message_id: &'a Identifier,
+    /// Its message group where the queue is FIFO; `None` on a standard queue (which may have groups too, but no order).
+    pub fifo_group: Option<&'a str>,
+    /// Whether it failed, in whichever way: SQS counts its receives and moves it to the DLQ.
+    pub failed: bool,
+}
+
+/// The messages to report as failed: each failed one and, in a FIFO queue, all later ones of its group, because they
+/// would overtake it otherwise. All others are deleted by Lambda.
+#[must_use]
+pub fn sqs_failures<'a>(results: impl IntoIterator<Item = SqsResult<'a>>) -> Vec<&'a Identifier> {
+    let mut stopped_groups = HashSet::new();
+    let mut failures = Vec::new();
+    for result in results {
+        let stopped = result.fifo_group.is_some_and(|group| stopped_groups.contains(group));
+        if result.failed || stopped {
+            failures.push(result.message_id);
+            stopped_groups.extend(result.fifo_group);
+        }
+    }
+    failures
+}
+
+/// The checkpoint of a stream batch: the sequence number of the first record, in batch order, that must come again.
+/// Lambda delivers it and everything behind it again; what is behind it and done already is found done.
+///
+/// Only retryable failures may be passed as `true`: a permanent one would hold the shard until its retries run out.
+#[must_use]
+pub fn stream_checkpoint<'a>(results: impl IntoIterator<Item = (&'a Identifier, bool)>) -> Option<&'a Identifier> {
+    results.into_iter().find_map(|(sequence_number, must_come_again)| must_come_again.then_some(sequence_number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identifiers(count: usize) -> Vec<Identifier> {
+        (0..count).map(|n| Identifier::parse(Some(&format!("m{n}"))).unwrap()).collect()
+    }
+
+    fn check_sqs(records: &[(Option<&str>, bool)], expected: &[&str]) {
+        let ids = identifiers(records.len());
+        let results = ids.iter().zip(records).map(|(message_id, &(fifo_group, failed))| SqsResult {
+            message_id,
+            fifo_group,
+            failed,
+        });
+        let failures: Vec<_> = sqs_failures(results).into_iter().map(Identifier::as_str).collect();
+        assert_eq!(failures, expected, "{records:?}");
+    }
+
+    #[test]
+    fn rule_1_standard_queue_each_failed_message_is_reported_and_no_other() {
+        check_sqs(&[(None, false), (None, false)], &[]);
+        check_sqs(&[(None, true), (None, false), (None, true)], &["m0", "m2"]);
+    }
+
+    #[test]
+    fn rule_1_fifo_queue_after_the_first_failure_of_a_group_the_rest_of_the_group_fails_too() {
+        let (a, b) = (Some("a"), Some("b"));
+        check_sqs(&[(a, false), (a, true), (b, false), (a, false), (b, false)], &["m1", "m3"]);
+        check_sqs(&[(a, true), (b, true), (a, false), (b, false)], &["m0", "m1", "m2", "m3"]);
+    }
+
+    #[test]
+    fn rule_2_the_lowest_failed_sequence_number_is_the_one_checkpoint() {
+        let ids = identifiers(4);
+        let checkpoint = |failed: [bool; 4]| stream_checkpoint(ids.iter().zip(failed)).map(Identifier::as_str);
+        assert_eq!(checkpoint([false; 4]), None);
+        assert_eq!(checkpoint([false, true, false, true]), Some("m1"));
+        assert_eq!(checkpoint([true; 4]), Some("m0"));
+    }
+
+    #[test]
+    fn rule_3_an_empty_or_missing_identifier_is_refused() {
+        assert_eq!(Identifier::parse(None), Err(MissingIdentifier));
+        assert_eq!(Identifier::parse(Some("")), Err(MissingIdentifier));
+    }
+}
