@@ -1,1 +1,22 @@
-//! .
+//! The adapters between the domain's ports and AWS. Thin on purpose: each port method is one SDK call, and every SDK
+//! error passes through the one classifier.
+//!
+//! | file | concern |
+//! |---|---|
+//! | [`table`] | the DynamoDB table |
+//! | [`stream`] | the Kinesis stream |
+//! | [`clock`] | the system's clock |
+//! | [`classify`] | SDK error → failure kind |
+//! | [`config`] | environment and SDK settings |
+//! | [`telemetry`] | logs and metrics |
+
+pub mod classify;
+pub mod clock;
+pub mod config;
+pub mod stream;
+pub mod table;
+pub mod telemetry;
+
+pub use clock::SystemClock;
+pub use stream::KinesisStream;
+pub use table::DynamoTable;

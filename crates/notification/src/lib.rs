@@ -9,6 +9,7 @@
 //! | [`id`], [`event`], [`content`] | what comes in: the id, the CloudEvents event, duplicate or conflict |
 //! | [`status`] | the statuses and their transitions |
 //! | [`failure`] | retryable, permanent, may have happened |
+//! | [`envelope`] | what every event source sends: a batch of unread records |
 //! | [`report`] | outcomes of a batch → what each kind of event source must be told |
 //! | [`ports`], [`action`] | what the functions need from outside: table, stream, clock, business code |
 //! | [`batch`], [`deadline`], [`backoff`] | how calls are made: batched, bounded, in time |
@@ -19,6 +20,7 @@ pub mod backoff;
 pub mod batch;
 pub mod content;
 pub mod deadline;
+pub mod envelope;
 pub mod event;
 pub mod failure;
 pub mod id;
@@ -31,6 +33,7 @@ pub mod testing;
 
 pub use action::{Action, ActionError, Outcome, Record};
 pub use deadline::Deadline;
+pub use envelope::Envelope;
 pub use event::{Malformed, Notification};
 pub use failure::{Failure, FailureKind};
 pub use id::NotificationId;

@@ -2,11 +2,12 @@
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>,
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-batchfailurereporting.html>
 
+use serde::Serialize;
 use std::collections::HashSet;
 
 /// The identifier of a record: an SQS `messageId` or a stream's sequence number. Never empty, because an empty one in
 /// a report makes Lambda take the whole batch as failed.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Identifier(Box<str>);
 
 impl Identifier {
@@ -44,29 +45,58 @@ pub struct SqsResult<'a> {
     pub failed: bool,
 }
 
-/// The messages to report as failed: each failed one and, in a FIFO queue, all later ones of its group, because they
-/// would overtake it otherwise. All others are deleted by Lambda.
-#[must_use]
-pub fn sqs_failures<'a>(results: impl IntoIterator<Item = SqsResult<'a>>) -> Vec<&'a Identifier> {
-    let mut stopped_groups = HashSet::new();
-    let mut failures = Vec::new();
-    for result in results {
-        let stopped = result.fifo_group.is_some_and(|group| stopped_groups.contains(group));
-        if result.failed || stopped {
-            failures.push(result.message_id);
-            stopped_groups.extend(result.fifo_group);
-        }
-    }
-    failures
+/// What a function answers: the records that must come again. The same shape for each kind of event source; it is
+/// honoured only where the event source mapping has `FunctionResponseTypes: [ReportBatchItemFailures]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BatchResponse {
+    batch_item_failures: Vec<BatchItemFailure>,
 }
 
-/// The checkpoint of a stream batch: the sequence number of the first record, in batch order, that must come again.
-/// Lambda delivers it and everything behind it again; what is behind it and done already is found done.
-///
-/// Only retryable failures may be passed as `true`: a permanent one would hold the shard until its retries run out.
-#[must_use]
-pub fn stream_checkpoint<'a>(results: impl IntoIterator<Item = (&'a Identifier, bool)>) -> Option<&'a Identifier> {
-    results.into_iter().find_map(|(sequence_number, must_come_again)| must_come_again.then_some(sequence_number))
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct BatchItemFailure {
+    item_identifier: Identifier,
+}
+
+impl BatchResponse {
+    /// For SQS: each failed message and, in a FIFO queue, all later ones of its group, because they would overtake it
+    /// otherwise. All others are deleted by Lambda.
+    #[must_use]
+    pub fn for_sqs<'a>(results: impl IntoIterator<Item = SqsResult<'a>>) -> Self {
+        let mut stopped_groups = HashSet::new();
+        let mut response = Self::default();
+        for result in results {
+            let stopped = result.fifo_group.is_some_and(|group| stopped_groups.contains(group));
+            if result.failed || stopped {
+                response.add(result.message_id);
+                stopped_groups.extend(result.fifo_group);
+            }
+        }
+        response
+    }
+
+    /// For a stream: the checkpoint, which is the first record in batch order that must come again. Lambda delivers it
+    /// and everything behind it again; what is behind it and done already is found done.
+    ///
+    /// Only retryable failures may be passed as `true`: a permanent one would hold the shard until its retries run out.
+    #[must_use]
+    pub fn for_stream<'a>(results: impl IntoIterator<Item = (&'a Identifier, bool)>) -> Self {
+        let mut response = Self::default();
+        if let Some((checkpoint, _)) = results.into_iter().find(|&(_, must_come_again)| must_come_again) {
+            response.add(checkpoint);
+        }
+        response
+    }
+
+    /// The identifiers that are reported.
+    pub fn identifiers(&self) -> impl Iterator<Item = &str> {
+        self.batch_item_failures.iter().map(|failure| failure.item_identifier.as_str())
+    }
+
+    fn add(&mut self, identifier: &Identifier) {
+        self.batch_item_failures.push(BatchItemFailure { item_identifier: identifier.clone() });
+    }
 }
 
 #[cfg(test)]
@@ -84,8 +114,8 @@ mod tests {
             fifo_group,
             failed,
         });
-        let failures: Vec<_> = sqs_failures(results).into_iter().map(Identifier::as_str).collect();
-        assert_eq!(failures, expected, "{records:?}");
+        let response = BatchResponse::for_sqs(results);
+        assert_eq!(response.identifiers().collect::<Vec<_>>(), expected, "{records:?}");
     }
 
     #[test]
@@ -104,10 +134,24 @@ mod tests {
     #[test]
     fn rule_2_the_lowest_failed_sequence_number_is_the_one_checkpoint() {
         let ids = identifiers(4);
-        let checkpoint = |failed: [bool; 4]| stream_checkpoint(ids.iter().zip(failed)).map(Identifier::as_str);
-        assert_eq!(checkpoint([false; 4]), None);
-        assert_eq!(checkpoint([false, true, false, true]), Some("m1"));
-        assert_eq!(checkpoint([true; 4]), Some("m0"));
+        let check = |failed: [bool; 4], expected: &[&str]| {
+            let response = BatchResponse::for_stream(ids.iter().zip(failed));
+            assert_eq!(response.identifiers().collect::<Vec<_>>(), expected, "{failed:?}");
+        };
+        check([false; 4], &[]);
+        check([false, true, false, true], &["m1"]);
+        check([true; 4], &["m0"]);
+    }
+
+    #[test]
+    fn the_answer_has_the_shape_that_lambda_expects() {
+        let id = Identifier::parse(Some("m0")).unwrap();
+        let json = |response: BatchResponse| serde_json::to_string(&response).unwrap();
+        assert_eq!(
+            json(BatchResponse::for_stream([(&id, true)])),
+            r#"{"batchItemFailures":[{"itemIdentifier":"m0"}]}"#
+        );
+        assert_eq!(json(BatchResponse::for_stream([(&id, false)])), r#"{"batchItemFailures":[]}"#);
     }
 
     #[test]

@@ -1,1 +1,82 @@
-//! .
+//! publisher: the table's stream → Kinesis. Its only side effect is PutRecords, with the notification id as the
+//! partition key.
+//!
+//! Layers: [`Envelope`] → per record ([`record`]) → parse → decide (here).
+
+pub mod record;
+
+use notification::batch::{by_count_and_bytes, call_in_batches};
+use notification::ports::{Clock, Publication, Stream};
+use notification::report::{BatchResponse, MissingIdentifier};
+use notification::{Deadline, Envelope, Failure, limits};
+use record::{Image, Record};
+use std::collections::HashMap;
+
+/// The handler, over a stream and a clock.
+#[derive(Debug)]
+pub struct Publisher<S, C> {
+    stream: S,
+    clock: C,
+}
+
+impl<S: Stream, C: Clock> Publisher<S, C> {
+    /// The handler over these ports.
+    pub fn new(stream: S, clock: C) -> Self {
+        Self { stream, clock }
+    }
+
+    /// Handles one batch and reports the sequence number from which it must come again.
+    ///
+    /// # Errors
+    /// [`MissingIdentifier`] where a record has no sequence number; nothing was published then.
+    pub async fn handle(&self, envelope: Envelope, deadline: Deadline) -> Result<BatchResponse, MissingIdentifier> {
+        let records = envelope.records.iter().map(|record| Record::read(record)).collect::<Result<Vec<_>, _>>()?;
+
+        // One publication for an id, however often it stands in the batch: downstream acts once for it anyway.
+        let mut first_of_id = HashMap::new();
+        let mut publications = Vec::new();
+        for record in &records {
+            if let Image::Init { id, event } = &record.image {
+                first_of_id.entry(id).or_insert_with(|| {
+                    publications.push(Publication { id, event });
+                    publications.len() - 1
+                });
+            }
+        }
+        let sizes = publications.iter().map(|publication| publication.id.as_str().len() + publication.event.len());
+        let ranges = by_count_and_bytes(sizes, limits::PUT_RECORDS_MAX_ENTRIES, limits::PUT_RECORDS_MAX_BYTES);
+        let put = |batch: Vec<_>| async move { self.stream.put(&batch).await };
+        let results = call_in_batches(&self.clock, deadline, &publications, ranges, put).await;
+        metrics::counter!("Published").increment(results.iter().filter(|result| result.is_ok()).count() as u64);
+
+        let must_come_again = |record: &Record| match &record.image {
+            Image::Init { id, .. } => failed(record, &results[first_of_id[id]]),
+            Image::Unpublishable(failure) => failed(record, &Err(failure.clone())),
+            Image::Other => false,
+        };
+        let come_again: Vec<_> = records.iter().map(must_come_again).collect();
+        Ok(BatchResponse::for_stream(records.iter().map(|record| &record.sequence_number).zip(come_again)))
+    }
+}
+
+/// Whether a record must come again. One that failed permanently is passed: it would block its shard. It is named in
+/// the log and counted, and its notification stays INIT in the table, where it is seen.
+fn failed(record: &Record, result: &Result<(), Failure>) -> bool {
+    let _in_span = record.span.enter();
+    match result {
+        Ok(()) => {
+            tracing::debug!("published");
+            false
+        }
+        Err(failure) if failure.kind.is_retryable() => {
+            metrics::counter!("Retried").increment(1);
+            tracing::warn!(reason = %failure, "not published; the record comes again");
+            true
+        }
+        Err(failure) => {
+            metrics::counter!("Unpublishable").increment(1);
+            tracing::error!(reason = %failure, "cannot be published; the notification stays INIT in the table");
+            false
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Configuration of the functions: their environment, and the SDK's settings.
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+use notification::limits;
+
+/// A wrong or missing setting. It ends the process at start.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// A required environment variable is not set, or empty.
+    #[error("the environment variable {name} is missing: {meaning}")]
+    Missing {
+        /// Its name.
+        name: &'static str,
+        /// What it should hold.
+        meaning: &'static str,
+    },
+    /// An environment variable has a value that makes no sense.
+    #[error("the environment variable {name} is wrong: {problem}")]
+    Wrong {
+        /// Its name.
+        name: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// Where variables are read from: the process's environment, or a test's.
+pub trait Environment {
+    /// The value of a variable, if it is set.
+    fn get(&self, name: &str) -> Option<String>;
+}
+
+/// The environment of this process.
+#[derive(Debug, Clone, Copy)]
+pub struct Process;
+
+impl Environment for Process {
+    fn get(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+}
+
+/// Reads a variable that must be there.
+///
+/// # Errors
+/// [`ConfigError::Missing`] where it is not set or empty.
+pub fn required(
+    environment: &impl Environment,
+    name: &'static str,
+    meaning: &'static str,
+) -> Result<String, ConfigError> {
+    environment.get(name).filter(|value| !value.is_empty()).ok_or(ConfigError::Missing { name, meaning })
+}
+
+/// `TABLE_NAME`: the DynamoDB table of notifications.
+///
+/// # Errors
+/// [`ConfigError`] where it is missing.
+pub fn table_name(environment: &impl Environment) -> Result<String, ConfigError> {
+    required(environment, "TABLE_NAME", "the name of the DynamoDB table")
+}
+
+/// `STREAM_NAME`: the Kinesis stream between publisher and downstream.
+///
+/// # Errors
+/// [`ConfigError`] where it is missing.
+pub fn stream_name(environment: &impl Environment) -> Result<String, ConfigError> {
+    required(environment, "STREAM_NAME", "the name of the Kinesis stream")
+}
+
+/// `DONE_RETENTION_DAYS`: how long a DONE item is kept, in days; [`limits::DONE_RETENTION_DEFAULT_DAYS`] if not set.
+///
+/// # Errors
+/// [`ConfigError`] where it is no number, or shorter than every redelivery.
+pub fn done_retention_days(environment: &impl Environment) -> Result<u32, ConfigError> {
+    const NAME: &str = "DONE_RETENTION_DAYS";
+    let Some(text) = environment.get(NAME).filter(|text| !text.is_empty()) else {
+        return Ok(limits::DONE_RETENTION_DEFAULT_DAYS);
+    };
+    match text.parse::<u32>() {
+        Ok(days) if days >= limits::DONE_RETENTION_MIN_DAYS => Ok(days),
+        Ok(days) => {
+            let min = limits::DONE_RETENTION_MIN_DAYS;
+            let problem = format!("{days} days are too short: a message can come back for {min} days");
+            Err(ConfigError::Wrong { name: NAME, problem })
+        }
+        Err(_) => Err(ConfigError::Wrong { name: NAME, problem: format!("{text:?} is no number of days") }),
+    }
+}
+
+/// The SDK's settings for a function. `AWS_REGION` must be set; `AWS_ENDPOINT_URL` and the other standard variables are
+/// honoured by the SDK itself.
+///
+/// # Errors
+/// [`ConfigError`] where `AWS_REGION` is missing: without it, the SDK would look for it elsewhere, slowly.
+pub async fn sdk(environment: &impl Environment) -> Result<SdkConfig, ConfigError> {
+    let region = required(environment, "AWS_REGION", "the AWS region, e.g. eu-central-1")?;
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(limits::CONNECT_TIMEOUT)
+        .operation_attempt_timeout(limits::ATTEMPT_TIMEOUT)
+        .build();
+    let config = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .region(Region::new(region))
+        .timeout_config(timeouts)
+        .retry_config(RetryConfig::standard().with_max_attempts(limits::SDK_ATTEMPTS))
+        .load()
+        .await;
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Variable(&'static str, &'static str);
+
+    impl Environment for Variable {
+        fn get(&self, name: &str) -> Option<String> {
+            (name == self.0).then(|| self.1.to_owned())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_missing_variable_is_named() {
+        let empty = Variable("TABLE_NAME", "");
+        let named = |error: ConfigError| error.to_string();
+        assert!(named(table_name(&empty).unwrap_err()).contains("TABLE_NAME is missing"));
+        assert!(named(stream_name(&empty).unwrap_err()).contains("STREAM_NAME is missing"));
+        assert!(named(sdk(&empty).await.unwrap_err()).contains("AWS_REGION is missing"));
+        assert_eq!(table_name(&Variable("TABLE_NAME", "t")), Ok("t".to_owned()));
+    }
+
+    #[test]
+    fn done_items_cannot_be_kept_shorter_than_a_message_can_come_back() {
+        let days = |text| done_retention_days(&Variable("DONE_RETENTION_DAYS", text));
+        assert_eq!(done_retention_days(&Variable("OTHER", "1")), Ok(90));
+        assert_eq!(days("36"), Ok(36));
+        assert!(days("35").unwrap_err().to_string().contains("too short"));
+        assert!(days("ninety").unwrap_err().to_string().contains("no number of days"));
+    }
+}

@@ -1,0 +1,113 @@
+//! Logs and metrics of the functions: JSON lines on standard output, where Lambda collects them.
+
+use crate::config::Environment;
+use metrics_cloudwatch_embedded::Collector;
+use tracing::Level;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
+
+/// Namespace of the metrics in CloudWatch.
+pub const NAMESPACE: &str = "AtomicNotification";
+
+/// The metrics of this process. They are written in the embedded metric format, one line for each invocation.
+#[derive(Clone, Copy)]
+pub struct Metrics(&'static Collector);
+
+impl Metrics {
+    /// Writes what was counted since the last call, if anything was.
+    pub fn flush(&self) {
+        // A closed standard output must not fail work that is done.
+        let _ = self.0.flush(std::io::stdout());
+    }
+}
+
+/// How the logs look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct LogSettings {
+    json: bool,
+    level: LevelFilter,
+}
+
+impl LogSettings {
+    /// `AWS_LAMBDA_LOG_FORMAT` (JSON in Lambda unless it says Text) and `AWS_LAMBDA_LOG_LEVEL` (INFO unless it says
+    /// otherwise). <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-advanced.html>
+    fn from(environment: &impl Environment) -> Self {
+        let json = match environment.get("AWS_LAMBDA_LOG_FORMAT") {
+            Some(format) => format.eq_ignore_ascii_case("json"),
+            None => environment.get("AWS_LAMBDA_FUNCTION_NAME").is_some(),
+        };
+        let level = environment.get("AWS_LAMBDA_LOG_LEVEL").unwrap_or_default();
+        let level = match level.to_ascii_uppercase().as_str() {
+            "TRACE" => Level::TRACE,
+            "DEBUG" => Level::DEBUG,
+            "WARN" => Level::WARN,
+            // Lambda has FATAL too, Rust does not.
+            "ERROR" | "FATAL" => Level::ERROR,
+            _ => Level::INFO,
+        };
+        Self { json, level: level.into() }
+    }
+}
+
+/// Sets up logs, metrics and the panic hook of a function. Call it once, first.
+///
+/// # Errors
+/// Where it was called before.
+pub fn init(environment: &impl Environment) -> Result<Metrics, Box<dyn std::error::Error + Send + Sync>> {
+    let settings = LogSettings::from(environment);
+    // The SDK's own debug output holds whole requests, so it never goes below WARN.
+    let filter = ["aws_config", "aws_runtime", "aws_sdk_dynamodb", "aws_sdk_kinesis", "aws_smithy_runtime", "hyper"]
+        .into_iter()
+        .fold(Targets::new().with_default(settings.level), |targets, sdk| {
+            targets.with_target(sdk, settings.level.min(LevelFilter::WARN))
+        });
+    let lines = if settings.json {
+        fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(true).boxed()
+    } else {
+        fmt::layer().with_ansi(false).boxed()
+    };
+    tracing_subscriber::registry().with(lines.with_filter(filter)).try_init()?;
+
+    // A panic's message may quote the payload; its place cannot.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "panicked");
+    }));
+
+    let function = environment.get("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_else(|| "local".to_owned());
+    let collector = metrics_cloudwatch_embedded::Builder::new()
+        .cloudwatch_namespace(NAMESPACE)
+        .with_dimension("FunctionName", function)
+        .init()?;
+    Ok(Metrics(collector))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Variables<'a>(&'a [(&'a str, &'a str)]);
+
+    impl Environment for Variables<'_> {
+        fn get(&self, name: &str) -> Option<String> {
+            self.0.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        }
+    }
+
+    fn check(variables: &[(&str, &str)], json: bool, level: LevelFilter) {
+        assert_eq!(LogSettings::from(&Variables(variables)), LogSettings { json, level }, "{variables:?}");
+    }
+
+    #[test]
+    fn lambdas_log_settings_are_honoured() {
+        let function = ("AWS_LAMBDA_FUNCTION_NAME", "ingest");
+        check(&[], false, LevelFilter::INFO);
+        check(&[function], true, LevelFilter::INFO);
+        check(&[function, ("AWS_LAMBDA_LOG_FORMAT", "Text")], false, LevelFilter::INFO);
+        check(&[("AWS_LAMBDA_LOG_FORMAT", "JSON"), ("AWS_LAMBDA_LOG_LEVEL", "DEBUG")], true, LevelFilter::DEBUG);
+        check(&[("AWS_LAMBDA_LOG_LEVEL", "fatal")], false, LevelFilter::ERROR);
+        check(&[("AWS_LAMBDA_LOG_LEVEL", "warn")], false, LevelFilter::WARN);
+    }
+}

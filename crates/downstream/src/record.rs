@@ -1,0 +1,107 @@
+//! One Kinesis record: its sequence number, its bytes, and the notification that they hold.
+
+use aws_lambda_events::kinesis::KinesisEventRecord;
+use notification::batch::isolate;
+use notification::event::readable_id;
+use notification::report::{Identifier, MissingIdentifier};
+use notification::{Failure, Malformed, Notification, NotificationId};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tracing::Span;
+
+/// One record, read as far as it can be.
+#[derive(Debug)]
+pub struct Record {
+    /// Its sequence number.
+    pub sequence_number: Identifier,
+    /// Its shard.
+    pub shard: String,
+    /// Its bytes.
+    pub data: Vec<u8>,
+    /// What they hold.
+    pub content: Content,
+    /// Its span, with its identifiers.
+    pub span: Span,
+}
+
+/// What the bytes of a record hold.
+#[derive(Debug)]
+pub enum Content {
+    /// A notification.
+    Notification(Notification),
+    /// No notification, or a malformed one.
+    Malformed {
+        /// Its id, where it can be read.
+        id: Option<NotificationId>,
+        /// What is wrong.
+        failure: Failure,
+    },
+}
+
+impl Content {
+    /// The notification id, where it can be read.
+    #[must_use]
+    pub fn id(&self) -> Option<&NotificationId> {
+        match self {
+            Self::Notification(notification) => Some(notification.id()),
+            Self::Malformed { id, .. } => id.as_ref(),
+        }
+    }
+}
+
+impl Record {
+    /// Reads one record of the batch.
+    ///
+    /// # Errors
+    /// [`MissingIdentifier`] where it has no sequence number.
+    pub fn read(record: &RawValue) -> Result<Self, MissingIdentifier> {
+        let Ok(wire) = serde_json::from_str::<KinesisEventRecord>(record.get()) else {
+            return Self::unreadable(record);
+        };
+        let sequence_number = Identifier::parse(Some(&wire.kinesis.sequence_number))?;
+        let data = wire.kinesis.data.0;
+        let content = isolate(|| Ok(content(&data))).unwrap_or_else(|failure| Content::Malformed { id: None, failure });
+        Ok(Self::new(sequence_number, wire.event_id.as_deref(), data, content))
+    }
+
+    /// A record that does not have the shape of the stream, e.g. without base64: all of it is its bytes then.
+    fn unreadable(record: &RawValue) -> Result<Self, MissingIdentifier> {
+        #[derive(Deserialize)]
+        struct Identified {
+            kinesis: Sequenced,
+            #[serde(rename = "eventID")]
+            event_id: Option<String>,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Sequenced {
+            sequence_number: Option<String>,
+        }
+        let identified: Identified = serde_json::from_str(record.get()).map_err(|_| MissingIdentifier)?;
+        let sequence_number = Identifier::parse(identified.kinesis.sequence_number.as_deref())?;
+        let failure = Failure::permanent(Malformed::NotARecord.to_string());
+        let content = Content::Malformed { id: None, failure };
+        Ok(Self::new(sequence_number, identified.event_id.as_deref(), record.get().as_bytes().to_vec(), content))
+    }
+
+    fn new(sequence_number: Identifier, event_id: Option<&str>, data: Vec<u8>, content: Content) -> Self {
+        // The event id is "<shard>:<sequence number>".
+        let shard =
+            event_id.and_then(|event_id| event_id.split_once(':')).map_or("unknown", |(shard, _)| shard).to_owned();
+        let span = match content.id() {
+            Some(id) => tracing::error_span!("record", sequence_number = sequence_number.as_str(), shard, %id),
+            None => tracing::error_span!("record", sequence_number = sequence_number.as_str(), shard),
+        };
+        Self { sequence_number, shard, data, content, span }
+    }
+}
+
+fn content(data: &[u8]) -> Content {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return Content::Malformed { id: None, failure: Failure::permanent(Malformed::NotUtf8.to_string()) };
+    };
+    Notification::parse(text).map_or_else(
+        |malformed| Content::Malformed { id: readable_id(text), failure: Failure::permanent(malformed.to_string()) },
+        Content::Notification,
+    )
+}
