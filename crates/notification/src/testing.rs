@@ -199,7 +199,7 @@ impl Memory {
     }
 }
 
-impl TableReader for Memory {
+impl TableReader for &Memory {
     async fn read(&self, ids: &[&NotificationId]) -> Answers<Option<Stored>> {
         self.call(
             "read",
@@ -215,7 +215,7 @@ impl TableReader for Memory {
     }
 }
 
-impl IngestTable for Memory {
+impl IngestTable for &Memory {
     async fn insert(&self, notifications: &[&Notification], _: Timestamp) -> Answers<Insertion> {
         self.call(
             "insert",
@@ -243,7 +243,7 @@ impl IngestTable for Memory {
     }
 }
 
-impl DownstreamTable for Memory {
+impl DownstreamTable for &Memory {
     async fn complete(&self, done: &[Done<'_>], _: Timestamp) -> Answers<Settlement> {
         self.call(
             "complete",
@@ -285,7 +285,7 @@ impl DownstreamTable for Memory {
     }
 }
 
-impl Stream for Memory {
+impl Stream for &Memory {
     async fn put(&self, publications: &[Publication<'_>]) -> Answers<()> {
         self.call(
             "put",

@@ -1,0 +1,179 @@
+//! The rules of publisher, against the stream in memory.
+
+use notification::report::{BatchResponse, MissingIdentifier};
+use notification::testing::{Fault, Memory, TestClock};
+use notification::{Deadline, Envelope, Failure};
+use publisher::Publisher;
+use serde_json::{Value, json};
+
+const START: i64 = 1_763_805_600_000;
+
+fn record(sequence_number: &str, event_name: &str, id: &str, status: &str) -> Value {
+    json!({
+        "eventID": "e", "eventName": event_name, "awsRegion": "eu-central-1",
+        "dynamodb": {
+            "SequenceNumber": sequence_number, "SizeBytes": 1, "Keys": {"id": {"S": id}},
+            "NewImage": {"id": {"S": id}, "status": {"S": status}, "event": {"S": format!("event of {id}")}},
+        },
+    })
+}
+
+fn init(sequence_number: &str, id: &str) -> Value {
+    record(sequence_number, "INSERT", id, "INIT")
+}
+
+async fn respond(
+    memory: Memory,
+    records: &Value,
+    millis_left: u64,
+) -> (Result<BatchResponse, MissingIdentifier>, Memory) {
+    let envelope: Envelope = serde_json::from_str(&json!({"Records": records}).to_string()).unwrap();
+    let deadline = Deadline::from_epoch_millis(u64::try_from(START).unwrap() + millis_left);
+    let publisher = Publisher::new(&memory, TestClock::at_millis(START));
+    let response = publisher.handle(envelope, deadline).await;
+    (response, memory)
+}
+
+async fn check(memory: Memory, records: Value, reported: &[&str]) -> Memory {
+    let (response, memory) = respond(memory, &records, 60_000).await;
+    assert_eq!(response.unwrap().identifiers().collect::<Vec<_>>(), reported);
+    memory
+}
+
+fn published(memory: &Memory) -> Vec<String> {
+    memory.records().into_iter().map(|(id, _)| id).collect()
+}
+
+#[tokio::test]
+async fn a_notification_that_became_init_is_published_under_its_id_byte_for_byte() {
+    let memory = check(Memory::default(), json!([init("1", "a")]), &[]).await;
+    assert_eq!(memory.records(), [("a".to_owned(), "event of a".to_owned())]);
+}
+
+#[tokio::test]
+async fn rule_2_the_first_retryable_failure_is_the_checkpoint_and_other_ids_go_on_past_it() {
+    let memory = Memory::failing(|call| {
+        call.ids.contains(&"b".to_owned()).then(|| Fault::Entries(vec!["b", "c"], Failure::retryable("throttled")))
+    });
+    let records = json!([init("1", "a"), init("2", "b"), init("3", "c"), init("4", "d")]);
+    let memory = check(memory, records, &["2"]).await;
+    assert_eq!(published(&memory), ["a", "d"]);
+}
+
+#[tokio::test]
+async fn rule_2_what_can_never_be_published_is_passed_and_not_reported() {
+    let mut no_event = init("2", "b");
+    no_event["dynamodb"]["NewImage"].as_object_mut().unwrap().remove("event");
+    let mut number_id = init("3", "c");
+    number_id["dynamodb"]["NewImage"]["id"] = json!({"N": "7"});
+    let wrong_shape = json!({"dynamodb": {"SequenceNumber": "4", "NewImage": 7}});
+    let records = json!([init("1", "a"), no_event, number_id, wrong_shape, init("5", "e")]);
+    let memory = check(Memory::default(), records, &[]).await;
+    assert_eq!(published(&memory), ["a", "e"]);
+}
+
+#[tokio::test]
+async fn rule_2_an_entry_that_is_refused_for_good_is_passed_and_its_neighbours_are_published() {
+    let memory = Memory::failing(|call| {
+        call.ids.contains(&"b".to_owned()).then(|| Fault::Before(Failure::permanent("invalid")))
+    });
+    let memory = check(memory, json!([init("1", "a"), init("2", "b"), init("3", "c")]), &[]).await;
+    assert_eq!(published(&memory), ["a", "c"]);
+}
+
+#[tokio::test]
+async fn rule_3_a_missing_or_empty_sequence_number_is_an_invocation_error_and_nothing_is_published() {
+    let mut missing = init("2", "b");
+    missing["dynamodb"].as_object_mut().unwrap().remove("SequenceNumber");
+    for bad in [missing, init("", "b"), json!({}), json!(null)] {
+        let (response, memory) = respond(Memory::default(), &json!([init("1", "a"), bad]), 60_000).await;
+        assert_eq!(response, Err(MissingIdentifier));
+        assert!(published(&memory).is_empty());
+    }
+}
+
+#[tokio::test]
+async fn rule_4_a_panic_for_one_record_is_its_failure_alone() {
+    let memory = Memory::failing(|call| call.ids.contains(&"b".to_owned()).then_some(Fault::Panic));
+    let memory = check(memory, json!([init("1", "a"), init("2", "b"), init("3", "c")]), &["2"]).await;
+    assert_eq!(published(&memory), ["a", "c"]);
+}
+
+#[tokio::test]
+async fn rule_5_near_the_deadline_nothing_is_started_and_the_first_record_is_the_checkpoint() {
+    let (response, memory) = respond(Memory::default(), &json!([init("1", "a"), init("2", "b")]), 400).await;
+    assert_eq!(response.unwrap().identifiers().collect::<Vec<_>>(), ["1"]);
+    assert!(memory.calls("put").is_empty());
+}
+
+#[tokio::test]
+async fn rule_6_entries_that_fail_inside_a_200_are_repeated_alone() {
+    let memory = Memory::failing(|call| {
+        (call.number == 0).then(|| Fault::Entries(vec!["b"], Failure::retryable("ProvisionedThroughputExceeded")))
+    });
+    let memory = check(memory, json!([init("1", "a"), init("2", "b"), init("3", "c")]), &[]).await;
+    assert_eq!(published(&memory), ["a", "c", "b"]);
+}
+
+#[tokio::test]
+async fn rule_7_a_lost_reply_comes_again() {
+    let memory = Memory::failing(|call| (call.number == 0).then_some(Fault::LostReply));
+    let memory = check(memory, json!([init("1", "a")]), &["1"]).await;
+    assert_eq!(published(&memory), ["a"], "published, which downstream's condition makes harmless");
+}
+
+#[tokio::test]
+async fn rule_8_only_images_that_became_init_are_published() {
+    let mut removed = record("5", "REMOVE", "e", "INIT");
+    let old = removed["dynamodb"].as_object_mut().unwrap().remove("NewImage");
+    removed["dynamodb"]["OldImage"] = old.unwrap();
+    let records = json!([
+        record("1", "INSERT", "a", "INIT"),
+        record("2", "MODIFY", "b", "INIT"),
+        record("3", "MODIFY", "c", "DONE"),
+        record("4", "INSERT", "d", "FAILED"),
+        removed,
+        record("6", "REMOVE", "f", "INIT"),
+    ]);
+    let memory = check(Memory::default(), records, &[]).await;
+    assert_eq!(published(&memory), ["a", "b"]);
+}
+
+#[tokio::test]
+async fn rule_10_an_id_that_stands_twice_in_a_batch_is_published_once() {
+    let memory = check(Memory::default(), json!([init("1", "a"), record("2", "MODIFY", "a", "INIT")]), &[]).await;
+    assert_eq!(published(&memory), ["a"]);
+}
+
+#[tokio::test]
+async fn rule_11_put_records_keeps_to_500_entries_and_5_mebibytes() {
+    let records: Vec<_> = (0..1000).map(|n| init(&n.to_string(), &format!("id{n}"))).collect();
+    let memory = check(Memory::default(), json!(records), &[]).await;
+    assert_eq!(memory.calls("put").len(), 2);
+
+    let large = |n: usize| {
+        let mut record = init(&n.to_string(), &format!("id{n}"));
+        record["dynamodb"]["NewImage"]["event"]["S"] = json!("x".repeat(390_000));
+        record
+    };
+    let records: Vec<_> = (0..15).map(large).collect();
+    let memory = check(Memory::default(), json!(records), &[]).await;
+    let sizes: Vec<_> = memory.calls("put").iter().map(|call| call.ids.len()).collect();
+    assert_eq!(sizes, [13, 2]);
+}
+
+/// The sample events show what their README says.
+#[tokio::test]
+async fn the_sample_events_come_out_as_documented() {
+    let samples = [
+        (include_str!("../../../events/publisher-valid.json"), vec!["rfd-000001"]),
+        (include_str!("../../../events/publisher-duplicate.json"), vec!["rfd-000001"]),
+        (include_str!("../../../events/publisher-malformed.json"), vec![]),
+        (include_str!("../../../events/publisher-mixed.json"), vec!["rfd-000001", "rfd-000005"]),
+    ];
+    for (sample, expected) in samples {
+        let sample: Value = serde_json::from_str(sample).unwrap();
+        let memory = check(Memory::default(), sample["Records"].clone(), &[]).await;
+        assert_eq!(published(&memory), expected);
+    }
+}
