@@ -8,6 +8,7 @@ use notification::{Failure, Malformed, Notification, NotificationId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tracing::Span;
+use tracing::field::display;
 
 /// One record, read as far as it can be.
 #[derive(Debug)]
@@ -88,10 +89,8 @@ impl Record {
         // The event id is "<shard>:<sequence number>".
         let shard =
             event_id.and_then(|event_id| event_id.split_once(':')).map_or("unknown", |(shard, _)| shard).to_owned();
-        let span = match content.id() {
-            Some(id) => tracing::error_span!("record", sequence_number = sequence_number.as_str(), shard, %id),
-            None => tracing::error_span!("record", sequence_number = sequence_number.as_str(), shard),
-        };
+        let id = content.id().map(display);
+        let span = tracing::error_span!("record", sequence_number = sequence_number.as_str(), shard, id);
         Self { sequence_number, shard, data, content, span }
     }
 }

@@ -1,5 +1,7 @@
 //! The rules of downstream, against the table in memory.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use downstream::Downstream;
 use notification::report::{BatchResponse, MissingIdentifier};
 use notification::testing::{Fault, Memory, TestClock};

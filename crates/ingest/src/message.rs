@@ -7,6 +7,7 @@ use notification::{Failure, Malformed, Notification};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tracing::Span;
+use tracing::field::display;
 
 /// One message, read as far as it can be.
 #[derive(Debug)]
@@ -35,13 +36,10 @@ impl Message {
             Some(body) => Notification::parse(body).map_err(|malformed| Failure::permanent(malformed.to_string())),
             None => Err(Failure::permanent(Malformed::NoBody.to_string())),
         });
-        let span = match &notification {
-            Ok(notification) => {
-                tracing::error_span!("message", message_id = message_id.as_str(), id = %notification.id())
-            }
-            Err(_) => tracing::error_span!("message", message_id = message_id.as_str()),
-        };
-        let is_fifo = wire.event_source_arn.is_some_and(|arn| arn.ends_with(".fifo"));
+        let id = notification.as_ref().ok().map(|notification| display(notification.id()));
+        let span = tracing::error_span!("message", message_id = message_id.as_str(), id);
+        // A queue's name, and so its ARN, ends in ".fifo" if and only if it is FIFO.
+        let is_fifo = wire.event_source_arn.is_some_and(|arn| arn.rsplit('.').next() == Some("fifo"));
         let mut attributes = wire.attributes;
         Ok(Self {
             message_id,

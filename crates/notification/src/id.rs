@@ -76,8 +76,8 @@ pub enum InvalidId {
 mod tests {
     use super::*;
 
-    fn check(id: &str, expected: Option<InvalidId>) {
-        assert_eq!(NotificationId::parse(id).err(), expected, "{id:?}");
+    fn check(id: &str, expected: Option<&InvalidId>) {
+        assert_eq!(NotificationId::parse(id).err().as_ref(), expected, "{id:?}");
     }
 
     #[test]
@@ -85,9 +85,9 @@ mod tests {
         check("rfd-000001", None);
         check("ü/日本 x", None);
         check(&"ü".repeat(256), None);
-        check(&"x".repeat(257), Some(InvalidId::TooLong { chars: 257 }));
-        check("", Some(InvalidId::Empty));
-        check("a\nb", Some(InvalidId::ControlCharacter));
-        check("kinesis:shardId-000000000000:1", Some(InvalidId::ReservedPrefix));
+        check(&"x".repeat(257), Some(&InvalidId::TooLong { chars: 257 }));
+        check("", Some(&InvalidId::Empty));
+        check("a\nb", Some(&InvalidId::ControlCharacter));
+        check("kinesis:shardId-000000000000:1", Some(&InvalidId::ReservedPrefix));
     }
 }

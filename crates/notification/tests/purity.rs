@@ -1,5 +1,7 @@
 //! The domain knows no AWS, no Lambda and no async runtime: read from what cargo resolves, not from what we believe.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use cargo_metadata::{DependencyKind, MetadataCommand};
 use std::collections::{BTreeSet, HashMap};
 

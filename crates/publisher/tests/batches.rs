@@ -1,5 +1,7 @@
 //! The rules of publisher, against the stream in memory.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use notification::report::{BatchResponse, MissingIdentifier};
 use notification::testing::{Fault, Memory, TestClock};
 use notification::{Deadline, Envelope, Failure};

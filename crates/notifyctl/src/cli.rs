@@ -1,0 +1,128 @@
+//! The commands and their options.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Send notifications, look at them, watch them, audit them.
+///
+/// Works against AWS and against the local stack alike: it finds queue, table and stream in the outputs of the
+/// CloudFormation stack. Credentials, region and AWS_ENDPOINT_URL are taken from the environment, as by the AWS CLI.
+#[derive(Debug, Parser)]
+#[command(name = "notifyctl", version, arg_required_else_help = true, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    /// The CloudFormation stack
+    #[arg(long, global = true, env = "NOTIFY_STACK", default_value = "notifications-dev", value_name = "NAME")]
+    pub(crate) stack: String,
+
+    /// Print JSON, for machines
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  notifyctl send refunds.jsonl                             send the events of a file, one a line
+  notifyctl send --count 1000 --duplicates 10 --save sent.jsonl
+  notifyctl watch                                          until every notification is settled
+  notifyctl status rfd-000001
+  notifyctl audit sent.jsonl                               was anything lost or doubled?
+
+Exit status: 0 yes or done, 1 no (not found, not settled, audit failed), 2 the command could not be carried out.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Send notifications to the queue, from a file, standard input, or made up
+    Send(SendArgs),
+    /// Show one notification
+    Status(StatusArgs),
+    /// Count the notifications of each status, and the messages in the queues (reads the whole table)
+    Summary,
+    /// Follow the counts until every notification is settled (reads the whole table each time)
+    Watch(WatchArgs),
+    /// Compare what was sent with the table, its stream and the dead-letter queue: was anything lost or doubled?
+    Audit(AuditArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["file", "count"]))]
+pub(crate) struct SendArgs {
+    /// CloudEvents JSON, one event a line (or one event over several lines); - is standard input
+    pub(crate) file: Option<PathBuf>,
+
+    /// Make up this many notifications
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) count: Option<u32>,
+
+    /// Send this share of the made ones twice, in percent
+    #[arg(long, value_name = "PCT", default_value_t = 0, requires = "count", value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(crate) duplicates: u32,
+
+    /// Prefix of the made ids [default: made-<time>]
+    #[arg(long, value_name = "TEXT", requires = "count")]
+    pub(crate) prefix: Option<String>,
+
+    /// Seed for amounts and order of the made ones [default: random, and printed]
+    #[arg(long, value_name = "N", requires = "count")]
+    pub(crate) seed: Option<u64>,
+
+    /// Send malformed events too, as they are
+    #[arg(long)]
+    pub(crate) unchecked: bool,
+
+    /// Append what was sent to this file, one event a line, for `notifyctl audit`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// The notification id
+    pub(crate) id: String,
+
+    /// Show the event too: it may hold personal data
+    #[arg(long)]
+    pub(crate) event: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// Give up after this many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) timeout: u64,
+
+    /// Look every so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub(crate) interval: u64,
+
+    /// Wait until this many notifications are in the table, at least
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) expect: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditArgs {
+    /// What was sent, one event a line (written by `notifyctl send --save`)
+    pub(crate) file: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_options_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn send_needs_a_file_or_a_count_and_not_both() {
+        assert!(Cli::try_parse_from(["notifyctl", "send"]).is_err());
+        assert!(Cli::try_parse_from(["notifyctl", "send", "f", "--count", "1"]).is_err());
+        assert!(Cli::try_parse_from(["notifyctl", "send", "-"]).is_ok());
+        assert!(Cli::try_parse_from(["notifyctl", "send", "--count", "1", "--stack", "s", "--json"]).is_ok());
+    }
+}

@@ -1,0 +1,69 @@
+//! What can go wrong, with what to do about it.
+
+use aws_sdk_dynamodb::error::{DisplayErrorContext, SdkError};
+use std::fmt;
+use std::process::ExitCode;
+
+/// An error of a command.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// A call to AWS failed.
+    #[error("{call} failed: {cause}")]
+    Aws { call: &'static str, cause: String },
+    /// There is no such stack.
+    #[error(
+        "there is no stack {stack} in {region}: name it with --stack, deploy it with `sam deploy`, or run `make up` for the local one"
+    )]
+    NoStack { stack: String, region: String },
+    /// The stack is not one of ours.
+    #[error("the stack {stack} has no output {output}: was it deployed from another template, or an older one?")]
+    NoOutput { stack: String, output: &'static str },
+    /// A file could not be read or written.
+    #[error("{path}: {cause}")]
+    File { path: String, cause: std::io::Error },
+    /// The input has lines that are no notifications.
+    #[error(
+        "{path}: {lines} of its notifications are malformed, so nothing was sent; --unchecked sends them all the same\n{first}"
+    )]
+    Malformed { path: String, lines: usize, first: String },
+    /// Messages could not be sent.
+    #[error("{failed} of {all} messages could not be sent: {reason}; send again, duplicates are harmless")]
+    NotSent { failed: usize, all: usize, reason: String },
+    /// The time for a command ran out.
+    #[error("not settled after {seconds} s: {left}")]
+    NotSettled { seconds: u64, left: String },
+    /// Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Error {
+    /// 1: the answer is no. 2: the command could not be carried out. 130: interrupted, as shells have it.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::NotSettled { .. } => ExitCode::from(1),
+            Self::Interrupted => ExitCode::from(130),
+            _ => ExitCode::from(2),
+        }
+    }
+
+    /// The error of an SDK call.
+    pub(crate) fn aws<E, R>(call: &'static str) -> impl FnOnce(SdkError<E, R>) -> Self
+    where
+        E: std::error::Error + 'static,
+        R: fmt::Debug,
+    {
+        move |error| Self::Aws { call, cause: DisplayErrorContext(error).to_string() }
+    }
+
+    /// The error of a file.
+    pub(crate) fn file(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.display().to_string();
+        move |cause| Self::File { path, cause }
+    }
+}
+
+/// The exit status of a command that answers yes or no.
+pub(crate) fn exit(yes: bool) -> ExitCode {
+    ExitCode::from(u8::from(!yes))
+}

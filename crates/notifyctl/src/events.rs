@@ -1,0 +1,114 @@
+//! Events to send: made up, or read from a file.
+
+use crate::cli::SendArgs;
+use crate::error::Error;
+use notification::Notification;
+use serde_json::json;
+use std::io::Read;
+use std::path::Path;
+
+/// Makes up refund events. Some are repeated, each a random way behind its first.
+pub(crate) fn made(count: u32, duplicates_percent: u32, prefix: &str, seed: u64, time: &str) -> Vec<String> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut events: Vec<String> = (1..=count)
+        .map(|n| {
+            let amount = format!("{}.{:02}", random.u32(1..500), random.u32(0..100));
+            json!({
+                "specversion": "1.0",
+                "id": format!("{prefix}-{n:06}"),
+                "source": "urn:notifyctl:made",
+                "type": "com.example.refund.requested",
+                "time": time,
+                "data": {"orderId": n.to_string(), "amount": amount, "currency": "EUR"},
+            })
+            .to_string()
+        })
+        .collect();
+    let repeats = u64::from(count) * u64::from(duplicates_percent) / 100;
+    let mut originals: Vec<usize> = (0..events.len()).collect();
+    random.shuffle(&mut originals);
+    for original in originals.into_iter().take(usize::try_from(repeats).unwrap_or(usize::MAX)) {
+        events.push(events[original].clone());
+    }
+    // The repeats, at the end now, are mixed in among the rest.
+    random.shuffle(&mut events);
+    events
+}
+
+/// Reads events from a file or, for `-`, from standard input: one a line, or one over several lines.
+pub(crate) fn read(path: &Path) -> Result<Vec<String>, Error> {
+    let text = if path == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map_err(Error::file(path))?;
+        text
+    } else {
+        std::fs::read_to_string(path).map_err(Error::file(path))?
+    };
+    Ok(split(&text))
+}
+
+fn split(text: &str) -> Vec<String> {
+    if serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() {
+        return vec![text.trim().to_owned()];
+    }
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
+}
+
+/// An event on one line, as a file of events has it. (Inside JSON, a line break is white space.)
+pub(crate) fn one_line(event: &str) -> String {
+    event.replace(['\n', '\r'], " ")
+}
+
+/// The events to send. Malformed ones are refused, unless the user wants to send them.
+pub(crate) fn to_send(args: &SendArgs, seed: u64, prefix: &str, time: &str) -> Result<Vec<String>, Error> {
+    let Some(path) = &args.file else {
+        return Ok(made(args.count.unwrap_or_default(), args.duplicates, prefix, seed, time));
+    };
+    let events = read(path)?;
+    if args.unchecked {
+        return Ok(events);
+    }
+    let malformed: Vec<String> = events
+        .iter()
+        .enumerate()
+        .filter_map(|(n, event)| Some(format!("  event {}: {}", n + 1, Notification::parse(event.as_str()).err()?)))
+        .collect();
+    if malformed.is_empty() {
+        return Ok(events);
+    }
+    let first = malformed[..malformed.len().min(5)].join("\n");
+    Err(Error::Malformed { path: path.display().to_string(), lines: malformed.len(), first })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    #[test]
+    fn made_events_are_notifications_and_the_asked_share_of_them_comes_twice() {
+        let events = made(1000, 10, "p", 7, "2026-11-22T10:00:00Z");
+        assert_eq!(events.len(), 1100);
+        let mut times: HashMap<String, usize> = HashMap::new();
+        for event in &events {
+            let id = Notification::parse(event.as_str()).unwrap().id().to_string();
+            *times.entry(id).or_default() += 1;
+        }
+        assert_eq!(times.len(), 1000);
+        assert_eq!(times.values().filter(|&&times| times == 2).count(), 100);
+    }
+
+    #[test]
+    fn the_same_seed_makes_the_same_events() {
+        let make = |seed| made(50, 50, "p", seed, "2026-11-22T10:00:00Z");
+        assert_eq!(make(1), make(1));
+        assert_ne!(make(1), make(2));
+    }
+
+    #[test]
+    fn a_file_has_one_event_a_line_or_one_over_several_lines() {
+        assert_eq!(split("{\"a\":1}\n\n {\"b\":2} \nnot json\n"), ["{\"a\":1}", "{\"b\":2}", "not json"]);
+        assert_eq!(split("{\n \"a\": 1\n}\n"), ["{\n \"a\": 1\n}"]);
+        assert!(split("").is_empty());
+    }
+}

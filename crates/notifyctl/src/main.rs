@@ -1,0 +1,44 @@
+//! The operator's command line of the Atomic Notification Service.
+
+mod audit;
+mod cli;
+mod dead_letters;
+mod error;
+mod events;
+mod output;
+mod send;
+mod stack;
+mod status;
+mod stream;
+mod summary;
+mod watch;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use std::process::ExitCode;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let work = async {
+        let stack = stack::Stack::find(&cli.stack).await?;
+        match &cli.command {
+            Command::Send(args) => send::run(&stack, args, cli.json).await,
+            Command::Status(args) => status::run(&stack, args, cli.json).await,
+            Command::Summary => summary::run(&stack, cli.json).await,
+            Command::Watch(args) => watch::run(&stack, args, cli.json).await,
+            Command::Audit(args) => audit::run(&stack, args, cli.json).await,
+        }
+    };
+    let result = tokio::select! {
+        result = work => result,
+        _ = tokio::signal::ctrl_c() => Err(error::Error::Interrupted),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            output::error(&error);
+            error.exit_code()
+        }
+    }
+}

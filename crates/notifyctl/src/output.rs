@@ -1,0 +1,95 @@
+//! What a person or a machine sees. Colours follow NO_COLOR and pipes; progress goes to standard error, results to
+//! standard output.
+
+use comfy_table::{CellAlignment, Table, presets};
+use console::{Style, style};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use std::fmt::Display;
+use std::io::Write;
+
+/// Prints a line of the result. A closed pipe is no error.
+pub(crate) fn line(text: impl Display) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Prints a result for machines.
+pub(crate) fn json(value: &impl Serialize) {
+    if let Ok(text) = serde_json::to_string_pretty(value) {
+        line(text);
+    }
+}
+
+/// Prints a remark that is no result.
+pub(crate) fn remark(text: impl Display) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Prints an error.
+pub(crate) fn error(error: &impl Display) {
+    remark(format_args!("{} {error}", style("error:").red().bold().for_stderr()));
+}
+
+/// Rows of a name and a value.
+pub(crate) fn pairs<N: Display, V: Display>(rows: impl IntoIterator<Item = (N, V)>) {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    for (name, value) in rows {
+        table.add_row([name.to_string(), value.to_string()]);
+    }
+    line(table.trim_fmt());
+}
+
+/// Rows of a name, a number and a remark.
+pub(crate) fn counts<'a>(rows: impl IntoIterator<Item = (&'a str, usize, String)>) {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    for (name, count, remark) in rows {
+        table.add_row([name.to_owned(), thousands(count), remark]);
+    }
+    if let Some(column) = table.column_mut(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    line(table.trim_fmt());
+}
+
+/// A number with separators, for people.
+pub(crate) fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Good or bad, in words and colour.
+pub(crate) fn verdict(good: bool, text: &str) -> String {
+    let (mark, colour) = if good { ("✔", Style::new().green()) } else { ("✘", Style::new().red()) };
+    colour.bold().apply_to(format!("{mark} {text}")).to_string()
+}
+
+/// A progress bar on standard error; hidden where that is no terminal.
+pub(crate) fn progress(total: usize, what: &'static str) -> ProgressBar {
+    let bar = ProgressBar::new(total as u64).with_message(what);
+    let template = "{msg:>10} [{bar:40.green}] {human_pos}/{human_len} {elapsed}";
+    if let Ok(template) = ProgressStyle::with_template(template) {
+        bar.set_style(template.progress_chars("=> "));
+    }
+    bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_separated_by_thousands() {
+        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(thousands(number), text);
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! `notifyctl send`: put messages on the queue, ten a call, several calls at once.
+
+use crate::cli::SendArgs;
+use crate::error::Error;
+use crate::stack::Stack;
+use crate::{events, output};
+use aws::SystemClock;
+use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
+use futures_util::stream::{self, StreamExt};
+use notification::batch::by_count_and_bytes;
+use notification::ports::Clock;
+use notification::{Notification, backoff, limits};
+use serde_json::json;
+use std::collections::HashSet;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::process::ExitCode;
+
+pub(crate) async fn run(stack: &Stack, args: &SendArgs, json: bool) -> Result<ExitCode, Error> {
+    let now = SystemClock.now();
+    let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
+    let prefix = args.prefix.clone().unwrap_or_else(|| format!("made-{}", now.as_second()));
+    let events = events::to_send(args, seed, &prefix, &format!("{now:.0}"))?;
+
+    let bar = output::progress(events.len(), "sending");
+    let ranges = by_count_and_bytes(events.iter().map(String::len), limits::SQS_BATCH_MAX, limits::SQS_BATCH_MAX_BYTES);
+    let results: Vec<_> = stream::iter(ranges)
+        .map(|range| async {
+            let batch = &events[range];
+            let result = send_batch(stack, batch).await;
+            bar.inc(batch.len() as u64);
+            (batch, result)
+        })
+        .buffered(limits::CALLS_IN_FLIGHT)
+        .collect()
+        .await;
+    bar.finish_and_clear();
+
+    // What failed may have been sent all the same, so it is noted too: the audit then expects it.
+    if let Some(path) = &args.save {
+        let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(Error::file(path))?;
+        let mut lines = events.iter().map(|event| events::one_line(event)).collect::<Vec<_>>().join("\n");
+        lines.push('\n');
+        file.write_all(lines.as_bytes()).map_err(Error::file(path))?;
+    }
+    let failed: usize = results.iter().filter_map(|(batch, result)| result.is_err().then_some(batch.len())).sum();
+    if let Some(reason) = results.into_iter().find_map(|(_, result)| result.err()) {
+        return Err(Error::NotSent { failed, all: events.len(), reason });
+    }
+
+    let distinct = distinct_ids(&events);
+    if json {
+        output::json(&json!({"sent": events.len(), "distinct": distinct, "seed": args.count.map(|_| seed)}));
+    } else {
+        let made = args.count.map(|_| format!(" (ids {prefix}-…, seed {seed})")).unwrap_or_default();
+        output::line(format_args!(
+            "sent {} messages with {} distinct notification ids{made}",
+            output::thousands(events.len()),
+            output::thousands(distinct)
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn distinct_ids(events: &[String]) -> usize {
+    let ids = events.iter().filter_map(|event| Some(Notification::parse(event.as_str()).ok()?.id().clone()));
+    ids.collect::<HashSet<_>>().len()
+}
+
+/// One batch; entries that fail inside the answer are sent again, they alone.
+async fn send_batch(stack: &Stack, batch: &[String]) -> Result<(), String> {
+    let mut pending: Vec<usize> = (0..batch.len()).collect();
+    let mut reason = String::new();
+    for attempt in 1..=limits::ENTRY_ATTEMPTS {
+        let entry =
+            |&n: &usize| SendMessageBatchRequestEntry::builder().id(n.to_string()).message_body(&batch[n]).build();
+        let entries = pending.iter().map(entry).collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+        let sent = stack.sqs.send_message_batch().queue_url(&stack.queue_url).set_entries(Some(entries)).send().await;
+        let failed = sent.map_err(|error| Error::aws("SendMessageBatch")(error).to_string())?.failed;
+        let Some(first) = failed.first() else { return Ok(()) };
+        reason = format!("SendMessageBatch: {} for an entry", first.code());
+        pending = failed.iter().filter_map(|entry| entry.id().parse().ok()).collect();
+        SystemClock.sleep(backoff::delay(attempt, SystemClock.now())).await;
+    }
+    Err(reason)
+}

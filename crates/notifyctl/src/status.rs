@@ -1,0 +1,60 @@
+//! `notifyctl status`: one notification.
+
+use crate::cli::StatusArgs;
+use crate::error::{Error, exit};
+use crate::output;
+use crate::stack::Stack;
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde_json::{Map, Value};
+use std::process::ExitCode;
+
+/// The attributes in the order in which a person asks for them.
+const ATTRIBUTES: [&str; 11] = [
+    "id",
+    "status",
+    "source",
+    "type",
+    "received_at",
+    "done_at",
+    "failed_at",
+    "reason",
+    "outcome",
+    "expires_at",
+    "raw_bytes",
+];
+
+pub(crate) async fn run(stack: &Stack, args: &StatusArgs, json: bool) -> Result<ExitCode, Error> {
+    let item = stack
+        .dynamodb
+        .get_item()
+        .table_name(&stack.table_name)
+        .key("id", AttributeValue::S(args.id.clone()))
+        .consistent_read(true)
+        .send()
+        .await
+        .map_err(Error::aws("GetItem"))?
+        .item;
+    let Some(item) = item else {
+        if json {
+            output::json(&Value::Null);
+        } else {
+            output::line(format_args!(
+                "{} is not in the table: still in the queue, refused (see `notifyctl summary`), or never sent",
+                args.id
+            ));
+        }
+        return Ok(exit(false));
+    };
+    let text = |name: &str| match item.get(name) {
+        Some(AttributeValue::S(text) | AttributeValue::N(text)) => Some(text.clone()),
+        _ => None,
+    };
+    let names = ATTRIBUTES.into_iter().chain(args.event.then_some("event"));
+    let found: Vec<(&str, String)> = names.filter_map(|name| Some((name, text(name)?))).collect();
+    if json {
+        output::json(&found.into_iter().map(|(name, text)| (name.to_owned(), text.into())).collect::<Map<_, _>>());
+    } else {
+        output::pairs(found);
+    }
+    Ok(exit(true))
+}

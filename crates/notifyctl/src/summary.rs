@@ -1,0 +1,126 @@
+//! `notifyctl summary`: how many notifications have which status, and how many messages are where.
+
+use crate::error::{Error, exit};
+use crate::output;
+use crate::stack::Stack;
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_sqs::types::QueueAttributeName;
+use notification::Status;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+/// What is where.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Summary {
+    pub(crate) notifications: BTreeMap<String, usize>,
+    pub(crate) queue: Queue,
+    pub(crate) dead_letter_queue: Queue,
+    pub(crate) publisher_failures: Queue,
+    pub(crate) downstream_failures: Queue,
+}
+
+/// Messages of one queue, as SQS counts them: approximately.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct Queue {
+    pub(crate) visible: usize,
+    pub(crate) in_flight: usize,
+}
+
+impl Queue {
+    pub(crate) fn all(self) -> usize {
+        self.visible + self.in_flight
+    }
+}
+
+impl Summary {
+    pub(crate) async fn read(stack: &Stack) -> Result<Self, Error> {
+        Ok(Self {
+            queue: queue(stack, &stack.queue_url).await?,
+            notifications: statuses(stack).await?,
+            dead_letter_queue: queue(stack, &stack.dead_letter_queue_url).await?,
+            publisher_failures: queue(stack, &stack.publisher_failures_url).await?,
+            downstream_failures: queue(stack, &stack.downstream_failures_url).await?,
+        })
+    }
+
+    pub(crate) fn count(&self, status: Status) -> usize {
+        self.notifications.get(status.as_str()).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn total(&self) -> usize {
+        self.notifications.values().sum()
+    }
+
+    /// Notifications that the pipeline still has to do something about.
+    pub(crate) fn pending(&self) -> usize {
+        Status::ALL.into_iter().filter(|status| status.is_pending()).map(|status| self.count(status)).sum()
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        self.pending() == 0 && self.queue.all() == 0
+    }
+}
+
+pub(crate) async fn run(stack: &Stack, json: bool) -> Result<ExitCode, Error> {
+    let summary = Summary::read(stack).await?;
+    if json {
+        output::json(&summary);
+        return Ok(exit(true));
+    }
+    let meaning = |status| match status {
+        Status::Init => "accepted, the effect is still to come",
+        Status::Done => "the effect has happened",
+        Status::Failed => "it will not happen; `notifyctl status ID` has the reason",
+    };
+    let queue = |queue: Queue, meaning: &str| format!("{meaning} ({} in flight)", output::thousands(queue.in_flight));
+    let statuses =
+        Status::ALL.into_iter().map(|status| (status.as_str(), summary.count(status), meaning(status).to_owned()));
+    let queues = [
+        ("queue", summary.queue, "messages on their way to ingest"),
+        ("DLQ", summary.dead_letter_queue, "messages refused six times"),
+        ("publisher failures", summary.publisher_failures, "batches that Lambda gave up on"),
+        ("downstream failures", summary.downstream_failures, "batches that Lambda gave up on"),
+    ];
+    output::counts(statuses.chain(queues.map(|(name, counts, text)| (name, counts.all(), queue(counts, text)))));
+    Ok(exit(true))
+}
+
+/// Counts the notifications of each status. A table keeps no such counts, so all of it is read.
+async fn statuses(stack: &Stack) -> Result<BTreeMap<String, usize>, Error> {
+    let mut pages = stack
+        .dynamodb
+        .scan()
+        .table_name(&stack.table_name)
+        .projection_expression("#status")
+        .expression_attribute_names("#status", "status")
+        .consistent_read(true)
+        .into_paginator()
+        .send();
+    let mut counts = BTreeMap::new();
+    while let Some(page) = pages.next().await {
+        for item in page.map_err(Error::aws("Scan"))?.items() {
+            if let Some(AttributeValue::S(status)) = item.get("status") {
+                *counts.entry(status.clone()).or_default() += 1;
+            }
+        }
+    }
+    Ok(counts)
+}
+
+async fn queue(stack: &Stack, url: &str) -> Result<Queue, Error> {
+    use QueueAttributeName::{ApproximateNumberOfMessages, ApproximateNumberOfMessagesNotVisible};
+    let attributes = stack
+        .sqs
+        .get_queue_attributes()
+        .queue_url(url)
+        .attribute_names(ApproximateNumberOfMessages)
+        .attribute_names(ApproximateNumberOfMessagesNotVisible)
+        .send()
+        .await
+        .map_err(Error::aws("GetQueueAttributes"))?
+        .attributes
+        .unwrap_or_default();
+    let number = |name| attributes.get(&name).and_then(|text| text.parse().ok()).unwrap_or_default();
+    Ok(Queue { visible: number(ApproximateNumberOfMessages), in_flight: number(ApproximateNumberOfMessagesNotVisible) })
+}

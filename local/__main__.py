@@ -1,0 +1,83 @@
+"""`python -m local demo | up | down | env`: see the Makefile."""
+
+import argparse
+import json
+import signal
+import shlex
+import sys
+
+from local import demo, screen
+from local.stack import STATE, Stack, aws_environment, build, group_is_alive, stop_group
+
+RUNNING = STATE / "stack.json"
+
+
+def up():
+    """Leaves the local stack running."""
+    if running():
+        screen.say("the local stack runs already; `make down` stops it")
+        return 0
+    build()
+    stack = Stack.start()
+    RUNNING.write_text(json.dumps({"pid": stack.process.pid, "port": stack.port, "workdir": stack.workdir}))
+    screen.say(f"""
+The local stack runs at {stack.endpoint}. Try:
+  eval "$(make -s env)"
+  notifyctl send --count 100
+  notifyctl watch
+`make down` stops it.""")
+    return 0
+
+
+def down():
+    """Stops what `up` started."""
+    state = running()
+    if not state:
+        screen.say("the local stack does not run")
+        return 0
+    with screen.step("stop the local stack"):
+        import shutil
+
+        stop_group(state["pid"])
+        shutil.rmtree(state["workdir"], ignore_errors=True)
+        RUNNING.unlink()
+    return 0
+
+
+def env():
+    """Prints the environment of the running stack, for a shell."""
+    state = running()
+    if not state:
+        screen.fail("the local stack does not run; `make up` starts it")
+    wanted = ("PATH", "NOTIFY_STACK")
+    for name, value in aws_environment(f"http://127.0.0.1:{state['port']}").items():
+        if name.startswith("AWS_") or name in wanted:
+            print(f"export {name}={shlex.quote(value)}")
+    return 0
+
+
+def running():
+    """What `up` noted, if it is alive."""
+    if RUNNING.exists():
+        state = json.loads(RUNNING.read_text())
+        if group_is_alive(state["pid"]):
+            return state
+        RUNNING.unlink()
+    return None
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
+    parser.add_argument("command", choices=["demo", "up", "down", "env"])
+    command = parser.parse_args().command
+    # A polite end is the same as Ctrl-C: what was started is stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        return {"demo": demo.main, "up": up, "down": down, "env": env}[command]()
+    except KeyboardInterrupt:
+        screen.say("interrupted")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

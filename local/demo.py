@@ -1,0 +1,67 @@
+"""The demo: 1,000 notifications with duplicates, a conflict and a malformed message, crashes on the way, and an audit."""
+
+import json
+import subprocess
+import time
+
+from local import screen
+from local.stack import STATE, Stack, build
+
+COUNT = 1000
+DUPLICATES_PERCENT = 10
+WATCH_TIMEOUT = 300
+
+
+def main():
+    screen.title("1. Build: the binaries that `sam build && sam deploy` puts on AWS")
+    build()
+    screen.title("2. Deploy: the real template, to a local AWS")
+    stack = Stack.start()
+    try:
+        return show(stack)
+    finally:
+        with screen.step("stop what was started"):
+            stack.stop()
+
+
+def show(stack):
+    sent = STATE / "sent.jsonl"
+    sent.unlink(missing_ok=True)
+
+    screen.title(f"3. Send: {COUNT:,} notifications, {DUPLICATES_PERCENT} % of them twice")
+    if stack.notifyctl(
+        "send", "--count", COUNT, "--duplicates", DUPLICATES_PERCENT, "--prefix", "refund", "--save", sent
+    ).returncode:
+        return 1
+    crash_each_function(stack)
+
+    screen.title("4. Send: one conflict (an id again, with another amount) and one malformed message")
+    # Once its notification is in the table, the other content is the conflict, and not the other way round.
+    while stack.notifyctl("status", "refund-000001", stdout=subprocess.DEVNULL).returncode:
+        time.sleep(0.2)
+    original = next(line for line in sent.read_text().splitlines() if '"refund-000001"' in line)
+    conflict = json.loads(original)
+    conflict["data"]["amount"] = "1000000.00"
+    bad = STATE / "bad.jsonl"
+    bad.write_text(f'{json.dumps(conflict)}\n{{"specversion":"1.0","id":\n')
+    if stack.notifyctl("send", bad, "--unchecked", "--save", sent).returncode:
+        return 1
+
+    screen.title("5. Watch: until all is settled (a refused message is received six times, about a minute)")
+    if stack.notifyctl("watch", "--expect", COUNT, "--timeout", WATCH_TIMEOUT).returncode:
+        return 1
+
+    screen.title("6. Audit: what was sent, against the table, its stream and the dead-letter queue")
+    return stack.notifyctl("audit", sent).returncode
+
+
+def crash_each_function(stack):
+    """Kills each function once, as soon as it runs."""
+    left = ["ingest", "publisher", "downstream"]
+    deadline = time.monotonic() + 30
+    with screen.step("kill -9 each function once while it works"):
+        while left and time.monotonic() < deadline:
+            left = [binary for binary in left if not stack.kill(binary)]
+            time.sleep(0.02)
+        if left:
+            screen.fail(f"{', '.join(left)} did not run within 30 s; see .local/ministack.log")

@@ -1,0 +1,253 @@
+"""Builds the functions, starts MiniStack on a free loopback port, and deploys the template to it."""
+
+import json
+import os
+import platform
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import tomlkit
+
+from local import screen
+
+ROOT = Path(__file__).resolve().parent.parent
+STATE = ROOT / ".local"
+TOOLS = ROOT / ".venv" / "tools" / "bin"
+MINISTACK = ROOT / ".venv" / "ministack" / "bin" / "ministack"
+NOTIFYCTL = STATE / "bin" / "notifyctl"
+NAME = "notifications-local"
+BINARIES = ["ingest", "publisher", "downstream", "notifyctl"]
+
+# Seconds. Generous: they only end what hangs.
+START_TIMEOUT = 60
+DEPLOY_TIMEOUT = 300
+STOP_TIMEOUT = 10
+
+
+def architecture():
+    """The host's own, as Lambda names it."""
+    return {"aarch64": "arm64", "arm64": "arm64"}.get(platform.machine().lower(), "x86_64")
+
+
+def aws_environment(endpoint):
+    """The environment for everything that speaks to the local AWS. It can never reach the real one."""
+    kept = ["PATH", "HOME", "LANG", "LC_ALL", "TERM", "NO_COLOR", "TMPDIR", "CARGO_HOME", "RUSTUP_HOME"]
+    environment = {name: os.environ[name] for name in kept if name in os.environ}
+    environment.update(
+        AWS_ACCESS_KEY_ID="test",
+        AWS_SECRET_ACCESS_KEY="test",
+        AWS_REGION="us-east-1",
+        AWS_DEFAULT_REGION="us-east-1",
+        AWS_CONFIG_FILE=os.devnull,
+        AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+        AWS_EC2_METADATA_DISABLED="true",
+        AWS_ENDPOINT_URL=endpoint,
+        NOTIFY_STACK=NAME,
+        SAM_CLI_TELEMETRY="0",
+    )
+    environment["PATH"] = f"{NOTIFYCTL.parent}:{TOOLS}:{environment['PATH']}"
+    return environment
+
+
+def build():
+    """Compiles the functions and notifyctl once, in one target directory, then lets `sam build` pick them up."""
+    environment = dict(os.environ)
+    environment.update(
+        PATH=f"{TOOLS}:{os.environ['PATH']}",
+        AWS_DEFAULT_REGION="us-east-1",
+        SAM_CLI_TELEMETRY="0",
+        # Link-time optimisation costs minutes and changes nothing that can be seen here.
+        CARGO_PROFILE_RELEASE_LTO="off",
+        CARGO_PROFILE_RELEASE_CODEGEN_UNITS="16",
+    )
+    bins = [argument for binary in BINARIES for argument in ("--bin", binary)]
+    screen.say("  … compiling the functions and notifyctl (some minutes the first time)")
+    compiled = subprocess.run(["cargo", "lambda", "build", "--release", *bins], cwd=ROOT, env=environment)
+    if compiled.returncode != 0:
+        screen.fail("the functions do not compile; cargo's own words are above")
+    run("sam build", ["sam", "build", "--parameter-overrides", f"Architecture={architecture()}"], environment)
+    NOTIFYCTL.parent.mkdir(parents=True, exist_ok=True)
+    temporary = NOTIFYCTL.with_suffix(".new")
+    shutil.copy2(ROOT / "target" / "lambda" / "notifyctl" / "bootstrap", temporary)
+    temporary.replace(NOTIFYCTL)
+
+
+def run(what, command, environment, timeout=DEPLOY_TIMEOUT):
+    """Runs a tool with its output in a log; where it fails, the log's end is shown."""
+    STATE.mkdir(exist_ok=True)
+    path = STATE / f"{what.replace(' ', '-')}.log"
+    with path.open("w") as log, screen.step(what, tail=lambda: last_line(path)):
+        try:
+            code = subprocess.run(
+                command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=timeout
+            ).returncode
+        except subprocess.TimeoutExpired:
+            code = f"no end after {timeout} s"
+        if code != 0:
+            screen.say("\n".join(path.read_text().splitlines()[-30:]))
+            screen.fail(f"{what} failed ({code}); all of its output is in {path.relative_to(ROOT)}")
+
+
+def last_line(path):
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+    return lines[-1].strip() if lines else ""
+
+
+def overrides(**extra):
+    """The parameters of samconfig.toml's environment `local`, the host's architecture, and what a test wants."""
+    config = tomlkit.parse((ROOT / "samconfig.toml").read_text())
+    values = dict(item.split("=", 1) for item in config["local"]["deploy"]["parameters"]["parameter_overrides"])
+    values.update(Architecture=architecture(), **extra)
+    return [f"{name}={value}" for name, value in values.items()]
+
+
+class Stack:
+    """A running MiniStack with the service deployed to it."""
+
+    def __init__(self, process, port, workdir):
+        self.process = process
+        self.port = port
+        self.workdir = workdir
+        self.endpoint = f"http://127.0.0.1:{port}"
+        self.environment = aws_environment(self.endpoint)
+
+    @classmethod
+    def start(cls, **parameters):
+        """Starts MiniStack and deploys to it. What was started is stopped again if that fails."""
+        STATE.mkdir(exist_ok=True)
+        port = free_port()
+        workdir = tempfile.mkdtemp(prefix="notifications-")
+        environment = aws_environment(f"http://127.0.0.1:{port}")
+        environment.update(
+            GATEWAY_PORT=str(port),
+            BIND_HOST="127.0.0.1",
+            # They would listen on every interface.
+            IOT_MTLS_ENABLED="0",
+            SFTP_ENABLED="0",
+            LAMBDA_EXECUTOR="local",
+            TMPDIR=workdir,
+            S3_DATA_DIR=f"{workdir}/s3",
+            STATE_DIR=f"{workdir}/state",
+        )
+        with screen.step("start MiniStack"):
+            log = (STATE / "ministack.log").open("w")
+            # A session of its own: Ctrl-C reaches us, and we stop it with all that it started.
+            process = subprocess.Popen(
+                [MINISTACK], env=environment, cwd=workdir, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
+            )
+            stack = cls(process, port, workdir)
+            try:
+                stack.wait_until_healthy()
+            except BaseException:
+                stack.stop()
+                raise
+        try:
+            command = ["sam", "deploy", "--config-env", "local", "--parameter-overrides", *overrides(**parameters)]
+            run("sam deploy", command, stack.environment)
+        except BaseException:
+            stack.stop()
+            raise
+        return stack
+
+    def wait_until_healthy(self):
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                screen.fail("MiniStack ended at start; its output is in .local/ministack.log")
+            try:
+                urllib.request.urlopen(f"{self.endpoint}/_ministack/health", timeout=2).read()
+                return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.1)
+        screen.fail(f"MiniStack did not answer within {START_TIMEOUT} s; its output is in .local/ministack.log")
+
+    def stop(self):
+        stop_group(self.process.pid)
+        self.process.wait()
+        shutil.rmtree(self.workdir, ignore_errors=True)
+
+    def notifyctl(self, *arguments, **options):
+        """Runs notifyctl against this stack."""
+        return subprocess.run([NOTIFYCTL, *map(str, arguments)], env=self.environment, text=True, **options)
+
+    def function_processes(self, binary):
+        """Process ids of a function's running environments, which MiniStack started."""
+        description = self.template_description(binary)
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                variables = (entry / "environ").read_bytes().split(b"\0")
+                is_bootstrap = os.path.basename(os.readlink(entry / "exe")).startswith("bootstrap")
+            except OSError:
+                continue
+            is_ours = f"AWS_ENDPOINT_URL={self.endpoint}".encode() in variables
+            if is_bootstrap and is_ours and f"AWS_LAMBDA_FUNCTION_NAME={description}".encode() in variables:
+                found.append(int(entry.name))
+        return found
+
+    def template_description(self, binary):
+        return self.outputs()[f"{binary.capitalize()}Function"]
+
+    def outputs(self):
+        """The outputs of the deployed stack."""
+        if not hasattr(self, "_outputs"):
+            found = self.client("cloudformation").describe_stacks(StackName=NAME)["Stacks"][0]["Outputs"]
+            self._outputs = {output["OutputKey"]: output["OutputValue"] for output in found}
+        return self._outputs
+
+    def client(self, service):
+        """A boto3 client of the local AWS."""
+        import boto3
+
+        return boto3.client(
+            service, endpoint_url=self.endpoint, region_name="us-east-1", aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
+
+    def kill(self, binary):
+        """Ends a function's processes as a crash does, and returns how many there were."""
+        processes = self.function_processes(binary)
+        for process in processes:
+            try:
+                os.kill(process, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        return len(processes)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def stop_group(leader):
+    """Ends a process and all that it started: politely, then not."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(leader, sign)
+        except ProcessLookupError:
+            return
+        deadline = time.monotonic() + STOP_TIMEOUT
+        while time.monotonic() < deadline and group_is_alive(leader):
+            time.sleep(0.05)
+
+
+def group_is_alive(leader):
+    try:
+        os.waitpid(leader, os.WNOHANG)
+    except ChildProcessError:
+        pass
+    try:
+        os.killpg(leader, 0)
+        return True
+    except ProcessLookupError:
+        return False
