@@ -90,6 +90,32 @@ pub fn done_retention_days(environment: &impl Environment) -> Result<u32, Config
     }
 }
 
+/// How notifications are written to the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TableWrites {
+    /// Up to 25 in one `BatchExecuteStatement`.
+    #[default]
+    Batched,
+    /// Each by a call of its own.
+    Single,
+}
+
+/// `TABLE_WRITES`: `batched` (if not set) or `single`.
+///
+/// # Errors
+/// [`ConfigError`] where it is neither.
+pub fn table_writes(environment: &impl Environment) -> Result<TableWrites, ConfigError> {
+    const NAME: &str = "TABLE_WRITES";
+    match environment.get(NAME).as_deref() {
+        None | Some("" | "batched") => Ok(TableWrites::Batched),
+        Some("single") => Ok(TableWrites::Single),
+        Some(other) => {
+            let problem = format!("{other:?} is neither \"batched\" nor \"single\"");
+            Err(ConfigError::Wrong { name: NAME, problem })
+        }
+    }
+}
+
 /// The SDK's settings for a function. `AWS_REGION` must be set; `AWS_ENDPOINT_URL` and the other standard variables are
 /// honoured by the SDK itself.
 ///
@@ -139,5 +165,14 @@ mod tests {
         assert_eq!(days("36"), Ok(36));
         assert!(days("35").unwrap_err().to_string().contains("too short"));
         assert!(days("ninety").unwrap_err().to_string().contains("no number of days"));
+    }
+
+    #[test]
+    fn table_writes_are_batched_or_single() {
+        let writes = |text| table_writes(&Variable("TABLE_WRITES", text));
+        assert_eq!(table_writes(&Variable("OTHER", "x")), Ok(TableWrites::Batched));
+        assert_eq!(writes("batched"), Ok(TableWrites::Batched));
+        assert_eq!(writes("single"), Ok(TableWrites::Single));
+        assert!(writes("twice").unwrap_err().to_string().contains("TABLE_WRITES is wrong"));
     }
 }

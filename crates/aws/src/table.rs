@@ -1,13 +1,17 @@
 //! The DynamoDB table of notifications. Every write is one conditional write per item, so that a repeat changes nothing.
 
+mod batched;
+mod item;
+mod single;
+
 use crate::classify;
+use crate::config::TableWrites;
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::primitives::Blob;
-use aws_sdk_dynamodb::types::{
-    AttributeValue, BatchStatementErrorCodeEnum, BatchStatementRequest, BatchStatementResponse, KeysAndAttributes,
-    ReturnValuesOnConditionCheckFailure,
-};
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+use batched::Batched;
+use item::{number, shortened, stored, text, time};
 use notification::ports::{
     Answers, Done, DownstreamTable, IngestTable, Insertion, Settlement, Stored, TableReader, Unreadable,
 };
@@ -19,41 +23,25 @@ use std::collections::HashMap;
 pub struct DynamoTable {
     client: Client,
     table_name: String,
+    /// The statements of batched writes; none where each write is a call of its own.
+    batched: Option<Batched>,
     done_retention_seconds: i64,
-    statements: Statements,
-}
-
-/// The PartiQL statements, made once.
-#[derive(Debug, Clone)]
-struct Statements {
-    insert: String,
-    done: String,
-    done_with_outcome: String,
-    failed: String,
-}
-
-impl Statements {
-    fn new(table_name: &str) -> Self {
-        let settle = |set: &str| format!(r#"UPDATE "{table_name}" {set} WHERE "id" = ? AND "status" = 'INIT'"#);
-        let done = r#"SET "status" = 'DONE' SET "done_at" = ? SET "expires_at" = ?"#;
-        Self {
-            insert: format!(
-                r#"INSERT INTO "{table_name}" VALUE {{'id': ?, 'status': 'INIT', 'event': ?, 'source': ?, 'type': ?, 'received_at': ?}}"#
-            ),
-            done: settle(done),
-            done_with_outcome: settle(&format!(r#"{done} SET "outcome" = ?"#)),
-            failed: settle(r#"SET "status" = 'FAILED' SET "failed_at" = ? SET "reason" = ?"#),
-        }
-    }
 }
 
 impl DynamoTable {
     /// The table of this name.
     #[must_use]
     pub fn new(client: Client, table_name: String) -> Self {
-        let statements = Statements::new(&table_name);
-        Self { client, table_name, statements, done_retention_seconds: 0 }
+        let batched = Some(Batched::new(&table_name));
+        Self { client, table_name, batched, done_retention_seconds: 0 }
             .with_done_retention(limits::DONE_RETENTION_DEFAULT_DAYS)
+    }
+
+    /// How notifications are written; batched unless said otherwise.
+    #[must_use]
+    pub fn with_writes(self, writes: TableWrites) -> Self {
+        let batched = (writes == TableWrites::Batched).then(|| Batched::new(&self.table_name));
+        Self { batched, ..self }
     }
 
     /// DONE items expire after so many days.
@@ -61,76 +49,33 @@ impl DynamoTable {
     pub fn with_done_retention(self, days: u32) -> Self {
         Self { done_retention_seconds: i64::from(days) * 24 * 60 * 60, ..self }
     }
-
-    /// One `BatchExecuteStatement`.
-    async fn batch<R>(
-        &self,
-        statements: Vec<BatchStatementRequest>,
-        answer: impl Fn(BatchStatementResponse) -> Result<R, Failure>,
-    ) -> Answers<R> {
-        debug_assert!(statements.len() <= limits::BATCH_EXECUTE_STATEMENT_MAX);
-        let output = self
-            .client
-            .batch_execute_statement()
-            .set_statements(Some(statements))
-            .send()
-            .await
-            .map_err(|error| classify::failure("BatchExecuteStatement", &error))?;
-        Ok(output.responses.unwrap_or_default().into_iter().map(answer).collect())
-    }
 }
 
-/// A statement that answers a failed condition with the old item.
-fn statement_request(statement: &str, parameters: Vec<AttributeValue>) -> Result<BatchStatementRequest, Failure> {
-    BatchStatementRequest::builder()
-        .statement(statement)
-        .set_parameters(Some(parameters))
-        .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-        .build()
-        .map_err(|_| Failure::permanent("BatchExecuteStatement: a statement lacks its text"))
-}
-
-fn text(value: impl Into<String>) -> AttributeValue {
-    AttributeValue::S(value.into())
-}
-
-/// RFC 3339, UTC, milliseconds.
-fn time(at: Timestamp) -> AttributeValue {
-    AttributeValue::S(format!("{at:.3}"))
-}
-
-fn stored(item: &HashMap<String, AttributeValue>) -> Stored {
-    let attribute = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
-    Stored {
-        status: attribute("status").and_then(|status| status.parse().ok()),
-        event: attribute("event").map(|event| event.as_str().into()).unwrap_or_default(),
-    }
-}
-
-/// What became of one statement: it was executed, or its condition failed (with the old item, where the answer has it).
+/// What became of one conditional write: it took place, or its condition failed (with the old item, where the answer
+/// has it).
 enum Executed {
     Yes,
     ConditionFailed(Option<Stored>),
 }
 
-fn executed(response: BatchStatementResponse) -> Result<Executed, Failure> {
-    let Some(error) = response.error else { return Ok(Executed::Yes) };
-    match error.code {
-        Some(BatchStatementErrorCodeEnum::ConditionalCheckFailed | BatchStatementErrorCodeEnum::DuplicateItem) => {
-            Ok(Executed::ConditionFailed(error.item.as_ref().filter(|item| !item.is_empty()).map(stored)))
-        }
-        code => {
-            Err(classify::entry_failure("BatchExecuteStatement", code.as_ref().map_or("unknown", |code| code.as_str())))
-        }
+fn insertion(executed: Executed) -> Insertion {
+    match executed {
+        Executed::Yes => Insertion::Inserted,
+        Executed::ConditionFailed(old) => Insertion::Exists(old),
     }
 }
 
-fn settlement(response: BatchStatementResponse) -> Result<Settlement, Failure> {
-    Ok(match executed(response)? {
+fn settlement(executed: &Executed) -> Settlement {
+    match executed {
         Executed::Yes => Settlement::Settled,
-        Executed::ConditionFailed(Some(Stored { status: Some(status), .. })) => Settlement::Already(status),
+        Executed::ConditionFailed(Some(Stored { status: Some(status), .. })) => Settlement::Already(*status),
         Executed::ConditionFailed(_) => Settlement::NotInit,
-    })
+    }
+}
+
+/// Each entry's answer in the terms of its port.
+fn each<A, B>(answers: Answers<A>, of: impl Fn(A) -> B) -> Answers<B> {
+    Ok(answers?.into_iter().map(|answer| answer.map(&of)).collect())
 }
 
 impl TableReader for DynamoTable {
@@ -183,45 +128,29 @@ impl TableReader for DynamoTable {
 
 impl IngestTable for DynamoTable {
     async fn insert(&self, notifications: &[&Notification], received_at: Timestamp) -> Answers<Insertion> {
-        let statement = |n: &&Notification| {
-            let parameters =
-                vec![text(n.id().as_str()), text(n.event()), text(n.source()), text(n.event_type()), time(received_at)];
-            statement_request(&self.statements.insert, parameters)
+        let answers = match &self.batched {
+            Some(batched) => batched.insert(&self.client, notifications, received_at).await,
+            None => single::insert(&self.client, &self.table_name, notifications, received_at).await,
         };
-        let statements = notifications.iter().map(statement).collect::<Result<_, _>>()?;
-        self.batch(statements, |response| {
-            Ok(match executed(response)? {
-                Executed::Yes => Insertion::Inserted,
-                Executed::ConditionFailed(old) => Insertion::Exists(old),
-            })
-        })
-        .await
+        each(answers, insertion)
     }
 }
 
 impl DownstreamTable for DynamoTable {
     async fn complete(&self, done: &[Done<'_>], done_at: Timestamp) -> Answers<Settlement> {
         let expires_at = done_at.as_second() + self.done_retention_seconds;
-        let statement = |done: &Done<'_>| {
-            let id = text(done.id.as_str());
-            let times = [time(done_at), AttributeValue::N(expires_at.to_string())];
-            match done.outcome {
-                None => statement_request(&self.statements.done, times.into_iter().chain([id]).collect()),
-                Some(outcome) => {
-                    let parameters = times.into_iter().chain([text(outcome.as_str()), id]).collect();
-                    statement_request(&self.statements.done_with_outcome, parameters)
-                }
-            }
+        let answers = match &self.batched {
+            Some(batched) => batched.complete(&self.client, done, done_at, expires_at).await,
+            None => single::complete(&self.client, &self.table_name, done, done_at, expires_at).await,
         };
-        let statements = done.iter().map(statement).collect::<Result<_, _>>()?;
-        self.batch(statements, settlement).await
+        each(answers, |executed| settlement(&executed))
     }
 
     async fn fail(&self, id: &NotificationId, reason: &str, failed_at: Timestamp) -> Result<Settlement, Failure> {
-        let parameters = vec![time(failed_at), text(shortened(reason)), text(id.as_str())];
-        let statement = statement_request(&self.statements.failed, parameters)?;
-        let mut answers = self.batch(vec![statement], settlement).await?;
-        answers.pop().unwrap_or_else(|| Err(Failure::may_have_happened("BatchExecuteStatement: the answer is empty")))
+        match &self.batched {
+            Some(batched) => batched.fail(&self.client, id, reason, failed_at).await,
+            None => single::fail(&self.client, &self.table_name, id, reason, failed_at).await,
+        }
     }
 
     async fn keep(&self, record: Unreadable<'_>, reason: &str, failed_at: Timestamp) -> Result<(), Failure> {
@@ -233,7 +162,7 @@ impl DownstreamTable for DynamoTable {
             .item("id", text(record.item_id()))
             .item("status", text(Status::Failed.as_str()))
             .item("raw", AttributeValue::B(Blob::new(kept)))
-            .item("raw_bytes", AttributeValue::N(record.raw.len().to_string()))
+            .item("raw_bytes", number(&record.raw.len()))
             .item("reason", text(shortened(reason)))
             .item("failed_at", time(failed_at))
             .condition_expression("attribute_not_exists(id)")
@@ -241,17 +170,10 @@ impl DownstreamTable for DynamoTable {
             .await;
         match put {
             Ok(_) => Ok(()),
-            Err(SdkError::ServiceError(error)) if error.err().code() == Some("ConditionalCheckFailedException") => {
-                Ok(())
-            }
+            Err(SdkError::ServiceError(error)) if error.err().is_conditional_check_failed_exception() => Ok(()),
             Err(error) => Err(classify::failure("PutItem", &error)),
         }
     }
-}
-
-/// A reason within its limit, cut between characters.
-fn shortened(reason: &str) -> &str {
-    &reason[..reason.floor_char_boundary(limits::REASON_MAX_BYTES)]
 }
 
 #[cfg(test)]
@@ -260,8 +182,10 @@ mod tests {
     use aws_sdk_dynamodb::operation::batch_execute_statement::BatchExecuteStatementOutput;
     use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
     use aws_sdk_dynamodb::operation::put_item::PutItemError;
-    use aws_sdk_dynamodb::types::BatchStatementError;
+    use aws_sdk_dynamodb::operation::put_item::PutItemOutput;
+    use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
     use aws_sdk_dynamodb::types::error::ConditionalCheckFailedException;
+    use aws_sdk_dynamodb::types::{BatchStatementError, BatchStatementErrorCodeEnum, BatchStatementResponse};
     use aws_smithy_mocks::{Rule, mock, mock_client};
     use notification::Outcome;
     use notification::report::Identifier;
@@ -358,8 +282,6 @@ mod tests {
                     .responses(BatchStatementResponse::builder().error(error).build())
                     .build()
             });
-        let outcome = Outcome::new(&true.into());
-        assert_eq!(outcome.as_str(), "true");
         let outcome = Outcome::new(&[("paid", true)].into_iter().collect());
         let (a, b) = (id("a"), id("b"));
         let done = [Done { id: &a, outcome: None }, Done { id: &b, outcome: Some(&outcome) }];
@@ -418,9 +340,37 @@ mod tests {
         assert_eq!(table(&rule).keep(record, "not valid UTF-8", Timestamp::UNIX_EPOCH).await, Ok(()));
     }
 
-    #[test]
-    fn a_reason_is_cut_between_characters() {
-        assert_eq!(shortened(&"é".repeat(600)).len(), 1024);
-        assert_eq!(shortened(&format!("x{}", "é".repeat(600))).len(), 1023);
+    /// With one call a write, the same questions have the same answers.
+    #[tokio::test]
+    async fn single_writes_answer_as_batched_ones_do() {
+        let put = mock!(Client::put_item).sequence().output(|| PutItemOutput::builder().build()).error(|| {
+            let failed = ConditionalCheckFailedException::builder().set_item(Some(item("DONE"))).build();
+            PutItemError::ConditionalCheckFailedException(failed)
+        });
+        let table = table(&put.build()).with_writes(TableWrites::Single);
+        let (a, b) = (notification("a"), notification("b"));
+        let answers = table.insert(&[&a, &b], Timestamp::UNIX_EPOCH).await.unwrap();
+        let old = Stored { status: Some(Status::Done), event: "{}".into() };
+        assert_eq!(answers, [Ok(Insertion::Inserted), Ok(Insertion::Exists(Some(old)))]);
+    }
+
+    #[tokio::test]
+    async fn single_writes_settle_only_over_init() {
+        let refused = || {
+            mock!(Client::update_item)
+                .match_requests(|request| {
+                    let values = request.expression_attribute_values().unwrap();
+                    request.condition_expression() == Some("#status = :init") && values[":init"] == text("INIT")
+                })
+                .then_error(|| {
+                    let failed = ConditionalCheckFailedException::builder().set_item(Some(item("DONE"))).build();
+                    UpdateItemError::ConditionalCheckFailedException(failed)
+                })
+        };
+        let done = [Done { id: &id("a"), outcome: Some(&Outcome::new(&true.into())) }];
+        let already = Ok(Settlement::Already(Status::Done));
+        let single = || table(&refused()).with_writes(TableWrites::Single);
+        assert_eq!(single().fail(&id("a"), "no", Timestamp::UNIX_EPOCH).await, already);
+        assert_eq!(single().complete(&done, Timestamp::UNIX_EPOCH).await.unwrap(), [already]);
     }
 }

@@ -12,8 +12,10 @@ async fn main() -> Result<(), Error> {
     let metrics = aws::telemetry::init(&Process)?;
     let table_name = config::table_name(&Process)?;
     let done_retention_days = config::done_retention_days(&Process)?;
+    let writes = config::table_writes(&Process)?;
     let sdk = config::sdk(&Process).await?;
-    let table = DynamoTable::new(Client::new(&sdk), table_name).with_done_retention(done_retention_days);
+    let table =
+        DynamoTable::new(Client::new(&sdk), table_name).with_writes(writes).with_done_retention(done_retention_days);
     let downstream = &Downstream::new(table, SystemClock, Record);
 
     lambda_runtime::run(service_fn(|event: LambdaEvent<Envelope>| async move {

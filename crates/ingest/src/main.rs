@@ -11,8 +11,10 @@ use notification::{Deadline, Envelope};
 async fn main() -> Result<(), Error> {
     let metrics = aws::telemetry::init(&Process)?;
     let table_name = config::table_name(&Process)?;
+    let writes = config::table_writes(&Process)?;
     let sdk = config::sdk(&Process).await?;
-    let ingest = &Ingest::new(DynamoTable::new(Client::new(&sdk), table_name), SystemClock);
+    let table = DynamoTable::new(Client::new(&sdk), table_name).with_writes(writes);
+    let ingest = &Ingest::new(table, SystemClock);
 
     lambda_runtime::run(service_fn(|event: LambdaEvent<Envelope>| async move {
         let response = ingest.handle(event.payload, Deadline::from_epoch_millis(event.context.deadline)).await;
