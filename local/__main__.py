@@ -1,12 +1,13 @@
-"""`python -m local demo | up | down | env`: see the Makefile."""
+"""`python -m local build | demo | up | down | env | measure`: see the Makefile."""
 
 import argparse
 import json
-import signal
 import shlex
+import shutil
+import signal
 import sys
 
-from local import demo, screen
+from local import demo, measure, screen
 from local.stack import STATE, Stack, aws_environment, build, group_is_alive, stop_group
 
 RUNNING = STATE / "stack.json"
@@ -18,7 +19,7 @@ def up():
         screen.say("the local stack runs already; `make down` stops it")
         return 0
     build()
-    stack = Stack.start()
+    stack = Stack.start("up")
     RUNNING.write_text(json.dumps({"pid": stack.process.pid, "port": stack.port, "workdir": stack.workdir}))
     screen.say(f"""
 The local stack runs at {stack.endpoint}. Try:
@@ -36,8 +37,6 @@ def down():
         screen.say("the local stack does not run")
         return 0
     with screen.step("stop the local stack"):
-        import shutil
-
         stop_group(state["pid"])
         shutil.rmtree(state["workdir"], ignore_errors=True)
         RUNNING.unlink()
@@ -66,14 +65,17 @@ def running():
     return None
 
 
+COMMANDS = {"build": build, "demo": demo.main, "up": up, "down": down, "env": env, "measure": measure.main}
+
+
 def main():
     parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
-    parser.add_argument("command", choices=["demo", "up", "down", "env"])
+    parser.add_argument("command", choices=COMMANDS)
     command = parser.parse_args().command
     # A polite end is the same as Ctrl-C: what was started is stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        return {"demo": demo.main, "up": up, "down": down, "env": env}[command]()
+        return COMMANDS[command]()
     except KeyboardInterrupt:
         screen.say("interrupted")
         return 130

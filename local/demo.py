@@ -16,7 +16,7 @@ def main():
     screen.title("1. Build: the binaries that `sam build && sam deploy` puts on AWS")
     build()
     screen.title("2. Deploy: the real template, to a local AWS")
-    stack = Stack.start()
+    stack = Stack.start("demo")
     try:
         return show(stack)
     finally:
@@ -64,4 +64,4 @@ def crash_each_function(stack):
             left = [binary for binary in left if not stack.kill(binary)]
             time.sleep(0.02)
         if left:
-            screen.fail(f"{', '.join(left)} did not run within 30 s; see .local/ministack.log")
+            screen.fail(f"{', '.join(left)} did not run within 30 s; see .local/demo/ministack.log")

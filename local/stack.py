@@ -1,6 +1,5 @@
 """Builds the functions, starts MiniStack on a free loopback port, and deploys the template to it."""
 
-import json
 import os
 import platform
 import shutil
@@ -72,17 +71,17 @@ def build():
     compiled = subprocess.run(["cargo", "lambda", "build", "--release", *bins], cwd=ROOT, env=environment)
     if compiled.returncode != 0:
         screen.fail("the functions do not compile; cargo's own words are above")
-    run("sam build", ["sam", "build", "--parameter-overrides", f"Architecture={architecture()}"], environment)
+    run("sam build", ["sam", "build", "--parameter-overrides", f"Architecture={architecture()}"], environment, STATE)
     NOTIFYCTL.parent.mkdir(parents=True, exist_ok=True)
     temporary = NOTIFYCTL.with_suffix(".new")
     shutil.copy2(ROOT / "target" / "lambda" / "notifyctl" / "bootstrap", temporary)
     temporary.replace(NOTIFYCTL)
 
 
-def run(what, command, environment, timeout=DEPLOY_TIMEOUT):
+def run(what, command, environment, logs, timeout=DEPLOY_TIMEOUT):
     """Runs a tool with its output in a log; where it fails, the log's end is shown."""
-    STATE.mkdir(exist_ok=True)
-    path = STATE / f"{what.replace(' ', '-')}.log"
+    logs.mkdir(parents=True, exist_ok=True)
+    path = logs / f"{what.replace(' ', '-')}.log"
     with path.open("w") as log, screen.step(what, tail=lambda: last_line(path)):
         try:
             code = subprocess.run(
@@ -111,17 +110,22 @@ def overrides(**extra):
 class Stack:
     """A running MiniStack with the service deployed to it."""
 
-    def __init__(self, process, port, workdir):
+    def __init__(self, process, port, workdir, logs):
         self.process = process
         self.port = port
         self.workdir = workdir
+        self.log = logs / "ministack.log"
         self.endpoint = f"http://127.0.0.1:{port}"
         self.environment = aws_environment(self.endpoint)
 
     @classmethod
-    def start(cls, **parameters):
-        """Starts MiniStack and deploys to it. What was started is stopped again if that fails."""
-        STATE.mkdir(exist_ok=True)
+    def start(cls, purpose, **parameters):
+        """Starts MiniStack and deploys to it. What was started is stopped again if that fails.
+
+        Logs are in `.local/<purpose>`, so that the stacks of a demo and of a test do not write over each other.
+        """
+        logs = STATE / purpose
+        logs.mkdir(parents=True, exist_ok=True)
         port = free_port()
         workdir = tempfile.mkdtemp(prefix="notifications-")
         environment = aws_environment(f"http://127.0.0.1:{port}")
@@ -137,13 +141,13 @@ class Stack:
             STATE_DIR=f"{workdir}/state",
         )
         with screen.step("start MiniStack"):
-            log = (STATE / "ministack.log").open("w")
+            log = (logs / "ministack.log").open("w")
             # A session of its own: Ctrl-C reaches us, and we stop it with all that it started.
             process = subprocess.Popen(
                 [MINISTACK], env=environment, cwd=workdir, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )
-            stack = cls(process, port, workdir)
+            stack = cls(process, port, workdir, logs)
             try:
                 stack.wait_until_healthy()
             except BaseException:
@@ -151,7 +155,7 @@ class Stack:
                 raise
         try:
             command = ["sam", "deploy", "--config-env", "local", "--parameter-overrides", *overrides(**parameters)]
-            run("sam deploy", command, stack.environment)
+            run("sam deploy", command, stack.environment, logs)
         except BaseException:
             stack.stop()
             raise
@@ -161,13 +165,13 @@ class Stack:
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
-                screen.fail("MiniStack ended at start; its output is in .local/ministack.log")
+                screen.fail(f"MiniStack ended at start; its output is in {self.log.relative_to(ROOT)}")
             try:
                 urllib.request.urlopen(f"{self.endpoint}/_ministack/health", timeout=2).read()
                 return
             except (urllib.error.URLError, OSError):
                 time.sleep(0.1)
-        screen.fail(f"MiniStack did not answer within {START_TIMEOUT} s; its output is in .local/ministack.log")
+        screen.fail(f"no answer of MiniStack within {START_TIMEOUT} s; its output is in {self.log.relative_to(ROOT)}")
 
     def stop(self):
         stop_group(self.process.pid)
@@ -180,7 +184,7 @@ class Stack:
 
     def function_processes(self, binary):
         """Process ids of a function's running environments, which MiniStack started."""
-        description = self.template_description(binary)
+        name = self.outputs()[f"{binary.capitalize()}Function"]
         found = []
         for entry in Path("/proc").glob("[0-9]*"):
             try:
@@ -189,12 +193,9 @@ class Stack:
             except OSError:
                 continue
             is_ours = f"AWS_ENDPOINT_URL={self.endpoint}".encode() in variables
-            if is_bootstrap and is_ours and f"AWS_LAMBDA_FUNCTION_NAME={description}".encode() in variables:
+            if is_bootstrap and is_ours and f"AWS_LAMBDA_FUNCTION_NAME={name}".encode() in variables:
                 found.append(int(entry.name))
         return found
-
-    def template_description(self, binary):
-        return self.outputs()[f"{binary.capitalize()}Function"]
 
     def outputs(self):
         """The outputs of the deployed stack."""

@@ -4,9 +4,10 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use notification::limits;
+use std::fmt;
 
 /// A wrong or missing setting. It ends the process at start.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// A required environment variable is not set, or empty.
     #[error("the environment variable {name} is missing: {meaning}")]
@@ -24,6 +25,13 @@ pub enum ConfigError {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+/// In words: this is what `main` prints when the process ends by it.
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// Where variables are read from: the process's environment, or a test's.

@@ -1,0 +1,69 @@
+# make help   shows the targets.
+
+# Nothing here may reach AWS, and no tool may report home.
+export SAM_CLI_TELEMETRY := 0
+
+TOOLS := .venv/tools
+MINISTACK := .venv/ministack
+PYTHON := $(TOOLS)/bin/python
+LOCAL := $(PYTHON) -m local
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up down env test lint unit e2e build measure clean prerequisites
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: tools ## Build, deploy to a local AWS, send 1,000 notifications, crash the functions, audit
+	@$(LOCAL) demo
+
+up: tools ## Leave the local stack running, for notifyctl
+	@$(LOCAL) up
+
+down: tools ## Stop what `make up` started
+	@$(LOCAL) down
+
+env: ## Print the environment of the running local stack, for eval in a shell
+	@test -x $(PYTHON) || { echo "error: the local stack does not run; \`make up\` starts it" >&2; exit 2; }
+	@$(LOCAL) env
+
+test: lint unit e2e ## Run every check and test
+
+lint: tools ## Format, clippy, template
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- --deny warnings
+	AWS_DEFAULT_REGION=us-east-1 $(TOOLS)/bin/sam validate --lint
+	$(TOOLS)/bin/cfn-lint template.yaml
+
+unit: ## All tests that need no Python
+	@if cargo nextest --version >/dev/null 2>&1; then set -x; cargo nextest run --workspace --locked; \
+	 else set -x; cargo test --workspace --locked; fi
+
+e2e: build ## The real binaries and the real template on a local AWS
+	$(PYTHON) -m pytest tests
+
+build: tools ## Compile the functions and notifyctl, and `sam build`, for the local stack
+	@$(LOCAL) build
+
+measure: tools ## Measure size, start, CPU and calls of each function (docs/PERFORMANCE.md)
+	@$(LOCAL) measure
+
+clean: ## Remove all that was built or installed here
+	rm -rf target .aws-sam .local .venv
+
+# ---- tools: two virtual environments with pinned packages ------------------------------------------------------------
+
+.PHONY: tools
+tools: prerequisites $(TOOLS)/.installed $(MINISTACK)/.installed
+
+.venv/%/.installed: local/requirements-%.txt
+	@echo "installing local/requirements-$*.txt into .venv/$* (a minute the first time)"
+	@python3 -m venv --clear .venv/$* || { echo "error: python3 cannot make virtual environments; install its venv module (Debian: python3-venv)" >&2; exit 2; }
+	@.venv/$*/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+prerequisites:
+	@command -v cargo >/dev/null || { echo "error: no cargo; install Rust 1.94.1 or later from https://rustup.rs" >&2; exit 2; }
+	@command -v cc >/dev/null || { echo "error: no C compiler; install gcc or clang (Debian: build-essential)" >&2; exit 2; }
+	@command -v python3 >/dev/null || { echo "error: no python3; install Python 3.10 or later" >&2; exit 2; }
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "error: python3 is older than 3.10; install a later one" >&2; exit 2; }

@@ -1,0 +1,131 @@
+"""Runs one function's binary as Lambda does, against a backend that answers every call at once, and counts the calls.
+
+It is no emulator: nothing is stored. It serves to count backend calls and to measure the function's own cost.
+https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+"""
+
+import collections
+import json
+import os
+import queue
+import subprocess
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+ANSWER_TIMEOUT = 60
+
+
+class LambdaHost:
+    """A function's process, waiting for invocations."""
+
+    def __init__(self, binary, **variables):
+        self.calls = collections.Counter()
+        self._events = queue.Queue()
+        self._answers = queue.Queue()
+        self._first_next = threading.Event()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        port = self._server.server_port
+        environment = {
+            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}",
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+            "AWS_LAMBDA_FUNCTION_NAME": "measured",
+            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",
+            "AWS_LAMBDA_LOG_LEVEL": "WARN",
+            "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "TABLE_NAME": "notifications",
+            "STREAM_NAME": "notifications",
+            **variables,
+        }
+        started = time.perf_counter()
+        self.process = subprocess.Popen(
+            [binary], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        if not self._first_next.wait(ANSWER_TIMEOUT):
+            self.stop()
+            raise TimeoutError(f"{binary} did not ask for an invocation")
+        self.init_seconds = self.first_next_at - started
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def invoke(self, event):
+        """Invokes the function and returns its answer."""
+        self._events.put(json.dumps(event).encode())
+        return self._answers.get(timeout=ANSWER_TIMEOUT)
+
+    def cpu_seconds(self):
+        """CPU that the process has used so far, of all its threads."""
+        fields = open(f"/proc/{self.process.pid}/stat").read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def peak_memory_bytes(self):
+        status = open(f"/proc/{self.process.pid}/status").read()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+def _handler(host):
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def log_message(self, *_):
+            pass
+
+        def answer(self, status, body, **headers):
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name.replace("_", "-"), value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_GET(self):  # /2018-06-01/runtime/invocation/next
+            if not host._first_next.is_set():
+                host.first_next_at = time.perf_counter()
+                host._first_next.set()
+            event = host._events.get()
+            self.answer(
+                200,
+                event,
+                Lambda_Runtime_Aws_Request_Id="8476a536-e9f4-11e8-9739-2dfe598c3fcd",
+                Lambda_Runtime_Deadline_Ms=str(int((time.time() + 60) * 1000)),
+                Lambda_Runtime_Invoked_Function_Arn="arn:aws:lambda:us-east-1:123456789012:function:measured",
+            )
+
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            target = self.headers.get("X-Amz-Target")
+            if target is None:  # The answer to an invocation.
+                self.answer(202, b"{}")
+                host._answers.put(json.loads(body))
+                return
+            operation = target.partition(".")[2]
+            host.calls[operation] += 1
+            self.answer(200, _backend(operation, body), Content_Type="application/x-amz-json-1.0")
+
+    return Handler
+
+
+def _backend(operation, body):
+    if operation == "BatchExecuteStatement":
+        return json.dumps({"Responses": [{"TableName": "notifications"}] * body.count(b'"Statement"')}).encode()
+    if operation == "PutRecords":
+        count = body.count(b'"PartitionKey"')
+        records = [{"SequenceNumber": "1", "ShardId": "shardId-000000000000"}] * count
+        return json.dumps({"FailedRecordCount": 0, "Records": records}).encode()
+    return b"{}"

@@ -1,0 +1,117 @@
+"""One local stack for all tests, and what they need to speak to it."""
+
+import json
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from local import batches  # noqa: E402
+from local.stack import Stack  # noqa: E402
+
+#: Seconds until a test gives up waiting. A refused message needs 6 receives, 12 seconds apart.
+PATIENCE = 150
+
+
+def pytest_configure(config):
+    if not (ROOT / ".aws-sam" / "build" / "template.yaml").exists():
+        pytest.exit("nothing is built yet: run `make e2e`", returncode=2)
+
+
+@pytest.fixture(scope="session")
+def stack():
+    stack = Stack.start("test")
+    yield Service(stack)
+    stack.stop()
+
+
+@pytest.fixture
+def prefix():
+    """Ids of a test's own."""
+    return f"t-{uuid.uuid4().hex[:12]}"
+
+
+class Service:
+    """The deployed service, as upstream and an operator see it."""
+
+    def __init__(self, stack):
+        self.stack = stack
+        self.outputs = stack.outputs()
+        self.sqs = stack.client("sqs")
+        self.dynamodb = stack.client("dynamodb")
+        self.kinesis = stack.client("kinesis")
+        self.table = self.outputs["TableName"]
+
+    def send(self, *bodies):
+        """Sends message bodies and returns their message ids."""
+        return [
+            self.sqs.send_message(QueueUrl=self.outputs["QueueUrl"], MessageBody=body)["MessageId"] for body in bodies
+        ]
+
+    def item(self, notification_id):
+        found = self.dynamodb.get_item(TableName=self.table, Key={"id": {"S": notification_id}}, ConsistentRead=True)
+        return found.get("Item")
+
+    def status(self, notification_id):
+        item = self.item(notification_id)
+        return item and item["status"]["S"]
+
+    def wait_for(self, what, condition):
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            result = condition()
+            if result:
+                return result
+            time.sleep(0.2)
+        raise AssertionError(f"{what}: not within {PATIENCE} s; see {self.stack.log}")
+
+    def wait_for_status(self, notification_id, status):
+        self.wait_for(f"{notification_id} is {status}", lambda: self.status(notification_id) == status)
+
+    def dead_letters(self):
+        """Bodies of the messages in the dead-letter queue by message id, left there."""
+        found = {}
+        while True:
+            messages = self.sqs.receive_message(
+                QueueUrl=self.outputs["DeadLetterQueueUrl"], MaxNumberOfMessages=10, VisibilityTimeout=1
+            ).get("Messages", [])
+            if not any(message["MessageId"] not in found for message in messages):
+                return found
+            found.update({message["MessageId"]: message["Body"] for message in messages})
+
+    def log_lines(self, text):
+        """The functions' JSON log lines that hold a text."""
+        lines = self.stack.log.read_text(errors="replace").splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{") and text in line]
+
+    def records(self):
+        """All records of the Kinesis stream: partition key, data and shard."""
+        stream = self.outputs["StreamName"]
+        found = []
+        for shard in self.kinesis.list_shards(StreamName=stream)["Shards"]:
+            iterator = self.kinesis.get_shard_iterator(
+                StreamName=stream, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+            )["ShardIterator"]
+            while True:
+                answer = self.kinesis.get_records(ShardIterator=iterator, Limit=10_000)
+                found += [(r["PartitionKey"], r["Data"], shard["ShardId"]) for r in answer["Records"]]
+                if not answer["Records"]:
+                    break
+                iterator = answer["NextShardIterator"]
+        return found
+
+    def notifyctl(self, *arguments):
+        """Runs notifyctl with --json and returns its exit status and its result."""
+        run = self.stack.notifyctl("--json", *arguments, capture_output=True)
+        return run.returncode, json.loads(run.stdout) if run.stdout.strip() else run.stderr
+
+
+@pytest.fixture
+def event():
+    """Makes the JSON of an event."""
+    return batches.event

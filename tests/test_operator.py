@@ -1,0 +1,67 @@
+"""notifyctl, as an operator and a script use it."""
+
+import json
+import subprocess
+
+import pytest
+
+from local.stack import NOTIFYCTL
+
+
+def test_status_shows_a_notification_and_hides_its_payload_unless_asked(stack, prefix, event):
+    stack.send(event(prefix))
+    stack.wait_for_status(prefix, "DONE")
+    code, shown = stack.notifyctl("status", prefix)
+    assert code == 0
+    assert (shown["id"], shown["status"], shown["source"]) == (prefix, "DONE", "urn:example:orders")
+    assert "19.99" not in json.dumps(shown)
+    _, shown = stack.notifyctl("status", prefix, "--event")
+    assert shown["event"] == event(prefix)
+    assert stack.notifyctl("status", f"{prefix}-unknown") == (1, None)
+
+
+def test_summary_counts_statuses_and_queues(stack, prefix, event):
+    stack.send(event(prefix))
+    stack.wait_for_status(prefix, "DONE")
+    code, summary = stack.notifyctl("summary")
+    assert code == 0
+    assert summary["notifications"]["DONE"] >= 1
+    assert set(summary) >= {"queue", "dead_letter_queue", "publisher_failures", "downstream_failures"}
+
+
+def test_send_reads_a_file_and_refuses_malformed_events_before_anything_is_sent(stack, prefix, event, tmp_path):
+    events = tmp_path / "events.jsonl"
+    events.write_text(f"{event(prefix)}\nno JSON\n")
+    code, error = stack.notifyctl("send", events)
+    assert code == 2
+    assert "event 2: not valid JSON" in error and "nothing was sent" in error
+    assert stack.item(prefix) is None
+
+    events.write_text(f"{event(prefix)}\n")
+    assert stack.notifyctl("send", events) == (0, {"sent": 1, "distinct": 1, "seed": None})
+    stack.wait_for_status(prefix, "DONE")
+
+
+def test_audit_finds_what_never_arrived(stack, prefix, event, tmp_path):
+    sent = tmp_path / "sent.jsonl"
+    sent.write_text(f"{event(prefix)}\n")
+    code, result = stack.notifyctl("audit", sent)
+    assert code == 1
+    assert result["problems"] == [f"{prefix}: lost, it is not in the table"]
+
+
+def test_an_unknown_stack_is_named_with_what_to_do(stack):
+    code, error = stack.notifyctl("--stack", "no-such-stack", "summary")
+    assert code == 2
+    assert "there is no stack no-such-stack in us-east-1" in error and "make up" in error
+
+
+def test_colours_are_for_terminals_only(stack, prefix, event):
+    run = stack.stack.notifyctl("status", prefix, capture_output=True)
+    assert "\033[" not in run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("command", ["", "send", "status", "summary", "watch", "audit"])
+def test_every_command_has_help(command):
+    run = subprocess.run([NOTIFYCTL, *command.split(), "--help"], capture_output=True, text=True)
+    assert run.returncode == 0 and "Usage:" in run.stdout

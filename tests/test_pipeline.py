@@ -1,0 +1,104 @@
+"""The way of notifications through the deployed service."""
+
+import json
+import re
+import time
+
+
+def test_a_notification_reaches_done_and_the_table_and_the_stream_hold_it_byte_for_byte(stack, prefix, event):
+    # Key order, spaces and number spelling must survive.
+    body = event(prefix).replace('"data":{', '"data": { "zero": 1.10, ').replace('"currency"', '\n "currency"')
+    stack.send(body)
+    stack.wait_for_status(prefix, "DONE")
+
+    item = stack.item(prefix)
+    assert item["event"] == {"S": body}
+    assert item["source"] == {"S": "urn:example:orders"}
+    assert item["type"] == {"S": "com.example.refund.requested"}
+    rfc_3339_milliseconds = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
+    assert re.fullmatch(rfc_3339_milliseconds, item["received_at"]["S"])
+    assert re.fullmatch(rfc_3339_milliseconds, item["done_at"]["S"])
+    in_ninety_days = time.time() + 90 * 24 * 3600
+    assert abs(int(item["expires_at"]["N"]) - in_ninety_days) < 3600
+
+    published = [(data, shard) for key, data, shard in stack.records() if key == prefix]
+    assert {data for data, _ in published} == {body.encode()}
+    assert len({shard for _, shard in published}) == 1
+
+
+def test_duplicates_are_suppressed(stack, prefix, event):
+    same_content = json.dumps(json.loads(event(prefix)), indent=2)
+    first, *_ = stack.send(event(prefix), event(prefix), same_content)
+    stack.wait_for_status(prefix, "DONE")
+    stack.send(event(prefix))
+
+    suppressed = stack.wait_for(
+        "three duplicates are in the log", lambda: len(stack.log_lines(f'"id":"{prefix}"')) >= 3 and stack.log_lines(prefix)
+    )
+    assert all(line["message"].startswith("duplicate") for line in suppressed if line["level"] == "INFO")
+    assert stack.item(prefix)["status"] == {"S": "DONE"}
+    assert first not in stack.dead_letters()
+
+
+def test_a_refused_message_is_received_six_times_and_is_then_in_the_dead_letter_queue_unchanged(stack, prefix, event):
+    stack.send(event(prefix))
+    stack.wait_for_status(prefix, "DONE")
+    conflict = event(prefix).replace("19.99", "1000000.00")
+    malformed = f'{{"specversion":"1.0","id":"{prefix}-cut'
+    no_source = json.dumps({"specversion": "1.0", "id": f"{prefix}-no-source", "type": "t"})
+    bad = dict(zip(stack.send(conflict, malformed, no_source), (conflict, malformed, no_source)))
+    neighbours = [f"{prefix}-{n}" for n in range(20)]
+    stack.send(*map(event, neighbours))
+
+    for neighbour in neighbours:
+        stack.wait_for_status(neighbour, "DONE")
+    letters = stack.wait_for(
+        "the refused messages are dead letters", lambda: (found := stack.dead_letters()).keys() >= bad.keys() and found
+    )
+    assert {message_id: letters[message_id] for message_id in bad} == bad
+
+    for message_id, reason in zip(bad, ("conflict", "malformed: not valid JSON", 'the attribute "source" is missing')):
+        lines = stack.log_lines(f'"message_id":"{message_id}"')
+        assert [line["receive_count"] for line in lines] == [1, 2, 3, 4, 5, 6]
+        assert all(line["level"] == "ERROR" and reason in line["reason"] for line in lines)
+        assert not any("1000000.00" in json.dumps(line) for line in lines), "the payload is never logged"
+
+    item = stack.item(prefix)
+    assert item["event"] == {"S": event(prefix)}, "the conflict overwrote nothing"
+    assert stack.item(f"{prefix}-no-source") is None
+
+
+def test_poison_in_kinesis_is_kept_and_does_not_hold_its_shard(stack, prefix, event):
+    stream = stack.outputs["StreamName"]
+    put = stack.kinesis.put_record(StreamName=stream, PartitionKey=prefix, Data=b"\xff no notification")
+    stack.send(event(prefix))
+
+    kept = f"kinesis:{put['ShardId']}:{put['SequenceNumber']}"
+    stack.wait_for_status(kept, "FAILED")
+    item = stack.item(kept)
+    assert item["raw"]["B"] == b"\xff no notification"
+    assert item["reason"] == {"S": "not valid UTF-8"}
+    stack.wait_for_status(prefix, "DONE")
+
+
+def test_a_notification_of_foreign_origin_in_kinesis_is_kept_and_not_done(stack, prefix, event):
+    stream = stack.outputs["StreamName"]
+    put = stack.kinesis.put_record(StreamName=stream, PartitionKey=prefix, Data=event(prefix).encode())
+    kept = f"kinesis:{put['ShardId']}:{put['SequenceNumber']}"
+    stack.wait_for_status(kept, "FAILED")
+    assert stack.item(kept)["reason"] == {"S": "the table has no notification with this id"}
+    assert stack.item(prefix) is None
+
+
+def test_only_notifications_that_became_init_are_published(stack, prefix):
+    """Rule 8, by the filter of the event source mapping and in the code."""
+    put = lambda n, status: stack.dynamodb.put_item(  # noqa: E731
+        TableName=stack.table,
+        Item={"id": {"S": f"{prefix}-{n}"}, "status": {"S": status}, "event": {"S": f"event {n}"}},
+    )
+    for n, status in enumerate(["DONE", "FAILED", "INIT"]):
+        put(n, status)
+    published = lambda: [data for key, data, _ in stack.records() if key.startswith(prefix)]  # noqa: E731
+    # Streams keep the order of changes of a key only, but one shard serves this table: INIT came last.
+    stack.wait_for("INIT is published", published)
+    assert set(published()) == {b"event 2"}

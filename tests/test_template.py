@@ -1,0 +1,69 @@
+"""What the template promises, read from the template."""
+
+import pytest
+from samcli.yamlhelper import yaml_parse
+
+from conftest import ROOT
+
+TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text())
+RESOURCES = TEMPLATE["Resources"]
+
+
+def of_type(kind):
+    return {name: resource for name, resource in RESOURCES.items() if resource["Type"] == kind}
+
+
+FUNCTIONS = of_type("AWS::Serverless::Function")
+SOURCES = {
+    f"{function}.{name}": source
+    for function, resource in FUNCTIONS.items()
+    for name, source in resource["Properties"]["Events"].items()
+}
+STREAM_SOURCES = [name for name, source in SOURCES.items() if source["Type"] != "SQS"]
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_rule_9_every_event_source_reports_batch_item_failures(source):
+    assert SOURCES[source]["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+
+
+@pytest.mark.parametrize("source", STREAM_SOURCES)
+def test_stream_sources_begin_at_the_trim_horizon_bisect_and_give_up_into_a_queue_after_six_retries(source):
+    properties = SOURCES[source]["Properties"]
+    assert properties["StartingPosition"] == "TRIM_HORIZON"
+    assert properties["BisectBatchOnFunctionError"] is True
+    assert properties["MaximumRetryAttempts"] == 6
+    assert "MaximumRecordAgeInSeconds" in properties
+    assert properties["DestinationConfig"]["OnFailure"]["Type"] == "SQS"
+
+
+def test_a_message_is_received_six_times():
+    assert RESOURCES["Queue"]["Properties"]["RedrivePolicy"]["maxReceiveCount"] == 6
+
+
+def test_the_visibility_timeout_is_six_times_the_function_timeout():
+    timeouts = TEMPLATE["Parameters"]["IngestTimeout"]["AllowedValues"]
+    mapped = TEMPLATE["Mappings"]["VisibilityTimeout"]
+    assert {int(timeout): entry["Seconds"] for timeout, entry in mapped.items()} == {t: 6 * t for t in timeouts}
+
+
+@pytest.mark.parametrize("role", of_type("AWS::IAM::Role"))
+def test_a_role_has_no_wildcard_action_and_no_wildcard_resource(role):
+    for policy in RESOURCES[role]["Properties"]["Policies"]:
+        for statement in policy["PolicyDocument"]["Statement"]:
+            assert "*" not in str(statement["Action"])
+            assert statement["Resource"] != "*"
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_has_a_role_and_a_log_group_of_its_own(function):
+    properties = FUNCTIONS[function]["Properties"]
+    assert properties["Role"] == {"Fn::GetAtt": [f"{function}Role", "Arn"]}
+    assert properties["LoggingConfig"]["LogGroup"] == {"Ref": f"{function}Logs"}
+    assert "RetentionInDays" in RESOURCES[f"{function}Logs"]["Properties"]
+
+
+def test_the_retention_of_done_outlives_every_redelivery():
+    days = TEMPLATE["Parameters"]["DoneRetentionDays"]["MinValue"]
+    kinesis_days = TEMPLATE["Parameters"]["KinesisRetentionHours"]["MaxValue"] / 24
+    assert days >= 14 + 14 + 1 + kinesis_days
