@@ -37,7 +37,8 @@ lint: tools ## Format, clippy, template
 
 unit: ## All tests that need no Python
 	@if cargo nextest --version >/dev/null 2>&1; then set -x; cargo nextest run --workspace --locked; \
-	 else set -x; cargo test --workspace --locked; fi
+	 else set -x; cargo test --workspace --locked --all-targets; fi
+	cargo test --workspace --locked --doc
 
 e2e: build ## The real binaries and the real template on a local AWS
 	$(PYTHON) -m pytest tests

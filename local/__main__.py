@@ -20,7 +20,15 @@ def up():
         return 0
     build()
     stack = Stack.start("up")
-    RUNNING.write_text(json.dumps({"pid": stack.process.pid, "port": stack.port, "workdir": stack.workdir}))
+    outputs = stack.outputs()
+    state = {
+        "pid": stack.process.pid,
+        "workdir": stack.workdir,
+        "endpoint": stack.endpoint,
+        # As the functions have them, to run one of them by hand.
+        "variables": {"TABLE_NAME": outputs["TableName"], "STREAM_NAME": outputs["StreamName"], "TABLE_WRITES": "single"},
+    }
+    RUNNING.write_text(json.dumps(state))
     screen.say(f"""
 The local stack runs at {stack.endpoint}. Try:
   eval "$(make -s env)"
@@ -49,9 +57,9 @@ def env():
     if not state:
         screen.fail("the local stack does not run; `make up` starts it")
     wanted = ("PATH", "NOTIFY_STACK")
-    for name, value in aws_environment(f"http://127.0.0.1:{state['port']}").items():
-        if name.startswith("AWS_") or name in wanted:
-            print(f"export {name}={shlex.quote(value)}")
+    ours = {n: v for n, v in aws_environment(state["endpoint"]).items() if n.startswith("AWS_") or n in wanted}
+    for name, value in {**ours, **state["variables"]}.items():
+        print(f"export {name}={shlex.quote(value)}")
     return 0
 
 

@@ -39,3 +39,8 @@ pub use failure::{Failure, FailureKind};
 pub use id::NotificationId;
 pub use jiff::Timestamp;
 pub use status::Status;
+
+/// The README's code compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
