@@ -178,7 +178,7 @@ mod tests {
     ) -> (Vec<Result<u32, Failure>>, Vec<Vec<u32>>) {
         let calls = Mutex::new(Vec::new());
         let (calls_ref, answer) = (&calls, &answer);
-        let deadline = Deadline::from_epoch_millis(60_000);
+        let deadline = Deadline::at(jiff::Timestamp::from_second(60).unwrap());
         let ranges = by_count(entries.len(), size);
         let results = call_in_batches(clock, deadline, entries, ranges, |batch| async move {
             let number = {

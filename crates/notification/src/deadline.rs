@@ -21,10 +21,14 @@ impl Deadline {
     }
 
     /// From Lambda's header `Lambda-Runtime-Deadline-Ms`: milliseconds since the Unix epoch. A value that is no time at
-    /// all counts as passed, so that everything is reported and comes again.
+    /// all counts as passed, so that everything is reported and comes again. A time before Lambda existed comes from a
+    /// local runtime that knows no deadlines (`cargo lambda watch` always sends 600,000), and counts as none.
     /// <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html#runtimes-api-next>
     #[must_use]
     pub fn from_epoch_millis(millis: u64) -> Self {
+        if millis < limits::FIRST_LAMBDA_MILLIS {
+            return Self(Timestamp::MAX);
+        }
         let time = i64::try_from(millis).ok().and_then(|millis| Timestamp::from_millisecond(millis).ok());
         Self(time.unwrap_or(Timestamp::UNIX_EPOCH))
     }
@@ -65,18 +69,30 @@ mod tests {
 
     #[test]
     fn rule_5_no_new_work_starts_in_the_last_moments_before_the_deadline() {
-        let deadline = Deadline::from_epoch_millis(10_000);
         let at = |millis| Timestamp::from_millisecond(millis).unwrap();
+        let deadline = Deadline::at(at(10_000));
         assert!(deadline.allows_new_work(at(9_499)));
         assert!(!deadline.allows_new_work(at(9_500)));
         assert!(!deadline.allows_new_work(at(20_000)));
-        assert!(!Deadline::from_epoch_millis(u64::MAX).allows_new_work(at(0)));
+    }
+
+    #[test]
+    fn lambdas_header_is_a_time_and_where_it_can_be_none_there_is_no_deadline() {
+        let now = 1_795_000_000_000;
+        let allows = |millis| {
+            let at = Timestamp::from_millisecond(i64::try_from(now).unwrap()).unwrap();
+            Deadline::from_epoch_millis(millis).allows_new_work(at)
+        };
+        assert!(allows(now + 1_000) && !allows(now));
+        assert!(allows(600_000), "cargo lambda watch");
+        assert!(!allows(u64::MAX), "no time at all");
     }
 
     #[tokio::test]
     async fn rule_5_and_7_a_call_without_an_answer_is_given_up_in_time_and_may_have_happened() {
         let clock = TestClock::at_millis(0);
-        let failure = Deadline::from_epoch_millis(10_000).bound(&clock, pending::<()>()).await.unwrap_err();
+        let failure =
+            Deadline::at(Timestamp::from_second(10).unwrap()).bound(&clock, pending::<()>()).await.unwrap_err();
         assert!(failure.kind.may_have_happened());
         assert_eq!(clock.now().as_millisecond(), 9_800);
     }
@@ -84,7 +100,7 @@ mod tests {
     #[tokio::test]
     async fn rule_5_work_that_was_not_started_did_not_happen() {
         let clock = TestClock::at_millis(9_900);
-        let failure = Deadline::from_epoch_millis(10_000).bound(&clock, async {}).await.unwrap_err();
+        let failure = Deadline::at(Timestamp::from_second(10).unwrap()).bound(&clock, async {}).await.unwrap_err();
         assert!(failure.kind.is_retryable() && !failure.kind.may_have_happened());
     }
 }

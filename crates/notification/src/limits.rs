@@ -37,6 +37,10 @@ pub const PUT_RECORDS_MAX_BYTES: usize = 5 * 1024 * 1024;
 /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
 pub const LAMBDA_PAYLOAD_MAX_BYTES: usize = 6 * 1024 * 1024;
 
+/// When AWS Lambda was announced (13 November 2014), in milliseconds since the Unix epoch: no deadline is earlier.
+/// <https://aws.amazon.com/blogs/aws/run-code-cloud/>
+pub const FIRST_LAMBDA_MILLIS: u64 = 1_415_836_800_000;
+
 /// Messages in one `SendMessageBatch` or `ReceiveMessage`.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html>
 pub const SQS_BATCH_MAX: usize = 10;
