@@ -3,6 +3,8 @@
 mod batched;
 mod item;
 mod single;
+mod transaction;
+mod update;
 
 use crate::classify;
 use crate::config::TableWrites;
@@ -10,21 +12,22 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
-use batched::Batched;
 use item::{number, shortened, stored, text, time};
 use notification::ports::{
-    Answers, Done, DownstreamTable, IngestTable, Insertion, Settlement, Stored, TableReader, Unreadable,
+    Answers, Change, Changed, Commit, DownstreamTable, IngestTable, Insertion, NotCommitted, StatusTable, Stored,
+    TableReader, Unreadable,
 };
 use notification::{Failure, Notification, NotificationId, Status, Timestamp, limits};
 use std::collections::HashMap;
+use update::Update;
 
 /// The table, by its name.
 #[derive(Debug, Clone)]
 pub struct DynamoTable {
     client: Client,
     table_name: String,
-    /// The statements of batched writes; none where each write is a call of its own.
-    batched: Option<Batched>,
+    writes: TableWrites,
+    insert_statement: String,
     done_retention_seconds: i64,
 }
 
@@ -32,16 +35,15 @@ impl DynamoTable {
     /// The table of this name.
     #[must_use]
     pub fn new(client: Client, table_name: String) -> Self {
-        let batched = Some(Batched::new(&table_name));
-        Self { client, table_name, batched, done_retention_seconds: 0 }
+        let insert_statement = batched::insert_statement(&table_name);
+        Self { client, table_name, writes: TableWrites::default(), insert_statement, done_retention_seconds: 0 }
             .with_done_retention(limits::DONE_RETENTION_DEFAULT_DAYS)
     }
 
     /// How notifications are written; batched unless said otherwise.
     #[must_use]
     pub fn with_writes(self, writes: TableWrites) -> Self {
-        let batched = (writes == TableWrites::Batched).then(|| Batched::new(&self.table_name));
-        Self { batched, ..self }
+        Self { writes, ..self }
     }
 
     /// DONE items expire after so many days.
@@ -53,24 +55,10 @@ impl DynamoTable {
 
 /// What became of one conditional write: it took place, or its condition failed (with the old item, where the answer
 /// has it).
+#[derive(Debug, PartialEq)]
 enum Executed {
     Yes,
     ConditionFailed(Option<Stored>),
-}
-
-fn insertion(executed: Executed) -> Insertion {
-    match executed {
-        Executed::Yes => Insertion::Inserted,
-        Executed::ConditionFailed(old) => Insertion::Exists(old),
-    }
-}
-
-fn settlement(executed: &Executed) -> Settlement {
-    match executed {
-        Executed::Yes => Settlement::Settled,
-        Executed::ConditionFailed(Some(Stored { status: Some(status), .. })) => Settlement::Already(*status),
-        Executed::ConditionFailed(_) => Settlement::NotInit,
-    }
 }
 
 /// Each entry's answer in the terms of its port.
@@ -85,10 +73,12 @@ impl TableReader for DynamoTable {
         let wanted = KeysAndAttributes::builder()
             .set_keys(Some(keys))
             .consistent_read(true)
-            .projection_expression("#id, #status, #event")
+            .projection_expression("#id, #status, #event, #owner, #lease_until")
             .expression_attribute_names("#id", "id")
             .expression_attribute_names("#status", "status")
             .expression_attribute_names("#event", "event")
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_names("#lease_until", "lease_until")
             .build()
             .map_err(|_| Failure::permanent("BatchGetItem: no keys"))?;
         let output = self
@@ -128,29 +118,38 @@ impl TableReader for DynamoTable {
 
 impl IngestTable for DynamoTable {
     async fn insert(&self, notifications: &[&Notification], received_at: Timestamp) -> Answers<Insertion> {
-        let answers = match &self.batched {
-            Some(batched) => batched.insert(&self.client, notifications, received_at).await,
-            None => single::insert(&self.client, &self.table_name, notifications, received_at).await,
+        let (client, table_name) = (&self.client, &self.table_name);
+        let answers = match self.writes {
+            TableWrites::Batched => batched::insert(client, &self.insert_statement, notifications, received_at).await,
+            TableWrites::Single => single::insert(client, table_name, notifications, received_at).await,
         };
-        each(answers, insertion)
+        each(answers, |executed| match executed {
+            Executed::Yes => Insertion::Inserted,
+            Executed::ConditionFailed(old) => Insertion::Exists(old),
+        })
+    }
+}
+
+impl StatusTable for DynamoTable {
+    async fn change(&self, changes: &[Change<'_>], at: Timestamp) -> Answers<Changed> {
+        let (client, table_name) = (&self.client, &self.table_name);
+        let updates: Vec<_> =
+            changes.iter().map(|change| Update::of(change, at, self.done_retention_seconds)).collect();
+        let answers = match self.writes {
+            TableWrites::Batched => batched::update(client, table_name, updates.into_iter()).await,
+            TableWrites::Single => single::update(client, table_name, updates.into_iter()).await,
+        };
+        each(answers, |executed| match executed {
+            Executed::Yes => Changed::Yes,
+            Executed::ConditionFailed(old) => Changed::No(old),
+        })
     }
 }
 
 impl DownstreamTable for DynamoTable {
-    async fn complete(&self, done: &[Done<'_>], done_at: Timestamp) -> Answers<Settlement> {
-        let expires_at = done_at.as_second() + self.done_retention_seconds;
-        let answers = match &self.batched {
-            Some(batched) => batched.complete(&self.client, done, done_at, expires_at).await,
-            None => single::complete(&self.client, &self.table_name, done, done_at, expires_at).await,
-        };
-        each(answers, |executed| settlement(&executed))
-    }
-
-    async fn fail(&self, id: &NotificationId, reason: &str, failed_at: Timestamp) -> Result<Settlement, Failure> {
-        match &self.batched {
-            Some(batched) => batched.fail(&self.client, id, reason, failed_at).await,
-            None => single::fail(&self.client, &self.table_name, id, reason, failed_at).await,
-        }
+    async fn commit(&self, group: &[Commit<'_>], done_at: Timestamp) -> Result<(), NotCommitted> {
+        let seconds = self.done_retention_seconds;
+        transaction::commit(&self.client, &self.table_name, group, done_at, seconds).await
     }
 
     async fn keep(&self, record: Unreadable<'_>, reason: &str, failed_at: Timestamp) -> Result<(), Failure> {
@@ -188,6 +187,7 @@ mod tests {
     use aws_sdk_dynamodb::types::{BatchStatementError, BatchStatementErrorCodeEnum, BatchStatementResponse};
     use aws_smithy_mocks::{Rule, mock, mock_client};
     use notification::Outcome;
+    use notification::ports::{After, Before, Claim};
     use notification::report::Identifier;
 
     fn table(rule: &Rule) -> DynamoTable {
@@ -230,7 +230,7 @@ mod tests {
         let notifications = ["a", "b", "c", "d", "e"].map(notification);
         let batch: Vec<_> = notifications.iter().collect();
         let answers = table(&rule).insert(&batch, Timestamp::UNIX_EPOCH).await.unwrap();
-        let old = Stored { status: Some(Status::Done), event: "{}".into() };
+        let old = Stored { status: Some(Status::Done), event: "{}".into(), claim: None };
         assert_eq!(answers[0], Ok(Insertion::Inserted));
         assert_eq!(answers[1], Ok(Insertion::Exists(Some(old))));
         assert_eq!(answers[2], Ok(Insertion::Exists(None)));
@@ -251,6 +251,8 @@ mod tests {
                             text("s"),
                             text("k"),
                             text("1970-01-01T00:00:00.000Z"),
+                            number(&notification("a").id().pending_shard()),
+                            text("1970-01-01T00:00:00.000Z"),
                         ]
             })
             .then_output(|| {
@@ -260,17 +262,23 @@ mod tests {
         assert_eq!(answers, [Ok(Insertion::Inserted)]);
     }
 
+    fn done<'a>(id: &'a NotificationId, outcome: Option<&'a Outcome>) -> Change<'a> {
+        Change { id, from: Before::Status(Status::Init), to: After::Done(outcome) }
+    }
+
     #[tokio::test]
-    async fn done_is_written_only_over_init_and_expires_after_its_retention() {
+    async fn done_is_written_only_over_init_is_pending_no_more_and_expires_after_its_retention() {
         let rule = mock!(Client::batch_execute_statement)
             .match_requests(|request| {
                 let [plain, with_outcome] = request.statements() else { return false };
-                let condition = r#"WHERE "id" = ? AND "status" = 'INIT'"#;
-                plain.statement().ends_with(condition)
-                    && with_outcome.statement().ends_with(condition)
+                let condition = r#" REMOVE "pending_shard" REMOVE "pending_since" WHERE "id" = ? AND "status" = ?"#;
+                let expires = AttributeValue::N("7776000".into());
+                plain.statement()
+                    == format!(r#"UPDATE "t" SET "status" = ? SET "done_at" = ? SET "expires_at" = ?{condition}"#)
                     && plain.parameters()
-                        == [text("1970-01-01T00:00:00.000Z"), AttributeValue::N("7776000".into()), text("a")]
-                    && with_outcome.parameters()[2..] == [text("{\"paid\":true}"), text("b")]
+                        == [text("DONE"), text("1970-01-01T00:00:00.000Z"), expires, text("a"), text("INIT")]
+                    && with_outcome.statement().contains(r#"SET "outcome" = ?"#)
+                    && with_outcome.parameters()[3..] == [text("true"), text("b"), text("INIT")]
             })
             .then_output(|| {
                 let error = BatchStatementError::builder()
@@ -282,17 +290,88 @@ mod tests {
                     .responses(BatchStatementResponse::builder().error(error).build())
                     .build()
             });
-        let outcome = Outcome::new(&[("paid", true)].into_iter().collect());
-        let (a, b) = (id("a"), id("b"));
-        let done = [Done { id: &a, outcome: None }, Done { id: &b, outcome: Some(&outcome) }];
-        let answers = table(&rule).complete(&done, Timestamp::UNIX_EPOCH).await.unwrap();
-        assert_eq!(answers, [Ok(Settlement::Settled), Ok(Settlement::Already(Status::Failed))]);
+        let (a, b, outcome) = (id("a"), id("b"), Outcome::new(&true.into()));
+        let changes = [done(&a, None), done(&b, Some(&outcome))];
+        let answers = table(&rule).change(&changes, Timestamp::UNIX_EPOCH).await.unwrap();
+        let old = Stored { status: Some(Status::Failed), event: "{}".into(), claim: None };
+        assert_eq!(answers, [Ok(Changed::Yes), Ok(Changed::No(Some(old)))]);
+    }
+
+    #[tokio::test]
+    async fn a_claimed_notification_is_settled_only_by_its_own_claim() {
+        let rule = mock!(Client::batch_execute_statement)
+            .match_requests(|request| {
+                let statement = &request.statements()[0];
+                statement.statement().ends_with(
+                    r#" REMOVE "owner" REMOVE "lease_until" REMOVE "pending_shard" REMOVE "pending_since" WHERE "id" = ? AND "status" = ? AND "owner" = ? AND "lease_until" = ?"#,
+                ) && statement.parameters()[3..]
+                    == [text("a"), text("CLAIMED"), text("me"), text("1970-01-01T00:00:09.000Z")]
+            })
+            .then_output(|| BatchExecuteStatementOutput::builder().responses(BatchStatementResponse::builder().build()).build());
+        let claim = Claim { owner: "me".into(), lease_until: Timestamp::from_second(9).unwrap() };
+        let change = Change { id: &id("a"), from: Before::Claim(&claim), to: After::Done(None) };
+        assert_eq!(table(&rule).change(&[change], Timestamp::UNIX_EPOCH).await.unwrap(), [Ok(Changed::Yes)]);
     }
 
     #[tokio::test]
     async fn a_condition_that_fails_without_an_old_item_leaves_the_question_open() {
-        let answers = table(&answers(vec![Some(("ConditionalCheckFailed", None))]));
-        assert_eq!(answers.fail(&id("a"), "no", Timestamp::UNIX_EPOCH).await, Ok(Settlement::NotInit));
+        let table = table(&answers(vec![Some(("ConditionalCheckFailed", None))]));
+        let changed = table.change(&[done(&id("a"), None)], Timestamp::UNIX_EPOCH).await.unwrap();
+        assert_eq!(changed, [Ok(Changed::No(None))]);
+    }
+
+    #[tokio::test]
+    async fn a_transaction_has_done_and_the_effect_of_each_and_its_reasons_tell_who_is_refused() {
+        use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+        use aws_sdk_dynamodb::types::CancellationReason;
+        use aws_sdk_dynamodb::types::error::TransactionCanceledException;
+        use notification::ports::Refused;
+        use notification::{Effect, FailureKind, Write};
+
+        let rule = mock!(Client::transact_write_items)
+            .match_requests(|request| {
+                request.transact_items().iter().enumerate().all(|(n, item)| match n % 2 {
+                    0 => {
+                        item.update().is_some_and(|update| update.condition_expression() == Some("#status = :o_status"))
+                    }
+                    _ => item.put().is_some_and(|put| {
+                        put.table_name() == "ledger" && put.condition_expression() == Some("attribute_not_exists(#key)")
+                    }),
+                }) && request.transact_items().len() == 8
+            })
+            .then_error(|| {
+                let reason = |code: &str| CancellationReason::builder().code(code).build();
+                let not_init =
+                    CancellationReason::builder().code("ConditionalCheckFailed").set_item(Some(item("DONE")));
+                let canceled = TransactionCanceledException::builder()
+                    .set_cancellation_reasons(Some(vec![
+                        not_init.build(),
+                        reason("None"),
+                        reason("None"),
+                        reason("ConditionalCheckFailed"),
+                        reason("TransactionConflict"),
+                        reason("None"),
+                        reason("None"),
+                        reason("None"),
+                    ]))
+                    .build();
+                TransactWriteItemsError::TransactionCanceledException(canceled)
+            });
+        let write = Write { table: "ledger".into(), key: "id", attributes: vec![("id", "a".into())] };
+        let effect = Effect { outcome: None, writes: vec![write] };
+        let ids = ["a", "b", "c", "d"].map(id);
+        let group: Vec<_> = ids.iter().map(|id| Commit { id, effect: &effect }).collect();
+        let refused = table(&rule).commit(&group, Timestamp::UNIX_EPOCH).await.unwrap_err();
+        let NotCommitted::Refused(refused) = refused else { panic!("{refused:?}") };
+        let done = Stored { status: Some(Status::Done), event: "{}".into(), claim: None };
+        assert_eq!(refused[0], Some(Refused::NotInit(Some(done))));
+        let kind = |n: usize| match &refused[n] {
+            Some(Refused::Failed(failure)) => Some(failure.kind),
+            _ => None,
+        };
+        assert_eq!(kind(1), Some(FailureKind::Permanent), "the effect's item exists");
+        assert_eq!(kind(2), Some(FailureKind::Retryable), "in another transaction");
+        assert_eq!(refused[3], None);
     }
 
     #[tokio::test]
@@ -309,7 +388,7 @@ mod tests {
         let ids = [id("b"), id("a"), id("c")];
         let answers = table(&rule).read(&ids.iter().collect::<Vec<_>>()).await.unwrap();
         assert_eq!(answers[0], Ok(None));
-        assert_eq!(answers[1], Ok(Some(Stored { status: Some(Status::Init), event: "{}".into() })));
+        assert_eq!(answers[1], Ok(Some(Stored { status: Some(Status::Init), event: "{}".into(), claim: None })));
         assert!(answers[2].as_ref().unwrap_err().kind.is_retryable());
     }
 
@@ -350,27 +429,27 @@ mod tests {
         let table = table(&put.build()).with_writes(TableWrites::Single);
         let (a, b) = (notification("a"), notification("b"));
         let answers = table.insert(&[&a, &b], Timestamp::UNIX_EPOCH).await.unwrap();
-        let old = Stored { status: Some(Status::Done), event: "{}".into() };
+        let old = Stored { status: Some(Status::Done), event: "{}".into(), claim: None };
         assert_eq!(answers, [Ok(Insertion::Inserted), Ok(Insertion::Exists(Some(old)))]);
     }
 
     #[tokio::test]
     async fn single_writes_settle_only_over_init() {
-        let refused = || {
-            mock!(Client::update_item)
-                .match_requests(|request| {
-                    let values = request.expression_attribute_values().unwrap();
-                    request.condition_expression() == Some("#status = :init") && values[":init"] == text("INIT")
-                })
-                .then_error(|| {
-                    let failed = ConditionalCheckFailedException::builder().set_item(Some(item("DONE"))).build();
-                    UpdateItemError::ConditionalCheckFailedException(failed)
-                })
-        };
-        let done = [Done { id: &id("a"), outcome: Some(&Outcome::new(&true.into())) }];
-        let already = Ok(Settlement::Already(Status::Done));
-        let single = || table(&refused()).with_writes(TableWrites::Single);
-        assert_eq!(single().fail(&id("a"), "no", Timestamp::UNIX_EPOCH).await, already);
-        assert_eq!(single().complete(&done, Timestamp::UNIX_EPOCH).await.unwrap(), [already]);
+        let refused = mock!(Client::update_item)
+            .match_requests(|request| {
+                let values = request.expression_attribute_values().unwrap();
+                request.condition_expression() == Some("#status = :o_status")
+                    && values[":o_status"] == text("INIT")
+                    && request.update_expression()
+                        == Some("SET #status = :n_status, #done_at = :n_done_at, #expires_at = :n_expires_at REMOVE #pending_shard, #pending_since")
+            })
+            .then_error(|| {
+                let failed = ConditionalCheckFailedException::builder().set_item(Some(item("DONE"))).build();
+                UpdateItemError::ConditionalCheckFailedException(failed)
+            });
+        let table = table(&refused).with_writes(TableWrites::Single);
+        let changed = table.change(&[done(&id("a"), None)], Timestamp::UNIX_EPOCH).await.unwrap();
+        let old = Stored { status: Some(Status::Done), event: "{}".into(), claim: None };
+        assert_eq!(changed, [Ok(Changed::No(Some(old)))]);
     }
 }

@@ -1,16 +1,30 @@
 //! downstream: Kinesis → the action → the table. Its only side effect is the action's effect together with the
-//! conditional change from INIT to DONE.
+//! conditional change to DONE.
 //!
-//! Layers: [`Envelope`] → per record ([`record`]) → parse → act → settle (here, [`quarantine`]).
+//! Layers: [`Envelope`] → per record ([`record`]) → parse → act and settle, by the guarantee of the action.
+//!
+//! | file | concern |
+//! |---|---|
+//! | `transactional`, `idempotent`, `at_most_once` | how each guarantee is made true |
+//! | `settle` | changes of status, and what a refused one says |
+//! | `quarantine` | poison: kept and passed |
+//! | [`run`] | the wiring to Lambda and AWS |
 
+mod at_most_once;
+mod idempotent;
 mod quarantine;
 pub mod record;
+mod run;
+mod settle;
+mod transactional;
+
+pub use run::{Wiring, run};
 
 use futures_util::stream::{self, StreamExt};
-use notification::batch::{by_count, call_in_batches, isolate_future};
-use notification::ports::{Clock, Done, DownstreamTable, Settlement, Stored};
+use notification::batch::isolate_future;
+use notification::ports::{Clock, DownstreamTable};
 use notification::report::{BatchResponse, MissingIdentifier};
-use notification::{Action, ActionError, Deadline, Envelope, Failure, Notification, NotificationId, Outcome, limits};
+use notification::{Action, Deadline, Effect, Envelope, Failure, Guarantee, NotificationId, limits};
 use record::{Content, Record};
 use std::collections::HashMap;
 
@@ -22,16 +36,30 @@ pub struct Downstream<T, C, A> {
     action: A,
 }
 
+/// One invocation of the function.
+#[derive(Debug, Clone, Copy)]
+pub struct Invocation<'a> {
+    /// When Lambda ends it.
+    pub deadline: Deadline,
+    /// Lambda's id of it.
+    pub request_id: &'a str,
+}
+
 /// What became of one record that needs no repeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Settled {
-    /// The action ran and the notification is DONE.
+    /// The effect has happened and the notification is DONE.
     Done,
     /// It was settled before: this record is a repeat.
     Before,
     /// It failed permanently and is kept as FAILED, with its reason.
     Failed,
+    /// Nobody can tell whether the effect has happened: an operator must look.
+    InDoubt,
 }
+
+/// What became of a record: settled, or a failure. A retryable one must come again, a permanent one is quarantined.
+type Result<T = Settled> = std::result::Result<T, Failure>;
 
 impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     /// The handler over these ports.
@@ -43,28 +71,29 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     ///
     /// # Errors
     /// [`MissingIdentifier`] where a record has no sequence number; nothing was done then.
-    pub async fn handle(&self, envelope: Envelope, deadline: Deadline) -> Result<BatchResponse, MissingIdentifier> {
-        let records = envelope.records.iter().map(|record| Record::read(record)).collect::<Result<Vec<_>, _>>()?;
+    pub async fn handle(
+        &self,
+        envelope: Envelope,
+        invocation: Invocation<'_>,
+    ) -> std::result::Result<BatchResponse, MissingIdentifier> {
+        let read = envelope.records.iter().map(|record| Record::read(record));
+        let records = read.collect::<std::result::Result<Vec<_>, _>>()?;
 
         // One record for each id is worked on, and the others of that id share its result: producers' retries give
         // duplicates new sequence numbers, so the notification id alone tells them.
-        let mut worked_on = Vec::new();
+        let mut worked_on: Vec<&Record> = Vec::new();
         let mut first_of_id: HashMap<&NotificationId, usize> = HashMap::new();
-        let places: Vec<usize> = records
-            .iter()
-            .map(|record| {
-                let place = *record
-                    .content
-                    .id()
-                    .map_or(&mut worked_on.len(), |id| first_of_id.entry(id).or_insert(worked_on.len()));
-                if place == worked_on.len() {
-                    worked_on.push(record);
-                }
-                place
-            })
-            .collect();
+        let mut places = Vec::with_capacity(records.len());
+        for record in &records {
+            let next = worked_on.len();
+            let place = record.content.id().map_or(next, |id| *first_of_id.entry(id).or_insert(next));
+            if place == next {
+                worked_on.push(record);
+            }
+            places.push(place);
+        }
 
-        let results = self.settle_all(&worked_on, deadline).await;
+        let results = self.settle_all(&worked_on, invocation).await;
         let come_again = records.iter().zip(&places).map(|(record, &place)| {
             let repeated = !std::ptr::eq(record, worked_on[place]);
             log_and_count(record, &results[place], repeated);
@@ -74,28 +103,12 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     }
 
     /// Acts on records of different ids and settles them: DONE, or kept as FAILED. A failure must come again.
-    async fn settle_all(&self, records: &[&Record], deadline: Deadline) -> Vec<Result<Settled, Failure>> {
-        let acted = stream::iter(records)
-            .map(|record| self.act(record, deadline))
-            .buffered(limits::ACTIONS_IN_FLIGHT)
-            .collect::<Vec<_>>()
-            .await;
-
-        let done: Vec<Done<'_>> = records
-            .iter()
-            .zip(&acted)
-            .filter_map(|(record, acted)| {
-                Some(Done { id: record.content.id()?, outcome: acted.as_ref().ok()?.as_ref() })
-            })
-            .collect();
-        let mut completed = self.complete(&done, deadline).await.into_iter();
-        let mut results: Vec<Result<Settled, Failure>> = acted
-            .iter()
-            .map(|acted| match acted {
-                Ok(_) => completed.next().unwrap_or_else(|| Err(Failure::retryable("not completed"))),
-                Err(failure) => Err(failure.clone()),
-            })
-            .collect();
+    async fn settle_all(&self, records: &[&Record], invocation: Invocation<'_>) -> Vec<Result> {
+        let mut results = match self.action.guarantee() {
+            Guarantee::Transactional => self.transactional(records, invocation.deadline).await,
+            Guarantee::Idempotent => self.idempotent(records, invocation.deadline).await,
+            Guarantee::AtMostOnce => self.at_most_once(records, invocation).await,
+        };
 
         // What failed permanently is kept and passed: reported, it would block its shard.
         let (places, poison): (Vec<usize>, Vec<_>) = results
@@ -105,75 +118,40 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
             .filter(|(_, failure)| !failure.kind.is_retryable())
             .map(|(place, failure)| (place, (records[place], failure.reason.as_str())))
             .unzip();
-        let kept = self.quarantine_all(&poison, deadline).await;
+        let kept = self.quarantine_all(&poison, invocation.deadline).await;
         for (place, kept) in places.into_iter().zip(kept) {
             results[place] = kept;
         }
         results
     }
 
-    /// Runs the action for one record.
-    async fn act(&self, record: &Record, deadline: Deadline) -> Result<Option<Outcome>, Failure> {
-        let notification: &Notification = match &record.content {
+    /// Runs the action for records, several at once. It ends early enough for what it did to be written down.
+    async fn act_all(&self, records: &[&Record], deadline: Deadline) -> Vec<Result<Effect>> {
+        let deadline = deadline.earlier(limits::ACT_BEFORE_DEADLINE);
+        // Made first and polled later: so the compiler sees that the whole handler can move between threads.
+        let acts: Vec<_> = records.iter().map(|record| self.act(record, deadline)).collect();
+        stream::iter(acts).buffered(limits::ACTIONS_IN_FLIGHT).collect().await
+    }
+
+    async fn act(&self, record: &Record, deadline: Deadline) -> Result<Effect> {
+        let notification = match &record.content {
             Content::Notification(notification) => notification,
             Content::Malformed { failure, .. } => return Err(failure.clone()),
         };
-        let run = isolate_future(async {
-            self.action.run(notification).await.map_err(|error| match error {
-                ActionError::Rejected(_) => Failure::permanent(error.to_string()),
-                ActionError::Retry(_) => Failure::retryable(error.to_string()),
-            })
-        });
+        let run = isolate_future(async { self.action.run(notification, deadline).await.map_err(Failure::from) });
         deadline.bound(&self.clock, run).await?
     }
-
-    /// Moves notifications from INIT to DONE.
-    async fn complete(&self, done: &[Done<'_>], deadline: Deadline) -> Vec<Result<Settled, Failure>> {
-        let done_at = self.clock.now();
-        let ranges = by_count(done.len(), limits::BATCH_EXECUTE_STATEMENT_MAX);
-        let complete = |batch: Vec<_>| async move { self.table.complete(&batch, done_at).await };
-        let settlements = call_in_batches(&self.clock, deadline, done, ranges, complete).await;
-
-        // Where an answer did not say why the condition failed, the items are read, all such together.
-        let unknown: Vec<&NotificationId> = done
-            .iter()
-            .zip(&settlements)
-            .filter_map(|(done, settlement)| matches!(settlement, Ok(Settlement::NotInit)).then_some(done.id))
-            .collect();
-        let ranges = by_count(unknown.len(), limits::BATCH_GET_ITEM_MAX);
-        let read = |batch: Vec<_>| async move { self.table.read(&batch).await };
-        let mut reads = call_in_batches(&self.clock, deadline, &unknown, ranges, read).await.into_iter();
-
-        let settled = |settlement| match settlement? {
-            Settlement::Settled => Ok(Settled::Done),
-            Settlement::Already(_) => Ok(Settled::Before),
-            Settlement::NotInit => settled_before(reads.next().unwrap_or_else(|| Err(Failure::retryable("not read")))?),
-        };
-        settlements.into_iter().map(settled).collect()
-    }
 }
 
-/// What an item that was not INIT a moment ago says about its notification.
-fn settled_before(stored: Option<Stored>) -> Result<Settled, Failure> {
-    match stored {
-        Some(stored) if stored.status.is_some_and(notification::Status::is_pending) => {
-            Err(Failure::retryable("the notification became INIT again a moment ago"))
-        }
-        Some(_) => Ok(Settled::Before),
-        None => Err(Failure::permanent("the table has no notification with this id")),
-    }
-}
-
-fn log_and_count(record: &Record, result: &Result<Settled, Failure>, repeated: bool) {
+fn log_and_count(record: &Record, result: &Result, repeated: bool) {
     let _in_span = record.span.enter();
     match result {
         Ok(Settled::Done) if !repeated => {
             metrics::counter!("Done").increment(1);
             tracing::debug!("done");
         }
-        Ok(Settled::Failed) if !repeated => {
-            metrics::counter!("Failed").increment(1);
-        }
+        Ok(Settled::Failed) if !repeated => metrics::counter!("Failed").increment(1),
+        Ok(Settled::InDoubt) if !repeated => metrics::counter!("InDoubt").increment(1),
         Ok(_) => {
             metrics::counter!("Repeated").increment(1);
             tracing::debug!("settled before; nothing was written");

@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use downstream::Downstream;
+use downstream::{Downstream, Invocation};
 use notification::report::{BatchResponse, MissingIdentifier};
 use notification::testing::{Fault, Memory, TestClock};
-use notification::{Action, ActionError, Deadline, Envelope, Failure, Notification, Outcome, Record, Status, limits};
+use notification::{
+    Action, ActionError, Deadline, Effect, Envelope, Failure, Guarantee, Notification, Outcome, Record, Status, limits,
+};
 use serde_json::{Value, json};
 use std::sync::Mutex;
 
@@ -43,7 +45,7 @@ async fn respond(
     let envelope: Envelope = serde_json::from_str(&json!({"Records": records}).to_string()).unwrap();
     let deadline = Deadline::from_epoch_millis(u64::try_from(START).unwrap() + millis_left);
     let downstream = Downstream::new(&memory, TestClock::at_millis(START), action);
-    let response = downstream.handle(envelope, deadline).await;
+    let response = downstream.handle(envelope, Invocation { deadline, request_id: "r" }).await;
     (response, memory)
 }
 
@@ -66,7 +68,11 @@ fn status(memory: &Memory, id: &str) -> Status {
 struct Scripted(Mutex<Vec<String>>);
 
 impl Action for &Scripted {
-    async fn run(&self, notification: &Notification) -> Result<Option<Outcome>, ActionError> {
+    fn guarantee(&self) -> Guarantee {
+        Guarantee::Idempotent
+    }
+
+    async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
         let id = notification.id().as_str();
         self.0.lock().unwrap().push(id.to_owned());
         match id {
@@ -74,7 +80,7 @@ impl Action for &Scripted {
             "retry" => Err(ActionError::Retry("the bank is closed".to_owned())),
             "panic" => panic!("on purpose"),
             "hang" => std::future::pending().await,
-            _ => Ok(Some(Outcome::new(&json!({"paid": id})))),
+            _ => Ok(Effect { outcome: Some(Outcome::new(&json!({"paid": id}))), ..Effect::default() }),
         }
     }
 }
@@ -210,7 +216,7 @@ async fn rule_6_entries_that_fail_inside_an_answer_are_repeated_alone() {
     let memory =
         Memory::failing(|call| (call.number == 0).then(|| Fault::Entries(vec!["b"], Failure::retryable("throttled"))));
     let memory = check(init(memory, &["a", "b"]), json!([of("1", "a"), of("2", "b")]), &[]).await;
-    let calls: Vec<_> = memory.calls("complete").into_iter().map(|call| call.ids).collect();
+    let calls: Vec<_> = memory.calls("change").into_iter().map(|call| call.ids).collect();
     assert_eq!(calls, [vec!["a", "b"], vec!["b"]]);
 }
 
@@ -228,7 +234,7 @@ async fn rule_10_repeats_are_told_by_the_notification_id_alone() {
     let memory = init(Memory::default(), &["a"]);
     let memory = check_action(memory, &scripted, json!([of("1", "a"), of("2", "a"), of("3", "a")]), &[]).await;
     assert_eq!(*scripted.0.lock().unwrap(), ["a"]);
-    assert_eq!(memory.calls("complete")[0].ids, ["a"]);
+    assert_eq!(memory.calls("change")[0].ids, ["a"]);
 }
 
 #[tokio::test]
@@ -251,7 +257,7 @@ async fn a_thousand_notifications_need_forty_writes() {
     let memory = init(Memory::default(), &ids.iter().map(String::as_str).collect::<Vec<_>>());
     let records: Vec<_> = ids.iter().enumerate().map(|(n, id)| of(&n.to_string(), id)).collect();
     let memory = check(memory, json!(records), &[]).await;
-    assert_eq!(memory.calls("complete").len(), 40);
+    assert_eq!(memory.calls("change").len(), 40);
     assert!(memory.items().values().all(|item| item.status == Status::Done && item.writes == 2));
 }
 
@@ -260,7 +266,11 @@ async fn actions_in_flight_are_bounded() {
     #[derive(Default)]
     struct Counting(Mutex<(usize, usize)>);
     impl Action for &Counting {
-        async fn run(&self, _: &Notification) -> Result<Option<Outcome>, ActionError> {
+        fn guarantee(&self) -> Guarantee {
+            Guarantee::Idempotent
+        }
+
+        async fn run(&self, _: &Notification, _: Deadline) -> Result<Effect, ActionError> {
             let now = {
                 let mut counts = self.0.lock().unwrap();
                 counts.0 += 1;
@@ -270,7 +280,7 @@ async fn actions_in_flight_are_bounded() {
             assert!(now <= limits::ACTIONS_IN_FLIGHT);
             tokio::task::yield_now().await;
             self.0.lock().unwrap().0 -= 1;
-            Ok(None)
+            Ok(Effect::default())
         }
     }
     let ids: Vec<_> = (0..100).map(|n| format!("id{n}")).collect();

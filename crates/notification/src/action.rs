@@ -1,31 +1,93 @@
-//! The action: the business code that downstream runs for one notification.
+//! The action: the business code that downstream runs for one notification, and the guarantee that it gives.
 
+use crate::deadline::Deadline;
 use crate::event::Notification;
+use crate::failure::{Failure, FailureKind};
 use crate::limits;
 use std::future::Future;
 
-/// The business code that downstream runs for one notification, before it writes DONE.
-///
-/// An action may run more than once for the same notification: when the process dies, or the answer is lost, between
-/// the effect and DONE. Its effect must therefore be **idempotent by notification id**: pass
-/// [`Notification::id`] as the idempotency key to whatever it calls.
+/// The business code that downstream runs for one notification.
 pub trait Action: Send + Sync {
-    /// Runs the effect for one notification.
+    /// What kind of effect it has, and so how downstream makes it happen once.
+    fn guarantee(&self) -> Guarantee;
+
+    /// Runs for one notification. [`Notification::id`] is the idempotency key. It must end by the deadline: it is given
+    /// up then.
     ///
     /// # Errors
-    /// [`ActionError::Rejected`] ends the notification as FAILED with its reason; [`ActionError::Retry`] brings it back.
-    fn run(&self, notification: &Notification) -> impl Future<Output = Result<Option<Outcome>, ActionError>> + Send;
+    /// [`ActionError`] says whether the effect happened, and whether it may be tried again.
+    fn run(
+        &self,
+        notification: &Notification,
+        deadline: Deadline,
+    ) -> impl Future<Output = Result<Effect, ActionError>> + Send;
 }
 
-/// Why an action did not succeed.
+/// What kind of effect an action has, and how often it happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guarantee {
+    /// **Exactly once.** The effect is writes to DynamoDB: [`Effect::writes`] and DONE are one transaction. The action
+    /// itself must have no other effect.
+    Transactional,
+    /// **At least once, and once for a receiver that dedupes** by the notification id, which the action must pass on. It
+    /// runs before DONE, and again where the process dies between the two.
+    Idempotent,
+    /// **At most once**, for a receiver that cannot dedupe. The notification is claimed before the call; where nobody
+    /// can tell whether the call happened, it becomes IN_DOUBT and is never run again by itself.
+    AtMostOnce,
+}
+
+/// What an action did, or wants to be written in the same transaction as DONE.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Effect {
+    /// Stored with DONE, for the audit.
+    pub outcome: Option<Outcome>,
+    /// Items to put together with DONE: all or nothing. Only for [`Guarantee::Transactional`].
+    pub writes: Vec<Write>,
+}
+
+/// One new item of another table. It is put only where its key does not exist yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Write {
+    /// The table's name.
+    pub table: String,
+    /// The attribute that is the table's partition key; its value is among the attributes.
+    pub key: &'static str,
+    /// Names and values.
+    pub attributes: Vec<(&'static str, String)>,
+}
+
+impl Write {
+    /// Size of the item in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.attributes.iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
+}
+
+/// Why an action did not succeed. Its text is stored or logged: it must not hold payload or secrets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ActionError {
-    /// The business says no. The reason is stored and logged: it must not hold payload or secrets.
+    /// The business says no: FAILED, with this reason. The effect did not happen.
     #[error("rejected: {0}")]
     Rejected(String),
-    /// It may work later. The reason is logged: it must not hold payload or secrets.
+    /// It surely did not happen, and may work later.
     #[error("to be retried: {0}")]
     Retry(String),
+    /// It may have happened: the answer was lost. Tried again by an idempotent action, IN_DOUBT for one at most once.
+    #[error("may have happened: {0}")]
+    MayHaveHappened(String),
+}
+
+impl From<ActionError> for Failure {
+    fn from(error: ActionError) -> Self {
+        let kind = match error {
+            ActionError::Rejected(_) => FailureKind::Permanent,
+            ActionError::Retry(_) => FailureKind::Retryable,
+            ActionError::MayHaveHappened(_) => FailureKind::MayHaveHappened,
+        };
+        Self { kind, reason: error.to_string() }
+    }
 }
 
 /// What an action returns for the audit: JSON, stored with DONE, at most [`limits::OUTCOME_MAX_BYTES`].
@@ -57,8 +119,12 @@ impl Outcome {
 pub struct Record;
 
 impl Action for Record {
-    async fn run(&self, _: &Notification) -> Result<Option<Outcome>, ActionError> {
-        Ok(None)
+    fn guarantee(&self) -> Guarantee {
+        Guarantee::Transactional
+    }
+
+    async fn run(&self, _: &Notification, _: Deadline) -> Result<Effect, ActionError> {
+        Ok(Effect::default())
     }
 }
 

@@ -33,6 +33,24 @@ impl Deadline {
         Self(time.unwrap_or(Timestamp::UNIX_EPOCH))
     }
 
+    /// The time of the deadline.
+    #[must_use]
+    pub const fn time(self) -> Timestamp {
+        self.0
+    }
+
+    /// A deadline that is this much earlier, for work that must be followed by more.
+    #[must_use]
+    pub fn earlier(self, by: Duration) -> Self {
+        Self(self.0.checked_sub(by).unwrap_or(Timestamp::MIN))
+    }
+
+    /// A time this much after the deadline.
+    #[must_use]
+    pub fn later(self, by: Duration) -> Timestamp {
+        self.0.checked_add(by).unwrap_or(Timestamp::MAX)
+    }
+
     /// Time left until `before` ahead of the deadline; zero when that has passed.
     fn left(self, now: Timestamp, before: Duration) -> Duration {
         Duration::try_from(self.0.duration_since(now)).unwrap_or_default().saturating_sub(before)

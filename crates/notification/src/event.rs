@@ -78,15 +78,17 @@ impl Notification {
     /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>
     #[must_use]
     pub fn item_bytes(&self) -> usize {
-        const RECEIVED_AT: usize = "2026-11-22T10:00:00.000Z".len();
-        let names = ["id", "status", "event", "source", "type", "received_at"];
+        const TIME: usize = "2026-11-22T10:00:00.000Z".len();
+        const NUMBER: usize = 21; // the most that a number takes
+        let names = ["id", "status", "event", "source", "type", "received_at", "pending_since", "pending_shard"];
         names.iter().map(|name| name.len()).sum::<usize>()
             + self.id.as_str().len()
             + "INIT".len()
             + self.event.len()
             + self.source.len()
             + self.event_type.len()
-            + RECEIVED_AT
+            + 2 * TIME
+            + NUMBER
     }
 }
 

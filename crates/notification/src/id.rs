@@ -38,6 +38,17 @@ impl NotificationId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The partition of the index of pending notifications that this id is in: below [`limits::PENDING_SHARDS`]. It is
+    /// stored, so it must never change: FNV-1a, <http://www.isthe.com/chongo/tech/comp/fnv/>.
+    #[must_use]
+    pub fn pending_shard(&self) -> u64 {
+        let hash = self
+            .0
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        hash % limits::PENDING_SHARDS
+    }
 }
 
 impl fmt::Display for NotificationId {
@@ -89,5 +100,21 @@ mod tests {
         check("", Some(&InvalidId::Empty));
         check("a\nb", Some(&InvalidId::ControlCharacter));
         check("kinesis:shardId-000000000000:1", Some(&InvalidId::ReservedPrefix));
+    }
+
+    #[test]
+    fn ids_spread_evenly_over_the_partitions_of_the_pending_index() {
+        let mut counts = vec![0; usize::try_from(limits::PENDING_SHARDS).unwrap()];
+        for n in 0..32_000 {
+            let id = NotificationId::parse(&format!("rfd-{n:06}")).unwrap();
+            counts[usize::try_from(id.pending_shard()).unwrap()] += 1;
+        }
+        assert!(counts.iter().all(|count| (800..1_200).contains(count)), "{counts:?}");
+    }
+
+    #[test]
+    fn the_partition_of_an_id_never_changes() {
+        let shard = |id| NotificationId::parse(id).unwrap().pending_shard();
+        assert_eq!((shard("a"), shard("rfd-000001")), (12, 17));
     }
 }

@@ -31,7 +31,7 @@ pub mod status;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use action::{Action, ActionError, Outcome, Record};
+pub use action::{Action, ActionError, Effect, Guarantee, Outcome, Record, Write};
 pub use deadline::Deadline;
 pub use envelope::Envelope;
 pub use event::{Malformed, Notification};

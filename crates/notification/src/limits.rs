@@ -25,6 +25,10 @@ pub const BATCH_GET_ITEM_MAX: usize = 100;
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>
 pub const TRANSACT_WRITE_ITEMS_MAX: usize = 100;
 
+/// Bytes of all items in one `TransactWriteItems`, those that it changes included.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>
+pub const TRANSACT_WRITE_ITEMS_MAX_BYTES: usize = 4 * 1024 * 1024;
+
 /// Entries in one `PutRecords`.
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html>
 pub const PUT_RECORDS_MAX_ENTRIES: usize = 500;
@@ -103,6 +107,30 @@ pub const BACKOFF_BASE: Duration = Duration::from_millis(50);
 
 /// Longest wait between two attempts.
 pub const BACKOFF_CAP: Duration = Duration::from_secs(1);
+
+/// Actions stop this long before the deadline, so that what they did can still be written down.
+pub const ACT_BEFORE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// A claim outlasts the deadline of its invocation by this: when it has lapsed, its worker is surely gone, even where
+/// clocks differ a little.
+pub const LEASE_BEYOND_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Partitions of the index of pending notifications. A partition takes 1,000 writes a second
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html>), and a notification
+/// makes two in it (it becomes pending, then settled; four with a claim), so 32 partitions carry 16,000 notifications a
+/// second (8,000 with claims). Looking into all of them costs the sweep 32 queries.
+pub const PENDING_SHARDS: u64 = 32;
+
+/// A notification that is pending for less is left alone by the sweep unless configured otherwise: its stream record is
+/// still on its way, six retries included.
+pub const SWEEP_AGE_DEFAULT: Duration = Duration::from_secs(15 * 60);
+
+/// Keys in one answer of the index of pending notifications that the sweep reads at once.
+pub const SWEEP_PAGE: usize = BATCH_GET_ITEM_MAX;
+
+/// Notifications that the sweep publishes again in a second, at most, so that it never crowds out new ones: half of what
+/// one Kinesis shard takes (1,000 records a second).
+pub const SWEEP_PER_SECOND: u32 = 500;
 
 /// Attempts of the SDK for one call, the first one included.
 pub const SDK_ATTEMPTS: u32 = 3;

@@ -2,7 +2,7 @@
 //! bounded, repeated and timed is decided once, in [`crate::batch`]. `aws` implements the ports for real,
 //! [`crate::testing`] in memory and failing.
 
-use crate::action::Outcome;
+use crate::action::{Effect, Outcome};
 use crate::event::Notification;
 use crate::failure::Failure;
 use crate::id::NotificationId;
@@ -33,18 +33,19 @@ pub trait IngestTable: TableReader {
     ) -> impl Future<Output = Answers<Insertion>> + Send;
 }
 
-/// The table as downstream uses it.
-pub trait DownstreamTable: TableReader {
-    /// Moves up to [`crate::limits::BATCH_EXECUTE_STATEMENT_MAX`] notifications from INIT to DONE.
-    fn complete(&self, done: &[Done<'_>], done_at: Timestamp) -> impl Future<Output = Answers<Settlement>> + Send;
+/// Changes of a notification's status.
+pub trait StatusTable: TableReader {
+    /// Makes up to [`crate::limits::BATCH_EXECUTE_STATEMENT_MAX`] changes, each only where the notification is as the
+    /// change expects it.
+    fn change(&self, changes: &[Change<'_>], at: Timestamp) -> impl Future<Output = Answers<Changed>> + Send;
+}
 
-    /// Moves one notification from INIT to FAILED.
-    fn fail(
-        &self,
-        id: &NotificationId,
-        reason: &str,
-        failed_at: Timestamp,
-    ) -> impl Future<Output = Result<Settlement, Failure>> + Send;
+/// The table as downstream uses it.
+pub trait DownstreamTable: StatusTable {
+    /// Writes effects and DONE in one transaction of up to [`crate::limits::TRANSACT_WRITE_ITEMS_MAX`] actions: all of
+    /// it, or nothing.
+    fn commit(&self, group: &[Commit<'_>], done_at: Timestamp)
+    -> impl Future<Output = Result<(), NotCommitted>> + Send;
 
     /// Keeps a record that belongs to no notification as a FAILED item of its own, unless it is kept already.
     fn keep(
@@ -77,6 +78,17 @@ pub struct Stored {
     pub status: Option<Status>,
     /// Its event; empty where the item has none.
     pub event: Box<str>,
+    /// Who has it, while it is CLAIMED.
+    pub claim: Option<Claim>,
+}
+
+/// A worker's right to make the one call for a notification.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The invocation that has it. No two invocations have the same.
+    pub owner: Box<str>,
+    /// When it lapses: its owner is surely gone then.
+    pub lease_until: Timestamp,
 }
 
 /// What became of one conditional put.
@@ -88,24 +100,100 @@ pub enum Insertion {
     Exists(Option<Stored>),
 }
 
-/// What became of one conditional change from INIT.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Settlement {
-    /// It was INIT and is changed.
-    Settled,
-    /// It had this status already, and nothing was written.
-    Already(Status),
-    /// The condition did not hold, and the answer did not say why: settled already, or no such item.
-    NotInit,
+/// One conditional change of a notification's status.
+#[derive(Debug, Clone, Copy)]
+pub struct Change<'a> {
+    /// Its id.
+    pub id: &'a NotificationId,
+    /// As it must be for the change to be made.
+    pub from: Before<'a>,
+    /// As it is then.
+    pub to: After<'a>,
 }
 
-/// One notification that is done.
+/// What a change expects.
 #[derive(Debug, Clone, Copy)]
-pub struct Done<'a> {
+pub enum Before<'a> {
+    /// This status.
+    Status(Status),
+    /// CLAIMED, by exactly this claim: a later one of somebody else is not touched.
+    Claim(&'a Claim),
+}
+
+/// What a change makes of a notification.
+#[derive(Debug, Clone, Copy)]
+pub enum After<'a> {
+    /// INIT, and pending from now on.
+    Init,
+    /// CLAIMED.
+    Claimed(&'a Claim),
+    /// DONE, with what the action returned.
+    Done(Option<&'a Outcome>),
+    /// FAILED, with the reason.
+    Failed(&'a str),
+    /// IN_DOUBT, with the reason.
+    InDoubt(&'a str),
+}
+
+impl Before<'_> {
+    /// The status that is expected.
+    #[must_use]
+    pub const fn status(&self) -> Status {
+        match self {
+            Self::Status(status) => *status,
+            Self::Claim(_) => Status::Claimed,
+        }
+    }
+}
+
+impl After<'_> {
+    /// The status that it has then.
+    #[must_use]
+    pub const fn status(&self) -> Status {
+        match self {
+            Self::Init => Status::Init,
+            Self::Claimed(_) => Status::Claimed,
+            Self::Done(_) => Status::Done,
+            Self::Failed(_) => Status::Failed,
+            Self::InDoubt(_) => Status::InDoubt,
+        }
+    }
+}
+
+/// What became of one conditional change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Changed {
+    /// It is made.
+    Yes,
+    /// The notification was not as expected, and nothing was written. What it is, where the answer held it.
+    No(Option<Stored>),
+}
+
+/// One notification's part of a transaction.
+#[derive(Debug, Clone, Copy)]
+pub struct Commit<'a> {
     /// Its id.
     pub id: &'a NotificationId,
     /// What its action returned.
-    pub outcome: Option<&'a Outcome>,
+    pub effect: &'a Effect,
+}
+
+/// Why nothing of a transaction was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotCommitted {
+    /// Some notifications were refused; the others, `None`, may be committed without them.
+    Refused(Vec<Option<Refused>>),
+    /// The call failed as a whole.
+    Failed(Failure),
+}
+
+/// Why one notification cannot be part of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// It is not INIT. What it is, where the answer held it.
+    NotInit(Option<Stored>),
+    /// One of its writes was refused, or it is in another transaction just now.
+    Failed(Failure),
 }
 
 /// One record for the stream.

@@ -8,50 +8,129 @@ use std::str::FromStr;
 pub enum Status {
     /// Accepted by ingest, its effect still to come.
     Init,
+    /// A worker has it for its one call to an outside system that cannot dedupe.
+    Claimed,
     /// Its effect has happened.
     Done,
     /// It will not happen: malformed, or refused by the action, with a reason.
     Failed,
+    /// Its effect may have happened, and nobody can tell: an operator must look.
+    InDoubt,
 }
 
-/// Who moves a notification from which status to which; `None` is "no such item". Nothing else is allowed, and each is
-/// one conditional write, so that a repeat changes nothing.
+/// Who changes a status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writer {
+    /// The function ingest.
+    Ingest,
+    /// The function downstream.
+    Downstream,
+    /// A person, by `notifyctl`.
+    Operator,
+}
+
+/// Every allowed change of a status. Nothing else is allowed, and each is one conditional write, so that a repeat changes
+/// nothing. `docs/SEMANTICS.md` has the same table, and a test compares them.
 pub const TRANSITIONS: &[Transition] = &[
-    Transition { from: None, to: Status::Init, by: "ingest" },
-    Transition { from: Some(Status::Init), to: Status::Done, by: "downstream" },
-    Transition { from: Some(Status::Init), to: Status::Failed, by: "downstream" },
-    Transition { from: None, to: Status::Failed, by: "downstream" },
+    Transition::new(None, Status::Init, Writer::Ingest, "the id is new"),
+    Transition::new(Some(Status::Init), Status::Done, Writer::Downstream, "the effect has happened"),
+    Transition::new(Some(Status::Init), Status::Failed, Writer::Downstream, "malformed, or rejected by the action"),
+    Transition::new(
+        Some(Status::Init),
+        Status::Claimed,
+        Writer::Downstream,
+        "before a call that must happen at most once",
+    ),
+    Transition::new(
+        Some(Status::Claimed),
+        Status::Done,
+        Writer::Downstream,
+        "the call succeeded, and the claim is still its own",
+    ),
+    Transition::new(
+        Some(Status::Claimed),
+        Status::Failed,
+        Writer::Downstream,
+        "the call was rejected, and the claim is still its own",
+    ),
+    Transition::new(
+        Some(Status::Claimed),
+        Status::Init,
+        Writer::Downstream,
+        "the call surely did not happen, and the claim is still its own",
+    ),
+    Transition::new(
+        Some(Status::Claimed),
+        Status::InDoubt,
+        Writer::Downstream,
+        "the call may have happened, or its claim has lapsed",
+    ),
+    Transition::new(None, Status::Failed, Writer::Downstream, "a Kinesis record that belongs to no notification"),
+    Transition::new(Some(Status::Failed), Status::Init, Writer::Operator, "`notifyctl redrive`"),
+    Transition::new(
+        Some(Status::InDoubt),
+        Status::Init,
+        Writer::Operator,
+        "`notifyctl resolve --retry`: it did not happen",
+    ),
+    Transition::new(Some(Status::InDoubt), Status::Done, Writer::Operator, "`notifyctl resolve --done`: it did happen"),
 ];
 
-/// One allowed change of status.
+/// One allowed change of status; `from: None` is "no such item".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transition {
     /// The status before, or `None` where there is no item yet.
     pub from: Option<Status>,
     /// The status after.
     pub to: Status,
-    /// The function that writes it.
-    pub by: &'static str,
+    /// Who writes it.
+    pub by: Writer,
+    /// When.
+    pub when: &'static str,
+}
+
+impl Transition {
+    const fn new(from: Option<Status>, to: Status, by: Writer, when: &'static str) -> Self {
+        Self { from, to, by, when }
+    }
+}
+
+/// Whether a change of status is allowed.
+#[must_use]
+pub fn is_allowed(from: Option<Status>, to: Status) -> bool {
+    TRANSITIONS.iter().any(|transition| transition.from == from && transition.to == to)
 }
 
 impl Status {
     /// All statuses, in the order of a notification's life.
-    pub const ALL: [Self; 3] = [Self::Init, Self::Done, Self::Failed];
+    pub const ALL: [Self; 5] = [Self::Init, Self::Claimed, Self::Done, Self::Failed, Self::InDoubt];
 
     /// The status as it stands in the table.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Init => "INIT",
+            Self::Claimed => "CLAIMED",
             Self::Done => "DONE",
             Self::Failed => "FAILED",
+            Self::InDoubt => "IN_DOUBT",
         }
     }
 
     /// Whether the pipeline still has to do something about it.
     #[must_use]
     pub const fn is_pending(self) -> bool {
-        matches!(self, Self::Init)
+        matches!(self, Self::Init | Self::Claimed)
+    }
+}
+
+impl fmt::Display for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ingest => "ingest",
+            Self::Downstream => "downstream",
+            Self::Operator => "operator",
+        })
     }
 }
 
@@ -71,7 +150,7 @@ impl FromStr for Status {
 
 /// The text is none of the statuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the status is none of INIT, DONE and FAILED")]
+#[error("the status is none of INIT, CLAIMED, DONE, FAILED and IN_DOUBT")]
 pub struct UnknownStatus;
 
 #[cfg(test)]
@@ -95,6 +174,14 @@ mod tests {
     fn every_pending_status_can_be_left() {
         for status in Status::ALL.into_iter().filter(|status| status.is_pending()) {
             assert!(TRANSITIONS.iter().any(|transition| transition.from == Some(status)), "{status}");
+        }
+    }
+
+    #[test]
+    fn nothing_but_an_operator_leaves_a_settled_status() {
+        for transition in TRANSITIONS {
+            let settled = transition.from.is_some_and(|from| !from.is_pending());
+            assert_eq!(settled, transition.by == Writer::Operator, "{transition:?}");
         }
     }
 }

@@ -4,10 +4,10 @@ use crate::event::Notification;
 use crate::failure::Failure;
 use crate::id::NotificationId;
 use crate::ports::{
-    Answers, Clock, Done, DownstreamTable, IngestTable, Insertion, Publication, Settlement, Stored, Stream,
-    TableReader, Unreadable,
+    After, Answers, Before, Change, Changed, Claim, Clock, Commit, DownstreamTable, IngestTable, Insertion,
+    NotCommitted, Publication, Refused, StatusTable, Stored, Stream, TableReader, Unreadable,
 };
-use crate::status::Status;
+use crate::status::{self, Status};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -98,14 +98,28 @@ pub struct Item {
     pub outcome: Option<String>,
     /// The bytes of an unreadable record.
     pub raw: Vec<u8>,
+    /// Who has it, while it is CLAIMED.
+    pub claim: Option<Claim>,
     /// How often it was written.
     pub writes: usize,
+}
+
+impl Item {
+    fn new(status: Status, event: &str) -> Self {
+        let event = event.to_owned();
+        Self { status, event, reason: None, outcome: None, raw: vec![], claim: None, writes: 1 }
+    }
+
+    fn stored(&self) -> Stored {
+        Stored { status: Some(self.status), event: self.event.as_str().into(), claim: self.claim.clone() }
+    }
 }
 
 /// A table and a stream in memory. It counts its calls, and fails as its plan says.
 #[derive(Default)]
 pub struct Memory {
     items: Mutex<BTreeMap<String, Item>>,
+    effects: Mutex<BTreeMap<String, Vec<(&'static str, String)>>>,
     records: Mutex<Vec<(String, String)>>,
     calls: Mutex<Vec<Call>>,
     plan: Option<Plan>,
@@ -123,9 +137,24 @@ impl Memory {
     /// Puts an item with a status, as if the pipeline had written it.
     #[must_use]
     pub fn with(self, id: &str, status: Status, event: &str) -> Self {
-        let item = Item { status, event: event.into(), reason: None, outcome: None, raw: vec![], writes: 1 };
-        lock(&self.items).insert(id.into(), item);
+        lock(&self.items).insert(id.into(), Item::new(status, event));
         self
+    }
+
+    /// Gives an item a claim, as if a worker had claimed it.
+    #[must_use]
+    pub fn with_claim(self, id: &str, claim: Claim) -> Self {
+        if let Some(item) = lock(&self.items).get_mut(id) {
+            item.status = Status::Claimed;
+            item.claim = Some(claim);
+        }
+        self
+    }
+
+    /// What actions wrote in transactions, by table and key.
+    #[must_use]
+    pub fn effects(&self) -> BTreeMap<String, Vec<(&'static str, String)>> {
+        lock(&self.effects).clone()
     }
 
     /// An item of the table.
@@ -186,32 +215,35 @@ impl Memory {
         }
     }
 
-    fn settle(&self, id: &str, change: impl FnOnce(&mut Item)) -> Settlement {
-        match lock(&self.items).get_mut(id) {
-            Some(item) if item.status == Status::Init => {
-                change(item);
-                item.writes += 1;
-                Settlement::Settled
-            }
-            Some(item) if !self.hides_old_items => Settlement::Already(item.status),
-            _ => Settlement::NotInit,
+    /// Makes one change where the item is as it is expected.
+    fn change_one(&self, change: &Change<'_>) -> Changed {
+        let (from, to) = (change.from.status(), change.to.status());
+        assert!(status::is_allowed(Some(from), to), "{from} → {to} is no allowed transition");
+        let mut items = lock(&self.items);
+        let Some(item) = items.get_mut(change.id.as_str()) else { return Changed::No(None) };
+        let expected = match change.from {
+            Before::Status(status) => item.status == status,
+            Before::Claim(claim) => item.status == Status::Claimed && item.claim.as_ref() == Some(claim),
+        };
+        if !expected {
+            return Changed::No((!self.hides_old_items).then(|| item.stored()));
         }
+        item.status = to;
+        item.claim = None;
+        item.writes += 1;
+        match change.to {
+            After::Init => {}
+            After::Claimed(claim) => item.claim = Some(claim.clone()),
+            After::Done(outcome) => item.outcome = outcome.map(|outcome| outcome.as_str().to_owned()),
+            After::Failed(reason) | After::InDoubt(reason) => item.reason = Some(reason.to_owned()),
+        }
+        Changed::Yes
     }
 }
 
 impl TableReader for &Memory {
     async fn read(&self, ids: &[&NotificationId]) -> Answers<Option<Stored>> {
-        self.call(
-            "read",
-            ids,
-            |id| id.as_str(),
-            |id| {
-                lock(&self.items)
-                    .get(id.as_str())
-                    .map(|item| Stored { status: Some(item.status), event: item.event.as_str().into() })
-            },
-        )
-        .await
+        self.call("read", ids, |id| id.as_str(), |id| lock(&self.items).get(id.as_str()).map(Item::stored)).await
     }
 }
 
@@ -224,18 +256,9 @@ impl IngestTable for &Memory {
             |n| {
                 let mut items = lock(&self.items);
                 if let Some(item) = items.get(n.id().as_str()) {
-                    let stored = Stored { status: Some(item.status), event: item.event.as_str().into() };
-                    return Insertion::Exists((!self.hides_old_items).then_some(stored));
+                    return Insertion::Exists((!self.hides_old_items).then(|| item.stored()));
                 }
-                let item = Item {
-                    status: Status::Init,
-                    event: n.event().into(),
-                    reason: None,
-                    outcome: None,
-                    raw: vec![],
-                    writes: 1,
-                };
-                items.insert(n.id().as_str().into(), item);
+                items.insert(n.id().as_str().into(), Item::new(Status::Init, n.event()));
                 Insertion::Inserted
             },
         )
@@ -243,45 +266,54 @@ impl IngestTable for &Memory {
     }
 }
 
-impl DownstreamTable for &Memory {
-    async fn complete(&self, done: &[Done<'_>], _: Timestamp) -> Answers<Settlement> {
-        self.call(
-            "complete",
-            done,
-            |done| done.id.as_str(),
-            |done| {
-                self.settle(done.id.as_str(), |item| {
-                    item.status = Status::Done;
-                    item.outcome = done.outcome.map(|outcome| outcome.as_str().to_owned());
-                })
-            },
-        )
-        .await
+impl StatusTable for &Memory {
+    async fn change(&self, changes: &[Change<'_>], _: Timestamp) -> Answers<Changed> {
+        self.call("change", changes, |change| change.id.as_str(), |change| self.change_one(change)).await
     }
+}
 
-    async fn fail(&self, id: &NotificationId, reason: &str, _: Timestamp) -> Result<Settlement, Failure> {
-        let settle = |id: &&NotificationId| {
-            self.settle(id.as_str(), |item| {
-                item.status = Status::Failed;
-                item.reason = Some(reason.to_owned());
-            })
+impl DownstreamTable for &Memory {
+    async fn commit(&self, group: &[Commit<'_>], _: Timestamp) -> Result<(), NotCommitted> {
+        let key = |write: &crate::action::Write| {
+            let value = write.attributes.iter().find(|(name, _)| *name == write.key).map(|(_, value)| value.clone());
+            format!("{}/{}", write.table, value.unwrap_or_default())
         };
-        self.call("fail", &[id], |id| id.as_str(), settle).await?.remove(0)
+        let refusal = |commit: &Commit<'_>| {
+            let stored = lock(&self.items).get(commit.id.as_str()).map(Item::stored);
+            if stored.as_ref().and_then(|stored| stored.status) != Some(Status::Init) {
+                return Some(Refused::NotInit(stored.filter(|_| !self.hides_old_items)));
+            }
+            let exists = commit.effect.writes.iter().any(|write| lock(&self.effects).contains_key(&key(write)));
+            exists.then(|| Refused::Failed(Failure::permanent("the effect's item exists already")))
+        };
+        let actions: usize = group.iter().map(|commit| 1 + commit.effect.writes.len()).sum();
+        assert!(actions <= crate::limits::TRANSACT_WRITE_ITEMS_MAX, "{actions} actions in one transaction");
+        // Nothing is written where one is refused, and what a lost reply leaves is all of it or nothing.
+        let refusals: Vec<_> = group.iter().map(refusal).collect();
+        let refused = refusals.iter().any(Option::is_some);
+        let write = |commit: &Commit<'_>| {
+            if !refused {
+                let done = After::Done(commit.effect.outcome.as_ref());
+                self.change_one(&Change { id: commit.id, from: Before::Status(Status::Init), to: done });
+                for write in &commit.effect.writes {
+                    lock(&self.effects).insert(key(write), write.attributes.clone());
+                }
+            }
+        };
+        let answers = self.call("commit", group, |commit| commit.id.as_str(), write).await;
+        answers.map_err(NotCommitted::Failed)?;
+        if refused { Err(NotCommitted::Refused(refusals)) } else { Ok(()) }
     }
 
     async fn keep(&self, record: Unreadable<'_>, reason: &str, _: Timestamp) -> Result<(), Failure> {
-        let id = record.item_id();
         let keep = |id: &String| {
             lock(&self.items).entry(id.clone()).or_insert_with(|| Item {
-                status: Status::Failed,
-                event: String::new(),
                 reason: Some(reason.to_owned()),
-                outcome: None,
                 raw: record.raw.to_vec(),
-                writes: 1,
+                ..Item::new(Status::Failed, "")
             });
         };
-        self.call("keep", &[id], String::as_str, keep).await?.remove(0)
+        self.call("keep", &[record.item_id()], String::as_str, keep).await?.remove(0)
     }
 }
 

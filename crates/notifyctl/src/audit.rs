@@ -204,7 +204,7 @@ mod tests {
 
     /// a is sent twice, b once with a conflict behind it, and one message is malformed: all as it should be.
     fn good() -> World {
-        let stored = |id| Stored { status: Some(Status::Done), event: event(id, 1).into() };
+        let stored = |id| Stored { status: Some(Status::Done), event: event(id, 1).into(), claim: None };
         World {
             sent: vec![event("a", 1), event("a", 1), event("b", 1), event("b", 2), "no JSON".into()],
             table: ["a", "b"].map(|id| (id.to_owned(), stored(id))).into(),

@@ -70,8 +70,10 @@ pub(crate) async fn run(stack: &Stack, json: bool) -> Result<ExitCode, Error> {
     }
     let meaning = |status| match status {
         Status::Init => "accepted, the effect is still to come",
+        Status::Claimed => "a worker is at it, or was when it ended",
         Status::Done => "the effect has happened",
         Status::Failed => "it will not happen; `notifyctl status ID` has the reason",
+        Status::InDoubt => "nobody can tell whether it happened; `notifyctl resolve ID`",
     };
     let queue = |queue: Queue, meaning: &str| format!("{meaning} ({} in flight)", output::thousands(queue.in_flight));
     let statuses =

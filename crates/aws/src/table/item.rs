@@ -1,7 +1,7 @@
 //! The attributes of an item, and what an old item says.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use notification::ports::Stored;
+use notification::ports::{Claim, Stored};
 use notification::{Timestamp, limits};
 use std::collections::HashMap;
 
@@ -20,9 +20,14 @@ pub(super) fn number(value: &impl ToString) -> AttributeValue {
 
 pub(super) fn stored(item: &HashMap<String, AttributeValue>) -> Stored {
     let attribute = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
+    let claim = || {
+        let owner = attribute("owner")?.as_str().into();
+        Some(Claim { owner, lease_until: attribute("lease_until")?.parse().ok()? })
+    };
     Stored {
         status: attribute("status").and_then(|status| status.parse().ok()),
         event: attribute("event").map(|event| event.as_str().into()).unwrap_or_default(),
+        claim: claim(),
     }
 }
 

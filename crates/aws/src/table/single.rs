@@ -1,18 +1,18 @@
 //! Writes as one `PutItem` or `UpdateItem` a notification, all of a batch in flight together: for a local AWS whose
 //! PartiQL writes do not reach the table's stream, and to measure the batched writes against.
 
-use super::item::{number, shortened, stored, text, time};
-use super::{Executed, settlement};
+use super::Executed;
+use super::item::{stored, text, time};
+use super::update::{Update, pending};
 use crate::classify;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure::AllOld;
 use futures_util::future::join_all;
-use notification::ports::{Answers, Done, Settlement};
-use notification::{Failure, Notification, NotificationId, Status, Timestamp};
+use notification::ports::Answers;
+use notification::{Notification, Status, Timestamp};
 
 pub(super) async fn insert(
     client: &Client,
@@ -21,6 +21,7 @@ pub(super) async fn insert(
     received_at: Timestamp,
 ) -> Answers<Executed> {
     let put = async |n: &&Notification| {
+        let [(shard, shard_value), (since, since_value)] = pending(n.id(), received_at);
         let call = client
             .put_item()
             .table_name(table_name)
@@ -30,6 +31,8 @@ pub(super) async fn insert(
             .item("source", text(n.source()))
             .item("type", text(n.event_type()))
             .item("received_at", time(received_at))
+            .item(shard, shard_value)
+            .item(since, since_value)
             .condition_expression("attribute_not_exists(id)")
             .return_values_on_condition_check_failure(AllOld)
             .send()
@@ -49,58 +52,12 @@ pub(super) async fn insert(
     Ok(join_all(notifications.iter().map(put)).await)
 }
 
-pub(super) async fn complete(
+pub(super) async fn update(
     client: &Client,
     table_name: &str,
-    done: &[Done<'_>],
-    done_at: Timestamp,
-    expires_at: i64,
+    updates: impl Iterator<Item = Update>,
 ) -> Answers<Executed> {
-    let update = async |done: &Done<'_>| {
-        let set = "SET #status = :status, done_at = :done_at, expires_at = :expires_at";
-        let call = settle(client, table_name, done.id, Status::Done)
-            .expression_attribute_values(":done_at", time(done_at))
-            .expression_attribute_values(":expires_at", number(&expires_at));
-        let call = match done.outcome {
-            None => call.update_expression(set),
-            Some(outcome) => call
-                .update_expression(format!("{set}, outcome = :outcome"))
-                .expression_attribute_values(":outcome", text(outcome.as_str())),
-        };
-        send(call).await
-    };
-    Ok(join_all(done.iter().map(update)).await)
-}
-
-pub(super) async fn fail(
-    client: &Client,
-    table_name: &str,
-    id: &NotificationId,
-    reason: &str,
-    failed_at: Timestamp,
-) -> Result<Settlement, Failure> {
-    let call = settle(client, table_name, id, Status::Failed)
-        .update_expression("SET #status = :status, failed_at = :failed_at, reason = :reason")
-        .expression_attribute_values(":failed_at", time(failed_at))
-        .expression_attribute_values(":reason", text(shortened(reason)));
-    send(call).await.map(|executed| settlement(&executed))
-}
-
-/// A change of a notification that is INIT.
-fn settle(client: &Client, table_name: &str, id: &NotificationId, status: Status) -> UpdateItemFluentBuilder {
-    client
-        .update_item()
-        .table_name(table_name)
-        .key("id", text(id.as_str()))
-        .condition_expression("#status = :init")
-        .expression_attribute_names("#status", "status")
-        .expression_attribute_values(":init", text(Status::Init.as_str()))
-        .expression_attribute_values(":status", text(status.as_str()))
-        .return_values_on_condition_check_failure(AllOld)
-}
-
-async fn send(call: UpdateItemFluentBuilder) -> Result<Executed, Failure> {
-    match call.send().await {
+    let update = async |update: Update| match update.call(client, table_name).send().await {
         Ok(_) => Ok(Executed::Yes),
         Err(SdkError::ServiceError(error)) if error.err().is_conditional_check_failed_exception() => {
             let old = match error.err() {
@@ -110,5 +67,6 @@ async fn send(call: UpdateItemFluentBuilder) -> Result<Executed, Failure> {
             Ok(Executed::ConditionFailed(old))
         }
         Err(error) => Err(classify::failure("UpdateItem", &error)),
-    }
+    };
+    Ok(join_all(updates.map(update)).await)
 }

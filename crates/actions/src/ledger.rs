@@ -1,0 +1,114 @@
+//! `ledger`: an entry in a second table for each refund, in the same transaction as DONE. Exactly once.
+
+use aws::config::{self, ConfigError, Environment};
+use notification::{Action, ActionError, Deadline, Effect, Guarantee, Notification, Outcome, Write};
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+/// Writes ledger entries into a table whose partition key is `id`.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    table: String,
+}
+
+/// The data of a refund; more is ignored.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Refund<'a> {
+    order_id: String,
+    #[serde(borrow)]
+    amount: &'a RawValue,
+    currency: String,
+}
+
+impl Ledger {
+    /// Reads `LEDGER_TABLE_NAME`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where it is missing.
+    pub fn from_environment(environment: &impl Environment) -> Result<Self, ConfigError> {
+        let table = config::required(environment, "LEDGER_TABLE_NAME", "the table of the ledger's entries")?;
+        Ok(Self { table })
+    }
+}
+
+impl Action for Ledger {
+    fn guarantee(&self) -> Guarantee {
+        Guarantee::Transactional
+    }
+
+    async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
+        let rejected = |reason: &str| ActionError::Rejected(reason.to_owned());
+        let data = notification.data().ok_or_else(|| rejected("the notification has no data"))?;
+        // serde_json's own text could quote the data.
+        let refund: Refund<'_> = serde_json::from_str(data)
+            .map_err(|_| rejected("the data needs orderId and currency as strings, and an amount"))?;
+        // "19.99" and 19.99 alike, and never by way of a float.
+        let amount = refund.amount.get().trim_matches('"');
+        if !is_positive_decimal(amount) {
+            return Err(rejected("the amount is not a positive decimal number"));
+        }
+        let id = notification.id().as_str();
+        let entry = Write {
+            table: self.table.clone(),
+            key: "id",
+            attributes: vec![
+                ("id", id.to_owned()),
+                ("order_id", refund.order_id),
+                ("amount", amount.to_owned()),
+                ("currency", refund.currency.clone()),
+                ("source", notification.source().to_owned()),
+            ],
+        };
+        let outcome = Outcome::new(&json!({"entry": id, "amount": amount, "currency": refund.currency}));
+        Ok(Effect { outcome: Some(outcome), writes: vec![entry] })
+    }
+}
+
+/// Digits, and at most one point among them; not zero.
+fn is_positive_decimal(text: &str) -> bool {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    digits(whole) && digits(fraction) && text.len() <= 40 && text.bytes().any(|byte| matches!(byte, b'1'..=b'9'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn run(data: &str) -> Result<Effect, ActionError> {
+        let event = format!(r#"{{"specversion":"1.0","id":"a","source":"s","type":"t","data":{data}}}"#);
+        let ledger = Ledger { table: "entries".into() };
+        ledger.run(&Notification::parse(event).unwrap(), Deadline::at(notification::Timestamp::MAX)).await
+    }
+
+    #[tokio::test]
+    async fn an_entry_keeps_the_amount_as_exact_decimal_text() {
+        for amount in ["\"19.990\"", "19.990", "12345678901234567890.01", "0.10"] {
+            let data = format!(r#"{{"orderId":"42","amount":{amount},"currency":"EUR","more":1}}"#);
+            let effect = run(&data).await.unwrap();
+            let entry = &effect.writes[0];
+            assert_eq!((entry.table.as_str(), entry.key), ("entries", "id"));
+            assert_eq!(entry.attributes[0], ("id", "a".to_owned()));
+            assert_eq!(entry.attributes[2], ("amount", amount.trim_matches('"').to_owned()));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_refund_is_rejected_with_a_reason_that_quotes_nothing() {
+        for data in [
+            "null",
+            "[]",
+            r#"{"orderId":"42","currency":"EUR"}"#,
+            r#"{"orderId":"secret","amount":"secret","currency":"EUR"}"#,
+            r#"{"orderId":"42","amount":-1,"currency":"EUR"}"#,
+            r#"{"orderId":"42","amount":0.00,"currency":"EUR"}"#,
+            r#"{"orderId":"42","amount":1e3,"currency":"EUR"}"#,
+            r#"{"orderId":"42","amount":{"secret":1},"currency":"EUR"}"#,
+        ] {
+            let ActionError::Rejected(reason) = run(data).await.unwrap_err() else { panic!("{data}") };
+            assert!(!reason.contains("secret"), "{reason}");
+        }
+    }
+}

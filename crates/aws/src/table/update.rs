@@ -1,0 +1,139 @@
+//! One conditional change of an item, in the three forms that DynamoDB takes: a PartiQL statement, an `UpdateItem`, and
+//! an action of a transaction.
+
+use super::item::{number, shortened, text, time};
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::{self, AttributeValue, ReturnValuesOnConditionCheckFailure::AllOld};
+use notification::ports::{After, Before, Change, Claim};
+use notification::{Failure, NotificationId, Timestamp};
+use std::collections::HashMap;
+
+/// The attributes that a notification has only while it is pending: they are the key of the index that the sweep reads.
+const PENDING: [&str; 2] = ["pending_shard", "pending_since"];
+
+/// The attributes that it has only while it is CLAIMED.
+const CLAIM: [&str; 2] = ["owner", "lease_until"];
+
+/// What is expected of an item and what becomes of it.
+#[derive(Debug)]
+pub(super) struct Update {
+    id: AttributeValue,
+    expected: Vec<(&'static str, AttributeValue)>,
+    set: Vec<(&'static str, AttributeValue)>,
+    removed: Vec<&'static str>,
+}
+
+impl Update {
+    /// The update that makes a change. DONE items expire so many seconds after.
+    pub(super) fn of(change: &Change<'_>, at: Timestamp, done_retention_seconds: i64) -> Self {
+        let mut expected = vec![("status", text(change.from.status().as_str()))];
+        let mut removed = Vec::new();
+        if let Before::Claim(claim) = change.from {
+            expected.extend([("owner", text(&*claim.owner)), ("lease_until", time(claim.lease_until))]);
+            removed.extend(CLAIM);
+        }
+        let mut set = vec![("status", text(change.to.status().as_str()))];
+        match change.to {
+            After::Init => set.extend(pending(change.id, at)),
+            After::Claimed(Claim { owner, lease_until }) => {
+                set.extend([("owner", text(&**owner)), ("lease_until", time(*lease_until))]);
+            }
+            After::Done(outcome) => {
+                set.extend([("done_at", time(at)), ("expires_at", number(&(at.as_second() + done_retention_seconds)))]);
+                set.extend(outcome.map(|outcome| ("outcome", text(outcome.as_str()))));
+                removed.extend(PENDING);
+            }
+            After::Failed(reason) => {
+                set.extend([("failed_at", time(at)), ("reason", text(shortened(reason)))]);
+                removed.extend(PENDING);
+            }
+            After::InDoubt(reason) => {
+                set.extend([("in_doubt_at", time(at)), ("reason", text(shortened(reason)))]);
+                removed.extend(PENDING);
+            }
+        }
+        Self { id: text(change.id.as_str()), expected, set, removed }
+    }
+
+    /// As a PartiQL statement and its parameters.
+    pub(super) fn statement(self, table_name: &str) -> (String, Vec<AttributeValue>) {
+        let mut statement = format!(r#"UPDATE "{table_name}""#);
+        for (name, _) in &self.set {
+            statement.extend([" SET \"", name, "\" = ?"]);
+        }
+        for name in &self.removed {
+            statement.extend([" REMOVE \"", name, "\""]);
+        }
+        statement.push_str(r#" WHERE "id" = ?"#);
+        for (name, _) in &self.expected {
+            statement.extend([" AND \"", name, "\" = ?"]);
+        }
+        let values = |pairs: Vec<(&'static str, AttributeValue)>| pairs.into_iter().map(|(_, value)| value);
+        let parameters = values(self.set).chain([self.id]).chain(values(self.expected)).collect();
+        (statement, parameters)
+    }
+
+    /// As a call of its own.
+    pub(super) fn call(self, client: &Client, table_name: &str) -> UpdateItemFluentBuilder {
+        let parts = self.expression();
+        client
+            .update_item()
+            .table_name(table_name)
+            .key("id", parts.id)
+            .update_expression(parts.update)
+            .condition_expression(parts.condition)
+            .set_expression_attribute_names(Some(parts.names))
+            .set_expression_attribute_values(Some(parts.values))
+            .return_values_on_condition_check_failure(AllOld)
+    }
+
+    /// As an action of a transaction.
+    pub(super) fn action(self, table_name: &str) -> Result<types::Update, Failure> {
+        let parts = self.expression();
+        types::Update::builder()
+            .table_name(table_name)
+            .key("id", parts.id)
+            .update_expression(parts.update)
+            .condition_expression(parts.condition)
+            .set_expression_attribute_names(Some(parts.names))
+            .set_expression_attribute_values(Some(parts.values))
+            .return_values_on_condition_check_failure(AllOld)
+            .build()
+            .map_err(|_| Failure::permanent("TransactWriteItems: an update lacks a part"))
+    }
+
+    fn expression(self) -> Expression {
+        let (mut names, mut values) = (HashMap::new(), HashMap::new());
+        // Every name has a placeholder, because some of them are reserved words.
+        let mut assign = |kind: char, pairs: Vec<(&'static str, AttributeValue)>, separator: &str| {
+            let mut assigned = Vec::with_capacity(pairs.len());
+            for (name, value) in pairs {
+                names.insert(format!("#{name}"), name.to_owned());
+                values.insert(format!(":{kind}_{name}"), value);
+                assigned.push(format!("#{name} = :{kind}_{name}"));
+            }
+            assigned.join(separator)
+        };
+        let mut update = format!("SET {}", assign('n', self.set, ", "));
+        let condition = assign('o', self.expected, " AND ");
+        for (place, name) in self.removed.iter().enumerate() {
+            names.insert(format!("#{name}"), (*name).to_owned());
+            update.extend([if place == 0 { " REMOVE #" } else { ", #" }, name]);
+        }
+        Expression { id: self.id, update, condition, names, values }
+    }
+}
+
+/// What makes an item pending.
+pub(super) fn pending(id: &NotificationId, since: Timestamp) -> [(&'static str, AttributeValue); 2] {
+    [("pending_shard", number(&id.pending_shard())), ("pending_since", time(since))]
+}
+
+struct Expression {
+    id: AttributeValue,
+    update: String,
+    condition: String,
+    names: HashMap<String, String>,
+    values: HashMap<String, AttributeValue>,
+}

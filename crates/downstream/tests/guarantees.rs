@@ -1,0 +1,317 @@
+//! Each guarantee of an action, with a crash or a lost reply at each point, against the table in memory.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use downstream::{Downstream, Invocation};
+use notification::ports::Claim;
+use notification::testing::{Call, Fault, Memory, TestClock};
+use notification::{
+    Action, ActionError, Deadline, Effect, Envelope, Failure, Guarantee, Notification, Outcome, Status, Timestamp,
+    Write,
+};
+use serde_json::{Value, json};
+use std::sync::Mutex;
+
+const START: i64 = 1_763_805_600_000;
+const LEASE: i64 = START + 60_000 + 10_000;
+
+fn event(id: &str) -> String {
+    json!({"specversion": "1.0", "id": id, "source": "s", "type": "t"}).to_string()
+}
+
+fn records<'a>(ids: impl IntoIterator<Item = &'a str>) -> Value {
+    let record = |(n, id): (usize, &str)| {
+        let data = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, event(id));
+        json!({
+            "eventID": format!("shardId-0:{n}"),
+            "kinesis": {"sequenceNumber": n.to_string(), "approximateArrivalTimestamp": 1.0, "data": data},
+        })
+    };
+    json!({"Records": ids.into_iter().enumerate().map(record).collect::<Vec<_>>()})
+}
+
+fn init<'a>(memory: Memory, ids: impl IntoIterator<Item = &'a str>) -> Memory {
+    ids.into_iter().fold(memory, |memory, id| memory.with(id, Status::Init, &event(id)))
+}
+
+/// An action that counts the calls that reach the outside world, and does what the id says.
+struct Bank {
+    guarantee: Guarantee,
+    calls: Mutex<Vec<String>>,
+}
+
+impl Bank {
+    fn new(guarantee: Guarantee) -> Self {
+        Self { guarantee, calls: Mutex::default() }
+    }
+
+    fn calls(&self, id: &str) -> usize {
+        self.calls.lock().unwrap().iter().filter(|call| *call == id).count()
+    }
+}
+
+impl Action for &Bank {
+    fn guarantee(&self) -> Guarantee {
+        self.guarantee
+    }
+
+    async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
+        let id = notification.id().as_str();
+        match id {
+            "reject" => return Err(ActionError::Rejected("no such order".into())),
+            "refused" => return Err(ActionError::Retry("connection refused".into())),
+            _ => {}
+        }
+        self.calls.lock().unwrap().push(id.to_owned());
+        match id {
+            "lost" => Err(ActionError::MayHaveHappened("no answer".into())),
+            "panic" => panic!("on purpose"),
+            "hang" => std::future::pending().await,
+            _ => {
+                let write = Write { table: "ledger".into(), key: "id", attributes: vec![("id", id.to_owned())] };
+                let writes = if self.guarantee == Guarantee::Transactional { vec![write] } else { vec![] };
+                Ok(Effect { outcome: Some(Outcome::new(&json!(id))), writes })
+            }
+        }
+    }
+}
+
+/// Handles a batch at a time, in seconds after the start, and returns the sequence numbers that are reported.
+async fn handle_at(seconds: i64, memory: &Memory, bank: &Bank, batch: &Value) -> Vec<String> {
+    let envelope: Envelope = serde_json::from_str(&batch.to_string()).unwrap();
+    let now = START + seconds * 1_000;
+    let deadline = Deadline::at(Timestamp::from_millisecond(now + 60_000).unwrap());
+    let downstream = Downstream::new(memory, TestClock::at_millis(now), bank);
+    let response = downstream.handle(envelope, Invocation { deadline, request_id: "r" }).await.unwrap();
+    response.identifiers().map(str::to_owned).collect()
+}
+
+async fn handle(memory: &Memory, bank: &Bank, batch: &Value) -> Vec<String> {
+    handle_at(0, memory, bank, batch).await
+}
+
+fn status(memory: &Memory, id: &str) -> Status {
+    memory.item(id).unwrap().status
+}
+
+/// A fault in the n-th call of a method.
+fn nth(method: &'static str, n: usize, fault: Fault) -> impl Fn(&Call) -> Option<Fault> + Send + Sync {
+    let seen = Mutex::new(0);
+    move |call| {
+        let mut seen = seen.lock().unwrap();
+        *seen += usize::from(call.method == method);
+        (call.method == method && *seen == n + 1).then(|| fault.clone())
+    }
+}
+
+// ---- transactional ---------------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn transactional_the_effect_and_done_are_written_together() {
+    let (memory, bank) = (init(Memory::default(), ["a"]), Bank::new(Guarantee::Transactional));
+    assert!(handle(&memory, &bank, &records(["a"])).await.is_empty());
+    assert_eq!(status(&memory, "a"), Status::Done);
+    assert_eq!(memory.effects().into_keys().collect::<Vec<_>>(), ["ledger/a"]);
+}
+
+#[tokio::test]
+async fn transactional_a_failure_before_the_write_leaves_nothing_and_a_lost_reply_leaves_all() {
+    for (fault, after) in [
+        (Fault::Before(Failure::retryable("down")), (Status::Init, 0)),
+        (Fault::Panic, (Status::Init, 0)),
+        (Fault::LostReply, (Status::Done, 1)),
+    ] {
+        let memory = init(Memory::failing(nth("commit", 0, fault)), ["a"]);
+        let bank = Bank::new(Guarantee::Transactional);
+        assert_eq!(handle(&memory, &bank, &records(["a"])).await, ["0"]);
+        assert_eq!((status(&memory, "a"), memory.effects().len()), after);
+
+        assert!(handle(&memory, &bank, &records(["a"])).await.is_empty(), "it comes again");
+        assert_eq!((status(&memory, "a"), memory.effects().len()), (Status::Done, 1));
+        assert_eq!(memory.item("a").unwrap().writes, 2, "INIT once and DONE once");
+    }
+}
+
+#[tokio::test]
+async fn transactional_one_refused_leaves_its_group_and_all_others_are_committed() {
+    for hides_old_items in [false, true] {
+        let ids: Vec<_> = (0..50).map(|n| format!("id{n}")).collect();
+        let ids = || ids.iter().map(String::as_str);
+        let mut memory = init(Memory::default(), ids()).with("id7", Status::Done, &event("id7"));
+        memory.hides_old_items = hides_old_items;
+        let bank = Bank::new(Guarantee::Transactional);
+        assert!(handle(&memory, &bank, &records(ids())).await.is_empty());
+        assert!(ids().all(|id| status(&memory, id) == Status::Done));
+        assert_eq!(memory.effects().len(), 49);
+        assert_eq!(memory.calls("commit").len(), 2, "the group, and the group without the one");
+    }
+}
+
+#[tokio::test]
+async fn transactional_a_thousand_notifications_need_twenty_transactions() {
+    let ids: Vec<_> = (0..1000).map(|n| format!("id{n}")).collect();
+    let ids = || ids.iter().map(String::as_str);
+    let (memory, bank) = (init(Memory::default(), ids()), Bank::new(Guarantee::Transactional));
+    assert!(handle(&memory, &bank, &records(ids())).await.is_empty());
+    assert_eq!((memory.calls("commit").len(), memory.effects().len()), (20, 1000));
+}
+
+#[tokio::test]
+async fn transactional_an_effect_that_exists_already_fails_its_notification_and_is_not_doubled() {
+    let (memory, bank) = (init(Memory::default(), ["a"]), Bank::new(Guarantee::Transactional));
+    handle(&memory, &bank, &records(["a"])).await;
+    let memory = memory.with("a", Status::Init, &event("a")); // The item expired, and upstream sent it again.
+    assert!(handle(&memory, &bank, &records(["a"])).await.is_empty());
+    let item = memory.item("a").unwrap();
+    assert_eq!((item.status, item.reason.as_deref()), (Status::Failed, Some("the effect's item exists already")));
+    assert_eq!(memory.effects().len(), 1);
+}
+
+#[tokio::test]
+async fn transactional_a_rejection_fails_its_notification_and_no_other() {
+    let (memory, bank) = (init(Memory::default(), ["a", "reject"]), Bank::new(Guarantee::Transactional));
+    assert!(handle(&memory, &bank, &records(["a", "reject"])).await.is_empty());
+    assert_eq!((status(&memory, "a"), status(&memory, "reject")), (Status::Done, Status::Failed));
+}
+
+// ---- idempotent ------------------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn idempotent_a_crash_between_call_and_done_repeats_the_call_under_the_same_id() {
+    let memory = init(Memory::failing(nth("change", 0, Fault::Before(Failure::retryable("crash")))), ["a"]);
+    let bank = Bank::new(Guarantee::Idempotent);
+    assert_eq!(handle(&memory, &bank, &records(["a"])).await, ["0"]);
+    assert!(handle(&memory, &bank, &records(["a"])).await.is_empty());
+    assert_eq!((status(&memory, "a"), bank.calls("a")), (Status::Done, 2));
+}
+
+#[tokio::test]
+async fn idempotent_what_is_settled_is_not_run_again() {
+    for settled in [Status::Done, Status::Failed, Status::InDoubt] {
+        let memory = init(Memory::default(), ["b"]).with("a", settled, &event("a"));
+        let bank = Bank::new(Guarantee::Idempotent);
+        assert!(handle(&memory, &bank, &records(["a", "b"])).await.is_empty());
+        assert_eq!((bank.calls("a"), bank.calls("b")), (0, 1));
+        assert_eq!(memory.calls("read").len(), 1, "one read tells for the batch");
+    }
+}
+
+#[tokio::test]
+async fn idempotent_a_read_that_fails_is_no_reason_not_to_run() {
+    let memory =
+        init(Memory::failing(|call| (call.method == "read").then(|| Fault::Before(Failure::retryable("down")))), ["a"]);
+    let bank = Bank::new(Guarantee::Idempotent);
+    assert!(handle(&memory, &bank, &records(["a"])).await.is_empty());
+    assert_eq!((status(&memory, "a"), bank.calls("a")), (Status::Done, 1));
+}
+
+#[tokio::test]
+async fn idempotent_a_lost_answer_of_the_call_is_tried_again() {
+    let (memory, bank) = (init(Memory::default(), ["lost"]), Bank::new(Guarantee::Idempotent));
+    assert_eq!(handle(&memory, &bank, &records(["lost"])).await, ["0"]);
+    assert_eq!(status(&memory, "lost"), Status::Init);
+}
+
+// ---- at most once ----------------------------------------------------------------------------------------------------
+
+fn at_most_once() -> Bank {
+    Bank::new(Guarantee::AtMostOnce)
+}
+
+#[tokio::test]
+async fn at_most_once_claims_then_calls_then_done() {
+    let (memory, bank) = (init(Memory::default(), ["a"]), at_most_once());
+    assert!(handle(&memory, &bank, &records(["a"])).await.is_empty());
+    let item = memory.item("a").unwrap();
+    assert_eq!((item.status, item.claim, item.writes, bank.calls("a")), (Status::Done, None, 3, 1));
+}
+
+#[tokio::test]
+async fn at_most_once_a_crash_before_the_claim_leaves_init_and_the_repeat_runs_it() {
+    let memory = init(Memory::failing(nth("change", 0, Fault::Before(Failure::retryable("crash")))), ["a"]);
+    let bank = at_most_once();
+    assert_eq!(handle(&memory, &bank, &records(["a"])).await, ["0"]);
+    assert_eq!((status(&memory, "a"), bank.calls("a")), (Status::Init, 0));
+    assert!(handle(&memory, &bank, &records(["a"])).await.is_empty());
+    assert_eq!((status(&memory, "a"), bank.calls("a")), (Status::Done, 1));
+}
+
+#[tokio::test]
+async fn at_most_once_a_crash_between_claim_and_done_is_in_doubt_when_the_claim_has_lapsed_and_never_runs_again() {
+    // The claim is written and its reply lost: the process could have died there, or anywhere until DONE.
+    for fault in [Fault::LostReply, Fault::Hang] {
+        let n = usize::from(matches!(fault, Fault::Hang)); // In the claim, or in the DONE after the call.
+        let memory = init(Memory::failing(nth("change", n, fault)), ["a"]);
+        let bank = at_most_once();
+        assert_eq!(handle(&memory, &bank, &records(["a"])).await, ["0"]);
+        let calls = bank.calls("a");
+        assert_eq!(status(&memory, "a"), Status::Claimed);
+
+        assert_eq!(handle_at(60, &memory, &bank, &records(["a"])).await, ["0"], "the claim is live: later");
+        assert_eq!(status(&memory, "a"), Status::Claimed);
+        assert!(handle_at(70, &memory, &bank, &records(["a"])).await.is_empty(), "the claim has lapsed");
+        assert_eq!(status(&memory, "a"), Status::InDoubt);
+        assert!(handle_at(80, &memory, &bank, &records(["a"])).await.is_empty());
+        assert_eq!((status(&memory, "a"), bank.calls("a")), (Status::InDoubt, calls));
+    }
+}
+
+#[tokio::test]
+async fn at_most_once_what_may_have_happened_is_in_doubt_at_once() {
+    for id in ["lost", "panic", "hang"] {
+        let (memory, bank) = (init(Memory::default(), [id, "a"]), at_most_once());
+        assert!(handle(&memory, &bank, &records([id, "a"])).await.is_empty(), "{id}");
+        assert_eq!((status(&memory, id), bank.calls(id)), (Status::InDoubt, 1), "{id}");
+        assert_eq!(status(&memory, "a"), Status::Done);
+        handle_at(100, &memory, &bank, &records([id])).await;
+        assert_eq!(bank.calls(id), 1, "{id} is never called again");
+    }
+}
+
+#[tokio::test]
+async fn at_most_once_a_call_that_surely_did_not_happen_gives_the_claim_back() {
+    let (memory, bank) = (init(Memory::default(), ["refused"]), at_most_once());
+    assert_eq!(handle(&memory, &bank, &records(["refused"])).await, ["0"]);
+    let item = memory.item("refused").unwrap();
+    assert_eq!((item.status, item.claim), (Status::Init, None));
+}
+
+#[tokio::test]
+async fn at_most_once_a_rejection_is_failed() {
+    let (memory, bank) = (init(Memory::default(), ["reject"]), at_most_once());
+    assert!(handle(&memory, &bank, &records(["reject"])).await.is_empty());
+    assert_eq!(status(&memory, "reject"), Status::Failed);
+}
+
+#[tokio::test]
+async fn at_most_once_a_live_claim_of_another_worker_is_left_alone() {
+    let theirs = Claim { owner: "other".into(), lease_until: Timestamp::from_millisecond(LEASE).unwrap() };
+    let memory = init(Memory::default(), ["a"]).with_claim("a", theirs.clone());
+    let bank = at_most_once();
+    assert_eq!(handle(&memory, &bank, &records(["a"])).await, ["0"]);
+    assert_eq!((memory.item("a").unwrap().claim, bank.calls("a")), (Some(theirs), 0));
+}
+
+#[tokio::test]
+async fn at_most_once_done_is_fenced_by_the_claim() {
+    /// While it runs, its claim lapses and another worker takes the notification for in doubt.
+    struct Slow<'a>(&'a Memory);
+    impl Action for Slow<'_> {
+        fn guarantee(&self) -> Guarantee {
+            Guarantee::AtMostOnce
+        }
+
+        async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
+            let bank = at_most_once();
+            handle_at(100, self.0, &bank, &records([notification.id().as_str()])).await;
+            Ok(Effect::default())
+        }
+    }
+    let memory = init(Memory::default(), ["a"]);
+    let envelope: Envelope = serde_json::from_str(&records(["a"]).to_string()).unwrap();
+    let deadline = Deadline::at(Timestamp::from_millisecond(START + 60_000).unwrap());
+    let downstream = Downstream::new(&memory, TestClock::at_millis(START), Slow(&memory));
+    let response = downstream.handle(envelope, Invocation { deadline, request_id: "r" }).await.unwrap();
+    assert_eq!(response.identifiers().count(), 0);
+    assert_eq!(status(&memory, "a"), Status::InDoubt, "not DONE over what another has decided");
+}
