@@ -5,6 +5,7 @@ use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use notification::limits;
 use std::fmt;
+use std::time::Duration;
 
 /// A wrong or missing setting. It ends the process at start.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
@@ -98,6 +99,22 @@ pub fn done_retention_days(environment: &impl Environment) -> Result<u32, Config
     }
 }
 
+/// `SWEEP_AGE_SECONDS`: how long a notification must be pending before the sweep publishes it again;
+/// [`limits::SWEEP_AGE_DEFAULT`] if not set.
+///
+/// # Errors
+/// [`ConfigError`] where it is no number.
+pub fn sweep_age(environment: &impl Environment) -> Result<Duration, ConfigError> {
+    const NAME: &str = "SWEEP_AGE_SECONDS";
+    match environment.get(NAME).filter(|text| !text.is_empty()) {
+        None => Ok(limits::SWEEP_AGE_DEFAULT),
+        Some(text) => text.parse().map(Duration::from_secs).map_err(|_| {
+            let problem = format!("{text:?} is no number of seconds");
+            ConfigError::Wrong { name: NAME, problem }
+        }),
+    }
+}
+
 /// How notifications are written to the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TableWrites {
@@ -182,5 +199,13 @@ mod tests {
         assert_eq!(writes("batched"), Ok(TableWrites::Batched));
         assert_eq!(writes("single"), Ok(TableWrites::Single));
         assert!(writes("twice").unwrap_err().to_string().contains("TABLE_WRITES is wrong"));
+    }
+
+    #[test]
+    fn the_age_for_the_sweep_is_a_number_of_seconds() {
+        let age = |text| sweep_age(&Variable("SWEEP_AGE_SECONDS", text));
+        assert_eq!(sweep_age(&Variable("OTHER", "1")), Ok(Duration::from_secs(900)));
+        assert_eq!(age("0"), Ok(Duration::ZERO));
+        assert!(age("soon").unwrap_err().to_string().contains("no number of seconds"));
     }
 }

@@ -2,6 +2,7 @@
 
 mod batched;
 mod item;
+mod pending;
 mod single;
 mod transaction;
 mod update;
@@ -14,8 +15,8 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use item::{number, shortened, stored, text, time};
 use notification::ports::{
-    Answers, Change, Changed, Commit, DownstreamTable, IngestTable, Insertion, NotCommitted, StatusTable, Stored,
-    TableReader, Unreadable,
+    Answers, Change, Changed, Commit, Cursor, DownstreamTable, IngestTable, Insertion, NotCommitted, PendingKey,
+    PendingPage, PendingTable, StatusTable, Stored, TableReader, Unreadable,
 };
 use notification::{Failure, Notification, NotificationId, Status, Timestamp, limits};
 use std::collections::HashMap;
@@ -143,6 +144,26 @@ impl StatusTable for DynamoTable {
             Executed::Yes => Changed::Yes,
             Executed::ConditionFailed(old) => Changed::No(old),
         })
+    }
+}
+
+impl PendingTable for DynamoTable {
+    async fn pending(
+        &self,
+        shard: u64,
+        until: Timestamp,
+        after: Option<&PendingKey>,
+        limit: usize,
+    ) -> Result<PendingPage, Failure> {
+        pending::page(&self.client, &self.table_name, shard, until, after, limit).await
+    }
+
+    async fn cursor(&self) -> Result<Option<Cursor>, Failure> {
+        pending::cursor(&self.client, &self.table_name).await
+    }
+
+    async fn save_cursor(&self, cursor: Option<&Cursor>) -> Result<(), Failure> {
+        pending::save_cursor(&self.client, &self.table_name, cursor).await
     }
 }
 

@@ -7,6 +7,12 @@ use std::fmt;
 /// notification may have it, else it could collide with such an item.
 pub const QUARANTINE_PREFIX: &str = "kinesis:";
 
+/// The item that keeps where the sweep stopped. Nor may a notification have this id.
+pub const SWEEP_CURSOR_ID: &str = "sweep:cursor";
+
+/// What no notification id may begin with.
+const RESERVED_PREFIXES: [&str; 2] = [QUARANTINE_PREFIX, "sweep:"];
+
 /// A valid notification id: 1 to [`limits::ID_MAX_CHARS`] characters, no control characters, no reserved prefix.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NotificationId(Box<str>);
@@ -27,7 +33,7 @@ impl NotificationId {
         if id.chars().any(char::is_control) {
             return Err(InvalidId::ControlCharacter);
         }
-        if id.starts_with(QUARANTINE_PREFIX) {
+        if RESERVED_PREFIXES.iter().any(|prefix| id.starts_with(prefix)) {
             return Err(InvalidId::ReservedPrefix);
         }
         Ok(Self(id.into()))
@@ -78,8 +84,8 @@ pub enum InvalidId {
     /// CloudEvents forbids control characters in strings.
     #[error("the id has a control character")]
     ControlCharacter,
-    /// The id would collide with the items of quarantined Kinesis records.
-    #[error("the id begins with \"{QUARANTINE_PREFIX}\", which is reserved")]
+    /// The id could collide with an item that is no notification.
+    #[error("the id begins with one of the reserved prefixes {RESERVED_PREFIXES:?}")]
     ReservedPrefix,
 }
 
@@ -100,6 +106,7 @@ mod tests {
         check("", Some(&InvalidId::Empty));
         check("a\nb", Some(&InvalidId::ControlCharacter));
         check("kinesis:shardId-000000000000:1", Some(&InvalidId::ReservedPrefix));
+        check(SWEEP_CURSOR_ID, Some(&InvalidId::ReservedPrefix));
     }
 
     #[test]

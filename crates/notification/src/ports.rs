@@ -56,6 +56,24 @@ pub trait DownstreamTable: StatusTable {
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
+/// The index of pending notifications: sparse, because a notification is in it only while it is pending.
+pub trait PendingTable: TableReader {
+    /// Keys of one partition of the index that have been pending since a time or longer, oldest first, behind `after`.
+    fn pending(
+        &self,
+        shard: u64,
+        until: Timestamp,
+        after: Option<&PendingKey>,
+        limit: usize,
+    ) -> impl Future<Output = Result<PendingPage, Failure>> + Send;
+
+    /// Where the last sweep stopped; `None` where it had come to the end.
+    fn cursor(&self) -> impl Future<Output = Result<Option<Cursor>, Failure>> + Send;
+
+    /// Notes where this sweep stops.
+    fn save_cursor(&self, cursor: Option<&Cursor>) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
 /// The stream between publisher and downstream.
 pub trait Stream: Send + Sync {
     /// Puts up to [`crate::limits::PUT_RECORDS_MAX_ENTRIES`] records, [`crate::limits::PUT_RECORDS_MAX_BYTES`] together.
@@ -222,4 +240,33 @@ impl Unreadable<'_> {
     pub fn item_id(&self) -> String {
         format!("{}{}:{}", crate::id::QUARANTINE_PREFIX, self.shard, self.sequence_number.as_str())
     }
+}
+
+/// A notification in the index of pending ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingKey {
+    /// Its id.
+    pub id: NotificationId,
+    /// Since when it is pending.
+    pub since: Timestamp,
+}
+
+/// One answer of the index.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PendingPage {
+    /// Oldest first.
+    pub keys: Vec<PendingKey>,
+    /// Whether there are more behind them.
+    pub more: bool,
+    /// Read capacity units that the answer cost.
+    pub read_units: f64,
+}
+
+/// Where a sweep stopped: in a partition, behind a key of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor {
+    /// The partition.
+    pub shard: u64,
+    /// The last key that was worked on; `None` where none was.
+    pub after: Option<PendingKey>,
 }

@@ -4,8 +4,9 @@ use crate::event::Notification;
 use crate::failure::Failure;
 use crate::id::NotificationId;
 use crate::ports::{
-    After, Answers, Before, Change, Changed, Claim, Clock, Commit, DownstreamTable, IngestTable, Insertion,
-    NotCommitted, Publication, Refused, StatusTable, Stored, Stream, TableReader, Unreadable,
+    After, Answers, Before, Change, Changed, Claim, Clock, Commit, Cursor, DownstreamTable, IngestTable, Insertion,
+    NotCommitted, PendingKey, PendingPage, PendingTable, Publication, Refused, StatusTable, Stored, Stream,
+    TableReader, Unreadable,
 };
 use crate::status::{self, Status};
 use jiff::Timestamp;
@@ -100,6 +101,8 @@ pub struct Item {
     pub raw: Vec<u8>,
     /// Who has it, while it is CLAIMED.
     pub claim: Option<Claim>,
+    /// Since when it is pending, in milliseconds since the Unix epoch.
+    pub pending_since: i64,
     /// How often it was written.
     pub writes: usize,
 }
@@ -107,7 +110,7 @@ pub struct Item {
 impl Item {
     fn new(status: Status, event: &str) -> Self {
         let event = event.to_owned();
-        Self { status, event, reason: None, outcome: None, raw: vec![], claim: None, writes: 1 }
+        Self { status, event, reason: None, outcome: None, raw: vec![], claim: None, pending_since: 0, writes: 1 }
     }
 
     fn stored(&self) -> Stored {
@@ -121,6 +124,7 @@ pub struct Memory {
     items: Mutex<BTreeMap<String, Item>>,
     effects: Mutex<BTreeMap<String, Vec<(&'static str, String)>>>,
     records: Mutex<Vec<(String, String)>>,
+    cursor: Mutex<Option<Cursor>>,
     calls: Mutex<Vec<Call>>,
     plan: Option<Plan>,
     /// Whether a failed condition answers with the old item, as `ALL_OLD` asks.
@@ -147,6 +151,15 @@ impl Memory {
         if let Some(item) = lock(&self.items).get_mut(id) {
             item.status = Status::Claimed;
             item.claim = Some(claim);
+        }
+        self
+    }
+
+    /// Sets since when an item is pending, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn pending_since(self, id: &str, millis: i64) -> Self {
+        if let Some(item) = lock(&self.items).get_mut(id) {
+            item.pending_since = millis;
         }
         self
     }
@@ -314,6 +327,46 @@ impl DownstreamTable for &Memory {
             });
         };
         self.call("keep", &[record.item_id()], String::as_str, keep).await?.remove(0)
+    }
+}
+
+impl PendingTable for &Memory {
+    async fn pending(
+        &self,
+        shard: u64,
+        until: Timestamp,
+        after: Option<&PendingKey>,
+        limit: usize,
+    ) -> Result<PendingPage, Failure> {
+        let shard_text = shard.to_string();
+        let page = |_: &String| {
+            let items = lock(&self.items);
+            let mut keys: Vec<PendingKey> = items
+                .iter()
+                .filter(|(_, item)| item.status.is_pending())
+                .filter_map(|(id, item)| {
+                    let id = NotificationId::parse(id).ok()?;
+                    Some(PendingKey { id, since: Timestamp::from_millisecond(item.pending_since).ok()? })
+                })
+                .filter(|key| key.id.pending_shard() == shard && key.since <= until)
+                .collect();
+            keys.sort_by(|a, b| (a.since, &a.id).cmp(&(b.since, &b.id)));
+            keys.retain(|key| after.is_none_or(|after| (key.since, &key.id) > (after.since, &after.id)));
+            let more = keys.len() > limit;
+            keys.truncate(limit);
+            let read_units = 0.5;
+            PendingPage { keys, more, read_units }
+        };
+        self.call("pending", &[shard_text], String::as_str, page).await?.remove(0)
+    }
+
+    async fn cursor(&self) -> Result<Option<Cursor>, Failure> {
+        Ok(lock(&self.cursor).clone())
+    }
+
+    async fn save_cursor(&self, cursor: Option<&Cursor>) -> Result<(), Failure> {
+        *lock(&self.cursor) = cursor.cloned();
+        Ok(())
     }
 }
 

@@ -4,13 +4,69 @@
 //! Layers: [`Envelope`] → per record ([`record`]) → parse → decide (here).
 
 pub mod record;
+pub mod sweep;
 
 use notification::batch::{by_count_and_bytes, call_in_batches};
-use notification::ports::{Clock, Publication, Stream};
+use notification::ports::{Clock, PendingTable, Publication, Stream};
 use notification::report::{BatchResponse, MissingIdentifier};
 use notification::{Deadline, Envelope, Failure, limits};
 use record::{Image, Record};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use std::collections::HashMap;
+use sweep::{Sweep, Swept};
+
+/// What the function is invoked with: a batch of the table's stream, or the schedule's `{"sweep": true}`.
+#[derive(Debug, Deserialize)]
+pub struct Event {
+    #[serde(rename = "Records")]
+    records: Option<Vec<Box<RawValue>>>,
+    #[serde(default)]
+    sweep: bool,
+}
+
+/// What it answers.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Response {
+    /// To a batch.
+    Batch(BatchResponse),
+    /// To the schedule.
+    Sweep(Swept),
+}
+
+/// An invocation that could not be carried out as a whole: it is repeated, or comes again with the next schedule.
+#[derive(Debug, thiserror::Error)]
+pub enum InvocationError {
+    /// A record of the batch has no sequence number.
+    #[error(transparent)]
+    MissingIdentifier(#[from] MissingIdentifier),
+    /// The sweep could not read the index.
+    #[error("the sweep ended early: {0}")]
+    Sweep(#[from] Failure),
+    /// The event is neither a batch nor the schedule's.
+    #[error("the event has neither Records nor sweep")]
+    UnknownEvent,
+}
+
+/// Carries out one invocation.
+///
+/// # Errors
+/// [`InvocationError`] where nothing can be reported.
+pub async fn handle<S: Stream, T: PendingTable, C: Clock>(
+    publisher: &Publisher<S, C>,
+    sweep: &Sweep<T>,
+    event: Event,
+    deadline: Deadline,
+) -> Result<Response, InvocationError> {
+    match event {
+        Event { records: Some(records), .. } => {
+            Ok(Response::Batch(publisher.handle(Envelope { records }, deadline).await?))
+        }
+        Event { sweep: true, .. } => Ok(Response::Sweep(sweep.run(publisher, deadline).await?)),
+        Event { .. } => Err(InvocationError::UnknownEvent),
+    }
+}
 
 /// The handler, over a stream and a clock.
 #[derive(Debug)]
@@ -23,6 +79,11 @@ impl<S: Stream, C: Clock> Publisher<S, C> {
     /// The handler over these ports.
     pub fn new(stream: S, clock: C) -> Self {
         Self { stream, clock }
+    }
+
+    /// The time, as the publisher sees it.
+    pub fn now(&self) -> notification::Timestamp {
+        self.clock.now()
     }
 
     /// Handles one batch and reports the sequence number from which it must come again.
@@ -43,11 +104,7 @@ impl<S: Stream, C: Clock> Publisher<S, C> {
                 });
             }
         }
-        let sizes = publications.iter().map(|publication| publication.id.as_str().len() + publication.event.len());
-        let ranges = by_count_and_bytes(sizes, limits::PUT_RECORDS_MAX_ENTRIES, limits::PUT_RECORDS_MAX_BYTES);
-        let put = |batch: Vec<_>| async move { self.stream.put(&batch).await };
-        let results = call_in_batches(&self.clock, deadline, &publications, ranges, put).await;
-        metrics::counter!("Published").increment(results.iter().filter(|result| result.is_ok()).count() as u64);
+        let results = self.publish_all(&publications, deadline).await;
 
         let must_come_again = |record: &Record| match &record.image {
             Image::Init { id, .. } => failed(record, &results[first_of_id[id]]),
@@ -56,6 +113,16 @@ impl<S: Stream, C: Clock> Publisher<S, C> {
         };
         let come_again: Vec<_> = records.iter().map(must_come_again).collect();
         Ok(BatchResponse::for_stream(records.iter().map(|record| &record.sequence_number).zip(come_again)))
+    }
+
+    /// Publishes, and tells for each what became of it.
+    async fn publish_all(&self, publications: &[Publication<'_>], deadline: Deadline) -> Vec<Result<(), Failure>> {
+        let sizes = publications.iter().map(|publication| publication.id.as_str().len() + publication.event.len());
+        let ranges = by_count_and_bytes(sizes, limits::PUT_RECORDS_MAX_ENTRIES, limits::PUT_RECORDS_MAX_BYTES);
+        let put = |batch: Vec<_>| async move { self.stream.put(&batch).await };
+        let results = call_in_batches(&self.clock, deadline, publications, ranges, put).await;
+        metrics::counter!("Published").increment(results.iter().filter(|result| result.is_ok()).count() as u64);
+        results
     }
 }
 
