@@ -16,7 +16,7 @@ def main():
     screen.title("1. Build: the binaries that `sam build && sam deploy` puts on AWS")
     build()
     screen.title("2. Deploy: the real template, to a local AWS")
-    stack = Stack.start("demo")
+    stack = Stack.start("demo", Action="ledger")
     try:
         return show(stack)
     finally:

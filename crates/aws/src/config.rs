@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn the_age_for_the_sweep_is_a_number_of_seconds() {
         let age = |text| sweep_age(&Variable("SWEEP_AGE_SECONDS", text));
-        assert_eq!(sweep_age(&Variable("OTHER", "1")), Ok(Duration::from_secs(900)));
+        assert_eq!(sweep_age(&Variable("OTHER", "1")), Ok(Duration::from_mins(15)));
         assert_eq!(age("0"), Ok(Duration::ZERO));
         assert!(age("soon").unwrap_err().to_string().contains("no number of seconds"));
     }

@@ -123,7 +123,7 @@ pub const PENDING_SHARDS: u64 = 32;
 
 /// A notification that is pending for less is left alone by the sweep unless configured otherwise: its stream record is
 /// still on its way, six retries included.
-pub const SWEEP_AGE_DEFAULT: Duration = Duration::from_secs(15 * 60);
+pub const SWEEP_AGE_DEFAULT: Duration = Duration::from_mins(15);
 
 /// Keys in one answer of the index of pending notifications that the sweep reads at once.
 pub const SWEEP_PAGE: usize = BATCH_GET_ITEM_MAX;

@@ -5,6 +5,7 @@
 
 use crate::cli::AuditArgs;
 use crate::error::{Error, exit};
+use crate::ledger::{self, Sums};
 use crate::stack::Stack;
 use crate::stream::Changes;
 use crate::{dead_letters, events, output, stream};
@@ -12,6 +13,7 @@ use aws::{DynamoTable, SystemClock};
 use notification::batch::{by_count, call_in_batches};
 use notification::ports::{Stored, TableReader};
 use notification::{Deadline, Malformed, Notification, NotificationId, Status, Timestamp, content, limits};
+use rust_decimal::Decimal;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::process::ExitCode;
@@ -36,6 +38,8 @@ pub(crate) struct Audit {
     failed: usize,
     /// Messages in the dead-letter queue, by reason.
     dead_lettered: BTreeMap<String, usize>,
+    /// What the ledger paid, where the action is `ledger`.
+    ledger: Option<Sums>,
     /// What is wrong, each with its id or line.
     problems: Vec<String>,
 }
@@ -50,7 +54,12 @@ pub(crate) async fn run(stack: &Stack, args: &AuditArgs, json: bool) -> Result<E
         ids
     };
     let table = read_table(stack, &ids).await?;
-    let audit = judge(&sent, &table, &stream::changes(stack).await?, &dead_letters::bodies(stack).await?);
+    let mut audit = judge(&sent, &table, &stream::changes(stack).await?, &dead_letters::bodies(stack).await?);
+    if let Some(name) = &stack.ledger_table_name {
+        let entries = ledger::entries(stack, name).await?;
+        let notifications = table.iter().map(|(id, stored)| (id.as_str(), stored.status, &*stored.event));
+        audit.ledger = Some(ledger::compare(notifications, &entries, &mut audit.problems));
+    }
     if json {
         output::json(&audit);
     } else {
@@ -174,6 +183,17 @@ fn print(audit: &Audit) {
     rows.push(("DLQ", dead, "refused six times, unchanged in the dead-letter queue".to_owned()));
     rows.extend(audit.dead_lettered.iter().map(|(reason, &count)| ("", count, format!("  {reason}"))));
     output::counts(rows);
+    if let Some(Sums { entries, paid, asked }) = &audit.ledger {
+        let sum = |sums: &BTreeMap<String, Decimal>| {
+            let sums: Vec<_> = sums.iter().map(|(currency, sum)| format!("{sum} {currency}")).collect();
+            if sums.is_empty() { "nothing".to_owned() } else { sums.join(", ") }
+        };
+        output::pairs([
+            ("ledger", format!("{} entries, one for each notification that is DONE", output::thousands(*entries))),
+            ("paid", sum(paid)),
+            ("asked for", format!("{} by the distinct notifications", sum(asked))),
+        ]);
+    }
     if good {
         output::line(output::verdict(true, "nothing lost, nothing doubled"));
         return;

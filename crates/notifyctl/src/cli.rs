@@ -28,6 +28,8 @@ Examples:
   notifyctl send --count 1000 --duplicates 10 --save sent.jsonl
   notifyctl watch                                          until every notification is settled
   notifyctl status rfd-000001
+  notifyctl redrive rfd-000007                             FAILED, and mended since: once more
+  notifyctl resolve rfd-000008 --done                      IN_DOUBT, and it did happen
   notifyctl audit sent.jsonl                               was anything lost or doubled?
 
 Exit status: 0 yes or done, 1 no (not found, not settled, audit failed), 2 the command could not be carried out.";
@@ -42,6 +44,10 @@ pub(crate) enum Command {
     Summary,
     /// Follow the counts until every notification is settled (reads the whole table each time)
     Watch(WatchArgs),
+    /// Put failed work back: FAILED → INIT by one conditional write, and the stream does the rest
+    Redrive(RedriveArgs),
+    /// Decide what nobody else can: IN_DOUBT → DONE, or → INIT to run it again
+    Resolve(ResolveArgs),
     /// Compare what was sent with the table, its stream and the dead-letter queue: was anything lost or doubled?
     Audit(AuditArgs),
 }
@@ -85,6 +91,28 @@ pub(crate) struct StatusArgs {
     /// Show the event too: it may hold personal data
     #[arg(long)]
     pub(crate) event: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RedriveArgs {
+    /// Notification ids
+    #[arg(required = true, value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("decision").required(true).args(["done", "retry"]))]
+pub(crate) struct ResolveArgs {
+    /// The notification id
+    pub(crate) id: String,
+
+    /// Its effect has happened: DONE
+    #[arg(long)]
+    pub(crate) done: bool,
+
+    /// Its effect has not happened: INIT, to run again
+    #[arg(long)]
+    pub(crate) retry: bool,
 }
 
 #[derive(Debug, Args)]

@@ -32,6 +32,9 @@ pub(crate) enum Error {
     /// The time for a command ran out.
     #[error("not settled after {seconds} s: {left}")]
     NotSettled { seconds: u64, left: String },
+    /// The text cannot be a notification id.
+    #[error("{id:?} is no notification id: {reason}")]
+    NoId { id: String, reason: String },
     /// Ctrl-C.
     #[error("interrupted")]
     Interrupted,

@@ -5,8 +5,10 @@ mod cli;
 mod dead_letters;
 mod error;
 mod events;
+mod ledger;
 mod output;
 mod send;
+mod settle;
 mod stack;
 mod status;
 mod stream;
@@ -27,6 +29,8 @@ async fn main() -> ExitCode {
             Command::Status(args) => status::run(&stack, args, cli.json).await,
             Command::Summary => summary::run(&stack, cli.json).await,
             Command::Watch(args) => watch::run(&stack, args, cli.json).await,
+            Command::Redrive(args) => settle::redrive(&stack, args, cli.json).await,
+            Command::Resolve(args) => settle::resolve(&stack, args, cli.json).await,
             Command::Audit(args) => audit::run(&stack, args, cli.json).await,
         }
     };

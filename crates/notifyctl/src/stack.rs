@@ -12,6 +12,8 @@ pub(crate) struct Stack {
     pub(crate) downstream_failures_url: String,
     pub(crate) table_name: String,
     pub(crate) table_stream_arn: String,
+    /// Where the action is `ledger`.
+    pub(crate) ledger_table_name: Option<String>,
     pub(crate) sqs: aws_sdk_sqs::Client,
     pub(crate) dynamodb: aws_sdk_dynamodb::Client,
     pub(crate) streams: aws_sdk_dynamodbstreams::Client,
@@ -47,6 +49,7 @@ impl Stack {
             downstream_failures_url: output("DownstreamFailuresUrl")?,
             table_name: output("TableName")?,
             table_stream_arn: output("TableStreamArn")?,
+            ledger_table_name: output("LedgerTableName").ok(),
             sqs: aws_sdk_sqs::Client::new(&config),
             dynamodb: aws_sdk_dynamodb::Client::new(&config),
             streams: aws_sdk_dynamodbstreams::Client::new(&config),

@@ -9,14 +9,18 @@ use serde_json::{Map, Value};
 use std::process::ExitCode;
 
 /// The attributes in the order in which a person asks for them.
-const ATTRIBUTES: [&str; 11] = [
+const ATTRIBUTES: [&str; 15] = [
     "id",
     "status",
     "source",
     "type",
     "received_at",
+    "pending_since",
+    "owner",
+    "lease_until",
     "done_at",
     "failed_at",
+    "in_doubt_at",
     "reason",
     "outcome",
     "expires_at",

@@ -72,7 +72,8 @@ impl<T: PendingTable> Sweep<T> {
         }
         metrics::counter!("Swept").increment(swept.published as u64);
         #[allow(clippy::cast_precision_loss, reason = "an age in seconds is far below 2^52")]
-        metrics::gauge!("OldestPendingAge").set(swept.oldest_pending_seconds as f64);
+        // A histogram is written when it is recorded; a gauge would be written again with every batch from then on.
+        metrics::histogram!("OldestPendingAge").record(swept.oldest_pending_seconds as f64);
         tracing::info!(?swept, "swept");
         Ok(swept)
     }

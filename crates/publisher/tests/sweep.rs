@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 const START: i64 = 1_763_805_600_000;
-const AGE: Duration = Duration::from_secs(900);
+const AGE: Duration = Duration::from_mins(15);
 const OLD: i64 = START - 901_000;
 const YOUNG: i64 = START - 899_000;
 

@@ -3,7 +3,7 @@
 use super::item::{number, text, time};
 use crate::classify;
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
+use aws_sdk_dynamodb::types::{AttributeValue, ConsumedCapacity, ReturnConsumedCapacity};
 use notification::id::SWEEP_CURSOR_ID;
 use notification::ports::{Cursor, PendingKey, PendingPage};
 use notification::{Failure, NotificationId, Timestamp};
@@ -43,7 +43,7 @@ pub(super) async fn page(
     Ok(PendingPage {
         keys: answer.items().iter().filter_map(|item| key(item, "id", "pending_since")).collect(),
         more: answer.last_evaluated_key().is_some_and(|key| !key.is_empty()),
-        read_units: answer.consumed_capacity().and_then(|capacity| capacity.capacity_units()).unwrap_or_default(),
+        read_units: answer.consumed_capacity().and_then(ConsumedCapacity::capacity_units).unwrap_or_default(),
     })
 }
 
