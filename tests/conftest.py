@@ -25,7 +25,8 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="session")
 def stack():
-    stack = Stack.start("test")
+    # The ledger is the action that shows most: its effect is in the same transaction as DONE.
+    stack = Stack.start("test", Action="ledger", SweepAge=60)
     yield Service(stack)
     stack.stop()
 
@@ -34,6 +35,14 @@ def stack():
 def prefix():
     """Ids of a test's own."""
     return f"t-{uuid.uuid4().hex[:12]}"
+
+
+def pending_shard(notification_id):
+    """FNV-1a, modulo the number of partitions: the same as NotificationId::pending_shard."""
+    digest = 0xCBF29CE484222325
+    for byte in notification_id.encode():
+        digest = (digest ^ byte) * 0x100000001B3 % 2**64
+    return digest % 32
 
 
 class Service:
@@ -60,6 +69,33 @@ class Service:
     def status(self, notification_id):
         item = self.item(notification_id)
         return item and item["status"]["S"]
+
+    def entry(self, notification_id):
+        """The ledger's entry for a notification."""
+        table = self.outputs["LedgerTableName"]
+        return self.dynamodb.get_item(TableName=table, Key={"id": {"S": notification_id}}).get("Item")
+
+    def lose_stream_record(self, notification_id, body, seconds_ago):
+        """Puts a notification as INIT of which the table's stream knows nothing, as if its record had expired.
+
+        MiniStack writes no stream records for PartiQL.
+        """
+        since = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - seconds_ago))
+        values = [notification_id, body, "urn:example:orders", "com.example.refund.requested", since, since]
+        statement = (
+            f"INSERT INTO \"{self.table}\" VALUE {{'id': ?, 'status': 'INIT', 'event': ?, 'source': ?, 'type': ?,"
+            " 'received_at': ?, 'pending_since': ?, 'pending_shard': ?}"
+        )
+        parameters = [{"S": value} for value in values] + [{"N": str(pending_shard(notification_id))}]
+        self.dynamodb.execute_statement(Statement=statement, Parameters=parameters)
+
+    def sweep(self):
+        """Invokes publisher as its schedule does, and returns what the sweep did."""
+        answer = self.stack.client("lambda").invoke(
+            FunctionName=self.outputs["PublisherFunction"], Payload=json.dumps({"sweep": True})
+        )
+        assert "FunctionError" not in answer, answer["Payload"].read()
+        return json.loads(answer["Payload"].read())
 
     def wait_for(self, what, condition):
         deadline = time.monotonic() + PATIENCE

@@ -26,6 +26,12 @@ def test_a_thousand_notifications_in_one_batch_need_few_backend_calls(function, 
         assert 0 < host.calls[operation] <= at_most
 
 
+def test_a_thousand_ledger_notifications_in_one_batch_need_twenty_transactions():
+    with LambdaHost(binary("downstream"), ACTION="ledger", LEDGER_TABLE_NAME="ledger") as host:
+        assert host.invoke(batches.OF["downstream"](1000)) == OK
+        assert host.calls == {"TransactWriteItems": 20}
+
+
 @pytest.mark.parametrize("function", ["ingest", "publisher", "downstream"])
 def test_rule_3_a_record_without_an_identifier_is_an_invocation_error_and_the_process_lives_on(function):
     event = batches.OF[function](2)
@@ -42,11 +48,13 @@ def test_rule_3_a_record_without_an_identifier_is_an_invocation_error_and_the_pr
 
 @pytest.mark.parametrize(
     "function, variable",
-    [("ingest", "TABLE_NAME"), ("publisher", "STREAM_NAME"), ("downstream", "TABLE_NAME"), ("ingest", "AWS_REGION")],
+    [("ingest", "TABLE_NAME"), ("publisher", "STREAM_NAME"), ("downstream", "TABLE_NAME"), ("ingest", "AWS_REGION"),
+     ("publisher", "TABLE_NAME"), ("downstream", "LEDGER_TABLE_NAME")],
 )
 def test_a_missing_variable_ends_the_process_at_start_and_is_named(function, variable):
     variables = {"TABLE_NAME": "t", "STREAM_NAME": "s", "AWS_REGION": "us-east-1", "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9"}
-    del variables[variable]
+    variables["ACTION"] = "ledger"
+    variables.pop(variable, None)
     run = subprocess.run([binary(function)], env=variables, capture_output=True, text=True, timeout=30)
     assert run.returncode != 0
     assert f"{variable} is missing" in run.stdout + run.stderr

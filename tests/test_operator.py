@@ -50,6 +50,36 @@ def test_audit_finds_what_never_arrived(stack, prefix, event, tmp_path):
     assert result["problems"] == [f"{prefix}: lost, it is not in the table"]
 
 
+def test_redrive_puts_failed_work_back_and_nothing_else(stack, prefix, event):
+    stack.send(event(prefix).replace("19.99", "none"), event(f"{prefix}-done"))
+    stack.wait_for_status(prefix, "FAILED")
+    stack.wait_for_status(f"{prefix}-done", "DONE")
+    first = stack.item(prefix)["failed_at"]
+
+    assert stack.notifyctl("redrive", prefix) == (0, {"id": prefix, "changed": True, "status": "INIT"})
+    # It is refused again, for nothing was mended: by the way of the stream, and with a new time.
+    stack.wait_for("it failed again", lambda: stack.item(prefix).get("failed_at") not in (None, first))
+    stack.wait_for_status(prefix, "FAILED")
+
+    assert stack.notifyctl("redrive", f"{prefix}-done") == (1, {"id": f"{prefix}-done", "changed": False, "status": "DONE"})
+    assert stack.notifyctl("redrive", f"{prefix}-no") == (1, {"id": f"{prefix}-no", "changed": False, "status": None})
+    code, error = stack.notifyctl("redrive", "kinesis:shardId-0:1")
+    assert code == 2 and "reserved" in error
+
+
+def test_resolve_settles_what_is_in_doubt_as_the_operator_says(stack, prefix, event):
+    for notification_id in (f"{prefix}-did", f"{prefix}-did-not"):
+        item = {"id": notification_id, "status": "IN_DOUBT", "event": event(notification_id)}
+        stack.dynamodb.put_item(TableName=stack.table, Item={name: {"S": value} for name, value in item.items()})
+    assert stack.notifyctl("resolve", f"{prefix}-did", "--done")[0] == 0
+    assert stack.status(f"{prefix}-did") == "DONE"
+    assert stack.entry(f"{prefix}-did") is None, "it is not run again"
+    assert stack.notifyctl("resolve", f"{prefix}-did-not", "--retry")[0] == 0
+    stack.wait_for_status(f"{prefix}-did-not", "DONE")
+    assert stack.entry(f"{prefix}-did-not") is not None
+    assert stack.notifyctl("resolve", f"{prefix}-did", "--retry")[0] == 1
+
+
 def test_an_unknown_stack_is_named_with_what_to_do(stack):
     code, error = stack.notifyctl("--stack", "no-such-stack", "summary")
     assert code == 2
@@ -61,7 +91,7 @@ def test_colours_are_for_terminals_only(stack, prefix, event):
     assert "\033[" not in run.stdout + run.stderr
 
 
-@pytest.mark.parametrize("command", ["", "send", "status", "summary", "watch", "audit"])
+@pytest.mark.parametrize("command", ["", "send", "status", "summary", "watch", "redrive", "resolve", "audit"])
 def test_every_command_has_help(command):
     run = subprocess.run([NOTIFYCTL, *command.split(), "--help"], capture_output=True, text=True)
     assert run.returncode == 0 and "Usage:" in run.stdout

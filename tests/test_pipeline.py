@@ -21,6 +21,8 @@ def test_a_notification_reaches_done_and_the_table_and_the_stream_hold_it_byte_f
     in_ninety_days = time.time() + 90 * 24 * 3600
     assert abs(int(item["expires_at"]["N"]) - in_ninety_days) < 3600
 
+    assert "pending_shard" not in item and "pending_since" not in item, "it is in the index no more"
+
     published = [(data, shard) for key, data, shard in stack.records() if key == prefix]
     assert {data for data, _ in published} == {body.encode()}
     assert len({shard for _, shard in published}) == 1
@@ -102,3 +104,32 @@ def test_only_notifications_that_became_init_are_published(stack, prefix):
     # Streams keep the order of changes of a key only, but one shard serves this table: INIT came last.
     stack.wait_for("INIT is published", published)
     assert set(published()) == {b"event 2"}
+
+
+def test_the_effect_is_written_with_done_and_amounts_are_exact(stack, prefix, event):
+    stack.send(event(prefix).replace('"19.99"', "12345678901234567890.010"), event(f"{prefix}-2"))
+    for notification_id in (prefix, f"{prefix}-2"):
+        stack.wait_for_status(notification_id, "DONE")
+    assert stack.entry(prefix)["amount"] == {"S": "12345678901234567890.010"}
+    assert json.loads(stack.item(prefix)["outcome"]["S"])["amount"] == "12345678901234567890.010"
+    assert stack.entry(f"{prefix}-2")["amount"] == {"S": "19.99"}
+
+
+def test_a_rejected_notification_is_failed_with_its_reason_and_has_no_effect(stack, prefix, event):
+    stack.send(event(prefix).replace("19.99", "-1"))
+    stack.wait_for_status(prefix, "FAILED")
+    assert stack.item(prefix)["reason"] == {"S": "rejected: the amount is not a positive decimal number"}
+    assert stack.entry(prefix) is None
+
+
+def test_a_notification_whose_stream_record_is_lost_is_done_after_the_next_sweep(stack, prefix, event):
+    stack.lose_stream_record(prefix, event(prefix), seconds_ago=120)
+    stack.lose_stream_record(f"{prefix}-young", event(f"{prefix}-young"), seconds_ago=0)
+    time.sleep(2)
+    assert stack.status(prefix) == "INIT", "nothing but the sweep would bring it on"
+
+    swept = stack.sweep()
+    assert swept["published"] >= 1 and swept["oldestPendingSeconds"] >= 120 and swept["complete"]
+    stack.wait_for_status(prefix, "DONE")
+    assert stack.entry(prefix)["amount"] == {"S": "19.99"}
+    assert stack.status(f"{prefix}-young") == "INIT", "its stream record may still be on its way"

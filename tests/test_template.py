@@ -18,6 +18,7 @@ SOURCES = {
     f"{function}.{name}": source
     for function, resource in FUNCTIONS.items()
     for name, source in resource["Properties"]["Events"].items()
+    if source["Type"] != "Schedule"
 }
 STREAM_SOURCES = [name for name, source in SOURCES.items() if source["Type"] != "SQS"]
 
@@ -51,6 +52,7 @@ def test_the_visibility_timeout_is_six_times_the_function_timeout():
 def test_a_role_has_no_wildcard_action_and_no_wildcard_resource(role):
     for policy in RESOURCES[role]["Properties"]["Policies"]:
         for statement in policy["PolicyDocument"]["Statement"]:
+            statement = statement["Fn::If"][1] if "Fn::If" in statement else statement
             assert "*" not in str(statement["Action"])
             assert statement["Resource"] != "*"
 
@@ -67,3 +69,15 @@ def test_the_retention_of_done_outlives_every_redelivery():
     days = TEMPLATE["Parameters"]["DoneRetentionDays"]["MinValue"]
     kinesis_days = TEMPLATE["Parameters"]["KinesisRetentionHours"]["MaxValue"] / 24
     assert days >= 14 + 14 + 1 + kinesis_days
+
+
+def test_the_sweep_runs_on_a_schedule_and_its_age_outlasts_six_retries():
+    sweep = FUNCTIONS["Publisher"]["Properties"]["Events"]["Sweep"]
+    assert sweep["Type"] == "Schedule" and sweep["Properties"]["Input"] == '{"sweep": true}'
+    assert TEMPLATE["Parameters"]["SweepAge"]["Default"] == 900
+
+
+def test_the_index_of_pending_notifications_holds_keys_only():
+    (index,) = RESOURCES["Table"]["Properties"]["GlobalSecondaryIndexes"]
+    assert index["IndexName"] == "pending"
+    assert index["Projection"] == {"ProjectionType": "KEYS_ONLY"}

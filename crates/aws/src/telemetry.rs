@@ -57,12 +57,11 @@ impl LogSettings {
 /// Where it was called before.
 pub fn init(environment: &impl Environment) -> Result<Metrics, Box<dyn std::error::Error + Send + Sync>> {
     let settings = LogSettings::from(environment);
-    // The SDK's own debug output holds whole requests, so it never goes below WARN.
-    let filter = ["aws_config", "aws_runtime", "aws_sdk_dynamodb", "aws_sdk_kinesis", "aws_smithy_runtime", "hyper"]
-        .into_iter()
-        .fold(Targets::new().with_default(settings.level), |targets, sdk| {
-            targets.with_target(sdk, settings.level.min(LevelFilter::WARN))
-        });
+    // Below INFO, the Lambda runtime and the SDK log whole events and requests, payloads and all. So only our own crates,
+    // which log none, go there.
+    let ours = ["actions::", "downstream", "ingest", "publisher"];
+    let others = Targets::new().with_default(settings.level.min(LevelFilter::INFO));
+    let filter = ours.into_iter().fold(others, |targets, ours| targets.with_target(ours, settings.level));
     let lines = if settings.json {
         fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(true).boxed()
     } else {

@@ -133,7 +133,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         stream::iter(acts).buffered(limits::ACTIONS_IN_FLIGHT).collect().await
     }
 
-    async fn act(&self, record: &Record, deadline: Deadline) -> Result<Effect> {
+    pub(crate) async fn act(&self, record: &Record, deadline: Deadline) -> Result<Effect> {
         let notification = match &record.content {
             Content::Notification(notification) => notification,
             Content::Malformed { failure, .. } => return Err(failure.clone()),

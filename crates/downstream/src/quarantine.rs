@@ -33,7 +33,13 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
                     record.span.in_scope(|| tracing::error!(reason, "failed for good; the notification is FAILED"));
                     return Ok(Settled::Failed);
                 }
-                Ok(Some(stored)) => return settled_before(&stored),
+                Ok(Some(stored)) => {
+                    let status = stored.status.map_or("unknown", notification::Status::as_str);
+                    record
+                        .span
+                        .in_scope(|| tracing::warn!(reason, status, "poison for a notification that is not INIT"));
+                    return settled_before(&stored);
+                }
                 Err(failure) if failure.kind.is_retryable() => return Err(failure),
                 Err(_) => {} // The table has no such notification.
             }

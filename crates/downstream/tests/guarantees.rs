@@ -197,6 +197,23 @@ async fn idempotent_what_is_settled_is_not_run_again() {
 }
 
 #[tokio::test]
+async fn idempotent_what_the_table_does_not_have_is_kept_and_not_run() {
+    let (memory, bank) = (Memory::default(), Bank::new(Guarantee::Idempotent));
+    assert!(handle(&memory, &bank, &records(["foreign"])).await.is_empty());
+    assert_eq!((bank.calls("foreign"), memory.item("kinesis:shardId-0:0").unwrap().status), (0, Status::Failed));
+}
+
+#[tokio::test]
+async fn idempotent_a_hanging_action_keeps_nobody_elses_done_waiting() {
+    let (memory, bank) = (init(Memory::default(), ["a", "hang", "b"]), Bank::new(Guarantee::Idempotent));
+    assert_eq!(handle(&memory, &bank, &records(["a", "hang", "b"])).await, ["1"]);
+    assert_eq!(
+        (status(&memory, "a"), status(&memory, "hang"), status(&memory, "b")),
+        (Status::Done, Status::Init, Status::Done)
+    );
+}
+
+#[tokio::test]
 async fn idempotent_a_read_that_fails_is_no_reason_not_to_run() {
     let memory =
         init(Memory::failing(|call| (call.method == "read").then(|| Fault::Before(Failure::retryable("down")))), ["a"]);

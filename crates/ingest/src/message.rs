@@ -2,6 +2,7 @@
 
 use aws_lambda_events::sqs::SqsMessage;
 use notification::batch::isolate;
+use notification::event::readable_id;
 use notification::report::{Identifier, MissingIdentifier};
 use notification::{Failure, Malformed, Notification};
 use serde::Deserialize;
@@ -32,11 +33,15 @@ impl Message {
     pub fn read(record: &RawValue) -> Result<Self, MissingIdentifier> {
         let Ok(wire) = serde_json::from_str::<SqsMessage>(record.get()) else { return Self::unreadable(record) };
         let message_id = Identifier::parse(wire.message_id.as_deref())?;
-        let notification = isolate(|| match wire.body {
-            Some(body) => Notification::parse(body).map_err(|malformed| Failure::permanent(malformed.to_string())),
-            None => Err(Failure::permanent(Malformed::NoBody.to_string())),
+        let mut malformed_id = None;
+        let notification = isolate(|| {
+            let body = wire.body.ok_or_else(|| Failure::permanent(Malformed::NoBody.to_string()))?;
+            Notification::parse(body.as_str()).map_err(|malformed| {
+                malformed_id = readable_id(&body);
+                Failure::permanent(malformed.to_string())
+            })
         });
-        let id = notification.as_ref().ok().map(|notification| display(notification.id()));
+        let id = notification.as_ref().ok().map(Notification::id).or(malformed_id.as_ref()).map(display);
         let span = tracing::error_span!("message", message_id = message_id.as_str(), id);
         // A queue's name, and so its ARN, ends in ".fifo" if and only if it is FIFO.
         let is_fifo = wire.event_source_arn.is_some_and(|arn| arn.rsplit('.').next() == Some("fifo"));

@@ -143,6 +143,12 @@ pub enum Malformed {
         /// Its name.
         attribute: &'static str,
     },
+    /// A required attribute has a control character.
+    #[error("the attribute \"{attribute}\" has a control character")]
+    ControlCharacter {
+        /// Its name.
+        attribute: &'static str,
+    },
     /// `specversion` is not the one this service reads.
     #[error("the attribute \"specversion\" is not \"1.0\"")]
     SpecVersion,
@@ -213,8 +219,14 @@ fn string<'a>(attribute: &'static str, raw: &'a RawValue) -> Result<Cow<'a, str>
 
 fn required<'a>(attribute: &'static str, raw: Option<&'a RawValue>) -> Result<Cow<'a, str>, Malformed> {
     let text = string(attribute, raw.ok_or(Malformed::Missing { attribute })?)?;
-    // The id names its own rules, emptiness among them.
-    if text.is_empty() && attribute != "id" { Err(Malformed::Empty { attribute }) } else { Ok(text) }
+    match attribute {
+        // The id names its own rules.
+        "id" => Ok(text),
+        _ if text.is_empty() => Err(Malformed::Empty { attribute }),
+        // CloudEvents forbids them in strings, and they could play tricks on an operator's terminal.
+        _ if text.chars().any(char::is_control) => Err(Malformed::ControlCharacter { attribute }),
+        _ => Ok(text),
+    }
 }
 
 #[cfg(test)]
@@ -250,6 +262,7 @@ mod tests {
         check(&VALID.replace("\"urn:s\"", "5"), &Malformed::NotAString { attribute: "source" });
         check(&VALID.replace("\"urn:s\"", "null"), &Malformed::NotAString { attribute: "source" });
         check(&VALID.replace("\"t\",", "\"\","), &Malformed::Empty { attribute: "type" });
+        check(&VALID.replace("\"t\",", "\"\\u001b[2J\","), &Malformed::ControlCharacter { attribute: "type" });
         check(&VALID.replace("\"1.0\"", "\"0.3\""), &Malformed::SpecVersion);
         check(&VALID.replace("2026-11-22T", "22.11.2026 "), &Malformed::Time);
         check(&VALID.replace("\"data\":", "\"data_base64\":\"\",\"data\":"), &Malformed::TwoPayloads);

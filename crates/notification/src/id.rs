@@ -26,7 +26,8 @@ impl NotificationId {
         if id.is_empty() {
             return Err(InvalidId::Empty);
         }
-        let chars = id.chars().count();
+        // Kinesis says "Unicode characters"; a character beyond the basic plane may count as two, so it does here.
+        let chars = id.encode_utf16().count();
         if chars > limits::ID_MAX_CHARS {
             return Err(InvalidId::TooLong { chars });
         }
@@ -102,6 +103,8 @@ mod tests {
         check("rfd-000001", None);
         check("ü/日本 x", None);
         check(&"ü".repeat(256), None);
+        check(&"😀".repeat(128), None);
+        check(&"😀".repeat(129), Some(&InvalidId::TooLong { chars: 258 }));
         check(&"x".repeat(257), Some(&InvalidId::TooLong { chars: 257 }));
         check("", Some(&InvalidId::Empty));
         check("a\nb", Some(&InvalidId::ControlCharacter));

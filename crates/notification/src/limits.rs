@@ -99,8 +99,9 @@ pub const STOP_BEFORE_DEADLINE: Duration = Duration::from_millis(500);
 /// A call still unanswered when this is left until the deadline is given up, so that the rest can be reported.
 pub const REPORT_BEFORE_DEADLINE: Duration = Duration::from_millis(200);
 
-/// Attempts for entries that a call answered as failed (`PutRecords`, unprocessed keys), the first one included.
-pub const ENTRY_ATTEMPTS: u32 = 4;
+/// Attempts for entries that a call answered as failed (`PutRecords`, unprocessed keys), the first one included. With the
+/// backoff below they last up to 3.5 seconds: quotas are per second, and a throttled shard must get another one.
+pub const ENTRY_ATTEMPTS: u32 = 8;
 
 /// Longest first wait between attempts; it doubles with each.
 pub const BACKOFF_BASE: Duration = Duration::from_millis(50);

@@ -15,9 +15,12 @@ pub(crate) fn line(text: impl Display) {
 
 /// Prints a result for machines.
 pub(crate) fn json(value: &impl Serialize) {
-    if let Ok(text) = serde_json::to_string_pretty(value) {
-        line(text);
-    }
+    line(text(value));
+}
+
+/// A result for machines, as text.
+pub(crate) fn text(value: &impl Serialize) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default()
 }
 
 /// Prints a remark that is no result.

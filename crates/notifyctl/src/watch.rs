@@ -27,12 +27,9 @@ pub(crate) async fn run(stack: &Stack, args: &WatchArgs, json: bool) -> Result<E
         bar.set_length(summary.total().max(args.expect).max(1) as u64);
         bar.set_position((summary.total() - summary.pending()) as u64);
         bar.set_message(counts(&summary));
-        if last.as_ref() != Some(&summary) {
-            if json {
-                output::json(&summary);
-            } else if !is_terminal {
-                output::line(counts(&summary));
-            }
+        let seen = if json { output::text(&summary) } else { counts(&summary) };
+        if last.as_ref() != Some(&seen) && (json || !is_terminal) {
+            output::line(&seen);
         }
         if summary.is_settled() && summary.total() >= args.expect {
             bar.finish_and_clear();
@@ -45,13 +42,16 @@ pub(crate) async fn run(stack: &Stack, args: &WatchArgs, json: bool) -> Result<E
             bar.finish_and_clear();
             return Err(Error::NotSettled { seconds: args.timeout, left: counts(&summary) });
         }
-        last = Some(summary);
+        last = Some(seen);
         SystemClock.sleep(Duration::from_secs(args.interval)).await;
     }
 }
 
+/// The counts on one line. Rare statuses are named only where there are some.
 fn counts(summary: &Summary) -> String {
-    let statuses = Status::ALL.map(|status| format!("{status} {}", output::thousands(summary.count(status))));
+    let shown = |status: &Status| matches!(status, Status::Init | Status::Done) || summary.count(*status) > 0;
+    let count = |status: Status| format!("{status} {}", output::thousands(summary.count(status)));
+    let statuses: Vec<_> = Status::ALL.into_iter().filter(shown).map(count).collect();
     let queue = output::thousands(summary.queue.all());
     let dead = output::thousands(summary.dead_letter_queue.all());
     format!("queue {queue} · {} · DLQ {dead}", statuses.join(" · "))

@@ -8,7 +8,6 @@ use serde::Deserialize;
 use serde_dynamo::{AttributeValue, Item};
 use serde_json::value::RawValue;
 use tracing::Span;
-use tracing::field::display;
 
 /// One record, read as far as it can be.
 #[derive(Debug)]
@@ -45,11 +44,11 @@ impl Record {
     pub fn read(record: &RawValue) -> Result<Self, MissingIdentifier> {
         let Ok(wire) = serde_json::from_str::<EventRecord>(record.get()) else { return Self::unreadable(record) };
         let sequence_number = Identifier::parse(wire.change.sequence_number.as_deref())?;
-        let image = isolate(|| image(&wire.event_name, wire.change.new_image)).unwrap_or_else(Image::Unpublishable);
-        let id = match &image {
-            Image::Init { id, .. } => Some(display(id)),
-            Image::Other | Image::Unpublishable(_) => None,
+        let id = match wire.change.keys.inner().get("id") {
+            Some(AttributeValue::S(id)) => Some(id.clone()),
+            _ => None,
         };
+        let image = isolate(|| image(&wire.event_name, wire.change.new_image)).unwrap_or_else(Image::Unpublishable);
         let span = tracing::error_span!("record", sequence_number = sequence_number.as_str(), id);
         Ok(Self { sequence_number, image, span })
     }
