@@ -49,7 +49,8 @@ build: tools ## Compile the functions and notifyctl, and `sam build`, for the lo
 measure: tools ## Measure size, start, CPU and calls of each function (docs/PERFORMANCE.md)
 	@$(LOCAL) measure
 
-clean: ## Remove all that was built or installed here
+clean: ## Stop the local stack and remove all that was built or installed here
+	@if test -e .local/stack.json; then $(LOCAL) down; fi
 	rm -rf target .aws-sam .local .venv
 
 # ---- tools: two virtual environments with pinned packages ------------------------------------------------------------
@@ -60,7 +61,9 @@ tools: prerequisites $(TOOLS)/.installed $(MINISTACK)/.installed
 .venv/%/.installed: local/requirements-%.txt
 	@echo "installing local/requirements-$*.txt into .venv/$* (a minute the first time)"
 	@python3 -m venv --clear .venv/$* || { echo "error: python3 cannot make virtual environments; install its venv module (Debian: python3-venv)" >&2; exit 2; }
-	@.venv/$*/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@.venv/$*/bin/pip install --disable-pip-version-check --progress-bar off --requirement $< \
+	  | awk '/^(Collecting|Installing)/ { printf "  %.100s\n", $$0; fflush() }'
+	@test -n "$$(ls .venv/$*/bin | grep -x -e sam -e ministack)" || { echo "error: pip could not install local/requirements-$*.txt; its words are above" >&2; exit 2; }
 	@touch $@
 
 prerequisites:

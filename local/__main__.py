@@ -6,9 +6,10 @@ import shlex
 import shutil
 import signal
 import sys
+from pathlib import Path
 
 from local import demo, measure, screen
-from local.stack import STATE, Stack, aws_environment, build, group_is_alive, stop_group
+from local.stack import STATE, Stack, aws_environment, build, stop_group
 
 RUNNING = STATE / "stack.json"
 
@@ -19,7 +20,23 @@ def up():
         screen.say("the local stack runs already; `make down` stops it")
         return 0
     build()
-    stack = Stack.start("up")
+    stack = Stack.start("up", Action="ledger")
+    try:
+        note(stack)
+    except BaseException:
+        stack.stop()
+        raise
+    screen.say(f"""
+The local stack runs at {stack.endpoint}. Try, in a shell of its own:
+  eval "$(make -s env)"
+  notifyctl send --count 100
+  notifyctl watch
+`make down` stops it.""")
+    return 0
+
+
+def note(stack):
+    """Notes what runs, for `down` and `env`."""
     outputs = stack.outputs()
     state = {
         "pid": stack.process.pid,
@@ -29,13 +46,6 @@ def up():
         "variables": {"TABLE_NAME": outputs["TableName"], "STREAM_NAME": outputs["StreamName"], "TABLE_WRITES": "single"},
     }
     RUNNING.write_text(json.dumps(state))
-    screen.say(f"""
-The local stack runs at {stack.endpoint}. Try:
-  eval "$(make -s env)"
-  notifyctl send --count 100
-  notifyctl watch
-`make down` stops it.""")
-    return 0
 
 
 def down():
@@ -64,11 +74,14 @@ def env():
 
 
 def running():
-    """What `up` noted, if it is alive."""
+    """What `up` noted, if that process is alive and still is MiniStack: process ids are used again."""
     if RUNNING.exists():
         state = json.loads(RUNNING.read_text())
-        if group_is_alive(state["pid"]):
-            return state
+        try:
+            if b"ministack" in Path(f"/proc/{state['pid']}/cmdline").read_bytes():
+                return state
+        except OSError:
+            pass
         RUNNING.unlink()
     return None
 
@@ -80,8 +93,9 @@ def main():
     parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
     parser.add_argument("command", choices=COMMANDS)
     command = parser.parse_args().command
-    # A polite end is the same as Ctrl-C: what was started is stopped.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # A polite end, or a closed terminal, is the same as Ctrl-C: what was started is stopped.
+    for sign in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(sign, lambda number, _: sys.exit(128 + number))
     try:
         return COMMANDS[command]()
     except KeyboardInterrupt:

@@ -37,7 +37,10 @@ def show(stack):
 
     screen.title("4. Send: one conflict (an id again, with another amount) and one malformed message")
     # Once its notification is in the table, the other content is the conflict, and not the other way round.
+    deadline = time.monotonic() + WATCH_TIMEOUT
     while stack.notifyctl("status", "refund-000001", stdout=subprocess.DEVNULL).returncode:
+        if time.monotonic() > deadline:
+            screen.fail("refund-000001 did not reach the table; see .local/demo/ministack.log")
         time.sleep(0.2)
     original = next(line for line in sent.read_text().splitlines() if '"refund-000001"' in line)
     conflict = json.loads(original)
@@ -52,7 +55,13 @@ def show(stack):
         return 1
 
     screen.title("6. Audit: what was sent, against the table, its stream and the dead-letter queue")
-    return stack.notifyctl("audit", sent).returncode
+    if stack.notifyctl("audit", sent).returncode:
+        return 1
+    audit = json.loads(stack.notifyctl("--json", "audit", sent, stdout=subprocess.PIPE).stdout)
+    refused = {"conflict: the id exists with other content": 1, "malformed: not valid JSON": 1}
+    if (audit["done_once"], audit["dead_lettered"]) != (COUNT, refused):
+        screen.fail("not every notification is DONE, or something else is in the dead-letter queue")
+    return 0
 
 
 def crash_each_function(stack):

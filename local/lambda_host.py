@@ -19,13 +19,14 @@ ANSWER_TIMEOUT = 60
 class LambdaHost:
     """A function's process, waiting for invocations."""
 
-    def __init__(self, binary, **variables):
+    def __init__(self, binary, output=subprocess.DEVNULL, **variables):
         self.calls = collections.Counter()
         self._events = queue.Queue()
         self._answers = queue.Queue()
         self._first_next = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
+        self._server.handle_error = lambda *_: None  # A killed process breaks its connections.
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         port = self._server.server_port
         environment = {
@@ -44,7 +45,7 @@ class LambdaHost:
         }
         started = time.perf_counter()
         self.process = subprocess.Popen(
-            [binary], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [binary], env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
         if not self._first_next.wait(ANSWER_TIMEOUT):
             self.stop()

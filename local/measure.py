@@ -15,6 +15,13 @@ WARM_UP = 3
 ROUNDS = 60
 FUNCTIONS = ["ingest", "publisher", "downstream"]
 
+#: Other ways to do the same, measured in the same run: name, function, environment.
+VARIANTS = [
+    ("ingest, single writes", "ingest", {"TABLE_WRITES": "single"}),
+    ("downstream, single writes", "downstream", {"TABLE_WRITES": "single"}),
+    ("downstream, ledger", "downstream", {"ACTION": "ledger", "LEDGER_TABLE_NAME": "ledger"}),
+]
+
 
 def main():
     screen.title("Build as for AWS: fat link-time optimisation (some minutes)")
@@ -24,27 +31,33 @@ def main():
     run("sam build", ["sam", "build", "--parameter-overrides", f"Architecture={architecture()}"], environment, STATE)
 
     screen.title(f"Measure: median of {STARTS} starts; {ROUNDS} batches of {BATCH:,}")
-    columns = "{:<11} {:>9} {:>9} {:>14} {:>17} {:>15}  {}"
+    columns = "{:<26} {:>9} {:>9} {:>14} {:>17} {:>12}  {}"
     print(columns.format("", "binary", "zip", "init", "CPU/notification", "peak memory", f"calls for {BATCH:,}"))
     for name in FUNCTIONS:
         binary = ROOT / ".aws-sam" / "build" / name.capitalize() / "bootstrap"
         size, zipped = binary.stat().st_size, zipped_size(binary)
         starts = [start_seconds(binary) for _ in range(STARTS)]
         init = f"{statistics.median(starts) * 1e3:.1f} ({min(starts) * 1e3:.1f}) ms"
-        with LambdaHost(binary) as host:
-            event = batches.OF[name](BATCH)
-            for _ in range(WARM_UP):
-                host.invoke(event)
-            host.calls.clear()
-            before = host.cpu_seconds()
-            for _ in range(ROUNDS):
-                assert host.invoke(event) == {"batchItemFailures": []}
-            cpu = (host.cpu_seconds() - before) / (ROUNDS * BATCH)
-            calls = ", ".join(f"{calls // ROUNDS} {operation}" for operation, calls in host.calls.items())
-            memory = host.peak_memory_bytes()
-        row = [megabytes(size), megabytes(zipped), init, f"{cpu * 1e6:.1f} µs", f"{memory / 2**20:.1f} MiB", calls]
-        print(columns.format(name, *row), flush=True)
+        print(columns.format(name, megabytes(size), megabytes(zipped), init, *work(binary, name, {})), flush=True)
+    for title, name, variables in VARIANTS:
+        binary = ROOT / ".aws-sam" / "build" / name.capitalize() / "bootstrap"
+        print(columns.format(title, "", "", "", *work(binary, name, variables)), flush=True)
     return 0
+
+
+def work(binary, name, variables):
+    """CPU for a notification, peak memory, and backend calls for a batch."""
+    with LambdaHost(binary, **variables) as host:
+        event = batches.OF[name](BATCH)
+        for _ in range(WARM_UP):
+            host.invoke(event)
+        host.calls.clear()
+        before = host.cpu_seconds()
+        for _ in range(ROUNDS):
+            assert host.invoke(event) == {"batchItemFailures": []}
+        cpu = (host.cpu_seconds() - before) / (ROUNDS * BATCH)
+        calls = ", ".join(f"{calls // ROUNDS} {operation}" for operation, calls in host.calls.items())
+        return f"{cpu * 1e6:.1f} µs", f"{host.peak_memory_bytes() / 2**20:.1f} MiB", calls
 
 
 def start_seconds(binary):

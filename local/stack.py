@@ -58,6 +58,8 @@ def aws_environment(endpoint):
 def build():
     """Compiles the functions and notifyctl once, in one target directory, then lets `sam build` pick them up."""
     environment = dict(os.environ)
+    # One target directory for cargo, SAM and us.
+    environment.pop("CARGO_TARGET_DIR", None)
     environment.update(
         PATH=f"{TOOLS}:{os.environ['PATH']}",
         AWS_DEFAULT_REGION="us-east-1",
@@ -155,7 +157,8 @@ class Stack:
                 raise
         try:
             command = ["sam", "deploy", "--config-env", "local", "--parameter-overrides", *overrides(**parameters)]
-            run("sam deploy", command, stack.environment, logs)
+            # SAM leaves temporary folders behind; these go with ours.
+            run("sam deploy", command, {**stack.environment, "TMPDIR": workdir}, logs)
         except BaseException:
             stack.stop()
             raise

@@ -8,13 +8,40 @@ import pytest
 from local.stack import NOTIFYCTL
 
 
+@pytest.mark.parametrize(
+    "variables, expected",
+    [
+        ({"AWS_REGION": "", "AWS_DEFAULT_REGION": ""}, "no AWS region is set"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "the endpoint cannot be reached"),
+        ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "check the credentials"),
+    ],
+)
+def test_an_error_is_one_line_that_says_what_to_do(stack, variables, expected):
+    environment = {name: value for name, value in {**stack.stack.environment, **variables}.items() if value}
+    run = subprocess.run([NOTIFYCTL, "summary"], env=environment, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 2
+    assert expected in run.stderr and len(run.stderr.splitlines()) == 1
+
+
+def test_nothing_to_send_and_made_events_that_would_be_malformed_are_errors(stack, tmp_path):
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text("\n")
+    for command in (["send", empty], ["audit", empty]):
+        code, error = stack.notifyctl(*command)
+        assert code == 2 and "holds no events" in error
+    code, error = stack.notifyctl("send", "--count", 3, "--prefix", "kinesis:")
+    assert code == 2 and "reserved" in error
+    code, error = stack.notifyctl("send", "--count", 3, "--save", tmp_path / "no-such-folder" / "sent.jsonl")
+    assert code == 2 and "no-such-folder" in error
+
+
 def test_status_shows_a_notification_and_hides_its_payload_unless_asked(stack, prefix, event):
     stack.send(event(prefix))
     stack.wait_for_status(prefix, "DONE")
     code, shown = stack.notifyctl("status", prefix)
     assert code == 0
     assert (shown["id"], shown["status"], shown["source"]) == (prefix, "DONE", "urn:example:orders")
-    assert "19.99" not in json.dumps(shown)
+    assert "orderId" not in json.dumps(shown)
     _, shown = stack.notifyctl("status", prefix, "--event")
     assert shown["event"] == event(prefix)
     assert stack.notifyctl("status", f"{prefix}-unknown") == (1, None)
@@ -87,8 +114,13 @@ def test_an_unknown_stack_is_named_with_what_to_do(stack):
 
 
 def test_colours_are_for_terminals_only(stack, prefix, event):
-    run = stack.stack.notifyctl("status", prefix, capture_output=True)
-    assert "\033[" not in run.stdout + run.stderr
+    for command in (["audit", "no-such-file"], ["redrive", f"{prefix}-unknown"]):
+        run = stack.stack.notifyctl(*command, capture_output=True)
+        assert run.returncode != 0 and "\033[" not in run.stdout + run.stderr
+        forced = subprocess.run(
+            [NOTIFYCTL, *command], env={**stack.stack.environment, "CLICOLOR_FORCE": "1"}, capture_output=True, text=True
+        )
+        assert "\033[" in forced.stdout + forced.stderr, "there are colours to leave out"
 
 
 @pytest.mark.parametrize("command", ["", "send", "status", "summary", "watch", "redrive", "resolve", "audit"])

@@ -34,10 +34,11 @@ def test_duplicates_are_suppressed(stack, prefix, event):
     stack.wait_for_status(prefix, "DONE")
     stack.send(event(prefix))
 
-    suppressed = stack.wait_for(
-        "three duplicates are in the log", lambda: len(stack.log_lines(f'"id":"{prefix}"')) >= 3 and stack.log_lines(prefix)
-    )
-    assert all(line["message"].startswith("duplicate") for line in suppressed if line["level"] == "INFO")
+    def suppressed():
+        return [line for line in stack.log_lines(f'"id":"{prefix}"') if line["message"].startswith("duplicate")]
+
+    stack.wait_for("three duplicates are in the log", lambda: len(suppressed()) >= 3)
+    assert len(suppressed()) == 3
     assert stack.item(prefix)["status"] == {"S": "DONE"}
     assert first not in stack.dead_letters()
 
@@ -64,6 +65,8 @@ def test_a_refused_message_is_received_six_times_and_is_then_in_the_dead_letter_
         assert [line["receive_count"] for line in lines] == [1, 2, 3, 4, 5, 6]
         assert all(line["level"] == "ERROR" and reason in line["reason"] for line in lines)
         assert not any("1000000.00" in json.dumps(line) for line in lines), "the payload is never logged"
+    (span,) = [span for span in lines[0]["spans"] if span["name"] == "message"]
+    assert span["id"] == f"{prefix}-no-source", "its id is named where it can be read"
 
     item = stack.item(prefix)
     assert item["event"] == {"S": event(prefix)}, "the conflict overwrote nothing"

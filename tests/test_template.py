@@ -1,5 +1,7 @@
 """What the template promises, read from the template."""
 
+import json
+
 import pytest
 from samcli.yamlhelper import yaml_parse
 
@@ -42,10 +44,13 @@ def test_a_message_is_received_six_times():
     assert RESOURCES["Queue"]["Properties"]["RedrivePolicy"]["maxReceiveCount"] == 6
 
 
-def test_the_visibility_timeout_is_six_times_the_function_timeout():
+def test_the_visibility_timeout_is_six_times_the_function_timeout_and_the_window():
     timeouts = TEMPLATE["Parameters"]["IngestTimeout"]["AllowedValues"]
     mapped = TEMPLATE["Mappings"]["VisibilityTimeout"]
-    assert {int(timeout): entry["Seconds"] for timeout, entry in mapped.items()} == {t: 6 * t for t in timeouts}
+    windows = TEMPLATE["Parameters"]["IngestBatchWindow"]["AllowedValues"]
+    for timeout in timeouts:
+        longest = 1 if timeout == 2 else max(windows)
+        assert mapped[str(timeout)]["Seconds"] == 6 * timeout + longest
 
 
 @pytest.mark.parametrize("role", of_type("AWS::IAM::Role"))
@@ -63,6 +68,28 @@ def test_a_function_has_a_role_and_a_log_group_of_its_own(function):
     assert properties["Role"] == {"Fn::GetAtt": [f"{function}Role", "Arn"]}
     assert properties["LoggingConfig"]["LogGroup"] == {"Ref": f"{function}Logs"}
     assert "RetentionInDays" in RESOURCES[f"{function}Logs"]["Properties"]
+
+
+def test_rule_8_the_publishers_source_filters_for_what_became_init():
+    (filtered,) = SOURCES["Publisher.Table"]["Properties"]["FilterCriteria"]["Filters"]
+    pattern = {"eventName": ["INSERT", "MODIFY"], "dynamodb": {"NewImage": {"status": {"S": ["INIT"]}}}}
+    assert json.loads(filtered["Pattern"]) == pattern
+
+
+def test_the_table_is_protected_recoverable_encrypted_and_forgets_done():
+    table = RESOURCES["Table"]
+    properties = table["Properties"]
+    assert table["DeletionPolicy"] == {"Fn::If": ["IsProduction", "Retain", "Delete"]}
+    assert properties["DeletionProtectionEnabled"] == {"Ref": "Production"}
+    assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert properties["SSESpecification"] == {"SSEEnabled": True}
+    assert properties["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+    assert properties["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
+
+
+def test_dead_letters_outlive_the_queue_that_they_come_from():
+    retention = lambda queue: RESOURCES[queue]["Properties"]["MessageRetentionPeriod"]  # noqa: E731
+    assert retention("Queue") < retention("DeadLetterQueue") == 14 * 24 * 3600
 
 
 def test_the_retention_of_done_outlives_every_redelivery():

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 /// Send notifications, look at them, watch them, audit them.
 ///
 /// Works against AWS and against the local stack alike: it finds queue, table and stream in the outputs of the
-/// CloudFormation stack. Credentials, region and AWS_ENDPOINT_URL are taken from the environment, as by the AWS CLI.
+/// CloudFormation stack. Credentials, region and AWS_ENDPOINT_URL are taken from the environment or the AWS profile. With
+/// SSO or a login of the AWS CLI, first: eval "$(aws configure export-credentials --format env)"
 #[derive(Debug, Parser)]
 #[command(name = "notifyctl", version, arg_required_else_help = true, after_help = EXAMPLES)]
 pub(crate) struct Cli {
@@ -59,14 +60,14 @@ pub(crate) struct SendArgs {
     pub(crate) file: Option<PathBuf>,
 
     /// Make up this many notifications
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) count: Option<u32>,
 
     /// Send this share of the made ones twice, in percent
     #[arg(long, value_name = "PCT", default_value_t = 0, requires = "count", value_parser = clap::value_parser!(u32).range(0..=100))]
     pub(crate) duplicates: u32,
 
-    /// Prefix of the made ids [default: made-<time>]
+    /// Prefix of the made ids [default: made-<seed>]
     #[arg(long, value_name = "TEXT", requires = "count")]
     pub(crate) prefix: Option<String>,
 

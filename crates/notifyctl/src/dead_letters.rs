@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::stack::Stack;
 use aws_sdk_sqs::types::ChangeMessageVisibilityBatchRequestEntry;
 use notification::limits;
+use std::collections::HashMap;
 
 /// How long a message is hidden while it is read, in seconds; it is shown again right after.
 const HIDDEN_SECONDS: i32 = 30;
@@ -13,9 +14,10 @@ const MESSAGES_MAX: usize = 100_000;
 
 /// The bodies of all messages in the dead-letter queue.
 pub(crate) async fn bodies(stack: &Stack) -> Result<Vec<String>, Error> {
-    let mut bodies = Vec::new();
+    // By message id: reading a long queue may take longer than its first messages stay hidden.
+    let mut bodies = HashMap::new();
     let mut receipts = Vec::new();
-    // An empty answer of a short poll may miss messages, so one more look is taken.
+    // An answer without anything new may miss messages, so one more look is taken.
     let mut empty_answers = 0;
     while empty_answers < 2 && bodies.len() < MESSAGES_MAX {
         let messages = stack
@@ -30,11 +32,12 @@ pub(crate) async fn bodies(stack: &Stack) -> Result<Vec<String>, Error> {
             .map_err(Error::aws("ReceiveMessage"))?
             .messages
             .unwrap_or_default();
-        empty_answers = if messages.is_empty() { empty_answers + 1 } else { 0 };
+        let before = bodies.len();
         for message in messages {
-            bodies.push(message.body.unwrap_or_default());
+            bodies.insert(message.message_id.unwrap_or_default(), message.body.unwrap_or_default());
             receipts.extend(message.receipt_handle);
         }
+        empty_answers = if bodies.len() == before { empty_answers + 1 } else { 0 };
     }
     for batch in receipts.chunks(limits::SQS_BATCH_MAX) {
         let entry = |(n, receipt): (usize, &String)| {
@@ -50,5 +53,5 @@ pub(crate) async fn bodies(stack: &Stack) -> Result<Vec<String>, Error> {
         // Where this fails, the messages show again by themselves.
         let _ = stack.sqs.change_message_visibility_batch().queue_url(queue).set_entries(Some(entries)).send().await;
     }
-    Ok(bodies)
+    Ok(bodies.into_values().collect())
 }

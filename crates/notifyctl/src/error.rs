@@ -1,7 +1,6 @@
 //! What can go wrong, with what to do about it.
 
-use aws_sdk_dynamodb::error::{DisplayErrorContext, SdkError};
-use std::fmt;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use std::process::ExitCode;
 
 /// An error of a command.
@@ -26,6 +25,15 @@ pub(crate) enum Error {
         "{path}: {lines} of its notifications are malformed, so nothing was sent; --unchecked sends them all the same\n{first}"
     )]
     Malformed { path: String, lines: usize, first: String },
+    /// The input holds nothing.
+    #[error("{path} holds no events")]
+    Empty { path: String },
+    /// What is to be made up would be no notifications.
+    #[error("notifications made with the prefix {prefix:?} would be malformed: {reason}")]
+    BadPrefix { prefix: String, reason: String },
+    /// No region.
+    #[error("no AWS region is set: set AWS_REGION, or a region in the AWS profile")]
+    NoRegion,
     /// Messages could not be sent.
     #[error("{failed} of {all} messages could not be sent: {reason}; send again, duplicates are harmless")]
     NotSent { failed: usize, all: usize, reason: String },
@@ -50,19 +58,33 @@ impl Error {
         }
     }
 
-    /// The error of an SDK call.
-    pub(crate) fn aws<E, R>(call: &'static str) -> impl FnOnce(SdkError<E, R>) -> Self
-    where
-        E: std::error::Error + 'static,
-        R: fmt::Debug,
-    {
-        move |error| Self::Aws { call, cause: DisplayErrorContext(error).to_string() }
+    /// The error of an SDK call, in one line. The SDK's own text holds whole requests.
+    pub(crate) fn aws<E: ProvideErrorMetadata, R>(call: &'static str) -> impl FnOnce(SdkError<E, R>) -> Self {
+        move |error| Self::Aws { call, cause: cause(&error) }
     }
 
     /// The error of a file.
     pub(crate) fn file(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.display().to_string();
         move |cause| Self::File { path, cause }
+    }
+}
+
+fn cause<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
+    match error {
+        SdkError::ServiceError(service) => {
+            let (code, message) = (service.err().code(), service.err().message());
+            format!("{}: {}", code.unwrap_or("unknown error"), message.unwrap_or("no message"))
+        }
+        SdkError::TimeoutError(_) => "no answer in time; check the network and AWS_ENDPOINT_URL".to_owned(),
+        // Where no credentials are found, the SDK says that the dispatch failed, too.
+        SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_timeout() => {
+            "the endpoint cannot be reached; check the network and AWS_ENDPOINT_URL".to_owned()
+        }
+        SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) => {
+            "no request could be made; check the credentials and AWS_REGION".to_owned()
+        }
+        _ => "the answer could not be read; is AWS_ENDPOINT_URL an AWS endpoint?".to_owned(),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use crate::cli::SendArgs;
 use crate::error::Error;
-use notification::Notification;
+use notification::id::InvalidId;
+use notification::{Notification, NotificationId};
 use serde_json::json;
 use std::io::Read;
 use std::path::Path;
@@ -44,7 +45,8 @@ pub(crate) fn read(path: &Path) -> Result<Vec<String>, Error> {
     } else {
         std::fs::read_to_string(path).map_err(Error::file(path))?
     };
-    Ok(split(&text))
+    let events = split(&text);
+    if events.is_empty() { Err(Error::Empty { path: path.display().to_string() }) } else { Ok(events) }
 }
 
 fn split(text: &str) -> Vec<String> {
@@ -62,7 +64,12 @@ pub(crate) fn one_line(event: &str) -> String {
 /// The events to send. Malformed ones are refused, unless the user wants to send them.
 pub(crate) fn to_send(args: &SendArgs, seed: u64, prefix: &str, time: &str) -> Result<Vec<String>, Error> {
     let Some(path) = &args.file else {
-        return Ok(made(args.count.unwrap_or_default(), args.duplicates, prefix, seed, time));
+        let count = args.count.unwrap_or_default();
+        // The longest id is checked before a million are made.
+        let id = NotificationId::parse(&format!("{prefix}-{count:06}"));
+        let prefix_error = |invalid: InvalidId| Error::BadPrefix { prefix: prefix.into(), reason: invalid.to_string() };
+        id.map_err(prefix_error)?;
+        return Ok(made(count, args.duplicates, prefix, seed, time));
     };
     let events = read(path)?;
     if args.unchecked {

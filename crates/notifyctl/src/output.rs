@@ -15,12 +15,12 @@ pub(crate) fn line(text: impl Display) {
 
 /// Prints a result for machines.
 pub(crate) fn json(value: &impl Serialize) {
-    line(text(value));
+    line(serde_json::to_string_pretty(value).unwrap_or_default());
 }
 
-/// A result for machines, as text.
-pub(crate) fn text(value: &impl Serialize) -> String {
-    serde_json::to_string_pretty(value).unwrap_or_default()
+/// One of many results for machines: a line each.
+pub(crate) fn compact(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
 }
 
 /// Prints a remark that is no result.

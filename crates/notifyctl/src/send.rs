@@ -14,13 +14,19 @@ use serde_json::json;
 use std::collections::HashSet;
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 pub(crate) async fn run(stack: &Stack, args: &SendArgs, json: bool) -> Result<ExitCode, Error> {
     let now = SystemClock.now();
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
-    let prefix = args.prefix.clone().unwrap_or_else(|| format!("made-{}", now.as_second()));
+    // The seed is in the ids: two runs never make the same id with another amount.
+    let prefix = args.prefix.clone().unwrap_or_else(|| format!("made-{seed:016x}"));
     let events = events::to_send(args, seed, &prefix, &format!("{now:.0}"))?;
+    if let Some(path) = &args.save {
+        // Before anything is sent: what is sent is then surely noted, also where this is interrupted.
+        save(path, &events)?;
+    }
 
     let bar = output::progress(events.len(), "sending");
     let ranges = by_count_and_bytes(events.iter().map(String::len), limits::SQS_BATCH_MAX, limits::SQS_BATCH_MAX_BYTES);
@@ -36,13 +42,6 @@ pub(crate) async fn run(stack: &Stack, args: &SendArgs, json: bool) -> Result<Ex
         .await;
     bar.finish_and_clear();
 
-    // What failed may have been sent all the same, so it is noted too: the audit then expects it.
-    if let Some(path) = &args.save {
-        let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(Error::file(path))?;
-        let mut lines = events.iter().map(|event| events::one_line(event)).collect::<Vec<_>>().join("\n");
-        lines.push('\n');
-        file.write_all(lines.as_bytes()).map_err(Error::file(path))?;
-    }
     let failed: usize = results.iter().filter_map(|(batch, result)| result.is_err().then_some(batch.len())).sum();
     if let Some(reason) = results.into_iter().find_map(|(_, result)| result.err()) {
         return Err(Error::NotSent { failed, all: events.len(), reason });
@@ -60,6 +59,14 @@ pub(crate) async fn run(stack: &Stack, args: &SendArgs, json: bool) -> Result<Ex
         ));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Appends what is to be sent to a file, one event a line.
+fn save(path: &Path, events: &[String]) -> Result<(), Error> {
+    let mut lines = events.iter().map(|event| events::one_line(event)).collect::<Vec<_>>().join("\n");
+    lines.push('\n');
+    let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(Error::file(path))?;
+    file.write_all(lines.as_bytes()).map_err(Error::file(path))
 }
 
 fn distinct_ids(events: &[String]) -> usize {

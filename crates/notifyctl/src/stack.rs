@@ -23,7 +23,7 @@ impl Stack {
     /// Finds a stack by its name, in its outputs.
     pub(crate) async fn find(name: &str) -> Result<Self, Error> {
         let config = aws_config::defaults(BehaviorVersion::v2026_01_12()).load().await;
-        let region = config.region().map_or("no region (set AWS_REGION)", Region::as_ref).to_owned();
+        let region = config.region().map(Region::as_ref).ok_or(Error::NoRegion)?.to_owned();
         let no_stack = || Error::NoStack { stack: name.to_owned(), region: region.clone() };
 
         let described =

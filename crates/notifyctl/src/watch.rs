@@ -27,11 +27,13 @@ pub(crate) async fn run(stack: &Stack, args: &WatchArgs, json: bool) -> Result<E
         bar.set_length(summary.total().max(args.expect).max(1) as u64);
         bar.set_position((summary.total() - summary.pending()) as u64);
         bar.set_message(counts(&summary));
-        let seen = if json { output::text(&summary) } else { counts(&summary) };
+        let seen = if json { output::compact(&summary) } else { counts(&summary) };
         if last.as_ref() != Some(&seen) && (json || !is_terminal) {
             output::line(&seen);
         }
-        if summary.is_settled() && summary.total() >= args.expect {
+        // SQS counts approximately, so one look is not enough.
+        let settled = summary.is_settled() && summary.total() >= args.expect;
+        if settled && last.as_ref() == Some(&seen) {
             bar.finish_and_clear();
             if !json {
                 output::line(format_args!("{}: {}", output::verdict(true, "all settled"), counts(&summary)));

@@ -170,6 +170,7 @@ async fn the_sample_events_come_out_as_documented() {
     let samples = [
         (include_str!("../../../events/publisher-valid.json"), vec!["rfd-000001"]),
         (include_str!("../../../events/publisher-duplicate.json"), vec!["rfd-000001"]),
+        (include_str!("../../../events/publisher-conflict.json"), vec!["rfd-000001"]),
         (include_str!("../../../events/publisher-malformed.json"), vec![]),
         (include_str!("../../../events/publisher-mixed.json"), vec!["rfd-000001", "rfd-000005"]),
     ];
