@@ -2,10 +2,14 @@
 //! none of them (see `examples/`).
 
 pub mod ledger;
+mod secret;
+pub mod webhook;
 
+use aws::SdkConfig;
 use aws::config::{ConfigError, Environment};
 use ledger::Ledger;
 use notification::{Action, ActionError, Deadline, Effect, Guarantee, Notification, Record};
+use webhook::{Settings, Webhook};
 
 /// The action that is configured.
 #[derive(Debug)]
@@ -14,21 +18,28 @@ pub enum Chosen {
     Record(Record),
     /// An entry in a second table.
     Ledger(Ledger),
+    /// A delivery over HTTPS.
+    Webhook(Webhook),
 }
 
 impl Chosen {
-    /// Reads `ACTION` (`record` if it is not set) and the settings of that action.
+    /// Reads `ACTION` (`record` if it is not set), the settings of that action, and its secret where it has one.
     ///
     /// # Errors
-    /// [`ConfigError`] where `ACTION` is unknown, or a setting of it is missing or wrong.
-    pub fn from_environment(environment: &impl Environment) -> Result<Self, ConfigError> {
+    /// [`ConfigError`] where `ACTION` is unknown, a setting of it is missing or wrong, or its secret cannot be read.
+    pub async fn from_environment(environment: &impl Environment, sdk: &SdkConfig) -> Result<Self, ConfigError> {
         const NAME: &str = "ACTION";
         match environment.get(NAME).as_deref() {
             None | Some("" | "record") => Ok(Self::Record(Record)),
             Some("ledger") => Ok(Self::Ledger(Ledger::from_environment(environment)?)),
+            Some("webhook") => {
+                let settings = Settings::from_environment(environment)?;
+                let secret = secret::read(sdk, &settings.secret_id).await?;
+                Ok(Self::Webhook(Webhook::new(settings, &secret)?))
+            }
             Some(other) => Err(ConfigError::Wrong {
                 name: NAME,
-                problem: format!("{other:?} is neither \"record\" nor \"ledger\""),
+                problem: format!("{other:?} is none of record, ledger and webhook"),
             }),
         }
     }
@@ -39,6 +50,7 @@ impl Action for Chosen {
         match self {
             Self::Record(action) => action.guarantee(),
             Self::Ledger(action) => action.guarantee(),
+            Self::Webhook(action) => action.guarantee(),
         }
     }
 
@@ -46,15 +58,16 @@ impl Action for Chosen {
         match self {
             Self::Record(action) => action.run(notification, deadline).await,
             Self::Ledger(action) => action.run(notification, deadline).await,
+            Self::Webhook(action) => action.run(notification, deadline).await,
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    struct Variables<'a>(&'a [(&'a str, &'a str)]);
+    pub(crate) struct Variables<'a>(pub(crate) &'a [(&'a str, &'a str)]);
 
     impl Environment for Variables<'_> {
         fn get(&self, name: &str) -> Option<String> {
@@ -62,13 +75,15 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_action_is_chosen_by_its_name_and_a_wrong_choice_or_setting_is_named() {
-        let chosen = |variables| Chosen::from_environment(&Variables(variables));
-        assert!(matches!(chosen(&[]), Ok(Chosen::Record(_))));
-        assert!(matches!(chosen(&[("ACTION", "ledger"), ("LEDGER_TABLE_NAME", "l")]), Ok(Chosen::Ledger(_))));
-        let error = |variables| chosen(variables).unwrap_err().to_string();
-        assert!(error(&[("ACTION", "ledgr")]).contains("ACTION is wrong"));
-        assert!(error(&[("ACTION", "ledger")]).contains("LEDGER_TABLE_NAME is missing"));
+    #[tokio::test]
+    async fn the_action_is_chosen_by_its_name_and_a_wrong_choice_or_setting_is_named() {
+        let sdk = SdkConfig::builder().build();
+        let chosen = async |variables| Chosen::from_environment(&Variables(variables), &sdk).await;
+        assert!(matches!(chosen(&[]).await, Ok(Chosen::Record(_))));
+        assert!(matches!(chosen(&[("ACTION", "ledger"), ("LEDGER_TABLE_NAME", "l")]).await, Ok(Chosen::Ledger(_))));
+        let error = async |variables| chosen(variables).await.unwrap_err().to_string();
+        assert!(error(&[("ACTION", "ledgr")]).await.contains("ACTION is wrong"));
+        assert!(error(&[("ACTION", "ledger")]).await.contains("LEDGER_TABLE_NAME is missing"));
+        assert!(error(&[("ACTION", "webhook")]).await.contains("WEBHOOK_URL is missing"));
     }
 }

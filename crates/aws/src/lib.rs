@@ -17,6 +17,7 @@ pub mod stream;
 pub mod table;
 pub mod telemetry;
 
+pub use aws_config::SdkConfig;
 pub use clock::SystemClock;
 pub use stream::KinesisStream;
 pub use table::DynamoTable;

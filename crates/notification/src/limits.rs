@@ -112,6 +112,14 @@ pub const BACKOFF_CAP: Duration = Duration::from_secs(1);
 /// Actions stop this long before the deadline, so that what they did can still be written down.
 pub const ACT_BEFORE_DEADLINE: Duration = Duration::from_secs(2);
 
+/// Time for one delivery of a webhook, from connecting to the last byte of the answer. Standard Webhooks asks receivers to
+/// answer within 15 to 30 seconds.
+/// <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#operational-considerations>
+pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Bytes of a receiver's answer that are kept as outcome, at most.
+pub const WEBHOOK_ANSWER_MAX_BYTES: usize = 2 * 1024;
+
 /// A claim outlasts the deadline of its invocation by this: when it has lapsed, its worker is surely gone, even where
 /// clocks differ a little.
 pub const LEASE_BEYOND_DEADLINE: Duration = Duration::from_secs(10);
