@@ -14,8 +14,8 @@ LOCAL := $(PYTHON) -m local
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: tools ## Build, deploy to a local AWS, send 1,000 notifications, crash the functions, audit
-	@$(LOCAL) demo
+demo: tools ## Build, deploy to a local AWS, send 1,000 notifications, crash the functions, audit (ACTION=webhook, record)
+	@ACTION=$(ACTION) $(LOCAL) demo
 
 up: tools ## Leave the local stack running, for notifyctl
 	@$(LOCAL) up

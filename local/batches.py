@@ -95,3 +95,8 @@ def _record(number, notification_id):
 
 #: What each function is invoked with.
 OF = {"ingest": sqs, "publisher": table_stream, "downstream": kinesis}
+
+
+def kinesis_of(notification_id):
+    """One record, with the event of one notification."""
+    return {"Records": [_record(0, notification_id)]}

@@ -1,10 +1,12 @@
 """The demo: 1,000 notifications with duplicates, a conflict and a malformed message, crashes on the way, and an audit."""
 
 import json
+import os
 import subprocess
 import time
 
 from local import screen
+from local.receiver import Receiver
 from local.stack import STATE, Stack, build
 
 COUNT = 1000
@@ -12,19 +14,27 @@ DUPLICATES_PERCENT = 10
 WATCH_TIMEOUT = 300
 
 
+ACTIONS = ("ledger", "webhook", "record")
+
+
 def main():
+    action = os.environ.get("ACTION") or ACTIONS[0]
+    if action not in ACTIONS:
+        screen.fail(f"ACTION is one of {', '.join(ACTIONS)}, not {action}")
     screen.title("1. Build: the binaries that `sam build && sam deploy` puts on AWS")
     build()
-    screen.title("2. Deploy: the real template, to a local AWS")
-    stack = Stack.start("demo", Action="ledger")
-    try:
-        return show(stack)
-    finally:
-        with screen.step("stop what was started"):
-            stack.stop()
+    screen.title(f"2. Deploy: the real template, to a local AWS, with the action {action}")
+    with Receiver() as receiver:
+        webhook = {"secret": receiver.secret, "WebhookUrl": receiver.url} if action == "webhook" else {}
+        stack = Stack.start("demo", Action=action, **webhook)
+        try:
+            return show(stack, receiver if webhook else None)
+        finally:
+            with screen.step("stop what was started"):
+                stack.stop()
 
 
-def show(stack):
+def show(stack, receiver):
     sent = STATE / "sent.jsonl"
     sent.unlink(missing_ok=True)
 
@@ -61,6 +71,20 @@ def show(stack):
     refused = {"conflict: the id exists with other content": 1, "malformed: not valid JSON": 1}
     if (audit["done_once"], audit["dead_lettered"]) != (COUNT, refused):
         screen.fail("not every notification is DONE, or something else is in the dead-letter queue")
+    return compare(receiver, sent) if receiver else 0
+
+
+def compare(receiver, sent):
+    """What the receiver got, against what was sent and is DONE."""
+    events = {}
+    for line in sent.read_text().splitlines()[:-2]:
+        events.setdefault(json.loads(line)["id"], line)
+    calls, repeats = sum(receiver.calls.values()), sum(receiver.calls.values()) - len(receiver.calls)
+    print(f" receiver   {calls:,} calls for {len(receiver.calls):,} notifications, each signed;"
+          f" {repeats:,} repeats after crashes, which it knows by their Idempotency-Key")
+    if receiver.bodies != events or receiver.problems:
+        screen.fail("; ".join(receiver.problems[:5]) or "the receiver has not what was sent")
+    print(" each of them came, byte for byte as it was sent")
     return 0
 
 

@@ -1,6 +1,8 @@
-"""Runs one function's binary as Lambda does, against a backend that answers every call at once, and counts the calls.
+"""Runs one function's binary as Lambda does, and stands between it and its backend.
 
-It is no emulator: nothing is stored. It serves to count backend calls and to measure the function's own cost.
+By itself it answers every backend call at once and stores nothing: that serves to count calls and to measure the
+function's own cost. With `forward`, calls go on to a local AWS, and a test may end the process before or after any of
+them. It is no emulator.
 https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 """
 
@@ -11,6 +13,8 @@ import queue
 import subprocess
 import threading
 import time
+import urllib.error
+import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 ANSWER_TIMEOUT = 60
@@ -19,7 +23,13 @@ ANSWER_TIMEOUT = 60
 class LambdaHost:
     """A function's process, waiting for invocations."""
 
-    def __init__(self, binary, output=subprocess.DEVNULL, **variables):
+    def __init__(self, binary, output=subprocess.DEVNULL, forward=None, seconds=60, **variables):
+        #: The endpoint that backend calls go on to, if any.
+        self.forward = forward
+        #: Seconds from an invocation to its deadline.
+        self.seconds = seconds
+        #: Called with the operation and body of each backend call, before it takes place and after.
+        self.before_call = self.after_call = lambda operation, body: None
         self.calls = collections.Counter()
         self._events = queue.Queue()
         self._answers = queue.Queue()
@@ -65,9 +75,21 @@ class LambdaHost:
         self._server.server_close()
 
     def invoke(self, event):
-        """Invokes the function and returns its answer."""
+        """Invokes the function and returns its answer; None where the process ended instead."""
         self._events.put(json.dumps(event).encode())
-        return self._answers.get(timeout=ANSWER_TIMEOUT)
+        deadline = time.monotonic() + ANSWER_TIMEOUT
+        while time.monotonic() < deadline:
+            try:
+                return self._answers.get(timeout=0.05)
+            except queue.Empty:
+                if self.process.poll() is not None:
+                    return None
+        raise TimeoutError("the function did not answer")
+
+    def kill(self):
+        """Ends the process as a crash does."""
+        self.process.kill()
+        self.process.wait()
 
     def cpu_seconds(self):
         """CPU that the process has used so far, of all its threads."""
@@ -104,7 +126,7 @@ def _handler(host):
                 200,
                 event,
                 Lambda_Runtime_Aws_Request_Id="8476a536-e9f4-11e8-9739-2dfe598c3fcd",
-                Lambda_Runtime_Deadline_Ms=str(int((time.time() + 60) * 1000)),
+                Lambda_Runtime_Deadline_Ms=str(int((time.time() + host.seconds) * 1000)),
                 Lambda_Runtime_Invoked_Function_Arn="arn:aws:lambda:us-east-1:123456789012:function:measured",
             )
 
@@ -117,9 +139,27 @@ def _handler(host):
                 return
             operation = target.partition(".")[2]
             host.calls[operation] += 1
-            self.answer(200, _backend(operation, body), Content_Type="application/x-amz-json-1.0")
+            host.before_call(operation, body)
+            if host.process.poll() is not None:
+                return
+            if host.forward:
+                status, answer = _forward(host.forward, self.headers, body)
+            else:
+                status, answer = 200, _backend(operation, body)
+            host.after_call(operation, body)
+            self.answer(status, answer, Content_Type="application/x-amz-json-1.0")
 
     return Handler
+
+
+def _forward(endpoint, headers, body):
+    kept = {name: value for name, value in headers.items() if name.lower() not in ("host", "content-length")}
+    request = urllib.request.Request(endpoint, data=body, headers=kept, method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=ANSWER_TIMEOUT) as response:
+            return response.status, response.read()
+    except urllib.error.HTTPError as refused:
+        return refused.code, refused.read()
 
 
 def _backend(operation, body):

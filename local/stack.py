@@ -22,7 +22,7 @@ TOOLS = ROOT / ".venv" / "tools" / "bin"
 MINISTACK = ROOT / ".venv" / "ministack" / "bin" / "ministack"
 NOTIFYCTL = STATE / "bin" / "notifyctl"
 NAME = "notifications-local"
-BINARIES = ["ingest", "publisher", "downstream", "notifyctl"]
+BINARIES = ["ingest", "publisher", "downstream", "notifyctl", "approve"]
 
 # Seconds. Generous: they only end what hangs.
 START_TIMEOUT = 60
@@ -55,8 +55,8 @@ def aws_environment(endpoint):
     return environment
 
 
-def build():
-    """Compiles the functions and notifyctl once, in one target directory, then lets `sam build` pick them up."""
+def local_build_environment():
+    """The environment of builds for the local stack."""
     environment = dict(os.environ)
     # One target directory for cargo, SAM and us.
     environment.pop("CARGO_TARGET_DIR", None)
@@ -68,6 +68,12 @@ def build():
         CARGO_PROFILE_RELEASE_LTO="off",
         CARGO_PROFILE_RELEASE_CODEGEN_UNITS="16",
     )
+    return environment
+
+
+def build():
+    """Compiles the functions and notifyctl once, in one target directory, then lets `sam build` pick them up."""
+    environment = local_build_environment()
     bins = [argument for binary in BINARIES for argument in ("--bin", binary)]
     screen.say("  … compiling the functions and notifyctl (some minutes the first time)")
     compiled = subprocess.run(["cargo", "lambda", "build", "--release", *bins], cwd=ROOT, env=environment)
@@ -121,10 +127,10 @@ class Stack:
         self.environment = aws_environment(self.endpoint)
 
     @classmethod
-    def start(cls, purpose, **parameters):
+    def start(cls, purpose, secret=None, **parameters):
         """Starts MiniStack and deploys to it. What was started is stopped again if that fails.
 
-        Logs are in `.local/<purpose>`, so that the stacks of a demo and of a test do not write over each other.
+        A secret is put into its Secrets Manager first, as the webhook's. Logs are in `.local/<purpose>`, so that the stacks of a demo and of a test do not write over each other.
         """
         logs = STATE / purpose
         logs.mkdir(parents=True, exist_ok=True)
@@ -156,6 +162,9 @@ class Stack:
                 stack.stop()
                 raise
         try:
+            if secret:
+                created = stack.client("secretsmanager").create_secret(Name="webhook", SecretString=secret)
+                parameters["WebhookSecretArn"] = created["ARN"]
             command = ["sam", "deploy", "--config-env", "local", "--parameter-overrides", *overrides(**parameters)]
             # SAM leaves temporary folders behind; these go with ours.
             run("sam deploy", command, {**stack.environment, "TMPDIR": workdir}, logs)

@@ -1,0 +1,179 @@
+"""Each guarantee, with the real binary killed at each point, against a database: the end state is what it promises."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from local import batches
+from local.lambda_host import LambdaHost
+from local.receiver import Receiver
+from local.stack import ROOT
+
+DOWNSTREAM = ROOT / ".aws-sam" / "build" / "Downstream" / "bootstrap"
+OK = {"batchItemFailures": []}
+
+#: Seconds from an invocation to its deadline, and how long a claim outlasts it (limits.rs).
+DEADLINE, LEASE_BEYOND_DEADLINE = 4, 10
+
+
+class World:
+    """One notification that is INIT, and downstream's processes that work on it."""
+
+    def __init__(self, stack, notification_id, **variables):
+        self.stack, self.id = stack, notification_id
+        # By PartiQL, so that the deployed functions know nothing of it.
+        stack.lose_stream_record(notification_id, batches.event(notification_id), seconds_ago=0)
+        self.variables = {"TABLE_NAME": stack.table, "TABLE_WRITES": "batched", **variables}
+
+    def run(self, kill_before=None, kill_after=None):
+        """One process and one invocation. It may be killed before or after the backend call that holds a text."""
+        with LambdaHost(DOWNSTREAM, forward=self.stack.stack.endpoint, seconds=DEADLINE, **self.variables) as host:
+            self.host = host
+            host.before_call = lambda _, body: kill_before and kill_before in body and host.kill()
+            host.after_call = lambda _, body: kill_after and kill_after in body and host.kill()
+            return host.invoke(batches.kinesis_of(self.id))
+
+    @property
+    def status(self):
+        return self.stack.status(self.id)
+
+
+# What the statements and expressions of each write hold, and no other.
+DONE, CLAIM, TRANSACTION = b'"DONE"', b'"CLAIMED"},{"S"', b"TransactItems"
+
+
+# ---- transactional -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("point, after_crash", [("kill_before", "INIT"), ("kill_after", "DONE")])
+def test_transactional_a_crash_leaves_all_or_nothing_and_the_repeat_makes_it_once(stack, prefix, point, after_crash):
+    world = World(stack, prefix, ACTION="ledger", LEDGER_TABLE_NAME=stack.outputs["LedgerTableName"])
+    assert world.run(**{point: TRANSACTION}) is None, "it was killed"
+    assert world.status == after_crash
+    assert (stack.entry(prefix) is not None) == (after_crash == "DONE"), "the effect and DONE go together"
+    assert world.run() == OK
+    assert world.status == "DONE" and stack.entry(prefix)["amount"] == {"S": "19.99"}
+
+
+# ---- webhook -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def receiver(stack):
+    with Receiver() as receiver:
+        secrets = stack.stack.client("secretsmanager")
+        receiver.secret_id = secrets.create_secret(Name=receiver.url, SecretString=receiver.secret)["ARN"]
+        yield receiver
+        assert receiver.problems == []
+
+
+def webhook(stack, notification_id, receiver, guarantee):
+    return World(
+        stack, notification_id, ACTION="webhook", WEBHOOK_URL=receiver.url, WEBHOOK_SECRET_ID=receiver.secret_id,
+        WEBHOOK_GUARANTEE=guarantee,
+    )
+
+
+@pytest.mark.parametrize(
+    "point, after_crash, calls",
+    [
+        ("before the call", "INIT", 1),
+        ("during the call", "INIT", 2),
+        ("after the call", "INIT", 2),
+        ("after DONE", "DONE", 1),
+    ],
+)
+def test_idempotent_a_crash_brings_a_repeat_that_the_receiver_dedupes(stack, prefix, receiver, point, after_crash, calls):
+    world = webhook(stack, prefix, receiver, "idempotent")
+    if point == "during the call":
+        receiver.on_call = lambda _: world.host.kill()
+    kills = {
+        "before the call": {"kill_after": b"RequestItems"},
+        "during the call": {},
+        "after the call": {"kill_before": DONE},
+        "after DONE": {"kill_after": DONE},
+    }
+    assert world.run(**kills[point]) is None, "it was killed"
+    assert world.status == after_crash
+    receiver.on_call = lambda _: None
+    assert world.run() == OK
+    assert world.status == "DONE"
+    assert receiver.calls == {prefix: calls}
+    assert receiver.bodies == {prefix: batches.event(prefix)}, "one effect, for a receiver that dedupes by the key"
+
+
+def test_at_most_once_a_crash_never_makes_a_second_call(stack, prefix, receiver):
+    """All points at once, because each waits for its claim to lapse."""
+    killed_in_call = []
+
+    def crash_at(point, after_crash, in_the_end, calls):
+        notification_id = f"{prefix}-{point.replace(' ', '-')}"
+        world = webhook(stack, notification_id, receiver, "at-most-once")
+        if point == "during the call":
+            killed_in_call.append((notification_id, world))
+        kills = {
+            "before the claim": {"kill_before": CLAIM},
+            "after the claim": {"kill_after": CLAIM},
+            "during the call": {},
+            "after the call": {"kill_before": DONE},
+            "after DONE": {"kill_after": DONE},
+        }
+        assert world.run(**kills[point]) is None, point
+        assert world.status == after_crash, point
+        if after_crash == "CLAIMED":
+            assert world.run() != OK, f"{point}: the claim is live, so the record must come again"
+            assert world.status == "CLAIMED", point
+            time.sleep(DEADLINE + LEASE_BEYOND_DEADLINE)
+        assert world.run() == OK, point
+        assert world.run() == OK, point
+        assert (world.status, receiver.calls[notification_id]) == (in_the_end, calls), point
+
+    def on_call(notification_id):
+        for killed, world in killed_in_call:
+            if killed == notification_id:
+                world.host.kill()
+
+    receiver.on_call = on_call
+    points = [
+        ("before the claim", "INIT", "DONE", 1),
+        ("after the claim", "CLAIMED", "IN_DOUBT", 0),
+        ("during the call", "CLAIMED", "IN_DOUBT", 1),
+        ("after the call", "CLAIMED", "IN_DOUBT", 1),
+        ("after DONE", "DONE", "DONE", 1),
+    ]
+    with ThreadPoolExecutor(len(points)) as pool:
+        for future in [pool.submit(crash_at, *point) for point in points]:
+            future.result()
+
+
+@pytest.mark.parametrize(
+    "answer, status, come_again",
+    [(204, "DONE", False), (404, "FAILED", False), (302, "FAILED", False), (429, "INIT", True), (503, "INIT", True)],
+)
+def test_an_answer_of_the_receiver_has_its_meaning(stack, prefix, receiver, answer, status, come_again):
+    receiver.on_call = lambda _: answer
+    world = webhook(stack, prefix, receiver, "idempotent")
+    assert (world.run() != OK) == come_again
+    assert world.status == status
+    assert receiver.calls == {prefix: 1}
+
+
+@pytest.mark.parametrize(
+    "variables, expected",
+    [
+        ({}, "WEBHOOK_URL is missing"),
+        ({"WEBHOOK_URL": "http://example.com"}, "WEBHOOK_URL is wrong: it is not https"),
+        ({"WEBHOOK_URL": "https://example.com"}, "WEBHOOK_SECRET_ID is missing"),
+        ({"WEBHOOK_URL": "https://example.com", "WEBHOOK_SECRET_ID": "none"}, "the secret none cannot be read"),
+    ],
+)
+def test_bad_webhook_settings_end_the_process_at_start_and_are_named(stack, variables, expected):
+    import subprocess
+
+    environment = {"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9", "TABLE_NAME": "t", "ACTION": "webhook", **variables}
+    run = subprocess.run(
+        [DOWNSTREAM], env={**stack.stack.environment, **environment}, capture_output=True, text=True, timeout=60
+    )
+    assert run.returncode != 0
+    assert expected in run.stderr
