@@ -28,7 +28,8 @@ class Receiver:
         self.bodies = {}
         #: What was wrong with deliveries.
         self.problems = []
-        #: Called with the id of each delivery before it is answered; it may return the status to answer.
+        #: Called with the id of each delivery before it is answered; it may return the status to answer with, or the
+        #: status and headers.
         self.on_call = lambda notification_id: None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
@@ -74,11 +75,14 @@ def _handler(receiver):
                 return self.answer(401)
             receiver.calls[notification_id] += 1
             receiver.bodies.setdefault(notification_id, body.decode())
-            return self.answer(receiver.on_call(notification_id) or 200)
+            answer = receiver.on_call(notification_id) or 200
+            return self.answer(*answer) if isinstance(answer, tuple) else self.answer(answer)
 
-        def answer(self, status):
+        def answer(self, status, headers=None):
             answer = b'{"received":true}'
             self.send_response(status)
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
             self.wfile.write(answer)

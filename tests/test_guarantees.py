@@ -1,5 +1,6 @@
 """Each guarantee, with the real binary killed at each point, against a database: the end state is what it promises."""
 
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -159,6 +160,27 @@ def test_an_answer_of_the_receiver_has_its_meaning(stack, prefix, receiver, answ
     assert receiver.calls == {prefix: 1}
 
 
+@pytest.mark.parametrize("busy", [429, 503])
+def test_retry_after_is_waited_for_where_the_deadline_leaves_time_and_not_where_it_does_not(stack, prefix, receiver, busy):
+    receiver.on_call = lambda notification_id: (busy, {"Retry-After": "1"}) if receiver.calls[notification_id] == 1 else 200
+    world = webhook(stack, prefix, receiver, "idempotent")
+    assert world.run() == OK
+    assert (world.status, receiver.calls) == ("DONE", {prefix: 2})
+
+    receiver.on_call = lambda _: (busy, {"Retry-After": "3600"})
+    world = webhook(stack, f"{prefix}-later", receiver, "idempotent")
+    assert world.run() != OK
+    assert (world.status, receiver.calls[f"{prefix}-later"]) == ("INIT", 1)
+
+
+def test_an_answer_of_5xx_leaves_an_at_most_once_delivery_in_doubt_and_is_not_repeated(stack, prefix, receiver):
+    receiver.on_call = lambda _: (503, {"Retry-After": "1"})
+    world = webhook(stack, prefix, receiver, "at-most-once")
+    assert world.run() == OK
+    assert (world.status, receiver.calls) == ("IN_DOUBT", {prefix: 1})
+    assert "503" in stack.item(prefix)["reason"]["S"]
+
+
 @pytest.mark.parametrize(
     "variables, expected",
     [
@@ -169,8 +191,6 @@ def test_an_answer_of_the_receiver_has_its_meaning(stack, prefix, receiver, answ
     ],
 )
 def test_bad_webhook_settings_end_the_process_at_start_and_are_named(stack, variables, expected):
-    import subprocess
-
     environment = {"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9", "TABLE_NAME": "t", "ACTION": "webhook", **variables}
     run = subprocess.run(
         [DOWNSTREAM], env={**stack.stack.environment, **environment}, capture_output=True, text=True, timeout=60

@@ -146,10 +146,14 @@ impl Action for Webhook {
                 return Ok(Effect { outcome: Some(outcome), writes: vec![] });
             }
             let error = refusal(status);
+            let may_repeat = match error {
+                ActionError::Retry(_) => true,
+                ActionError::MayHaveHappened(_) => self.guarantee == Guarantee::Idempotent,
+                ActionError::Rejected(_) => false,
+            };
             // Waited for only where the receiver asks, and where the deadline leaves time for one more try.
-            let wait = retry_after(&response).filter(|_| matches!(error, ActionError::Retry(_)));
-            match wait {
-                Some(wait) if deadline.earlier(wait + limits::WEBHOOK_TIMEOUT).allows_new_work(SystemClock.now()) => {
+            match retry_after(&response) {
+                Some(wait) if may_repeat && deadline.earlier(wait).allows_new_work(SystemClock.now()) => {
                     SystemClock.sleep(wait).await;
                 }
                 _ => return Err(error),
@@ -171,9 +175,11 @@ fn refusal(status: StatusCode) -> ActionError {
     }
 }
 
-/// How long the receiver asks to wait: seconds, or a date (which is not waited for).
+/// How long the receiver asks to wait, in seconds. A date, or no time at all, is not waited for: the stream brings the
+/// notification again.
 fn retry_after(response: &Response) -> Option<Duration> {
-    response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok().map(Duration::from_secs)
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok().filter(|&seconds| seconds > 0)?;
+    Some(Duration::from_secs(seconds))
 }
 
 /// The answer for the audit, bounded: a receiver cannot fill our memory.
