@@ -111,7 +111,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         let after = |acted: &'_ Result<Effect>| match acted {
             Ok(_) => Status::Done,
             Err(Failure { kind: FailureKind::Permanent, .. }) => Status::Failed,
-            // It surely did not happen: the claim is given back, and the stream brings the notification again.
+            // It surely did not happen: the claim is given back, and the record comes again.
             Err(Failure { kind: FailureKind::Retryable, .. }) => Status::Init,
             Err(Failure { kind: FailureKind::MayHaveHappened, .. }) => Status::InDoubt,
         };
@@ -133,7 +133,9 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         let changed = self.change_all(&changes, deadline).await;
         let result = |((record, acted), changed): ((&&Record, &Result<Effect>), Result<Option<Stored>>)| {
             let _in_span = record.span.enter();
-            if let Some(stored) = changed? {
+            // Where the reply to our own write was lost, its repeat finds the notification as we left it.
+            let ours = |stored: &Stored| stored.claim.is_none() && stored.status == Some(after(acted));
+            if let Some(stored) = changed?.filter(|stored| !ours(stored)) {
                 // Fenced: the claim is no longer ours.
                 let status = stored.status.map_or("unknown", Status::as_str);
                 tracing::error!(status, "the call ended after its claim had lapsed; an operator must resolve it");

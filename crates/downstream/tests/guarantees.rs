@@ -294,6 +294,15 @@ async fn at_most_once_a_call_that_surely_did_not_happen_gives_the_claim_back() {
 }
 
 #[tokio::test]
+async fn at_most_once_a_done_whose_reply_was_lost_is_done_and_not_in_doubt() {
+    let memory = init(Memory::failing(nth("change", 1, Fault::LostReply)), ["a"]);
+    let bank = at_most_once();
+    assert_eq!(handle(&memory, &bank, &records(["a"])).await, ["0"]);
+    assert!(handle(&memory, &bank, &records(["a"])).await.is_empty());
+    assert_eq!((status(&memory, "a"), bank.calls("a")), (Status::Done, 1));
+}
+
+#[tokio::test]
 async fn at_most_once_a_rejection_is_failed() {
     let (memory, bank) = (init(Memory::default(), ["reject"]), at_most_once());
     assert!(handle(&memory, &bank, &records(["reject"])).await.is_empty());

@@ -48,7 +48,8 @@ impl Record {
             Some(AttributeValue::S(id)) => Some(id.clone()),
             _ => None,
         };
-        let image = isolate(|| image(&wire.event_name, wire.change.new_image)).unwrap_or_else(Image::Unpublishable);
+        let image = isolate(|| image(&wire.event_name, wire.change.new_image, &wire.change.old_image))
+            .unwrap_or_else(Image::Unpublishable);
         let span = tracing::error_span!("record", sequence_number = sequence_number.as_str(), id);
         Ok(Self { sequence_number, image, span })
     }
@@ -75,7 +76,7 @@ impl Record {
     }
 }
 
-fn image(event_name: &str, new_image: Item) -> Result<Image, Failure> {
+fn image(event_name: &str, new_image: Item, old_image: &Item) -> Result<Image, Failure> {
     let mut attributes = new_image.into_inner();
     let mut take = |name| match attributes.remove(name) {
         Some(AttributeValue::S(text)) => Some(text),
@@ -84,7 +85,12 @@ fn image(event_name: &str, new_image: Item) -> Result<Image, Failure> {
     // The event source mapping filters too; this is what holds where it does not.
     let became_init =
         matches!(event_name, "INSERT" | "MODIFY") && take("status").as_deref() == Some(Status::Init.as_str());
-    if !became_init {
+    // A claim that was given back comes again by Kinesis's own retries. Published as well, each retry would make one more
+    // record, with retries of its own.
+    let claimed = Some(Status::Claimed.as_str());
+    let given_back =
+        matches!(old_image.inner().get("status"), Some(AttributeValue::S(old)) if Some(old.as_str()) == claimed);
+    if !became_init || given_back {
         return Ok(Image::Other);
     }
     let id = take("id").ok_or_else(|| Failure::permanent("the image has no id"))?;

@@ -129,7 +129,10 @@ async fn rule_8_only_images_that_became_init_are_published() {
     let mut removed = record("5", "REMOVE", "e", "INIT");
     let old = removed["dynamodb"].as_object_mut().unwrap().remove("NewImage");
     removed["dynamodb"]["OldImage"] = old.unwrap();
+    let mut given_back = record("7", "MODIFY", "g", "INIT");
+    given_back["dynamodb"]["OldImage"] = json!({"id": {"S": "g"}, "status": {"S": "CLAIMED"}});
     let records = json!([
+        given_back,
         record("1", "INSERT", "a", "INIT"),
         record("2", "MODIFY", "b", "INIT"),
         record("3", "MODIFY", "c", "DONE"),

@@ -35,6 +35,8 @@ impl Update {
         }
         let mut set = vec![("status", text(change.to.status().as_str()))];
         match change.to {
+            // A claim that is given back leaves the notification pending since when it was.
+            After::Init if matches!(change.from, Before::Claim(_)) => {}
             After::Init => set.extend(pending(change.id, at)),
             After::Claimed(Claim { owner, lease_until }) => {
                 set.extend([("owner", text(&**owner)), ("lease_until", time(*lease_until))]);
