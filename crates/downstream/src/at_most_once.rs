@@ -108,40 +108,25 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         claim: &Claim,
         deadline: Deadline,
     ) -> Vec<Result> {
-        let after = |acted: &'_ Result<Effect>| match acted {
-            Ok(_) => Status::Done,
-            Err(Failure { kind: FailureKind::Permanent, .. }) => Status::Failed,
-            // It surely did not happen: the claim is given back, and the record comes again.
-            Err(Failure { kind: FailureKind::Retryable, .. }) => Status::Init,
-            Err(Failure { kind: FailureKind::MayHaveHappened, .. }) => Status::InDoubt,
-        };
         let changes: Vec<Change<'_>> = records
             .iter()
             .zip(acted)
             .filter_map(|(record, acted)| {
-                let to = match acted {
-                    Ok(effect) => After::Done(effect.outcome.as_ref()),
-                    Err(failure) => match after(acted) {
-                        Status::Failed => After::Failed(&failure.reason),
-                        Status::Init => After::Init,
-                        _ => After::InDoubt(&failure.reason),
-                    },
-                };
-                Some(Change { id: record.content.id()?, from: Before::Claim(claim), to })
+                Some(Change { id: record.content.id()?, from: Before::Claim(claim), to: after(acted) })
             })
             .collect();
         let changed = self.change_all(&changes, deadline).await;
         let result = |((record, acted), changed): ((&&Record, &Result<Effect>), Result<Option<Stored>>)| {
             let _in_span = record.span.enter();
             // Where the reply to our own write was lost, its repeat finds the notification as we left it.
-            let ours = |stored: &Stored| stored.claim.is_none() && stored.status == Some(after(acted));
+            let ours = |stored: &Stored| stored.claim.is_none() && stored.status == Some(after(acted).status());
             if let Some(stored) = changed?.filter(|stored| !ours(stored)) {
                 // Fenced: the claim is no longer ours.
                 let status = stored.status.map_or("unknown", Status::as_str);
                 tracing::error!(status, "the call ended after its claim had lapsed; an operator must resolve it");
                 return Ok(Settled::InDoubt);
             }
-            match (after(acted), acted) {
+            match (after(acted).status(), acted) {
                 (Status::Failed, Err(failure)) => {
                     tracing::error!(reason = %failure, "failed for good; the notification is FAILED");
                     Ok(Settled::Failed)
@@ -155,5 +140,18 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
             }
         };
         records.iter().zip(acted).zip(changed).map(result).collect()
+    }
+}
+
+/// What a claimed notification becomes, by what its call came to.
+fn after(acted: &Result<Effect>) -> After<'_> {
+    match acted {
+        Ok(effect) => After::Done(effect.outcome.as_ref()),
+        Err(failure) => match failure.kind {
+            FailureKind::Permanent => After::Failed(&failure.reason),
+            // It surely did not happen: the claim is given back, and the record comes again.
+            FailureKind::Retryable => After::Init,
+            FailureKind::MayHaveHappened => After::InDoubt(&failure.reason),
+        },
     }
 }
