@@ -1,0 +1,270 @@
+//! Filter patterns: which records are handed to the function. What matches none of the patterns is passed over.
+//! <https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventfiltering.html>
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+/// Patterns of which one must match.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Filter(Vec<Node>);
+
+/// A filter pattern that is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the filter pattern {pattern} is wrong: {problem}")]
+pub struct InvalidFilter {
+    pattern: String,
+    problem: &'static str,
+}
+
+/// One level of a pattern.
+#[derive(Debug, Clone, PartialEq)]
+struct Node {
+    /// All of these must match.
+    fields: Vec<(String, Field)>,
+    /// One of these must match, where there are some (`$or`).
+    any_of: Vec<Node>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Field {
+    /// An object inside.
+    Inside(Node),
+    /// A value, of which one test must pass.
+    Value(Vec<Test>),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Test {
+    Equals(Value),
+    EqualsIgnoringCase(String),
+    Prefix(String),
+    Suffix(String),
+    AnythingBut(Vec<Value>),
+    Exists(bool),
+    Numeric(Vec<(Comparison, f64)>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Comparison {
+    Less,
+    LessOrEqual,
+    Equal,
+    Greater,
+    GreaterOrEqual,
+}
+
+impl Filter {
+    /// Reads patterns, each a JSON object in text.
+    ///
+    /// # Errors
+    /// [`InvalidFilter`] says which pattern is wrong, and what about it.
+    pub fn parse(patterns: &[&str]) -> Result<Self, InvalidFilter> {
+        let parse = |pattern: &&str| {
+            let value = serde_json::from_str(pattern).map_err(|_| "not JSON");
+            value
+                .and_then(|value: Value| node(&value))
+                .map_err(|problem| InvalidFilter { pattern: (*pattern).to_owned(), problem })
+        };
+        patterns.iter().map(parse).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether a record, as the function would get it, passes. What is no JSON where the pattern looks into it does not.
+    #[must_use]
+    pub fn passes(&self, record: &RawValue) -> bool {
+        let Ok(mut record) = serde_json::from_str::<Value>(record.get()) else { return false };
+        decode(&mut record);
+        self.0.iter().any(|node| node.matches(&record))
+    }
+}
+
+/// Puts what patterns look into in the place where they look for it: a Kinesis record's data is decoded and stands under
+/// `data`, a message's body is JSON.
+fn decode(record: &mut Value) {
+    let parsed = |text: &[u8]| serde_json::from_slice::<Value>(text).ok();
+    let data = record.pointer("/kinesis/data").and_then(Value::as_str);
+    if let Some(data) = data.and_then(|data| BASE64_STANDARD.decode(data).ok()) {
+        let data = parsed(&data).unwrap_or_else(|| Value::from(String::from_utf8_lossy(&data)));
+        record["data"] = data;
+    }
+    if let Some(body) = record.get("body").and_then(Value::as_str).and_then(|body| parsed(body.as_bytes())) {
+        record["body"] = body;
+    }
+}
+
+fn node(pattern: &Value) -> Result<Node, &'static str> {
+    let object = pattern.as_object().ok_or("a pattern is an object")?;
+    let mut any_of = Vec::new();
+    let mut fields = Vec::new();
+    for (name, value) in object {
+        match value {
+            Value::Array(nodes) if name == "$or" => any_of = nodes.iter().map(node).collect::<Result<_, _>>()?,
+            Value::Object(_) => fields.push((name.clone(), Field::Inside(node(value)?))),
+            Value::Array(tests) => {
+                let tests = tests.iter().map(test).collect::<Result<_, _>>()?;
+                fields.push((name.clone(), Field::Value(tests)));
+            }
+            _ => return Err("a value stands in a list"),
+        }
+    }
+    Ok(Node { fields, any_of })
+}
+
+fn test(test: &Value) -> Result<Test, &'static str> {
+    let Value::Object(object) = test else { return Ok(Test::Equals(test.clone())) };
+    let (name, value) = object.iter().next().filter(|_| object.len() == 1).ok_or("a test has one name")?;
+    let text = || value.as_str().map(str::to_owned).ok_or("this test takes a text");
+    match name.as_str() {
+        "equals-ignore-case" => Ok(Test::EqualsIgnoringCase(text()?)),
+        "prefix" => Ok(Test::Prefix(text()?)),
+        "suffix" => Ok(Test::Suffix(text()?)),
+        "exists" => value.as_bool().map(Test::Exists).ok_or("exists takes true or false"),
+        "anything-but" => Ok(Test::AnythingBut(match value {
+            Value::Array(values) => values.clone(),
+            value => vec![value.clone()],
+        })),
+        "numeric" => {
+            let parts = value.as_array().filter(|parts| parts.len() % 2 == 0).ok_or("numeric takes pairs")?;
+            let pair = |pair: &[Value]| Some((comparison(pair[0].as_str()?)?, pair[1].as_f64()?));
+            let pairs: Option<_> = parts.chunks_exact(2).map(pair).collect();
+            pairs.map(Test::Numeric).ok_or("numeric takes comparisons and numbers")
+        }
+        _ => Err("there is no such test"),
+    }
+}
+
+fn comparison(sign: &str) -> Option<Comparison> {
+    Some(match sign {
+        "<" => Comparison::Less,
+        "<=" => Comparison::LessOrEqual,
+        "=" => Comparison::Equal,
+        ">" => Comparison::Greater,
+        ">=" => Comparison::GreaterOrEqual,
+        _ => return None,
+    })
+}
+
+impl Node {
+    fn matches(&self, record: &Value) -> bool {
+        let none = Map::new();
+        let object = record.as_object().unwrap_or(&none);
+        let field = |(name, field): &(String, Field)| match (field, object.get(name)) {
+            // An absent object has absent fields.
+            (Field::Inside(node), value) => node.matches(value.unwrap_or(&Value::Null)),
+            (Field::Value(tests), Some(Value::Array(values))) => {
+                tests.iter().any(|test| values.iter().any(|value| test.passes(Some(value))))
+            }
+            (Field::Value(tests), value) => tests.iter().any(|test| test.passes(value)),
+        };
+        self.fields.iter().all(field) && (self.any_of.is_empty() || self.any_of.iter().any(|node| node.matches(record)))
+    }
+}
+
+impl Test {
+    fn passes(&self, value: Option<&Value>) -> bool {
+        let Some(value) = value else { return *self == Self::Exists(false) };
+        let text = value.as_str();
+        match self {
+            Self::Equals(expected) => value == expected,
+            Self::EqualsIgnoringCase(expected) => {
+                text.is_some_and(|text| text.to_lowercase() == expected.to_lowercase())
+            }
+            Self::Prefix(prefix) => text.is_some_and(|text| text.starts_with(prefix)),
+            Self::Suffix(suffix) => text.is_some_and(|text| text.ends_with(suffix)),
+            Self::AnythingBut(values) => !values.contains(value),
+            Self::Exists(exists) => *exists,
+            Self::Numeric(comparisons) => value.as_f64().is_some_and(|value| {
+                comparisons.iter().all(|(comparison, bound)| match comparison {
+                    Comparison::Less => value < *bound,
+                    Comparison::LessOrEqual => value <= *bound,
+                    Comparison::Equal => (value - bound).abs() < f64::EPSILON,
+                    Comparison::Greater => value > *bound,
+                    Comparison::GreaterOrEqual => value >= *bound,
+                })
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passes(pattern: &str, record: &str) -> bool {
+        let record: &RawValue = serde_json::from_str(record).unwrap();
+        Filter::parse(&[pattern]).unwrap().passes(record)
+    }
+
+    #[test]
+    fn every_field_must_match_one_of_its_values() {
+        let pattern = r#"{"eventName":["INSERT","MODIFY"],"dynamodb":{"NewImage":{"status":{"S":["INIT"]}}}}"#;
+        let record = |event: &str, status: &str| {
+            format!(r#"{{"eventName":"{event}","dynamodb":{{"NewImage":{{"status":{{"S":"{status}"}},"more":1}}}}}}"#)
+        };
+        assert!(passes(pattern, &record("INSERT", "INIT")));
+        assert!(passes(pattern, &record("MODIFY", "INIT")));
+        assert!(!passes(pattern, &record("REMOVE", "INIT")));
+        assert!(!passes(pattern, &record("MODIFY", "DONE")));
+        assert!(!passes(pattern, r#"{"eventName":"INSERT","dynamodb":{}}"#));
+    }
+
+    #[test]
+    fn one_of_several_patterns_is_enough() {
+        let filter = Filter::parse(&[r#"{"a":[1]}"#, r#"{"b":[2]}"#]).unwrap();
+        let passes = |record| filter.passes(serde_json::from_str(record).unwrap());
+        assert!(passes(r#"{"b":2}"#) && passes(r#"{"a":1}"#) && !passes(r#"{"a":2,"b":1}"#));
+    }
+
+    #[test]
+    fn each_test_of_a_value() {
+        for (tests, passing, failing) in [
+            (r#"["x",null,true]"#, r#""x""#, r#""X""#),
+            (r#"["x",null,true]"#, "null", "false"),
+            (r#"[{"equals-ignore-case":"aB"}]"#, r#""Ab""#, r#""a""#),
+            (r#"[{"prefix":"ab"}]"#, r#""abc""#, r#""cab""#),
+            (r#"[{"suffix":"bc"}]"#, r#""abc""#, "1"),
+            (r#"[{"anything-but":["a",1]}]"#, "2", "1"),
+            (r#"[{"anything-but":"a"}]"#, r#""b""#, r#""a""#),
+            (r#"[{"exists":true}]"#, "1", "absent"),
+            (r#"[{"exists":false}]"#, "absent", "1"),
+            (r#"[{"numeric":[">",0,"<=",5]}]"#, "5", "0"),
+            (r#"[{"numeric":["=",3]}]"#, "3", r#""3""#),
+            (r#"[{"numeric":["<",1]}]"#, "0.5", "1"),
+            (r#"[{"numeric":[">=",1]}]"#, "1", "0"),
+            (r#"["a"]"#, r#"["b","a"]"#, r#"["b"]"#),
+        ] {
+            let record = |value: &str| if value == "absent" { "{}".to_owned() } else { format!(r#"{{"v":{value}}}"#) };
+            let pattern = format!(r#"{{"v":{tests}}}"#);
+            assert!(passes(&pattern, &record(passing)), "{tests} {passing}");
+            assert!(!passes(&pattern, &record(failing)), "{tests} {failing}");
+        }
+    }
+
+    #[test]
+    fn or_takes_one_of_its_objects() {
+        let pattern = r#"{"c":[1],"$or":[{"a":[1]},{"b":[1]}]}"#;
+        assert!(passes(pattern, r#"{"c":1,"b":1}"#));
+        assert!(!passes(pattern, r#"{"c":1}"#) && !passes(pattern, r#"{"a":1}"#));
+    }
+
+    #[test]
+    fn kinesis_data_and_message_bodies_are_looked_into_as_json() {
+        let data = BASE64_STANDARD.encode(r#"{"type":"x"}"#);
+        let record = format!(r#"{{"kinesis":{{"partitionKey":"k","data":"{data}"}}}}"#);
+        assert!(passes(r#"{"data":{"type":["x"]}}"#, &record));
+        assert!(passes(r#"{"kinesis":{"partitionKey":["k"]}}"#, &record));
+        let no_json = format!(r#"{{"kinesis":{{"data":"{}"}}}}"#, BASE64_STANDARD.encode("no JSON"));
+        assert!(!passes(r#"{"data":{"type":["x"]}}"#, &no_json));
+        assert!(passes(r#"{"body":{"type":["x"]}}"#, r#"{"body":"{\"type\":\"x\"}"}"#));
+        assert!(!passes(r#"{"body":{"type":["x"]}}"#, r#"{"body":"no JSON"}"#));
+    }
+
+    #[test]
+    fn a_wrong_pattern_is_named_with_its_problem() {
+        for pattern in ["[]", "no JSON", r#"{"a":1}"#, r#"{"a":[{"like":"x"}]}"#, r#"{"a":[{"numeric":[">"]}]}"#] {
+            let error = Filter::parse(&[pattern]).unwrap_err().to_string();
+            assert!(error.contains(pattern) && error.contains("is wrong"), "{error}");
+        }
+    }
+}

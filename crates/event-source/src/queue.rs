@@ -1,0 +1,364 @@
+//! An SQS standard queue, and an event source mapping of one.
+//! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html>,
+//! <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html>
+
+use crate::response::{self, Verdict};
+use crate::settings::QueueSettings;
+use crate::{Answer, InvocationNumber, PAYLOAD_MAX_BYTES};
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// The number of a message, unique in its queue.
+pub type MessageNumber = u64;
+
+/// A standard queue with a redrive policy: at least once, in no order that could be relied upon.
+#[derive(Debug)]
+pub struct Queue {
+    visibility_timeout: Duration,
+    retention: Duration,
+    /// `None` where it has no redrive policy.
+    max_receive_count: Option<u32>,
+    messages: BTreeMap<MessageNumber, Message>,
+    sent: MessageNumber,
+}
+
+/// One message of a queue.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// Its number.
+    pub number: MessageNumber,
+    /// Its body.
+    pub body: String,
+    /// When it was first sent; a move to a dead-letter queue keeps it.
+    pub sent_at: Timestamp,
+    /// How often it was received.
+    pub receive_count: u32,
+    /// From when on it can be received.
+    pub visible_at: Timestamp,
+    /// Whether it was deleted. It may be delivered all the same, rarely.
+    deleted: bool,
+}
+
+/// What one receive returned.
+#[derive(Debug, Default)]
+pub struct Received {
+    /// Messages, invisible from now on.
+    pub messages: Vec<Message>,
+    /// Messages that were received as often as is allowed: they leave for the dead-letter queue.
+    pub dead: Vec<Message>,
+}
+
+impl Queue {
+    /// An empty queue.
+    #[must_use]
+    pub fn new(visibility_timeout: Duration, retention: Duration, max_receive_count: Option<u32>) -> Self {
+        Self { visibility_timeout, retention, max_receive_count, messages: BTreeMap::new(), sent: 0 }
+    }
+
+    /// Sends a message.
+    pub fn send(&mut self, body: impl Into<String>, now: Timestamp) -> MessageNumber {
+        self.put(body.into(), now, now)
+    }
+
+    /// Takes a message that another queue gave up. It keeps its age.
+    pub fn take_dead(&mut self, message: Message, now: Timestamp) -> MessageNumber {
+        self.put(message.body, message.sent_at, now)
+    }
+
+    fn put(&mut self, body: String, sent_at: Timestamp, visible_at: Timestamp) -> MessageNumber {
+        self.sent += 1;
+        let number = self.sent;
+        let message = Message { number, body, sent_at, receive_count: 0, visible_at, deleted: false };
+        self.messages.insert(number, message);
+        number
+    }
+
+    /// Receives up to `max` visible messages. Each counts the receive and becomes invisible. One that was received as often
+    /// as the redrive policy allows moves to the dead-letter queue instead.
+    pub fn receive(&mut self, max: usize, now: Timestamp) -> Received {
+        let mut received = Received::default();
+        let (retention, max_receive_count) = (self.retention, self.max_receive_count.unwrap_or(u32::MAX));
+        self.messages.retain(|_, message| age(message, now) <= retention && !message.deleted);
+        let visible: Vec<MessageNumber> =
+            self.messages.values().filter(|message| message.visible_at <= now).map(|message| message.number).collect();
+        for number in visible {
+            let Some(message) = self.messages.get_mut(&number) else { continue };
+            if message.receive_count >= max_receive_count {
+                received.dead.extend(self.messages.remove(&number));
+            } else if received.messages.len() < max {
+                message.receive_count += 1;
+                message.visible_at = now.saturating_add(self.visibility_timeout).unwrap_or(Timestamp::MAX);
+                received.messages.push(message.clone());
+            }
+        }
+        received
+    }
+
+    /// Deletes a message, however often.
+    pub fn delete(&mut self, number: MessageNumber) {
+        if let Some(message) = self.messages.get_mut(&number) {
+            message.deleted = true;
+        }
+    }
+
+    /// Makes a message visible at once, deleted or not: a standard queue delivers at least once.
+    /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/standard-queues-at-least-once-delivery.html>
+    pub fn deliver_again(&mut self, number: MessageNumber, now: Timestamp) {
+        if let Some(message) = self.messages.get_mut(&number) {
+            message.deleted = false;
+            message.visible_at = now;
+        }
+    }
+
+    /// The messages that are in it.
+    pub fn messages(&self) -> impl Iterator<Item = &Message> {
+        self.messages.values().filter(|message| !message.deleted)
+    }
+
+    /// When the next message becomes visible.
+    #[must_use]
+    pub fn visible_at(&self) -> Option<Timestamp> {
+        self.messages().map(|message| message.visible_at).min()
+    }
+}
+
+fn age(message: &Message, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(message.sent_at)).unwrap_or_default()
+}
+
+/// A mapping of a queue to a function.
+#[derive(Debug)]
+pub struct QueueMapping {
+    settings: QueueSettings,
+    gathering: VecDeque<Gathered>,
+    gathering_since: Option<Timestamp>,
+    in_flight: BTreeMap<InvocationNumber, Vec<Gathered>>,
+    invocations: InvocationNumber,
+}
+
+/// A message that was received for an invocation.
+#[derive(Debug, Clone)]
+pub struct Gathered {
+    /// Its number in the queue.
+    pub number: MessageNumber,
+    /// Its `messageId`, as the function reports it.
+    pub message_id: Box<str>,
+    /// The record as the function gets it.
+    pub event: Box<RawValue>,
+}
+
+/// An invocation to be made.
+#[derive(Debug, Clone)]
+pub struct QueueInvocation {
+    /// Its number, for the answer.
+    pub number: InvocationNumber,
+    /// Its messages.
+    pub messages: Vec<Gathered>,
+}
+
+impl QueueMapping {
+    /// A mapping that has received nothing yet.
+    #[must_use]
+    pub fn new(settings: QueueSettings) -> Self {
+        Self { settings, gathering: VecDeque::new(), gathering_since: None, in_flight: BTreeMap::new(), invocations: 0 }
+    }
+
+    /// How many messages may be received now. None while as many invocations run as are allowed.
+    #[must_use]
+    pub fn wants(&self) -> usize {
+        let is_busy = self.settings.maximum_concurrency.is_some_and(|max| self.in_flight.len() >= max);
+        if is_busy { 0 } else { self.settings.batch_size.saturating_sub(self.gathering.len()) }
+    }
+
+    /// Hands in messages that were received, and returns those that no filter pattern matches: they are deleted.
+    pub fn received(&mut self, messages: impl IntoIterator<Item = Gathered>, now: Timestamp) -> Vec<MessageNumber> {
+        let mut filtered = Vec::new();
+        for message in messages {
+            if self.settings.filter.as_ref().is_none_or(|filter| filter.passes(&message.event)) {
+                self.gathering_since.get_or_insert(now);
+                self.gathering.push_back(message);
+            } else {
+                filtered.push(message.number);
+            }
+        }
+        filtered
+    }
+
+    /// The invocations to be made now.
+    pub fn due(&mut self, now: Timestamp) -> Vec<QueueInvocation> {
+        let mut due = Vec::new();
+        while let Some(since) = self.gathering_since {
+            let is_busy = self.settings.maximum_concurrency.is_some_and(|max| self.in_flight.len() >= max);
+            let count = self.fitting();
+            let is_full = count == self.settings.batch_size || count < self.gathering.len();
+            let has_gathered = since.saturating_add(self.settings.batching_window).unwrap_or(Timestamp::MAX) <= now;
+            if is_busy || !(is_full || has_gathered) {
+                break;
+            }
+            let messages: Vec<Gathered> = self.gathering.drain(..count).collect();
+            self.gathering_since = (!self.gathering.is_empty()).then_some(now);
+            self.invocations += 1;
+            self.in_flight.insert(self.invocations, messages.clone());
+            due.push(QueueInvocation { number: self.invocations, messages });
+        }
+        due
+    }
+
+    /// How many of the gathered messages go into one invocation.
+    fn fitting(&self) -> usize {
+        let mut bytes = 0;
+        let fits = |message: &&Gathered| {
+            bytes += message.event.get().len() + 1;
+            bytes <= PAYLOAD_MAX_BYTES
+        };
+        self.gathering.iter().take(self.settings.batch_size).take_while(fits).count().max(1)
+    }
+
+    /// Says what came of an invocation, and returns the messages to be deleted. The others come again when their
+    /// visibility timeout ends; a throttled invocation has used up a receive like any other.
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>
+    pub fn answered(&mut self, number: InvocationNumber, answer: Answer<'_>) -> Vec<MessageNumber> {
+        let Some(messages) = self.in_flight.remove(&number) else { return vec![] };
+        let verdict = match answer {
+            Answer::Throttled | Answer::FunctionError => Verdict::Failed,
+            Answer::Response(answer) => {
+                let place = |identifier: &str| messages.iter().position(|message| &*message.message_id == identifier);
+                response::read(answer, self.settings.reports_batch_item_failures, place)
+            }
+        };
+        let failed = |place: &usize| match &verdict {
+            Verdict::Complete => false,
+            Verdict::Partial(places) => places.contains(place),
+            Verdict::Failed => true,
+        };
+        let done = messages.iter().enumerate().filter(|(place, _)| !failed(place));
+        done.map(|(_, message)| message.number).collect()
+    }
+
+    /// When the batching window ends, where one has begun.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        self.gathering_since.and_then(|since| since.saturating_add(self.settings.batching_window).ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    fn queue() -> Queue {
+        Queue::new(Duration::from_secs(30), Duration::from_hours(96), Some(6))
+    }
+
+    #[test]
+    fn a_received_message_is_invisible_until_its_visibility_timeout_ends() {
+        let mut queue = queue();
+        queue.send("a", at(0));
+        assert_eq!(queue.receive(10, at(1)).messages.len(), 1);
+        assert!(queue.receive(10, at(30)).messages.is_empty());
+        assert_eq!(queue.visible_at(), Some(at(31)));
+        assert_eq!(queue.receive(10, at(31)).messages[0].receive_count, 2);
+    }
+
+    #[test]
+    fn a_message_that_was_received_six_times_moves_to_the_dead_letter_queue_and_keeps_its_age() {
+        let mut queue = queue();
+        queue.send("a", at(0));
+        for receive in 0..6 {
+            assert_eq!(queue.receive(10, at(receive * 30)).messages.len(), 1, "receive {receive}");
+        }
+        let mut received = queue.receive(10, at(180));
+        assert!(received.messages.is_empty() && queue.messages().count() == 0);
+        let mut dead = Queue::new(Duration::from_secs(30), Duration::from_hours(24 * 14), None);
+        dead.take_dead(received.dead.remove(0), at(180));
+        let message = dead.messages().next().unwrap();
+        assert_eq!((message.body.as_str(), message.sent_at), ("a", at(0)));
+    }
+
+    #[test]
+    fn a_deleted_message_is_gone_but_may_be_delivered_again() {
+        let mut queue = queue();
+        let number = queue.send("a", at(0));
+        queue.receive(1, at(0));
+        queue.delete(number);
+        assert_eq!(queue.messages().count(), 0);
+        queue.deliver_again(number, at(5));
+        assert_eq!(queue.receive(1, at(5)).messages[0].receive_count, 2);
+        queue.delete(number);
+        assert!(queue.receive(1, at(100)).messages.is_empty());
+    }
+
+    #[test]
+    fn a_message_that_is_older_than_the_retention_is_gone() {
+        let mut queue = queue();
+        queue.send("a", at(0));
+        assert!(queue.receive(1, at(96 * 3600 + 1)).messages.is_empty());
+    }
+
+    fn mapping(properties: &serde_json::Value) -> QueueMapping {
+        let mut all = json!({"BatchSize": 2, "FunctionResponseTypes": ["ReportBatchItemFailures"]});
+        all.as_object_mut().unwrap().extend(properties.as_object().unwrap().clone());
+        QueueMapping::new(QueueSettings::from_properties(&all).unwrap())
+    }
+
+    fn messages(numbers: std::ops::Range<u64>) -> Vec<Gathered> {
+        let message = |number: u64| Gathered {
+            number,
+            message_id: format!("m{number}").into(),
+            event: RawValue::from_string(format!(r#"{{"body":"{number}"}}"#)).unwrap(),
+        };
+        numbers.map(message).collect()
+    }
+
+    #[test]
+    fn a_batch_is_invoked_when_it_is_full_or_its_window_has_ended() {
+        let mut mapping = mapping(&json!({"MaximumBatchingWindowInSeconds": 5}));
+        mapping.received(messages(0..3), at(0));
+        let due = mapping.due(at(0));
+        assert_eq!(due.len(), 1);
+        assert_eq!(due[0].messages.len(), 2);
+        assert_eq!(mapping.wake_at(), Some(at(5)));
+        assert!(mapping.due(at(4)).is_empty());
+        assert_eq!(mapping.due(at(5))[0].messages.len(), 1);
+    }
+
+    #[test]
+    fn no_more_invocations_run_at_once_than_are_allowed_and_nothing_is_received_for_them() {
+        let mut mapping = mapping(&json!({"ScalingConfig": {"MaximumConcurrency": 2}}));
+        mapping.received(messages(0..8), at(0));
+        assert_eq!(mapping.due(at(0)).len(), 2);
+        assert_eq!(mapping.wants(), 0);
+        mapping.answered(1, Answer::Response(b"{}"));
+        assert_eq!(mapping.due(at(0)).len(), 1);
+    }
+
+    #[test]
+    fn reported_messages_stay_and_the_others_are_deleted() {
+        let check = |answer: Answer<'_>, expected: &[u64]| {
+            let mut mapping = mapping(&json!({}));
+            mapping.received(messages(0..2), at(0));
+            mapping.due(at(0));
+            assert_eq!(mapping.answered(1, answer), expected, "{answer:?}");
+            assert!(mapping.answered(1, answer).is_empty(), "an answer counts once");
+        };
+        check(Answer::Response(br#"{"batchItemFailures":[{"itemIdentifier":"m1"}]}"#), &[0]);
+        check(Answer::Response(br#"{"batchItemFailures":[]}"#), &[0, 1]);
+        check(Answer::Response(br#"{"batchItemFailures":[{"itemIdentifier":""}]}"#), &[]);
+        check(Answer::FunctionError, &[]);
+        check(Answer::Throttled, &[]);
+    }
+
+    #[test]
+    fn a_message_that_no_filter_pattern_matches_is_deleted() {
+        let mut mapping = mapping(&json!({"FilterCriteria": {"Filters": [{"Pattern": r#"{"body":[1]}"#}]}}));
+        assert_eq!(mapping.received(messages(0..2), at(0)), [0]);
+        assert_eq!(mapping.due(at(0))[0].messages[0].number, 1);
+    }
+}

@@ -1,0 +1,768 @@
+//! A mapping of a DynamoDB stream or a Kinesis data stream.
+//! <https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-create.html>,
+//! <https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html>
+//!
+//! The driver tells which shards there are ([`StreamMapping::discovered`]), reads those that [`StreamMapping::to_read`]
+//! names, hands in what it read ([`StreamMapping::read`]), runs what is due ([`StreamMapping::due`]), and says what came of
+//! it ([`StreamMapping::answered`]).
+//!
+//! What the documentation leaves open, and which way is taken here: retries wait one second, doubled up to a minute; a
+//! record that grew too old is discarded when its batch would be invoked next.
+
+use crate::response::{self, Verdict};
+use crate::settings::{RetriesAfterProgress, StartingPosition, StreamSettings};
+use crate::{Answer, InvocationNumber, PAYLOAD_MAX_BYTES};
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// First wait before a batch is tried again.
+const BACKOFF_BASE: Duration = Duration::from_secs(1);
+
+/// Longest wait before a batch is tried again.
+const BACKOFF_CAP: Duration = Duration::from_mins(1);
+
+/// Batches that a lane holds before its shard is read on.
+const READ_AHEAD_BATCHES: usize = 2;
+
+/// One record of a stream.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// Its sequence number in its shard.
+    pub sequence_number: Box<str>,
+    /// What keeps its order: the partition key, or the item's key.
+    pub key: Box<str>,
+    /// When it came into the stream.
+    pub arrived_at: Timestamp,
+    /// The record as the function gets it.
+    pub event: Box<RawValue>,
+}
+
+/// Where a shard is to be read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// The oldest record.
+    TrimHorizon,
+    /// Behind the newest record.
+    Latest,
+    /// Behind a sequence number.
+    After(Box<str>),
+}
+
+/// An invocation to be made.
+#[derive(Debug, Clone)]
+pub struct Invocation {
+    /// Its number, for the answer.
+    pub number: InvocationNumber,
+    /// The shard that its records are of.
+    pub shard: Box<str>,
+    /// Its records, in order.
+    pub records: Vec<Arc<Record>>,
+}
+
+/// Records that were given up.
+#[derive(Debug, Clone)]
+pub struct Discarded {
+    /// Why.
+    pub condition: Condition,
+    /// Their shard.
+    pub shard: Box<str>,
+    /// The records, in order; never empty.
+    pub records: Vec<Arc<Record>>,
+    /// How often their batch was invoked.
+    pub invocations: u32,
+}
+
+/// Why records were given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// Their batch was retried as often as is allowed.
+    RetryAttemptsExhausted,
+    /// They are older than is allowed.
+    RecordAgeExceeded,
+}
+
+/// A mapping of a stream to a function.
+#[derive(Debug)]
+pub struct StreamMapping {
+    settings: StreamSettings,
+    shards: BTreeMap<Box<str>, Shard>,
+    started: bool,
+    invocations: InvocationNumber,
+    /// How often a batch was split in two.
+    bisects: u64,
+}
+
+#[derive(Debug)]
+struct Shard {
+    parents: Vec<Box<str>>,
+    /// Where it is read on.
+    position: ReadFrom,
+    /// What a new start of the mapping reads on from.
+    checkpoint: ReadFrom,
+    /// Whether all of it was read.
+    ended: bool,
+    /// The records that were read and are behind the checkpoint: sequence number, and whether it is done.
+    open: VecDeque<(Box<str>, bool)>,
+    /// The place of the first of them, counted from the first record that was read.
+    first_open: u64,
+    lanes: Vec<Lane>,
+}
+
+/// One of the concurrent ways through a shard. A key always takes the same.
+#[derive(Debug, Default)]
+struct Lane {
+    gathering: VecDeque<(u64, Arc<Record>)>,
+    gathering_since: Option<Timestamp>,
+    /// Batches in order; only the first is worked on.
+    batches: VecDeque<Batch>,
+}
+
+#[derive(Debug)]
+struct Batch {
+    records: Vec<(u64, Arc<Record>)>,
+    /// Invocations that failed and count as attempts.
+    failures: u32,
+    /// Invocations in all.
+    invocations: u32,
+    /// Answers in a row without success, for the backoff.
+    waits: u32,
+    due_at: Timestamp,
+    in_flight: Option<InvocationNumber>,
+}
+
+impl StreamMapping {
+    /// A mapping that has read nothing yet.
+    #[must_use]
+    pub fn new(settings: StreamSettings) -> Self {
+        Self { settings, shards: BTreeMap::new(), started: false, invocations: 0, bisects: 0 }
+    }
+
+    /// Its settings.
+    #[must_use]
+    pub fn settings(&self) -> &StreamSettings {
+        &self.settings
+    }
+
+    /// Tells of the stream's shards, with their parents. Those that are there at first are read from the starting position;
+    /// those that come later, from their beginning, and each only behind its parents.
+    /// <https://docs.aws.amazon.com/streams/latest/dev/kinesis-using-sdk-java-resharding-strategies.html>
+    pub fn discovered<'a>(&mut self, shards: impl IntoIterator<Item = (&'a str, Vec<&'a str>)>) {
+        let position = match self.settings.starting_position {
+            StartingPosition::Latest if !self.started => ReadFrom::Latest,
+            _ => ReadFrom::TrimHorizon,
+        };
+        let factor = self.settings.parallelization_factor;
+        for (shard, parents) in shards {
+            self.shards.entry(shard.into()).or_insert_with(|| Shard {
+                parents: parents.into_iter().map(Into::into).collect(),
+                position: position.clone(),
+                checkpoint: position.clone(),
+                ended: false,
+                open: VecDeque::new(),
+                first_open: 0,
+                lanes: std::iter::repeat_with(Lane::default).take(factor).collect(),
+            });
+        }
+        self.started = true;
+    }
+
+    /// The shards that may be read now, and where: not behind unfinished parents, and not far ahead of the function.
+    pub fn to_read(&self) -> impl Iterator<Item = (&str, &ReadFrom)> {
+        let finished = |parent: &str| self.shards.get(parent).is_none_or(Shard::is_finished);
+        let ahead = self.settings.batch_size * READ_AHEAD_BATCHES * self.settings.parallelization_factor;
+        let may_be_read = move |shard: &Shard| {
+            !shard.ended && shard.open.len() < ahead && shard.parents.iter().all(|parent| finished(parent))
+        };
+        self.shards.iter().filter(move |(_, shard)| may_be_read(shard)).map(|(name, shard)| (&**name, &shard.position))
+    }
+
+    /// Hands in records that were read from a shard, in order; `ended` where the shard is closed and these are its last.
+    pub fn read(&mut self, shard: &str, records: impl IntoIterator<Item = Record>, ended: bool, now: Timestamp) {
+        let Some(shard) = self.shards.get_mut(shard) else { return };
+        for record in records {
+            let place = shard.first_open + shard.open.len() as u64;
+            let passes = self.settings.filter.as_ref().is_none_or(|filter| filter.passes(&record.event));
+            shard.open.push_back((record.sequence_number.clone(), !passes));
+            shard.position = ReadFrom::After(record.sequence_number.clone());
+            if passes {
+                let lane = lane_of(&record.key, shard.lanes.len());
+                shard.lanes[lane].gathering_since.get_or_insert(now);
+                shard.lanes[lane].gathering.push_back((place, Arc::new(record)));
+            }
+        }
+        shard.ended = ended;
+        shard.move_checkpoint();
+    }
+
+    /// The invocations to be made now, and the records that grew too old to be tried again.
+    pub fn due(&mut self, now: Timestamp) -> (Vec<Invocation>, Vec<Discarded>) {
+        let (mut invocations, mut discarded) = (Vec::new(), Vec::new());
+        for (name, shard) in &mut self.shards {
+            let mut done = Vec::new();
+            for lane in &mut shard.lanes {
+                lane.gather(&self.settings, now);
+                let Some(batch) = lane.batches.front_mut() else { continue };
+                if batch.in_flight.is_some() || batch.due_at > now {
+                    continue;
+                }
+                let too_old = self.settings.maximum_record_age.map_or(0, |age| batch.older_than(age, now));
+                if too_old > 0 {
+                    let records: Vec<_> = batch.records.drain(..too_old).collect();
+                    done.extend(records.iter().map(|(place, _)| *place));
+                    discarded.push(Discarded {
+                        condition: Condition::RecordAgeExceeded,
+                        shard: name.clone(),
+                        records: records.into_iter().map(|(_, record)| record).collect(),
+                        invocations: batch.invocations,
+                    });
+                }
+                if batch.records.is_empty() {
+                    lane.batches.pop_front();
+                    continue;
+                }
+                self.invocations += 1;
+                batch.in_flight = Some(self.invocations);
+                let records = batch.records.iter().map(|(_, record)| Arc::clone(record)).collect();
+                invocations.push(Invocation { number: self.invocations, shard: name.clone(), records });
+            }
+            shard.finish(&done);
+        }
+        (invocations, discarded)
+    }
+
+    /// Says what came of an invocation. The answer to one from before a new start is ignored.
+    pub fn answered(&mut self, number: InvocationNumber, answer: Answer<'_>, now: Timestamp) -> Option<Discarded> {
+        let is_it = |lane: &Lane| lane.batches.front().is_some_and(|batch| batch.in_flight == Some(number));
+        let (name, shard, lane) = self
+            .shards
+            .iter_mut()
+            .find_map(|(name, shard)| shard.lanes.iter().position(is_it).map(|lane| (name, shard, lane)))?;
+        let mut batch = shard.lanes[lane].batches.pop_front()?;
+        batch.in_flight = None;
+        batch.due_at = now.saturating_add(backoff(batch.waits)).unwrap_or(Timestamp::MAX);
+        batch.waits += 1;
+        let settings = &self.settings;
+        let verdict = match answer {
+            Answer::Throttled => {
+                // It was not run, so it is no attempt: it is tried again until its records are too old.
+                shard.lanes[lane].batches.push_front(batch);
+                return None;
+            }
+            Answer::FunctionError => Verdict::Failed,
+            Answer::Response(answer) => {
+                let place = |identifier: &str| {
+                    batch.records.iter().position(|(_, record)| &*record.sequence_number == identifier)
+                };
+                response::read(answer, settings.reports_batch_item_failures, place)
+            }
+        };
+        batch.invocations += 1;
+        let mut rest = match verdict {
+            Verdict::Complete => {
+                shard.finish_all(&batch.records);
+                return None;
+            }
+            // The lowest reported sequence number is the checkpoint: all from there on comes again.
+            Verdict::Partial(places) => {
+                let rest = batch.records.split_off(places[0]);
+                let progress = !batch.records.is_empty();
+                shard.finish_all(&batch.records);
+                let failures = match settings.retries_after_progress {
+                    RetriesAfterProgress::Reset if progress => 0,
+                    _ => batch.failures + 1,
+                };
+                Batch { records: rest, failures, ..batch }
+            }
+            Verdict::Failed if settings.bisect_batch_on_function_error && batch.records.len() > 1 => {
+                // Two batches, and no attempt: splitting takes nothing from the retries.
+                let second = batch.records.split_off(batch.records.len() / 2);
+                let second = Batch { records: second, in_flight: None, ..batch };
+                self.bisects += 1;
+                shard.lanes[lane].batches.push_front(second);
+                batch
+            }
+            Verdict::Failed => {
+                batch.failures += 1;
+                batch
+            }
+        };
+        let exhausted = settings.maximum_retry_attempts.is_some_and(|attempts| rest.failures > attempts);
+        if !exhausted {
+            shard.lanes[lane].batches.push_front(rest);
+            return None;
+        }
+        shard.finish_all(&rest.records);
+        Some(Discarded {
+            condition: Condition::RetryAttemptsExhausted,
+            shard: name.clone(),
+            records: rest.records.drain(..).map(|(_, record)| record).collect(),
+            invocations: rest.invocations,
+        })
+    }
+
+    /// The next time at which something can be due that is not due now; `None` where only a record or an answer can make
+    /// it so.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        let lanes = self.shards.values().flat_map(|shard| &shard.lanes);
+        lanes.filter_map(|lane| lane.wake_at(&self.settings)).min()
+    }
+
+    /// Whether everything that was read is done.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.shards.values().all(|shard| shard.open.is_empty())
+    }
+
+    /// How often a batch was split in two.
+    #[must_use]
+    pub fn bisects(&self) -> u64 {
+        self.bisects
+    }
+
+    /// Starts again from its checkpoints, as after a failure of the poller: what is behind them comes again, and what is in
+    /// flight goes on unseen. An event source mapping delivers at least once.
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventsourcemapping.html>
+    pub fn restart(&mut self) {
+        for shard in self.shards.values_mut() {
+            shard.position = shard.checkpoint.clone();
+            shard.first_open += shard.open.len() as u64;
+            shard.open.clear();
+            shard.ended = false;
+            shard.lanes.iter_mut().for_each(|lane| *lane = Lane::default());
+        }
+    }
+}
+
+impl Shard {
+    fn is_finished(&self) -> bool {
+        self.ended && self.open.is_empty()
+    }
+
+    fn finish_all(&mut self, records: &[(u64, Arc<Record>)]) {
+        let places: Vec<u64> = records.iter().map(|(place, _)| *place).collect();
+        self.finish(&places);
+    }
+
+    fn finish(&mut self, places: &[u64]) {
+        for place in places {
+            let open = place.checked_sub(self.first_open).and_then(|place| usize::try_from(place).ok());
+            if let Some(open) = open.and_then(|place| self.open.get_mut(place)) {
+                open.1 = true;
+            }
+        }
+        self.move_checkpoint();
+    }
+
+    fn move_checkpoint(&mut self) {
+        while let Some((sequence_number, true)) = self.open.front() {
+            self.checkpoint = ReadFrom::After(sequence_number.clone());
+            self.open.pop_front();
+            self.first_open += 1;
+        }
+    }
+}
+
+impl Lane {
+    /// Makes a batch where one is full, or has gathered for long enough. A new one begins only when the last is done.
+    fn gather(&mut self, settings: &StreamSettings, now: Timestamp) {
+        if !self.batches.is_empty() || self.gathering.is_empty() {
+            return;
+        }
+        let count = self.fitting(settings);
+        let is_full = count == settings.batch_size || count < self.gathering.len();
+        let gathered_since = self.gathering_since.unwrap_or(now);
+        if !is_full && gathered_since.saturating_add(settings.batching_window).unwrap_or(Timestamp::MAX) > now {
+            return;
+        }
+        let records: Vec<_> = self.gathering.drain(..count).collect();
+        self.gathering_since = (!self.gathering.is_empty()).then_some(now);
+        self.batches.push_back(Batch { records, failures: 0, invocations: 0, waits: 0, due_at: now, in_flight: None });
+    }
+
+    /// How many of the gathered records go into one invocation.
+    fn fitting(&self, settings: &StreamSettings) -> usize {
+        let mut bytes = 0;
+        let fits = |(_, record): &&(u64, Arc<Record>)| {
+            bytes += record.event.get().len() + 1;
+            bytes <= PAYLOAD_MAX_BYTES
+        };
+        self.gathering.iter().take(settings.batch_size).take_while(fits).count().max(1)
+    }
+
+    fn wake_at(&self, settings: &StreamSettings) -> Option<Timestamp> {
+        match self.batches.front() {
+            Some(batch) => batch.in_flight.is_none().then_some(batch.due_at),
+            None => self.gathering_since.and_then(|since| since.saturating_add(settings.batching_window).ok()),
+        }
+    }
+}
+
+impl Batch {
+    /// How many of its first records are older than `age`.
+    fn older_than(&self, age: Duration, now: Timestamp) -> usize {
+        let too_old = |(_, record): &&(u64, Arc<Record>)| {
+            Duration::try_from(now.duration_since(record.arrived_at)).unwrap_or_default() > age
+        };
+        self.records.iter().take_while(too_old).count()
+    }
+}
+
+impl Discarded {
+    /// The message that an on-failure destination gets. It names the records and does not hold them.
+    #[must_use]
+    pub fn message(&self, function_arn: &str, stream_arn: &str, now: Timestamp) -> Value {
+        let info = if stream_arn.contains(":dynamodb:") { "DDBStreamBatchInfo" } else { "KinesisBatchInfo" };
+        let (first, last) = (self.records.first(), self.records.last());
+        let sequence_number = |record: Option<&Arc<Record>>| record.map(|record| record.sequence_number.to_string());
+        let arrival = |record: Option<&Arc<Record>>| record.map(|record| record.arrived_at.to_string());
+        json!({
+            "requestContext": {
+                "functionArn": function_arn,
+                "condition": format!("{:?}", self.condition),
+                "approximateInvokeCount": self.invocations,
+            },
+            "version": "1.0",
+            "timestamp": now.to_string(),
+            info: {
+                "shardId": *self.shard,
+                "startSequenceNumber": sequence_number(first),
+                "endSequenceNumber": sequence_number(last),
+                "approximateArrivalOfFirstRecord": arrival(first),
+                "approximateArrivalOfLastRecord": arrival(last),
+                "batchSize": self.records.len(),
+                "streamArn": stream_arn,
+            },
+        })
+    }
+}
+
+/// The lane of a key. Any even spread will do; this one is FNV-1a.
+fn lane_of(key: &str, lanes: usize) -> usize {
+    let hash = key
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    usize::try_from(hash % lanes as u64).unwrap_or(0)
+}
+
+fn backoff(waits: u32) -> Duration {
+    BACKOFF_BASE.saturating_mul(1 << waits.min(16)).min(BACKOFF_CAP)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    fn settings(properties: &Value) -> StreamSettings {
+        let mut all = json!({
+            "StartingPosition": "TRIM_HORIZON", "BatchSize": 100, "MaximumRetryAttempts": 2,
+            "FunctionResponseTypes": ["ReportBatchItemFailures"],
+        });
+        all.as_object_mut().unwrap().extend(properties.as_object().unwrap().clone());
+        StreamSettings::from_properties(&all).unwrap()
+    }
+
+    /// A mapping with one shard "s" that has records of these numbers; each is its own key.
+    fn mapping(properties: &Value, numbers: std::ops::Range<u32>) -> StreamMapping {
+        let mut mapping = StreamMapping::new(settings(properties));
+        mapping.discovered([("s", vec![])]);
+        mapping.read("s", numbers.map(|number| record(number, &number.to_string())), false, at(0));
+        mapping
+    }
+
+    fn record(number: u32, key: &str) -> Record {
+        let event = RawValue::from_string(format!(r#"{{"n":{number},"even":{}}}"#, number.is_multiple_of(2))).unwrap();
+        Record { sequence_number: number.to_string().into(), key: key.into(), arrived_at: at(0), event }
+    }
+
+    /// The sequence numbers of what is due, by invocation.
+    fn due(mapping: &mut StreamMapping, second: i64) -> Vec<(InvocationNumber, Vec<String>)> {
+        let (invocations, _) = mapping.due(at(second));
+        let numbers = |invocation: &Invocation| {
+            invocation.records.iter().map(|record| record.sequence_number.to_string()).collect()
+        };
+        invocations.iter().map(|invocation| (invocation.number, numbers(invocation))).collect()
+    }
+
+    /// The only invocation that is due.
+    fn only(mapping: &mut StreamMapping, second: i64) -> (InvocationNumber, Vec<String>) {
+        let mut due = due(mapping, second);
+        assert_eq!(due.len(), 1, "{due:?}");
+        due.remove(0)
+    }
+
+    fn failed(sequence_numbers: &[&str]) -> String {
+        let items: Vec<_> = sequence_numbers.iter().map(|number| json!({"itemIdentifier": number})).collect();
+        json!({"batchItemFailures": items}).to_string()
+    }
+
+    fn checkpoint(mapping: &StreamMapping) -> &ReadFrom {
+        &mapping.shards["s"].checkpoint
+    }
+
+    #[test]
+    fn a_batch_has_at_most_batch_size_records_and_the_next_waits_for_its_answer() {
+        let mut mapping = mapping(&json!({"BatchSize": 2}), 0..3);
+        let (number, records) = only(&mut mapping, 0);
+        assert_eq!(records, ["0", "1"]);
+        assert!(due(&mut mapping, 0).is_empty(), "one invocation at once");
+        assert!(mapping.answered(number, Answer::Response(b"{}"), at(1)).is_none());
+        assert_eq!(only(&mut mapping, 1).1, ["2"]);
+    }
+
+    #[test]
+    fn a_batch_is_at_most_as_large_as_a_payload() {
+        let mut mapping = mapping(&json!({}), 0..0);
+        let large = |number: u32| {
+            let event = RawValue::from_string(json!({"x": "x".repeat(4 * 1024 * 1024)}).to_string()).unwrap();
+            Record { event, ..record(number, "k") }
+        };
+        mapping.read("s", [large(0), large(1)], false, at(0));
+        assert_eq!(only(&mut mapping, 0).1, ["0"]);
+    }
+
+    #[test]
+    fn a_batching_window_gathers_until_it_ends_or_the_batch_is_full() {
+        let mut mapping = mapping(&json!({"BatchSize": 3, "MaximumBatchingWindowInSeconds": 5}), 0..2);
+        assert!(due(&mut mapping, 4).is_empty());
+        assert_eq!(mapping.wake_at(), Some(at(5)));
+        mapping.read("s", [record(2, "2")], false, at(4));
+        assert_eq!(only(&mut mapping, 4).1, ["0", "1", "2"]);
+        mapping.read("s", [record(3, "3")], false, at(4));
+        mapping.answered(1, Answer::Response(b"{}"), at(5));
+        assert!(due(&mut mapping, 8).is_empty());
+        assert_eq!(only(&mut mapping, 9).1, ["3"]);
+    }
+
+    #[test]
+    fn a_record_that_no_filter_pattern_matches_is_passed_over_and_the_checkpoint_with_it() {
+        let criteria = json!({"FilterCriteria": {"Filters": [{"Pattern": r#"{"even":[true]}"#}]}});
+        let mut mapping = mapping(&criteria, 0..4);
+        let (number, records) = only(&mut mapping, 0);
+        assert_eq!(records, ["0", "2"]);
+        mapping.answered(number, Answer::Response(b"{}"), at(1));
+        assert!(mapping.is_idle());
+        assert_eq!(*checkpoint(&mapping), ReadFrom::After("3".into()));
+    }
+
+    #[test]
+    fn the_lowest_reported_sequence_number_is_the_checkpoint() {
+        let mut mapping = mapping(&json!({}), 0..5);
+        let (number, _) = only(&mut mapping, 0);
+        mapping.answered(number, Answer::Response(failed(&["3", "1"]).as_bytes()), at(0));
+        assert_eq!(*checkpoint(&mapping), ReadFrom::After("0".into()));
+        assert!(due(&mut mapping, 0).is_empty(), "a retry waits");
+        assert_eq!(only(&mut mapping, 1).1, ["1", "2", "3", "4"]);
+    }
+
+    #[test]
+    fn without_report_batch_item_failures_a_partial_answer_is_a_success() {
+        let mut mapping = mapping(&json!({"FunctionResponseTypes": []}), 0..2);
+        let (number, _) = only(&mut mapping, 0);
+        mapping.answered(number, Answer::Response(failed(&["0"]).as_bytes()), at(0));
+        assert!(mapping.is_idle());
+    }
+
+    #[test]
+    fn an_empty_identifier_fails_the_whole_batch() {
+        let mut mapping = mapping(&json!({}), 0..3);
+        let (number, _) = only(&mut mapping, 0);
+        mapping.answered(number, Answer::Response(failed(&["2", ""]).as_bytes()), at(0));
+        assert_eq!(only(&mut mapping, 1).1, ["0", "1", "2"]);
+    }
+
+    #[test]
+    fn a_failed_batch_is_retried_as_often_as_is_allowed_and_then_discarded_with_its_name() {
+        let mut mapping = mapping(&json!({}), 0..2);
+        for second in [0, 100] {
+            let (number, records) = only(&mut mapping, second);
+            assert_eq!(records, ["0", "1"]);
+            assert!(mapping.answered(number, Answer::FunctionError, at(second)).is_none());
+        }
+        let (number, _) = only(&mut mapping, 200);
+        let discarded = mapping.answered(number, Answer::FunctionError, at(200)).unwrap();
+        assert_eq!(discarded.condition, Condition::RetryAttemptsExhausted);
+        assert_eq!((discarded.records.len(), discarded.invocations), (2, 3), "one invocation and two retries");
+        let message = discarded.message("arn:f", "arn:aws:kinesis:x:1:stream/s", at(200));
+        assert_eq!(message["requestContext"]["condition"], "RetryAttemptsExhausted");
+        assert_eq!(message["KinesisBatchInfo"]["startSequenceNumber"], "0");
+        assert_eq!(message["KinesisBatchInfo"]["endSequenceNumber"], "1");
+        assert!(mapping.is_idle(), "the shard goes on");
+    }
+
+    #[test]
+    fn retries_wait_longer_and_longer_up_to_a_minute() {
+        let mut mapping = mapping(&json!({"MaximumRetryAttempts": -1}), 0..1);
+        let mut waits = Vec::new();
+        let mut now = at(0);
+        for _ in 0..8 {
+            let (invocations, _) = mapping.due(now);
+            mapping.answered(invocations[0].number, Answer::FunctionError, now);
+            let next = mapping.wake_at().unwrap();
+            waits.push(next.duration_since(now).as_secs());
+            now = next;
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+    }
+
+    #[test]
+    fn a_bisect_splits_a_failed_batch_in_order_and_takes_nothing_from_the_retries() {
+        let mut mapping = mapping(&json!({"BisectBatchOnFunctionError": true, "MaximumRetryAttempts": 0}), 0..4);
+        let (number, _) = only(&mut mapping, 0);
+        assert!(mapping.answered(number, Answer::FunctionError, at(0)).is_none(), "a bisect is no attempt");
+        let (number, records) = only(&mut mapping, 10);
+        assert_eq!(records, ["0", "1"]);
+        assert!(mapping.answered(number, Answer::FunctionError, at(10)).is_none());
+        let (number, records) = only(&mut mapping, 20);
+        assert_eq!(records, ["0"]);
+        let discarded = mapping.answered(number, Answer::FunctionError, at(20)).unwrap();
+        assert_eq!(&*discarded.records[0].sequence_number, "0", "the poison alone is discarded");
+        for (second, expected) in [(30, vec!["1"]), (40, vec!["2", "3"])] {
+            let (number, records) = only(&mut mapping, second);
+            assert_eq!(records, expected);
+            mapping.answered(number, Answer::Response(b"{}"), at(second));
+        }
+        assert!(mapping.is_idle());
+        assert_eq!(mapping.bisects(), 2);
+    }
+
+    #[test]
+    fn a_partial_answer_splits_at_its_checkpoint_and_not_in_the_middle() {
+        let mut mapping = mapping(&json!({"BisectBatchOnFunctionError": true}), 0..4);
+        let (number, _) = only(&mut mapping, 0);
+        mapping.answered(number, Answer::Response(failed(&["1"]).as_bytes()), at(0));
+        assert_eq!(only(&mut mapping, 10).1, ["1", "2", "3"]);
+    }
+
+    #[test]
+    fn progress_keeps_or_resets_the_retries_as_the_driver_chooses() {
+        for (retries, discarded_at) in [(RetriesAfterProgress::Kept, 2), (RetriesAfterProgress::Reset, 4)] {
+            let mut settings = settings(&json!({}));
+            settings.retries_after_progress = retries;
+            let mut mapping = StreamMapping::new(settings);
+            mapping.discovered([("s", vec![])]);
+            mapping.read("s", (0..8).map(|number| record(number, "k")), false, at(0));
+            let mut invocations = 0;
+            for second in (0..).step_by(100) {
+                // Two answers get one record further, then none does.
+                let (number, records) = only(&mut mapping, second);
+                let failing = &records[usize::from(invocations < 2)];
+                let answer = failed(&[failing]);
+                if mapping.answered(number, Answer::Response(answer.as_bytes()), at(second)).is_some() {
+                    break;
+                }
+                invocations += 1;
+            }
+            assert_eq!(invocations, discarded_at, "{retries:?}");
+        }
+    }
+
+    #[test]
+    fn records_that_grew_too_old_are_discarded_and_the_others_go_on() {
+        let mut mapping = mapping(&json!({"MaximumRecordAgeInSeconds": 60, "MaximumRetryAttempts": -1}), 0..2);
+        let young = Record { arrived_at: at(50), ..record(2, "2") };
+        mapping.read("s", [young], false, at(50));
+        let (number, _) = only(&mut mapping, 50);
+        mapping.answered(number, Answer::FunctionError, at(55));
+        let (invocations, discarded) = mapping.due(at(61));
+        assert_eq!(discarded[0].condition, Condition::RecordAgeExceeded);
+        assert_eq!(discarded[0].records.len(), 2);
+        assert_eq!(invocations[0].records.len(), 1);
+    }
+
+    #[test]
+    fn a_throttled_invocation_is_no_attempt_and_is_tried_until_its_records_are_too_old() {
+        let mut mapping = mapping(&json!({"MaximumRetryAttempts": 0, "MaximumRecordAgeInSeconds": 3600}), 0..1);
+        for second in (0..3000).step_by(100) {
+            let (number, _) = only(&mut mapping, second);
+            assert!(mapping.answered(number, Answer::Throttled, at(second)).is_none());
+        }
+        let (invocations, discarded) = mapping.due(at(3700));
+        assert!(invocations.is_empty());
+        assert_eq!(discarded[0].condition, Condition::RecordAgeExceeded);
+        assert_eq!(discarded[0].invocations, 0);
+    }
+
+    #[test]
+    fn a_parallelization_factor_runs_batches_of_one_shard_at_once_and_keeps_each_key_in_order() {
+        let mut mapping = mapping(&json!({"ParallelizationFactor": 4, "BatchSize": 10}), 0..0);
+        let keys = ["a", "b", "c", "d", "e", "f"];
+        mapping.read("s", (0..60).map(|number| record(number, keys[number as usize % 6])), false, at(0));
+        let mut seen: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
+        let mut at_once = 0;
+        while !mapping.is_idle() {
+            let due = due(&mut mapping, 0);
+            at_once = at_once.max(due.len());
+            for (number, records) in due {
+                for record in records {
+                    let number: u32 = record.parse().unwrap();
+                    seen.entry(number as usize % 6).or_default().push(number);
+                }
+                mapping.answered(number, Answer::Response(b"{}"), at(0));
+            }
+        }
+        assert!((2..=4).contains(&at_once), "{at_once}");
+        assert!(seen.len() == 6 && seen.values().all(|numbers| numbers.is_sorted() && numbers.len() == 10), "{seen:?}");
+    }
+
+    #[test]
+    fn the_checkpoint_waits_for_the_slowest_lane_and_a_new_start_reads_on_from_it() {
+        let mut mapping = mapping(&json!({"ParallelizationFactor": 2}), 0..0);
+        // Two keys of different lanes.
+        let other = ('b'..='z').map(String::from).find(|key| lane_of(key, 2) != lane_of("a", 2)).unwrap();
+        mapping.read("s", [record(0, "a"), record(1, &other), record(2, "a")], false, at(0));
+        let (invocations, _) = mapping.due(at(0));
+        let of = |key: &str| invocations.iter().find(|invocation| &*invocation.records[0].key == key).unwrap().number;
+        mapping.answered(of("a"), Answer::Response(b"{}"), at(1));
+        assert_eq!(*checkpoint(&mapping), ReadFrom::After("0".into()));
+        mapping.restart();
+        assert_eq!(mapping.to_read().collect::<Vec<_>>(), [("s", &ReadFrom::After("0".into()))]);
+        assert!(mapping.answered(of(&other), Answer::Response(b"{}"), at(2)).is_none(), "from before: ignored");
+        mapping.read("s", [record(1, &other), record(2, "a")], false, at(2));
+        let again: usize = mapping.due(at(2)).0.iter().map(|invocation| invocation.records.len()).sum();
+        assert_eq!(again, 2, "what was done behind the checkpoint comes again");
+    }
+
+    #[test]
+    fn both_starting_positions() {
+        let read_from = |position: &str| {
+            let mut mapping = StreamMapping::new(settings(&json!({"StartingPosition": position})));
+            mapping.discovered([("s", vec![])]);
+            // A shard that comes later is read from its beginning in either case.
+            mapping.discovered([("t", vec![])]);
+            mapping.to_read().map(|(shard, from)| (shard.to_owned(), from.clone())).collect::<Vec<_>>()
+        };
+        let later = ("t".to_owned(), ReadFrom::TrimHorizon);
+        assert_eq!(read_from("TRIM_HORIZON"), [("s".to_owned(), ReadFrom::TrimHorizon), later.clone()]);
+        assert_eq!(read_from("LATEST"), [("s".to_owned(), ReadFrom::Latest), later]);
+    }
+
+    #[test]
+    fn a_child_shard_is_read_when_its_parents_are_done() {
+        let mut mapping = mapping(&json!({}), 0..1);
+        mapping.discovered([("child", vec!["s", "a parent that expired"])]);
+        let readable =
+            |mapping: &StreamMapping| mapping.to_read().map(|(shard, _)| shard.to_owned()).collect::<Vec<_>>();
+        assert_eq!(readable(&mapping), ["s"]);
+        mapping.read("s", [record(1, "1")], true, at(0));
+        assert!(readable(&mapping).is_empty(), "all of it is read, and not done");
+        let (number, _) = only(&mut mapping, 0);
+        mapping.answered(number, Answer::Response(b"{}"), at(0));
+        assert_eq!(readable(&mapping), ["child"]);
+    }
+
+    #[test]
+    fn a_shard_is_not_read_far_ahead_of_the_function() {
+        let mapping = mapping(&json!({"BatchSize": 10}), 0..20);
+        assert_eq!(mapping.to_read().count(), 0);
+    }
+}
