@@ -76,6 +76,15 @@ pub struct Discarded {
     pub invocations: u32,
 }
 
+/// What an answer led to.
+#[derive(Debug, Default)]
+pub struct Answered {
+    /// Records that are acknowledged: the function said that it is done with them.
+    pub done: Vec<Arc<Record>>,
+    /// Records that are given up.
+    pub discarded: Option<Discarded>,
+}
+
 /// Why records were given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Condition {
@@ -235,13 +244,14 @@ impl StreamMapping {
     }
 
     /// Says what came of an invocation. The answer to one from before a new start is ignored.
-    pub fn answered(&mut self, number: InvocationNumber, answer: Answer<'_>, now: Timestamp) -> Option<Discarded> {
+    pub fn answered(&mut self, number: InvocationNumber, answer: Answer<'_>, now: Timestamp) -> Answered {
         let is_it = |lane: &Lane| lane.batches.front().is_some_and(|batch| batch.in_flight == Some(number));
-        let (name, shard, lane) = self
+        let found = self
             .shards
             .iter_mut()
-            .find_map(|(name, shard)| shard.lanes.iter().position(is_it).map(|lane| (name, shard, lane)))?;
-        let mut batch = shard.lanes[lane].batches.pop_front()?;
+            .find_map(|(name, shard)| shard.lanes.iter().position(is_it).map(|lane| (name, shard, lane)));
+        let Some((name, shard, lane)) = found else { return Answered::default() };
+        let Some(mut batch) = shard.lanes[lane].batches.pop_front() else { return Answered::default() };
         batch.in_flight = None;
         batch.due_at = now.saturating_add(backoff(batch.waits)).unwrap_or(Timestamp::MAX);
         batch.waits += 1;
@@ -250,7 +260,7 @@ impl StreamMapping {
             Answer::Throttled => {
                 // It was not run, so it is no attempt: it is tried again until its records are too old.
                 shard.lanes[lane].batches.push_front(batch);
-                return None;
+                return Answered::default();
             }
             Answer::FunctionError => Verdict::Failed,
             Answer::Response(answer) => {
@@ -261,16 +271,16 @@ impl StreamMapping {
             }
         };
         batch.invocations += 1;
+        let mut done = Vec::new();
         let mut rest = match verdict {
             Verdict::Complete => {
-                shard.finish_all(&batch.records);
-                return None;
+                return Answered { done: shard.finish_all(batch.records), discarded: None };
             }
             // The lowest reported sequence number is the checkpoint: all from there on comes again.
             Verdict::Partial(places) => {
                 let rest = batch.records.split_off(places[0]);
                 let progress = !batch.records.is_empty();
-                shard.finish_all(&batch.records);
+                done = shard.finish_all(std::mem::take(&mut batch.records));
                 let failures = match settings.retries_after_progress {
                     RetriesAfterProgress::Reset if progress => 0,
                     _ => batch.failures + 1,
@@ -293,15 +303,15 @@ impl StreamMapping {
         let exhausted = settings.maximum_retry_attempts.is_some_and(|attempts| rest.failures > attempts);
         if !exhausted {
             shard.lanes[lane].batches.push_front(rest);
-            return None;
+            return Answered { done, discarded: None };
         }
-        shard.finish_all(&rest.records);
-        Some(Discarded {
+        let discarded = Discarded {
             condition: Condition::RetryAttemptsExhausted,
             shard: name.clone(),
-            records: rest.records.drain(..).map(|(_, record)| record).collect(),
+            records: shard.finish_all(std::mem::take(&mut rest.records)),
             invocations: rest.invocations,
-        })
+        };
+        Answered { done, discarded: Some(discarded) }
     }
 
     /// The next time at which something can be due that is not due now; `None` where only a record or an answer can make
@@ -343,9 +353,10 @@ impl Shard {
         self.ended && self.open.is_empty()
     }
 
-    fn finish_all(&mut self, records: &[(u64, Arc<Record>)]) {
-        let places: Vec<u64> = records.iter().map(|(place, _)| *place).collect();
+    fn finish_all(&mut self, records: Vec<(u64, Arc<Record>)>) -> Vec<Arc<Record>> {
+        let (places, records): (Vec<u64>, Vec<Arc<Record>>) = records.into_iter().unzip();
         self.finish(&places);
+        records
     }
 
     fn finish(&mut self, places: &[u64]) {
@@ -515,7 +526,8 @@ mod tests {
         let (number, records) = only(&mut mapping, 0);
         assert_eq!(records, ["0", "1"]);
         assert!(due(&mut mapping, 0).is_empty(), "one invocation at once");
-        assert!(mapping.answered(number, Answer::Response(b"{}"), at(1)).is_none());
+        let answered = mapping.answered(number, Answer::Response(b"{}"), at(1));
+        assert!(answered.done.len() == 2 && answered.discarded.is_none());
         assert_eq!(only(&mut mapping, 1).1, ["2"]);
     }
 
@@ -586,10 +598,10 @@ mod tests {
         for second in [0, 100] {
             let (number, records) = only(&mut mapping, second);
             assert_eq!(records, ["0", "1"]);
-            assert!(mapping.answered(number, Answer::FunctionError, at(second)).is_none());
+            assert!(mapping.answered(number, Answer::FunctionError, at(second)).discarded.is_none());
         }
         let (number, _) = only(&mut mapping, 200);
-        let discarded = mapping.answered(number, Answer::FunctionError, at(200)).unwrap();
+        let discarded = mapping.answered(number, Answer::FunctionError, at(200)).discarded.unwrap();
         assert_eq!(discarded.condition, Condition::RetryAttemptsExhausted);
         assert_eq!((discarded.records.len(), discarded.invocations), (2, 3), "one invocation and two retries");
         let message = discarded.message("arn:f", "arn:aws:kinesis:x:1:stream/s", at(200));
@@ -618,13 +630,13 @@ mod tests {
     fn a_bisect_splits_a_failed_batch_in_order_and_takes_nothing_from_the_retries() {
         let mut mapping = mapping(&json!({"BisectBatchOnFunctionError": true, "MaximumRetryAttempts": 0}), 0..4);
         let (number, _) = only(&mut mapping, 0);
-        assert!(mapping.answered(number, Answer::FunctionError, at(0)).is_none(), "a bisect is no attempt");
+        assert!(mapping.answered(number, Answer::FunctionError, at(0)).discarded.is_none(), "a bisect is no attempt");
         let (number, records) = only(&mut mapping, 10);
         assert_eq!(records, ["0", "1"]);
-        assert!(mapping.answered(number, Answer::FunctionError, at(10)).is_none());
+        assert!(mapping.answered(number, Answer::FunctionError, at(10)).discarded.is_none());
         let (number, records) = only(&mut mapping, 20);
         assert_eq!(records, ["0"]);
-        let discarded = mapping.answered(number, Answer::FunctionError, at(20)).unwrap();
+        let discarded = mapping.answered(number, Answer::FunctionError, at(20)).discarded.unwrap();
         assert_eq!(&*discarded.records[0].sequence_number, "0", "the poison alone is discarded");
         for (second, expected) in [(30, vec!["1"]), (40, vec!["2", "3"])] {
             let (number, records) = only(&mut mapping, second);
@@ -657,7 +669,7 @@ mod tests {
                 let (number, records) = only(&mut mapping, second);
                 let failing = &records[usize::from(invocations < 2)];
                 let answer = failed(&[failing]);
-                if mapping.answered(number, Answer::Response(answer.as_bytes()), at(second)).is_some() {
+                if mapping.answered(number, Answer::Response(answer.as_bytes()), at(second)).discarded.is_some() {
                     break;
                 }
                 invocations += 1;
@@ -684,7 +696,7 @@ mod tests {
         let mut mapping = mapping(&json!({"MaximumRetryAttempts": 0, "MaximumRecordAgeInSeconds": 3600}), 0..1);
         for second in (0..3000).step_by(100) {
             let (number, _) = only(&mut mapping, second);
-            assert!(mapping.answered(number, Answer::Throttled, at(second)).is_none());
+            assert!(mapping.answered(number, Answer::Throttled, at(second)).discarded.is_none());
         }
         let (invocations, discarded) = mapping.due(at(3700));
         assert!(invocations.is_empty());
@@ -726,7 +738,7 @@ mod tests {
         assert_eq!(*checkpoint(&mapping), ReadFrom::After("0".into()));
         mapping.restart();
         assert_eq!(mapping.to_read().collect::<Vec<_>>(), [("s", &ReadFrom::After("0".into()))]);
-        assert!(mapping.answered(of(&other), Answer::Response(b"{}"), at(2)).is_none(), "from before: ignored");
+        assert!(mapping.answered(of(&other), Answer::Response(b"{}"), at(2)).done.is_empty(), "from before: ignored");
         mapping.read("s", [record(1, &other), record(2, "a")], false, at(2));
         let again: usize = mapping.due(at(2)).0.iter().map(|invocation| invocation.records.len()).sum();
         assert_eq!(again, 2, "what was done behind the checkpoint comes again");
