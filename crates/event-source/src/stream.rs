@@ -213,26 +213,30 @@ impl StreamMapping {
         for (name, shard) in &mut self.shards {
             let mut done = Vec::new();
             for lane in &mut shard.lanes {
-                lane.gather(&self.settings, now);
-                let Some(batch) = lane.batches.front_mut() else { continue };
-                if batch.in_flight.is_some() || batch.due_at > now {
-                    continue;
-                }
-                let too_old = self.settings.maximum_record_age.map_or(0, |age| batch.older_than(age, now));
-                if too_old > 0 {
-                    let records: Vec<_> = batch.records.drain(..too_old).collect();
-                    done.extend(records.iter().map(|(place, _)| *place));
-                    discarded.push(Discarded {
-                        condition: Condition::RecordAgeExceeded,
-                        shard: name.clone(),
-                        records: records.into_iter().map(|(_, record)| record).collect(),
-                        invocations: batch.invocations,
-                    });
-                }
-                if batch.records.is_empty() {
+                // Behind a batch of which all is too old, the next one may be due at once.
+                let batch = loop {
+                    lane.gather(&self.settings, now);
+                    let Some(batch) = lane.batches.front_mut() else { break None };
+                    if batch.in_flight.is_some() || batch.due_at > now {
+                        break None;
+                    }
+                    let too_old = self.settings.maximum_record_age.map_or(0, |age| batch.older_than(age, now));
+                    if too_old > 0 {
+                        let records: Vec<_> = batch.records.drain(..too_old).collect();
+                        done.extend(records.iter().map(|(place, _)| *place));
+                        discarded.push(Discarded {
+                            condition: Condition::RecordAgeExceeded,
+                            shard: name.clone(),
+                            records: records.into_iter().map(|(_, record)| record).collect(),
+                            invocations: batch.invocations,
+                        });
+                    }
+                    if !batch.records.is_empty() {
+                        break lane.batches.front_mut();
+                    }
                     lane.batches.pop_front();
-                    continue;
-                }
+                };
+                let Some(batch) = batch else { continue };
                 self.invocations += 1;
                 batch.in_flight = Some(self.invocations);
                 let records = batch.records.iter().map(|(_, record)| Arc::clone(record)).collect();
@@ -689,6 +693,17 @@ mod tests {
         assert_eq!(discarded[0].condition, Condition::RecordAgeExceeded);
         assert_eq!(discarded[0].records.len(), 2);
         assert_eq!(invocations[0].records.len(), 1);
+    }
+
+    #[test]
+    fn behind_a_batch_that_grew_too_old_the_next_one_is_due_at_once() {
+        let mut mapping = mapping(&json!({"MaximumRecordAgeInSeconds": 60, "BatchSize": 1}), 0..1);
+        let (number, _) = only(&mut mapping, 0);
+        let young = Record { arrived_at: at(100), ..record(1, "1") };
+        mapping.read("s", [young], false, at(100));
+        mapping.answered(number, Answer::FunctionError, at(100));
+        let (invocations, discarded) = mapping.due(at(110));
+        assert_eq!((discarded.len(), invocations.len()), (1, 1));
     }
 
     #[test]
