@@ -123,8 +123,11 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
             if let Some(stored) = changed?.filter(|stored| !ours(stored)) {
                 // Fenced: the claim is no longer ours.
                 let status = stored.status.map_or("unknown", Status::as_str);
-                tracing::error!(status, "the call ended after its claim had lapsed; an operator must resolve it");
-                return Ok(Settled::InDoubt);
+                if !matches!(after(acted), After::Init) {
+                    tracing::error!(status, "the call ended after its claim had lapsed; an operator must resolve it");
+                }
+                // Where it is pending still, somebody else has it: this record comes again, to see what becomes of it.
+                return settled_before(&stored).map(|_| Settled::InDoubt);
             }
             match (after(acted).status(), acted) {
                 (Status::Failed, Err(failure)) => {

@@ -8,16 +8,18 @@
 //! | `transactional`, `idempotent`, `at_most_once` | how each guarantee is made true |
 //! | `settle` | changes of status, and what a refused one says |
 //! | `quarantine` | poison: kept and passed |
-//! | [`run`] | the wiring to Lambda and AWS |
+//! | `run` | the wiring to Lambda and AWS, with the feature `lambda` |
 
 mod at_most_once;
 mod idempotent;
 mod quarantine;
 pub mod record;
+#[cfg(feature = "lambda")]
 mod run;
 mod settle;
 mod transactional;
 
+#[cfg(feature = "lambda")]
 pub use run::{Wiring, run};
 
 use futures_util::stream::{self, StreamExt};

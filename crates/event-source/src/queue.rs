@@ -228,13 +228,13 @@ impl QueueMapping {
                 response::read(answer, self.settings.reports_batch_item_failures, place)
             }
         };
-        let failed = |place: &usize| match &verdict {
+        // A standard queue may have delivered a message twice: reported once, both deliveries of it failed.
+        let failed = |message: &&Gathered| match &verdict {
             Verdict::Complete => false,
-            Verdict::Partial(places) => places.contains(place),
+            Verdict::Partial(places) => places.iter().any(|&place| messages[place].message_id == message.message_id),
             Verdict::Failed => true,
         };
-        let done = messages.iter().enumerate().filter(|(place, _)| !failed(place));
-        done.map(|(_, message)| message.number).collect()
+        messages.iter().filter(|message| !failed(message)).map(|message| message.number).collect()
     }
 
     /// When the batching window ends, where one has begun.
@@ -353,6 +353,16 @@ mod tests {
         check(Answer::Response(br#"{"batchItemFailures":[{"itemIdentifier":""}]}"#), &[]);
         check(Answer::FunctionError, &[]);
         check(Answer::Throttled, &[]);
+    }
+
+    #[test]
+    fn a_message_that_stands_twice_in_a_batch_fails_as_a_whole() {
+        let mut mapping = mapping(&json!({}));
+        mapping.received(messages(7..8), at(0));
+        mapping.received(messages(7..8), at(0));
+        mapping.due(at(0));
+        let answer = br#"{"batchItemFailures":[{"itemIdentifier":"m7"}]}"#;
+        assert!(mapping.answered(1, Answer::Response(answer)).is_empty());
     }
 
     #[test]

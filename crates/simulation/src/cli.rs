@@ -1,0 +1,239 @@
+//! The commands, and what they show.
+
+use clap::{Parser, Subcommand};
+use comfy_table::{Table, presets};
+use console::style;
+use indicatif::{ProgressBar, ProgressStyle};
+use notification::Guarantee;
+use simulation::designs::{Design, Invariant};
+use simulation::mutants::Mutant;
+use simulation::pipeline::Pipeline;
+use simulation::scenario::Scenario;
+use simulation::search::{self, Found, Subject};
+use simulation::template::Deployed;
+use std::process::ExitCode;
+
+/// Runs the whole pipeline in virtual time, with faults, and looks for anything lost or doubled.
+#[derive(Parser)]
+#[command(after_help = "Examples:
+  simulation --seeds 100000            many runs, on all cores
+  simulation --seed 88578              one run, with all that happens in it
+  simulation sweep                     every fault at every call, singly and in pairs
+  simulation mutants                   known bugs put back, and how soon each is found
+  simulation designs                   the designs before this one, and what each breaks
+  simulation designs --diagrams        the same, with a sequence diagram of the shortest run that shows it")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// How many seeds to run
+    #[arg(long, default_value_t = 10_000)]
+    seeds: u64,
+    /// The first seed
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// Run this seed alone, and show what happens
+    #[arg(long, conflicts_with_all = ["seeds", "from"])]
+    seed: Option<u64>,
+    /// With --seed: leave out all that its failure can do without
+    #[arg(long, requires = "seed")]
+    shrink: bool,
+    /// With --seed: a Mermaid sequence diagram instead of text
+    #[arg(long, requires = "seed")]
+    diagram: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Every fault at every call of a small run, singly and in pairs
+    Sweep,
+    /// Put known bugs back, and count the seeds until each is found
+    Mutants {
+        /// Seeds after which a bug counts as not found
+        #[arg(long, default_value_t = 10_000)]
+        most: u64,
+    },
+    /// Compare the designs that were tried
+    Designs {
+        /// Seeds to try where one fault breaks nothing
+        #[arg(long, default_value_t = 300)]
+        seeds: u64,
+        /// Show the shortest run that breaks each invariant as a sequence diagram
+        #[arg(long)]
+        diagrams: bool,
+    },
+}
+
+pub(crate) fn run(cli: &Cli) -> ExitCode {
+    let deployed = match Deployed::read() {
+        Ok(deployed) => deployed,
+        Err(error) => {
+            say_error(&error.to_string());
+            return ExitCode::from(2);
+        }
+    };
+    let subject = Subject { deployment: &Pipeline, deployed: &deployed, mutant: None };
+    match &cli.command {
+        None => match cli.seed {
+            Some(seed) => replay(subject, seed, cli),
+            None => seeds(subject, cli),
+        },
+        Some(Command::Sweep) => sweep(subject),
+        Some(Command::Mutants { most }) => mutants(subject, *most),
+        Some(Command::Designs { seeds, diagrams }) => designs(subject, *seeds, *diagrams),
+    }
+}
+
+fn seeds(subject: Subject<'_>, cli: &Cli) -> ExitCode {
+    let bar = progress(cli.seeds);
+    let found = search::seeds(subject, cli.from..cli.from + cli.seeds, 1, || bar.inc(1));
+    bar.finish_and_clear();
+    show_seen(&found);
+    say(&format!(
+        "{} runs, {} notifications in {} messages, {} calls, {} faults",
+        thousands(found.runs),
+        thousands(found.notifications),
+        thousands(found.messages),
+        thousands(found.calls),
+        thousands(found.faults)
+    ));
+    verdict(subject, &found)
+}
+
+fn sweep(subject: Subject<'_>) -> ExitCode {
+    let mut all_well = true;
+    for guarantee in [Guarantee::Transactional, Guarantee::Idempotent, Guarantee::AtMostOnce] {
+        let bar = ProgressBar::new_spinner();
+        let found = search::every_fault(subject, guarantee, || bar.inc(1));
+        bar.finish_and_clear();
+        say(&format!("{guarantee:?}: {} runs", thousands(found.runs)));
+        all_well &= verdict(subject, &found) == ExitCode::SUCCESS;
+    }
+    if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn mutants(subject: Subject<'_>, most: u64) -> ExitCode {
+    let mut table = table(&["bug", "where", "seeds", "what breaks"]);
+    let bar = progress(Mutant::ALL.len() as u64);
+    let mut missed = 0;
+    for (mutant, bug, place) in Mutant::ALL {
+        let found = search::first_failure(Subject { mutant: Some(mutant), ..subject }, most);
+        bar.inc(1);
+        let (seeds, broken) = found.map_or_else(
+            || {
+                missed += 1;
+                ("–".to_owned(), style("not found").red().to_string())
+            },
+            |(scenario, violations)| (thousands(scenario.seed + 1), violations[0].clone()),
+        );
+        table.add_row([bug.to_owned(), place.to_owned(), seeds, broken]);
+    }
+    bar.finish_and_clear();
+    say(&table.to_string());
+    say(&format!("{} of {} found", Mutant::ALL.len() - missed, Mutant::ALL.len()));
+    ExitCode::from(u8::from(missed > 0))
+}
+
+fn designs(subject: Subject<'_>, seeds: u64, diagrams: bool) -> ExitCode {
+    let headers: Vec<&str> = ["design"].into_iter().chain(Invariant::ALL.map(Invariant::words)).collect();
+    let mut table = table(&headers);
+    let mut as_known = true;
+    let mut shown = Vec::new();
+    let bar = progress(Design::ALL.len() as u64);
+    for design in Design::ALL {
+        let broken = design.broken(subject, seeds);
+        bar.inc(1);
+        let mut row = vec![design.words().to_owned()];
+        for invariant in Invariant::ALL {
+            row.push(match broken.get(&invariant) {
+                None => style("holds").green().to_string(),
+                Some(_) => style("broken").red().to_string(),
+            });
+        }
+        table.add_row(row);
+        as_known &= broken.keys().eq(design.breaks());
+        shown.extend(broken.into_values().map(|broken| (design, broken)));
+    }
+    bar.finish_and_clear();
+    say(&table.to_string());
+    for (design, broken) in shown {
+        let Some(trace) = broken.report.trace else { continue };
+        say(&format!("\n{} — {}", style(design.words()).bold(), broken.violation));
+        say(&if diagrams { format!("```mermaid\n{}```", trace.diagram()) } else { trace.text() });
+    }
+    ExitCode::from(u8::from(!as_known))
+}
+
+fn replay(subject: Subject<'_>, seed: u64, cli: &Cli) -> ExitCode {
+    let mut scenario = Scenario::of(seed);
+    if cli.shrink {
+        scenario = search::shrink(subject, &scenario);
+    }
+    show_run(subject, &scenario, cli.diagram)
+}
+
+fn show_run(subject: Subject<'_>, scenario: &Scenario, diagram: bool) -> ExitCode {
+    let report = subject.run(scenario, true);
+    if let Some(trace) = report.trace {
+        say(&if diagram { trace.diagram() } else { trace.text() });
+    }
+    for violation in &report.violations {
+        say_error(violation);
+    }
+    ExitCode::from(u8::from(!report.violations.is_empty()))
+}
+
+/// What a search found, in the end: nothing, or the first failure, shrunk.
+fn verdict(subject: Subject<'_>, found: &Found) -> ExitCode {
+    let Some((scenario, _)) = found.failures.first() else {
+        say(&format!("{}: no rule is broken", style("PASS").green().bold()));
+        return ExitCode::SUCCESS;
+    };
+    let smallest = search::shrink(subject, scenario);
+    say(&format!(
+        "{}: seed {}; what it can do without is left out here (--seed {} shows all of it)\n",
+        style("FAIL").red().bold(),
+        scenario.seed,
+        scenario.seed
+    ));
+    show_run(subject, &smallest, false)
+}
+
+fn show_seen(found: &Found) {
+    let mut table = table(&["times", "what happened in the runs"]);
+    let mut seen: Vec<_> = found.seen.iter().collect();
+    seen.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    for (what, count) in seen {
+        table.add_row([format!("{:>12}", thousands(*count)), (*what).to_owned()]);
+    }
+    say(&table.to_string());
+}
+
+fn table(headers: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(headers.iter().copied());
+    table
+}
+
+fn progress(length: u64) -> ProgressBar {
+    let bar = ProgressBar::new(length);
+    if let Ok(template) =
+        ProgressStyle::with_template("{elapsed:>4} [{bar:40.green}] {human_pos} of {human_len}, {eta} left")
+    {
+        bar.set_style(template.progress_chars("=> "));
+    }
+    bar
+}
+
+fn thousands(number: u64) -> String {
+    indicatif::HumanCount(number).to_string()
+}
+
+#[allow(clippy::print_stdout, reason = "this is the command's answer")]
+fn say(text: &str) {
+    println!("{text}");
+}
+
+#[allow(clippy::print_stderr, reason = "this is for people")]
+fn say_error(text: &str) {
+    eprintln!("{} {text}", style("broken:").red().bold());
+}

@@ -1,0 +1,164 @@
+//! What goes wrong with calls: which fault a call has is a function of the seed and the number of the call, so that any of
+//! them can be left out when a failure is shrunk.
+
+use crate::rng;
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+/// What goes wrong with one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It is refused, e.g. throttled: no effect, and the caller knows.
+    Refused,
+    /// The effect takes place; the caller does not get to know.
+    LostReply,
+    /// No effect takes place; the caller does not get to know, after a while.
+    NoAnswer,
+    /// Some of its entries are refused.
+    Partial,
+    /// The reply is lost, and the SDK repeats the call: the effect is asked for twice.
+    Repeated,
+    /// The answer takes some seconds.
+    Slow,
+    /// The caller gives up; the effect takes place later.
+    Late,
+    /// The process ends before the call takes place.
+    CrashBefore,
+    /// The process ends after the call took place.
+    CrashAfter,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Refused,
+        Self::LostReply,
+        Self::NoAnswer,
+        Self::Partial,
+        Self::Repeated,
+        Self::Slow,
+        Self::Late,
+        Self::CrashBefore,
+        Self::CrashAfter,
+    ];
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refused => "refused",
+            Self::LostReply => "done, but the reply is lost",
+            Self::NoAnswer => "no answer, and not done",
+            Self::Partial => "some entries are refused",
+            Self::Repeated => "the reply is lost, and the SDK repeats it",
+            Self::Slow => "slow",
+            Self::Late => "no answer; done later",
+            Self::CrashBefore => "the process dies before it",
+            Self::CrashAfter => "the process dies after it",
+        })
+    }
+}
+
+/// Which calls have which fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    kind: Kind,
+    /// From when on there are none.
+    until: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kind {
+    /// So many in a thousand; where `only` is set, no others than those.
+    Drawn { seed: u64, per_mille: u32, only: Option<BTreeSet<u64>> },
+    /// These.
+    Listed(BTreeMap<u64, Fault>),
+}
+
+impl Plan {
+    /// None.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::listed([])
+    }
+
+    /// So many calls in a thousand, until a time.
+    #[must_use]
+    pub fn drawn(seed: u64, per_mille: u32, until: Timestamp) -> Self {
+        Self { kind: Kind::Drawn { seed, per_mille, only: None }, until }
+    }
+
+    /// These calls, by their number.
+    #[must_use]
+    pub fn listed(faults: impl IntoIterator<Item = (u64, Fault)>) -> Self {
+        Self { kind: Kind::Listed(faults.into_iter().collect()), until: Timestamp::MIN }
+    }
+
+    /// The same, and one more; what was drawn is left out.
+    #[must_use]
+    pub fn with(&self, call: u64, fault: Fault) -> Self {
+        match &self.kind {
+            Kind::Listed(faults) => Self::listed(faults.clone().into_iter().chain([(call, fault)])),
+            Kind::Drawn { .. } => Self::listed([(call, fault)]),
+        }
+    }
+
+    /// The same, but of the drawn ones only these.
+    #[must_use]
+    pub fn only(&self, calls: BTreeSet<u64>) -> Self {
+        match &self.kind {
+            Kind::Drawn { seed, per_mille, .. } => {
+                let kind = Kind::Drawn { seed: *seed, per_mille: *per_mille, only: Some(calls) };
+                Self { kind, until: self.until }
+            }
+            Kind::Listed(faults) => Self::listed(faults.clone().into_iter().filter(|(call, _)| calls.contains(call))),
+        }
+    }
+
+    /// Whether it has no faults.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        match &self.kind {
+            Kind::Drawn { per_mille, only, .. } => *per_mille == 0 || only.as_ref().is_some_and(BTreeSet::is_empty),
+            Kind::Listed(faults) => faults.is_empty(),
+        }
+    }
+
+    /// From when on there are none.
+    #[must_use]
+    pub fn until(&self) -> Timestamp {
+        self.until
+    }
+
+    /// The fault of a call.
+    #[must_use]
+    pub fn of(&self, call: u64, now: Timestamp) -> Option<Fault> {
+        match &self.kind {
+            Kind::Listed(faults) => faults.get(&call).copied(),
+            Kind::Drawn { seed, per_mille, only } => {
+                if now >= self.until || only.as_ref().is_some_and(|only| !only.contains(&call)) {
+                    return None;
+                }
+                let mut rng = rng::numbered(*seed, "fault", call);
+                if rng.u32(0..1000) >= *per_mille { None } else { rng.choice(Fault::ALL) }
+            }
+        }
+    }
+}
+
+/// How long a call takes, by its number.
+#[must_use]
+pub fn latency(seed: u64, call: u64) -> Duration {
+    Duration::from_micros(rng::numbered(seed, "latency", call).u64(1_000..15_000))
+}
+
+/// How long a slow call takes.
+#[must_use]
+pub fn slow(seed: u64, call: u64) -> Duration {
+    Duration::from_millis(rng::numbered(seed, "slow", call).u64(500..12_000))
+}
+
+/// How long a caller waits for an answer that does not come: the SDK's three attempts of five seconds.
+pub const NO_ANSWER: Duration = Duration::from_secs(15);

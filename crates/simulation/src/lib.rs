@@ -1,0 +1,33 @@
+//! The whole pipeline in virtual time: the real handlers, models of what AWS documents around them, and faults at every
+//! call, all from one seed. It shows what no test of one part can: that nothing is lost and nothing happens twice.
+//!
+//! | file | concern |
+//! |---|---|
+//! | [`scenario`] | what one run is made of, drawn from a seed |
+//! | [`faults`] | what goes wrong with which call |
+//! | [`world`] | virtual time, queue, streams, Lambda, disturbances |
+//! | [`aws`] | models of shards and of the table |
+//! | [`ports`] | the ports of the handlers, over the world |
+//! | [`pipeline`] | the real handlers as a deployment |
+//! | [`run`] | one run |
+//! | [`checks`] | what must hold |
+//! | [`designs`] | the designs that were tried before |
+//! | [`search`] | many seeds, every fault at every call, shrinking |
+//! | [`mutants`] | known bugs, to be put back |
+//! | [`template`] | the settings of `template.yaml` |
+//! | [`trace`] | what happened, for people |
+
+pub mod aws;
+pub mod checks;
+pub mod designs;
+pub mod faults;
+pub mod mutants;
+pub mod pipeline;
+pub mod ports;
+pub mod rng;
+pub mod run;
+pub mod scenario;
+pub mod search;
+pub mod template;
+pub mod trace;
+pub mod world;

@@ -1,0 +1,124 @@
+//! The deployment that is simulated: the real handlers.
+
+use crate::mutants::Mutant;
+use crate::ports::Ports;
+use crate::rng;
+use crate::run::{Deployment, Invocation, Work};
+use crate::scenario::{SLOW_FOR, start};
+use crate::world::{CallStep, Function, Wiring, World, lock};
+use downstream::Downstream;
+use ingest::Ingest;
+use notification::ports::{After, Before, Change, Clock, StatusTable};
+use notification::{Action, ActionError, Deadline, Effect, FailureKind, Guarantee, Notification, Status, Write};
+use publisher::Publisher;
+use publisher::sweep::Sweep;
+use std::time::Duration;
+
+/// ingest, publisher and downstream, as they are.
+#[derive(Debug)]
+pub struct Pipeline;
+
+impl Deployment for Pipeline {
+    fn wiring(&self) -> Wiring {
+        Wiring { reads_table_stream: true, sweeps: true, hands_over: true }
+    }
+
+    fn invoke(&self, invocation: Invocation) -> Work {
+        Box::pin(handle(invocation))
+    }
+
+    fn check(&self, world: &World) -> Vec<String> {
+        crate::checks::pipeline(world)
+    }
+}
+
+async fn handle(invocation: Invocation) -> Result<String, String> {
+    let Invocation { function, payload, deadline, task, ports } = invocation;
+    let (guarantee, sweep_age, mutant) = {
+        let world = lock(ports.world());
+        (world.scenario.guarantee, world.deployed.sweep_age, world.mutant)
+    };
+    let deadline = Deadline::at(ports.local(deadline));
+    let deadline = if mutant == Some(Mutant::DeadlineIgnored) {
+        Deadline::at(deadline.later(Duration::from_hours(1)))
+    } else {
+        deadline
+    };
+    let read = |error: serde_json::Error| error.to_string();
+    match function {
+        Function::Ingest => {
+            let ingest = Ingest::new(ports.clone(), ports);
+            let envelope = serde_json::from_str(&payload).map_err(read)?;
+            let response = ingest.handle(envelope, deadline).await.map_err(|error| error.to_string())?;
+            serde_json::to_string(&response).map_err(read)
+        }
+        Function::Publisher => {
+            let publisher = Publisher::new(ports.clone(), ports.clone());
+            let sweep = Sweep::new(ports, sweep_age);
+            let event = serde_json::from_str(&payload).map_err(read)?;
+            let response =
+                publisher::handle(&publisher, &sweep, event, deadline).await.map_err(|error| error.to_string())?;
+            serde_json::to_string(&response).map_err(read)
+        }
+        Function::Downstream => {
+            let action = SimulatedAction { ports: ports.clone(), guarantee };
+            let downstream = Downstream::new(ports.clone(), ports, action);
+            let envelope = serde_json::from_str(&payload).map_err(read)?;
+            let request_id = format!("request-{task}");
+            let invocation = downstream::Invocation { deadline, request_id: &request_id };
+            let response = downstream.handle(envelope, invocation).await.map_err(|error| error.to_string())?;
+            serde_json::to_string(&response).map_err(read)
+        }
+    }
+}
+
+/// An entry in a second table, or a call to a receiver in the world.
+struct SimulatedAction {
+    ports: Ports,
+    guarantee: Guarantee,
+}
+
+impl Action for SimulatedAction {
+    fn guarantee(&self) -> Guarantee {
+        self.guarantee
+    }
+
+    async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
+        let id = notification.id().to_string();
+        let (rejected, mutant, takes) = {
+            let world = lock(self.ports.world());
+            let most = u64::try_from(world.scenario.action_takes.as_millis()).unwrap_or(0);
+            // Nothing takes longer than an invocation for ever.
+            let most = if world.now > start() + SLOW_FOR { most.min(1_000) } else { most };
+            let takes = rng::of(world.scenario.seed, &id).u64(0..=most);
+            (world.scenario.rejected.contains(&id), world.mutant, Duration::from_millis(takes))
+        };
+        if rejected {
+            let reason = "the business says no".to_owned();
+            return Err(match mutant {
+                Some(Mutant::PermanentTakenForRetryable) => ActionError::Retry(reason),
+                _ => ActionError::Rejected(reason),
+            });
+        }
+        if self.guarantee == Guarantee::Transactional {
+            let entry = Write { table: "ledger".to_owned(), key: "id", attributes: vec![("id", id)] };
+            return Ok(Effect { outcome: None, writes: vec![entry] });
+        }
+        if mutant == Some(Mutant::DoneBeforeEffect) {
+            let done = Change { id: notification.id(), from: Before::Status(Status::Init), to: After::Done(None) };
+            drop(self.ports.change(&[done], self.ports.now()).await);
+        }
+        self.ports.sleep(takes).await;
+        let once = self.guarantee == Guarantee::AtMostOnce;
+        let step = CallStep { once, ..CallStep::one("effect of", "receiver", id.clone()) };
+        let called = self.ports.call(step, move |world, _| {
+            *world.effects.entry(id.clone()).or_default() += 1;
+        });
+        called.await.map_err(|failure| match failure.kind {
+            FailureKind::Retryable => ActionError::Retry(failure.reason),
+            FailureKind::MayHaveHappened => ActionError::MayHaveHappened(failure.reason),
+            FailureKind::Permanent => ActionError::Rejected(failure.reason),
+        })?;
+        Ok(Effect::default())
+    }
+}

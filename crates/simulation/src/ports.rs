@@ -1,0 +1,321 @@
+//! The ports of the real handlers, over a world. Every call of a port is a call that can fail.
+
+use crate::aws::table::{Change as OwnedChange, To};
+use crate::mutants::Mutant;
+use crate::rng;
+use crate::world::{CallStep, Shared, Task, World, lock};
+use jiff::Timestamp;
+use notification::ports::{
+    After, Answers, Before, Change, Changed, Clock, Commit, Cursor, DownstreamTable, IngestTable, Insertion,
+    NotCommitted, PendingKey, PendingPage, PendingTable, Publication, Refused, StatusTable, Stored, Stream,
+    TableReader, Unreadable,
+};
+use notification::{Effect, Failure, Notification, NotificationId};
+use std::future::pending;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// What one invocation has of the world.
+#[derive(Clone)]
+pub struct Ports {
+    world: Shared,
+    task: Task,
+    /// How far its clock is from the world's, in milliseconds.
+    skew_millis: i64,
+}
+
+impl Ports {
+    /// The ports of an invocation.
+    #[must_use]
+    pub fn new(world: Shared, task: Task) -> Self {
+        let (seed, most) = {
+            let world = lock(&world);
+            (world.scenario.seed, world.scenario.clock_skew_millis)
+        };
+        let skew_millis = rng::numbered(seed, "skew", task).i64(-most..=most);
+        Self { world, task, skew_millis }
+    }
+
+    /// Makes one call; its effect is `apply`, which gets a mask of refused entries.
+    ///
+    /// # Errors
+    /// What its fault lets the caller see.
+    pub async fn call<T: Send + 'static>(
+        &self,
+        step: CallStep,
+        apply: impl FnMut(&mut World, Option<u64>) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        let (reply, answer) = oneshot::channel();
+        lock(&self.world).call(self.task, step, apply, reply);
+        match answer.await {
+            Ok(answer) => answer,
+            // The process is dead, or nobody will ever answer.
+            Err(_) => pending().await,
+        }
+    }
+
+    /// A call of several entries, each with its own result.
+    async fn call_each<E: Send + 'static, T: Send + 'static>(
+        &self,
+        what: &'static str,
+        to: &'static str,
+        entries: Vec<(String, E)>,
+        mut each: impl FnMut(&mut World, &E) -> T + Send + 'static,
+    ) -> Answers<T> {
+        let ids: Vec<&str> = entries.iter().map(|(id, _)| id.as_str()).collect();
+        let step = CallStep { what, to, ids: ids.join(", "), entries: entries.len(), once: false };
+        self.call(step, move |world, refused| {
+            let is_refused = |place: usize| refused.is_some_and(|mask| mask >> (place % 64) & 1 == 1);
+            let sabotage = world.mutant == Some(Mutant::RetryableTakenForPermanent);
+            let refusal = || if sabotage { Failure::permanent("throttled") } else { Failure::retryable("throttled") };
+            let result = |(place, (_, entry)): (usize, &(String, E))| {
+                if is_refused(place) { Err(refusal()) } else { Ok(each(world, entry)) }
+            };
+            let results: Vec<Result<T, Failure>> = entries.iter().enumerate().map(result).collect();
+            world.capture();
+            results
+        })
+        .await
+    }
+
+    /// A time as this instance's clock has it. Lambda takes deadlines from the same clock.
+    #[must_use]
+    pub fn local(&self, time: Timestamp) -> Timestamp {
+        time.saturating_add(jiff::SignedDuration::from_millis(self.skew_millis)).unwrap_or(Timestamp::MAX)
+    }
+
+    /// The world, for what is no call.
+    #[must_use]
+    pub fn world(&self) -> &Shared {
+        &self.world
+    }
+}
+
+impl Clock for Ports {
+    fn now(&self) -> Timestamp {
+        let now = lock(&self.world).now;
+        self.local(now)
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        let (wake, woken) = oneshot::channel();
+        lock(&self.world).after(duration, move |_| {
+            // Who does not wait any more need not be woken.
+            let _ = wake.send(());
+        });
+        drop(woken.await);
+    }
+}
+
+impl TableReader for Ports {
+    async fn read(&self, ids: &[&NotificationId]) -> Answers<Option<Stored>> {
+        let entries = ids.iter().map(|id| (id.to_string(), id.to_string())).collect();
+        self.call_each("read", "table", entries, |world, id| world.table.read(id)).await
+    }
+}
+
+impl IngestTable for Ports {
+    async fn insert(&self, notifications: &[&Notification], received_at: Timestamp) -> Answers<Insertion> {
+        let entries = notifications.iter().map(|n| (n.id().to_string(), (*n).clone())).collect();
+        self.call_each("insert", "table", entries, move |world, notification| {
+            let insertion = world.table.insert(notification, received_at);
+            match &insertion {
+                Insertion::Exists(Some(old)) if notification::content::same(&old.event, notification.event()) => {
+                    world.note("a duplicate is suppressed");
+                }
+                Insertion::Exists(Some(_)) => world.note("a conflict is refused"),
+                Insertion::Exists(None) => world.note("an answer lacks the old item"),
+                Insertion::Inserted => {}
+            }
+            insertion
+        })
+        .await
+    }
+}
+
+fn owned(change: &Change<'_>) -> OwnedChange {
+    let from = match change.from {
+        Before::Status(status) => Err(status),
+        Before::Claim(claim) => Ok(claim.clone()),
+    };
+    let to = match change.to {
+        After::Init => To::Init,
+        After::Claimed(claim) => To::Claimed(claim.clone()),
+        After::Done(outcome) => To::Done(outcome.cloned()),
+        After::Failed(reason) => To::Failed(reason.to_owned()),
+        After::InDoubt(reason) => To::InDoubt(reason.to_owned()),
+    };
+    OwnedChange { id: change.id.clone(), from, to }
+}
+
+impl StatusTable for Ports {
+    async fn change(&self, changes: &[Change<'_>], at: Timestamp) -> Answers<Changed> {
+        let entries = changes.iter().map(|change| (named(change), owned(change))).collect();
+        self.call_each("change", "table", entries, move |world, change| {
+            let mut change = change.clone();
+            if world.mutant == Some(Mutant::MayHaveHappenedTakenForRetryable) && matches!(change.to, To::InDoubt(_)) {
+                change.to = To::Init;
+            }
+            note_change(world, &change);
+            match world.table.change(&change, at) {
+                Ok(()) => Changed::Yes,
+                Err(old) => Changed::No(old),
+            }
+        })
+        .await
+    }
+}
+
+/// A change, for a trace.
+fn named(change: &Change<'_>) -> String {
+    format!("{} {} → {}", change.id, change.from.status(), change.to.status())
+}
+
+fn note_change(world: &mut World, change: &OwnedChange) {
+    let Some(item) = world.table.items.get(change.id.as_str()) else { return };
+    let (status, lapsed) = (item.status, item.claim.as_ref().is_some_and(|claim| claim.lease_until <= world.now));
+    match (&change.from, &change.to) {
+        (Ok(_), To::InDoubt(_)) if lapsed => world.note("a lapsed claim becomes IN_DOUBT"),
+        (Ok(_), To::InDoubt(_)) => world.note("a call of which nobody can tell becomes IN_DOUBT"),
+        (Ok(_), To::Init) => world.note("a claim is given back"),
+        (Err(_), To::Claimed(_)) if status == notification::Status::Claimed && !lapsed => {
+            world.note("a claimed notification comes to another worker");
+        }
+        (Ok(claim), To::Done(_)) if item.claim.as_ref() != Some(claim) => world.note("a late worker is fenced"),
+        _ => {}
+    }
+}
+
+impl DownstreamTable for Ports {
+    async fn commit(&self, group: &[Commit<'_>], done_at: Timestamp) -> Result<(), NotCommitted> {
+        let group: Vec<(NotificationId, Effect)> =
+            group.iter().map(|commit| (commit.id.clone(), commit.effect.clone())).collect();
+        let sabotage = lock(&self.world).mutant;
+        if sabotage == Some(Mutant::TransactionSplit) {
+            return self.commit_in_two(group, done_at).await;
+        }
+        let ids: Vec<&str> = group.iter().map(|(id, _)| id.as_str()).collect();
+        let step = CallStep {
+            what: "commit effect and DONE of",
+            to: "table",
+            ids: ids.join(", "),
+            entries: group.len(),
+            once: false,
+        };
+        let committed = self.call(step, move |world, refused| {
+            // A transaction that meets another one on its items is refused, for those.
+            if let Some(mask) = refused {
+                world.note("transactions meet");
+                let conflict = || Refused::Failed(Failure::retryable("in another transaction"));
+                return Err((0..group.len()).map(|place| (mask >> (place % 64) & 1 == 1).then(conflict)).collect());
+            }
+            let committed = world.table.commit(&group, done_at);
+            if committed.is_err() {
+                world.note("a transaction is refused");
+            }
+            world.capture();
+            committed
+        });
+        committed.await.map_err(NotCommitted::Failed)?.map_err(NotCommitted::Refused)
+    }
+
+    async fn keep(&self, record: Unreadable<'_>, reason: &str, _: Timestamp) -> Result<(), Failure> {
+        let (id, reason) = (record.item_id(), reason.to_owned());
+        let step = CallStep::one("keep", "table", id.clone());
+        self.call(step, move |world, _| {
+            world.note("a foreign record is kept");
+            world.table.keep(&id, &reason);
+            world.capture();
+        })
+        .await
+    }
+}
+
+impl Ports {
+    /// The bug [`Mutant::TransactionSplit`].
+    async fn commit_in_two(
+        &self,
+        group: Vec<(NotificationId, Effect)>,
+        done_at: Timestamp,
+    ) -> Result<(), NotCommitted> {
+        let effects = group.clone();
+        let step = |what| CallStep::one(what, "table", "");
+        let write = self.call(step("write effects"), move |world, _| {
+            let mut refusals = Vec::new();
+            for (_, effect) in &effects {
+                let exists = effect.writes.iter().any(|write| {
+                    let id = write.attributes.first().map_or("", |(_, value)| value);
+                    world.table.others.insert(format!("{}/{id}", write.table), write.attributes.clone()).is_some()
+                });
+                refusals
+                    .push(exists.then(|| Refused::Failed(Failure::permanent("an item of the effect exists already"))));
+            }
+            if refusals.iter().any(Option::is_some) { Err(refusals) } else { Ok(()) }
+        });
+        write.await.map_err(NotCommitted::Failed)?.map_err(NotCommitted::Refused)?;
+        let done = self.call(step("write DONE"), move |world, _| {
+            for (id, _) in &group {
+                let done = To::Done(None);
+                let change = OwnedChange { id: id.clone(), from: Err(notification::Status::Init), to: done };
+                drop(world.table.change(&change, done_at));
+            }
+            world.capture();
+        });
+        done.await.map_err(NotCommitted::Failed)
+    }
+}
+
+impl PendingTable for Ports {
+    async fn pending(
+        &self,
+        shard: u64,
+        until: Timestamp,
+        after: Option<&PendingKey>,
+        limit: usize,
+    ) -> Result<PendingPage, Failure> {
+        let after = after.cloned();
+        let step = CallStep::one("query pending", "table", "");
+        self.call(step, move |world, _| world.table.pending(shard, until, after.as_ref(), limit)).await
+    }
+
+    async fn cursor(&self) -> Result<Option<Cursor>, Failure> {
+        let step = CallStep::one("read the sweep's cursor", "table", "");
+        self.call(step, |world, _| world.table.cursor()).await
+    }
+
+    async fn save_cursor(&self, cursor: Option<&Cursor>) -> Result<(), Failure> {
+        let cursor = cursor.cloned();
+        let step = CallStep::one("save the sweep's cursor", "table", "");
+        self.call(step, move |world, _| world.table.save_cursor(cursor.clone())).await
+    }
+}
+
+impl Stream for Ports {
+    async fn put(&self, publications: &[Publication<'_>]) -> Answers<()> {
+        let entries: Vec<_> =
+            publications.iter().map(|p| (p.id.to_string(), (p.id.to_string(), p.event.to_owned()))).collect();
+        let count = entries.len();
+        let mut puts = 0;
+        let put = move |world: &mut World, (id, event): &(String, String)| {
+            puts += 1;
+            if world.kinesis.shards.count(id) > 0 {
+                world.note("Kinesis has a notification twice");
+            }
+            let key = match world.mutant {
+                Some(Mutant::RandomPartitionKey) => format!("{id}#{}", world.now.as_nanosecond() + puts),
+                _ => id.clone(),
+            };
+            world.put_record(&key, event.as_bytes());
+        };
+        let answers = self.call_each("PutRecords", "Kinesis", entries, put).await;
+        let sabotage = lock(&self.world).mutant;
+        match (sabotage, answers) {
+            (Some(Mutant::PartialFailureIgnored), Ok(_)) => Ok(vec![Ok(()); count]),
+            (Some(Mutant::FailuresJoinedWrongly), Ok(mut answers)) => {
+                answers.rotate_right(1);
+                Ok(answers)
+            }
+            (_, answers) => answers,
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! One run: invocations are futures that are polled by hand, so that a run is a function of its scenario.
+
+use crate::checks;
+use crate::faults::Fault;
+use crate::mutants::Mutant;
+use crate::ports::Ports;
+use crate::scenario::Scenario;
+use crate::template::Deployed;
+use crate::trace::{Step, Trace};
+use crate::world::{Function, Outcome, Respond, Shared, Spawn, Task, Wiring, World, lock};
+use jiff::Timestamp;
+use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+
+/// The work of an invocation: what the function returns, or that it failed.
+pub type Work = Pin<Box<dyn Future<Output = Result<String, String>> + Send>>;
+
+/// What runs in the functions.
+pub trait Deployment: Sync {
+    /// What there is besides queue, table and functions.
+    fn wiring(&self) -> Wiring;
+
+    /// Runs a function.
+    fn invoke(&self, invocation: Invocation) -> Work;
+
+    /// What must hold when all is over, besides what must always hold.
+    fn check(&self, world: &World) -> Vec<String>;
+}
+
+/// One invocation of a function.
+pub struct Invocation {
+    /// The function.
+    pub function: Function,
+    /// Its event.
+    pub payload: String,
+    /// When Lambda ends it.
+    pub deadline: Timestamp,
+    /// Its number.
+    pub task: Task,
+    /// What it has of the world.
+    pub ports: Ports,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Report {
+    /// What must never happen, and did.
+    pub violations: Vec<String>,
+    /// What happened at least once.
+    pub seen: BTreeMap<&'static str, u64>,
+    /// The faults that calls had.
+    pub faults: Vec<(u64, Fault, &'static str)>,
+    /// How many calls there were.
+    pub calls: u64,
+    /// What happened, where somebody wants to know.
+    pub trace: Option<Trace>,
+}
+
+/// Events of one run, at most: hundreds are usual, and a day of sweeps takes 100,000.
+const STEPS_MAX: u64 = 2_000_000;
+
+struct Running {
+    work: Work,
+    respond: Respond,
+    waker: Waker,
+}
+
+/// Puts its task into the line of those that can go on.
+struct Ready {
+    task: Task,
+    line: Arc<Mutex<VecDeque<Task>>>,
+}
+
+impl Wake for Ready {
+    fn wake(self: Arc<Self>) {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner).push_back(self.task);
+    }
+}
+
+/// Runs a scenario to its end.
+#[must_use]
+pub fn run(
+    scenario: &Scenario,
+    deployed: &Deployed,
+    deployment: &dyn Deployment,
+    mutant: Option<Mutant>,
+    traced: bool,
+) -> Report {
+    let world: Shared =
+        Arc::new(Mutex::new(World::new(scenario.clone(), deployed, mutant, deployment.wiring(), traced)));
+    let line = Arc::new(Mutex::new(VecDeque::new()));
+    let mut running: BTreeMap<Task, Running> = BTreeMap::new();
+    let mut steps = 0_u64;
+    loop {
+        let (kills, spawns) = {
+            let mut world = lock(&world);
+            (std::mem::take(&mut world.kills), std::mem::take(&mut world.spawns))
+        };
+        for (task, how) in kills {
+            // Dropped outside of the lock: what it drops may want the world.
+            let Some(ended) = running.remove(&task) else { continue };
+            drop(ended.work);
+            let mut world = lock(&world);
+            let name = world.running.remove(&task).map(|running| running.name).unwrap_or_default();
+            world.note("a process ends in the middle of its work");
+            world.trace(|| Step::note_over(name, how));
+            (ended.respond)(&mut world, Outcome::Error);
+        }
+        for spawn in spawns {
+            let Spawn { task, function, payload, deadline, respond } = spawn;
+            let ports = Ports::new(Arc::clone(&world), task);
+            let work = deployment.invoke(Invocation { function, payload, deadline, task, ports });
+            let waker = Waker::from(Arc::new(Ready { task, line: Arc::clone(&line) }));
+            running.insert(task, Running { work, respond, waker });
+            line.lock().unwrap_or_else(PoisonError::into_inner).push_back(task);
+        }
+        let next = line.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        if let Some(task) = next {
+            poll(task, &mut running, &world);
+        } else {
+            let mut world = lock(&world);
+            steps += 1;
+            if steps > STEPS_MAX {
+                world.violations.push("the run does not come to an end".to_owned());
+                break;
+            }
+            if !world.step() && world.spawns.is_empty() && world.kills.is_empty() {
+                break;
+            }
+        }
+    }
+    let mut world = lock(&world);
+    let mut violations = std::mem::take(&mut world.violations);
+    violations.extend(checks::at_the_end(&world));
+    violations.extend(deployment.check(&world));
+    Report {
+        violations,
+        seen: std::mem::take(&mut world.seen),
+        faults: std::mem::take(&mut world.faults),
+        calls: world.calls(),
+        trace: world.trace.take(),
+    }
+}
+
+fn poll(task: Task, running: &mut BTreeMap<Task, Running>, world: &Shared) {
+    // It may have ended before its turn came.
+    let Some(one) = running.get_mut(&task) else { return };
+    let waker = one.waker.clone();
+    let Poll::Ready(result) = one.work.as_mut().poll(&mut Context::from_waker(&waker)) else { return };
+    let Some(ended) = running.remove(&task) else { return };
+    drop(ended.work);
+    let mut world = lock(world);
+    let name = world.running.remove(&task).map(|running| running.name).unwrap_or_default();
+    let outcome = match result {
+        Ok(response) => {
+            if response.contains("itemIdentifier") {
+                world.trace(|| Step::note_over(name, format!("reports {}", reported(&response))));
+            }
+            Outcome::Response(response)
+        }
+        Err(error) => {
+            world.trace(|| Step::note_over(name, format!("fails: {error}")));
+            Outcome::Error
+        }
+    };
+    (ended.respond)(&mut world, outcome);
+}
+
+/// The identifiers that a response reports.
+fn reported(response: &str) -> String {
+    let response: serde_json::Value = serde_json::from_str(response).unwrap_or_default();
+    let failures = response["batchItemFailures"].as_array().cloned().unwrap_or_default();
+    let identifiers: Vec<&str> = failures.iter().filter_map(|failure| failure["itemIdentifier"].as_str()).collect();
+    // Sequence numbers have many leading zeros.
+    identifiers.iter().map(|identifier| identifier.trim_start_matches('0')).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,325 @@
+//! What one run is made of, all of it drawn from one seed: what upstream sends, what goes wrong, and how the world is.
+
+use crate::faults::Plan;
+use crate::rng;
+use fastrand::Rng;
+use jiff::Timestamp;
+use notification::Guarantee;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+/// When every run begins.
+pub const START: i64 = 1_800_000_000;
+
+/// How long actions take, at most, while they are slow: longer than an invocation.
+pub const SLOW_ACTION: Duration = Duration::from_secs(90);
+
+/// Until when they can be that slow, from the beginning of the run.
+pub const SLOW_FOR: Duration = Duration::from_mins(30);
+
+/// One run.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// What it was drawn from.
+    pub seed: u64,
+    /// The guarantee of the action.
+    pub guarantee: Guarantee,
+    /// What upstream sends.
+    pub messages: Vec<Message>,
+    /// Ids that the business refuses.
+    pub rejected: BTreeSet<String>,
+    /// What goes wrong with calls.
+    pub faults: Plan,
+    /// What goes wrong with the world.
+    pub disturbances: Vec<Disturbance>,
+    /// Shards of the Kinesis stream at first.
+    pub kinesis_shards: usize,
+    /// Whether failed conditions answer without the old item.
+    pub hides_old_items: bool,
+    /// How far clocks of instances are apart from the world's, at most, in milliseconds.
+    pub clock_skew_millis: i64,
+    /// Whether progress resets a batch's retries, which Lambda's documentation leaves open.
+    pub progress_resets_retries: bool,
+    /// When the mappings begin to read their streams.
+    pub mappings_start: Timestamp,
+    /// How long an action takes, at most.
+    pub action_takes: Duration,
+    /// Whether the world runs on until DONE items expire.
+    pub runs_until_expiry: bool,
+}
+
+/// One message that upstream sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// When.
+    pub at: Timestamp,
+    /// Its notification id, where it has one.
+    pub id: String,
+    /// Its body.
+    pub body: String,
+}
+
+/// Something that happens to the world.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disturbance {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub what: What,
+}
+
+/// What happens to the world.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// A shard of the Kinesis stream is split in two.
+    Split,
+    /// Two shards of the Kinesis stream become one.
+    Merge,
+    /// The shards of the table's stream are closed, and others follow.
+    Rollover,
+    /// The poller of the table's stream starts again from its checkpoint.
+    RestartTableMapping,
+    /// The poller of the Kinesis stream starts again from its checkpoint.
+    RestartStreamMapping,
+    /// Every process ends.
+    KillAll,
+    /// For so long, every invocation of publisher fails.
+    PublisherDown(Duration),
+    /// For so long, every invocation of downstream fails.
+    DownstreamDown(Duration),
+    /// For so long, no invocation is run: the account's concurrency is used up.
+    Throttled(Duration),
+    /// For so long, neither stream is read and no sweep runs, so that records can expire.
+    NothingReads(Duration),
+    /// A record that is no notification comes into the Kinesis stream.
+    ForeignRecord,
+    /// An operator moves the dead-letter queue back into the queue.
+    RedriveDeadLetters,
+}
+
+impl Scenario {
+    /// Draws a run.
+    #[must_use]
+    pub fn of(seed: u64) -> Self {
+        let mut rng = rng::of(seed, "scenario");
+        let guarantee = *rng
+            .choice(&[Guarantee::Transactional, Guarantee::Idempotent, Guarantee::AtMostOnce])
+            .unwrap_or(&Guarantee::Idempotent);
+        let is_healthy = rng.u8(0..8) == 0;
+        let spread = Duration::from_secs(*rng.choice(&[0, 1, 5, 60, 900]).unwrap_or(&0));
+        let count = rng.usize(1..=21);
+        let (messages, rejected) = workload(&mut rng, count, spread);
+        let mut scenario = Self {
+            messages,
+            rejected,
+            kinesis_shards: rng.usize(1..=3),
+            hides_old_items: rng.u8(0..8) == 0,
+            clock_skew_millis: if rng.bool() { 0 } else { 1_000 },
+            progress_resets_retries: rng.bool(),
+            mappings_start: start() + Duration::from_secs(if rng.u8(0..4) == 0 { 30 } else { 0 }),
+            action_takes: Duration::from_millis(*rng.choice(&[10, 200, 5_000]).unwrap_or(&10)),
+            runs_until_expiry: rng.u8(0..50) == 0,
+            ..Self::quiet(seed, guarantee)
+        };
+        if !is_healthy {
+            let per_mille = *rng.choice(&[0, 10, 50, 150, 300]).unwrap_or(&50);
+            let minutes = *rng.choice(&[1, 5, 30]).unwrap_or(&5);
+            scenario.faults = Plan::drawn(seed, per_mille, start() + spread + Duration::from_mins(minutes));
+            if rng.u8(0..8) == 0 {
+                scenario.action_takes = SLOW_ACTION;
+            }
+            scenario.disturbances = disturbances(&mut rng, spread + Duration::from_mins(minutes));
+            add_late_duplicates(&mut rng, &mut scenario);
+        }
+        scenario
+    }
+
+    /// A run in which nothing is sent and nothing goes wrong.
+    #[must_use]
+    pub fn quiet(seed: u64, guarantee: Guarantee) -> Self {
+        Self {
+            seed,
+            guarantee,
+            messages: vec![],
+            rejected: BTreeSet::new(),
+            faults: Plan::none(),
+            disturbances: vec![],
+            kinesis_shards: 1,
+            hides_old_items: false,
+            clock_skew_millis: 0,
+            progress_resets_retries: false,
+            mappings_start: start(),
+            action_takes: Duration::from_millis(10),
+            runs_until_expiry: false,
+        }
+    }
+
+    /// A small run for the sweep of all faults: one notification and its duplicate.
+    #[must_use]
+    pub fn small(guarantee: Guarantee) -> Self {
+        let message = |millis: u64, id: &str| Message {
+            at: start() + Duration::from_millis(millis),
+            id: id.to_owned(),
+            body: event(id, 1, false),
+        };
+        Self { messages: vec![message(0, "a"), message(100, "a")], ..Self::quiet(0, guarantee) }
+    }
+
+    /// A run with one message and much trouble.
+    #[must_use]
+    pub fn lone(seed: u64, guarantee: Guarantee) -> Self {
+        let mut rng = rng::of(seed, "lone");
+        let message = Message { at: start(), id: "a".to_owned(), body: event("a", 1, false) };
+        let trouble = Duration::from_mins(30);
+        Self {
+            messages: vec![message],
+            faults: Plan::drawn(seed, 300, start() + trouble),
+            disturbances: disturbances(&mut rng, Duration::from_secs(10)),
+            ..Self::quiet(seed, guarantee)
+        }
+    }
+
+    /// Whether nothing goes wrong in it.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.faults.is_none()
+            && self.action_takes < SLOW_ACTION
+            && self.disturbances.iter().all(|disturbance| disturbance.what == What::ForeignRecord)
+    }
+
+    /// When the last thing happens that could go wrong.
+    #[must_use]
+    pub fn healed_at(&self) -> Timestamp {
+        let ends = self.disturbances.iter().map(|disturbance| disturbance.at + disturbance.what.lasts());
+        let sent = self.messages.iter().map(|message| message.at);
+        ends.chain(sent).chain([self.faults.until(), self.mappings_start]).max().unwrap_or_else(start)
+    }
+}
+
+impl What {
+    /// How long it lasts.
+    #[must_use]
+    pub fn lasts(&self) -> Duration {
+        match self {
+            Self::PublisherDown(lasts)
+            | Self::DownstreamDown(lasts)
+            | Self::Throttled(lasts)
+            | Self::NothingReads(lasts) => *lasts,
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let minutes = self.lasts().as_secs().div_ceil(60);
+        match self {
+            Self::Split => f.write_str("a shard of Kinesis is split"),
+            Self::Merge => f.write_str("two shards of Kinesis are merged"),
+            Self::Rollover => f.write_str("the shards of the table's stream roll over"),
+            Self::RestartTableMapping => f.write_str("the poller of the table's stream starts again"),
+            Self::RestartStreamMapping => f.write_str("the poller of Kinesis starts again"),
+            Self::KillAll => f.write_str("every process dies"),
+            Self::PublisherDown(_) => write!(f, "publisher fails, for {minutes} min"),
+            Self::DownstreamDown(_) => write!(f, "downstream fails, for {minutes} min"),
+            Self::Throttled(_) => write!(f, "every invocation is throttled, for {minutes} min"),
+            Self::NothingReads(_) => write!(f, "nothing reads the streams, for {minutes} min"),
+            Self::ForeignRecord => f.write_str("a foreign record comes into Kinesis"),
+            Self::RedriveDeadLetters => f.write_str("an operator redrives the dead letters"),
+        }
+    }
+}
+
+/// When every run begins.
+#[must_use]
+pub fn start() -> Timestamp {
+    Timestamp::from_second(START).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// The JSON of an event. Spelled differently, it has the same content.
+#[must_use]
+pub fn event(id: &str, amount: u32, spelled_differently: bool) -> String {
+    if spelled_differently {
+        return format!(
+            r#"{{ "data":{{"currency":"EUR","amount":"{amount}.50","orderId":"o-{id}"}}, "type":"refund.requested","source":"urn:orders","id":"{id}","specversion":"1.0" }}"#
+        );
+    }
+    format!(
+        r#"{{"specversion":"1.0","id":"{id}","source":"urn:orders","type":"refund.requested","data":{{"orderId":"o-{id}","amount":"{amount}.50","currency":"EUR"}}}}"#
+    )
+}
+
+fn workload(rng: &mut Rng, count: usize, spread: Duration) -> (Vec<Message>, BTreeSet<String>) {
+    let mut messages = Vec::new();
+    let mut rejected = BTreeSet::new();
+    let moment =
+        |rng: &mut Rng| start() + Duration::from_millis(rng.u64(0..=u64::try_from(spread.as_millis()).unwrap_or(0)));
+    for number in 0..count {
+        let id = format!("n{number}");
+        let at = moment(rng);
+        if rng.u8(0..20) == 0 {
+            let body = *rng
+                .choice(&["{\"specversion\":\"1.0\",\"id\":", "[]", "{\"specversion\":\"1.0\",\"id\":\"x\"}"])
+                .unwrap_or(&"");
+            messages.push(Message { at, id: String::new(), body: body.to_owned() });
+            continue;
+        }
+        if rng.u8(0..20) == 0 {
+            rejected.insert(id.clone());
+        }
+        messages.push(Message { at, body: event(&id, 1, false), id: id.clone() });
+        if rng.u8(0..5) == 0 {
+            let at = if rng.bool() { at } else { moment(rng) };
+            messages.push(Message { at, body: event(&id, 1, rng.bool()), id: id.clone() });
+        }
+        if rng.u8(0..20) == 0 {
+            messages.push(Message { at: moment(rng), body: event(&id, 2, false), id });
+        }
+    }
+    messages.sort_by_key(|message| message.at);
+    (messages, rejected)
+}
+
+fn disturbances(rng: &mut Rng, within: Duration) -> Vec<Disturbance> {
+    let count = *rng.choice(&[0, 0, 1, 2, 4]).unwrap_or(&0);
+    let mut disturbances: Vec<Disturbance> = (0..count)
+        .map(|_| {
+            let at = start() + Duration::from_millis(rng.u64(0..u64::try_from(within.as_millis()).unwrap_or(1).max(1)));
+            let lasts = Duration::from_secs(*rng.choice(&[5, 120, 1_800]).unwrap_or(&5));
+            let what = match rng.u8(0..24) {
+                0..3 => What::Split,
+                3..5 => What::Merge,
+                5..7 => What::Rollover,
+                7..9 => What::RestartTableMapping,
+                9..11 => What::RestartStreamMapping,
+                11..14 => What::KillAll,
+                14..16 => What::PublisherDown(lasts),
+                16..18 => What::DownstreamDown(lasts),
+                18..20 => What::Throttled(lasts),
+                20 => What::NothingReads(Duration::from_hours(25)),
+                21..23 => What::ForeignRecord,
+                _ => What::NothingReads(lasts),
+            };
+            Disturbance { at, what }
+        })
+        .collect();
+    disturbances.sort_by_key(|disturbance| disturbance.at);
+    disturbances
+}
+
+/// A message can lie in the queue and the dead-letter queue for long, and come again then.
+fn add_late_duplicates(rng: &mut Rng, scenario: &mut Scenario) {
+    if rng.u8(0..20) != 0 {
+        return;
+    }
+    let days = *rng.choice(&[2, 13, 27]).unwrap_or(&2);
+    let at = start() + Duration::from_hours(24 * days);
+    let valid: Vec<&Message> = scenario.messages.iter().filter(|message| !message.id.is_empty()).collect();
+    let again: Vec<Message> =
+        rng.choose_multiple(valid, 3).into_iter().map(|message| Message { at, ..message.clone() }).collect();
+    scenario.messages.extend(again);
+    // A dead letter is kept for 14 days.
+    let at = start() + Duration::from_hours(24 * days.min(13));
+    scenario.disturbances.push(Disturbance { at, what: What::RedriveDeadLetters });
+}

@@ -1,0 +1,190 @@
+//! Searches: many seeds, every fault at every call, and the smallest form of a failure.
+
+use crate::faults::{Fault, Plan};
+use crate::mutants::Mutant;
+use crate::run::{Deployment, Report, run};
+use crate::scenario::Scenario;
+use crate::template::Deployed;
+use notification::Guarantee;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// What a search found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Runs that were made.
+    pub runs: u64,
+    /// Notifications that were sent in them.
+    pub notifications: u64,
+    /// Messages that were sent in them: duplicates, conflicts and malformed ones as well.
+    pub messages: u64,
+    /// Calls and invocations that were made in them.
+    pub calls: u64,
+    /// How often calls and invocations failed.
+    pub faults: u64,
+    /// What happened in them, and how often.
+    pub seen: BTreeMap<&'static str, u64>,
+    /// Runs that broke a rule: the scenario, and what it broke.
+    pub failures: Vec<(Scenario, Vec<String>)>,
+}
+
+impl Found {
+    fn add(&mut self, scenario: Scenario, report: Report) {
+        self.runs += 1;
+        let ids: BTreeSet<&str> = scenario.messages.iter().map(|message| message.id.as_str()).collect();
+        self.notifications += ids.iter().filter(|id| !id.is_empty()).count() as u64;
+        self.messages += scenario.messages.len() as u64;
+        self.calls += report.calls;
+        self.faults += report.faults.len() as u64;
+        for (what, count) in report.seen {
+            *self.seen.entry(what).or_default() += count;
+        }
+        if !report.violations.is_empty() {
+            self.failures.push((scenario, report.violations));
+        }
+    }
+}
+
+/// What is run, and how the service is deployed.
+#[derive(Clone, Copy)]
+pub struct Subject<'a> {
+    /// What runs in the functions.
+    pub deployment: &'a dyn Deployment,
+    /// The settings.
+    pub deployed: &'a Deployed,
+    /// A bug that is put back.
+    pub mutant: Option<Mutant>,
+}
+
+impl Subject<'_> {
+    /// Runs one scenario.
+    #[must_use]
+    pub fn run(&self, scenario: &Scenario, traced: bool) -> Report {
+        run(scenario, self.deployed, self.deployment, self.mutant, traced)
+    }
+}
+
+/// Runs scenarios on all cores, until `stop_at` failures were found. `progress` is told after each.
+pub fn search(
+    subject: Subject<'_>,
+    count: u64,
+    scenario: impl Fn(u64) -> Scenario + Sync,
+    stop_at: usize,
+    progress: impl Fn() + Sync,
+) -> Found {
+    let next = AtomicU64::new(0);
+    let stopped = AtomicBool::new(false);
+    let found = Mutex::new(Found::default());
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= count || stopped.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let scenario = scenario(number);
+                    let report = subject.run(&scenario, false);
+                    let mut found = found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    found.add(scenario, report);
+                    if found.failures.len() >= stop_at {
+                        stopped.store(true, Ordering::Relaxed);
+                    }
+                    drop(found);
+                    progress();
+                }
+            });
+        }
+    });
+    let mut found = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    found.failures.sort_by_key(|(scenario, _)| scenario.seed);
+    found
+}
+
+/// Runs the seeds of a range.
+pub fn seeds(subject: Subject<'_>, seeds: Range<u64>, stop_at: usize, progress: impl Fn() + Sync) -> Found {
+    search(subject, seeds.end - seeds.start, |number| Scenario::of(seeds.start + number), stop_at, progress)
+}
+
+/// How many seeds it takes until a rule is broken, and which rule; `None` where none of `most` breaks one.
+#[must_use]
+pub fn first_failure(subject: Subject<'_>, most: u64) -> Option<(Scenario, Vec<String>)> {
+    // In order, so that the answer is the same on every machine.
+    (0..most).map(Scenario::of).find_map(|scenario| {
+        let violations = subject.run(&scenario, false).violations;
+        (!violations.is_empty()).then_some((scenario, violations))
+    })
+}
+
+/// A scenario in which nothing goes wrong, with every fault at every call, one at a time.
+pub fn single_faults(subject: Subject<'_>, quiet: &Scenario) -> impl Iterator<Item = Scenario> {
+    let calls = subject.run(quiet, false).calls;
+    let faults = (1..=calls).flat_map(|call| Fault::ALL.into_iter().map(move |fault| (call, fault)));
+    faults.map(|fault| Scenario { faults: Plan::listed([fault]), ..quiet.clone() })
+}
+
+/// A small world with every fault at every call, one at a time and in pairs.
+pub fn every_fault(subject: Subject<'_>, guarantee: Guarantee, progress: impl Fn() + Sync) -> Found {
+    let quiet = Scenario::small(guarantee);
+    let singles: Vec<Scenario> = single_faults(subject, &quiet).collect();
+    // The first fault makes more calls: repeats and retries. The second may hit those as well.
+    let pairs = singles.iter().flat_map(|first| {
+        let report = subject.run(first, false);
+        let calls = report.faults.first().map_or(0, |(call, ..)| *call) + 1..=report.calls;
+        calls.flat_map(|call| Fault::ALL.map(|fault| first.faults.with(call, fault))).collect::<Vec<_>>()
+    });
+    let plans: Vec<Plan> = singles.iter().map(|single| single.faults.clone()).chain(pairs).collect();
+    let scenario = |number: u64| {
+        let faults = plans[usize::try_from(number).unwrap_or(0)].clone();
+        Scenario { faults, ..quiet.clone() }
+    };
+    search(subject, plans.len() as u64, scenario, usize::MAX, progress)
+}
+
+/// A smaller scenario that breaks a rule as well: without the faults, disturbances and messages that it can do without.
+#[must_use]
+pub fn shrink(subject: Subject<'_>, scenario: &Scenario) -> Scenario {
+    shrink_while(subject, scenario, |report| !report.violations.is_empty())
+}
+
+/// The same, for what a run must still do.
+#[must_use]
+pub fn shrink_while(subject: Subject<'_>, scenario: &Scenario, does: impl Fn(&Report) -> bool) -> Scenario {
+    let fails = |scenario: &Scenario| does(&subject.run(scenario, false));
+    let mut smallest = scenario.clone();
+    loop {
+        let before = (smallest.messages.len(), smallest.disturbances.len(), faults(subject, &smallest).len());
+        let mut place = 0;
+        while place < smallest.messages.len() {
+            let mut smaller = smallest.clone();
+            smaller.messages.remove(place);
+            if fails(&smaller) { smallest = smaller } else { place += 1 }
+        }
+        let mut place = 0;
+        while place < smallest.disturbances.len() {
+            let mut smaller = smallest.clone();
+            smaller.disturbances.remove(place);
+            if fails(&smaller) { smallest = smaller } else { place += 1 }
+        }
+        let mut kept = faults(subject, &smallest);
+        for call in kept.clone() {
+            let mut fewer = kept.clone();
+            fewer.remove(&call);
+            let smaller = Scenario { faults: smallest.faults.only(fewer.clone()), ..smallest.clone() };
+            if fails(&smaller) {
+                (smallest, kept) = (smaller, fewer);
+            }
+        }
+        let after = (smallest.messages.len(), smallest.disturbances.len(), faults(subject, &smallest).len());
+        if after == before {
+            return smallest;
+        }
+    }
+}
+
+fn faults(subject: Subject<'_>, scenario: &Scenario) -> BTreeSet<u64> {
+    subject.run(scenario, false).faults.into_iter().map(|(call, ..)| call).collect()
+}
