@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use downstream::{Downstream, Invocation};
-use notification::ports::Claim;
+use notification::ports::{After, Before, Change, Claim, StatusTable};
 use notification::testing::{Call, Fault, Memory, TestClock};
 use notification::{
     Action, ActionError, Deadline, Effect, Envelope, Failure, Guarantee, Notification, Outcome, Status, Timestamp,
@@ -340,4 +340,32 @@ async fn at_most_once_done_is_fenced_by_the_claim() {
     let response = downstream.handle(envelope, Invocation { deadline, request_id: "r" }).await.unwrap();
     assert_eq!(response.identifiers().count(), 0);
     assert_eq!(status(&memory, "a"), Status::InDoubt, "not DONE over what another has decided");
+}
+
+#[tokio::test]
+async fn at_most_once_where_another_worker_has_claimed_in_between_the_record_comes_again() {
+    /// While its claim is given back, the reply is lost and another worker claims: the repeat of the call finds that.
+    struct Overtaken<'a>(&'a Memory);
+    impl Action for Overtaken<'_> {
+        fn guarantee(&self) -> Guarantee {
+            Guarantee::AtMostOnce
+        }
+
+        async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
+            let mine = self.0.item(notification.id().as_str()).unwrap().claim.unwrap();
+            let theirs = Claim { owner: "another".into(), ..mine.clone() };
+            let change = |from, to| Change { id: notification.id(), from, to };
+            let table = &self.0;
+            table.change(&[change(Before::Claim(&mine), After::Init)], Timestamp::UNIX_EPOCH).await.unwrap();
+            let claim = change(Before::Status(Status::Init), After::Claimed(&theirs));
+            table.change(&[claim], Timestamp::UNIX_EPOCH).await.unwrap();
+            Err(ActionError::Retry("connection refused".into()))
+        }
+    }
+    let memory = init(Memory::default(), ["a"]);
+    let envelope: Envelope = serde_json::from_str(&records(["a"]).to_string()).unwrap();
+    let deadline = Deadline::at(Timestamp::from_millisecond(START + 60_000).unwrap());
+    let downstream = Downstream::new(&memory, TestClock::at_millis(START), Overtaken(&memory));
+    let response = downstream.handle(envelope, Invocation { deadline, request_id: "r" }).await.unwrap();
+    assert_eq!(response.identifiers().collect::<Vec<_>>(), ["0"], "it is not settled: it is CLAIMED");
 }

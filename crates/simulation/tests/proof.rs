@@ -1,5 +1,7 @@
 //! The proof, bounded for every run of the tests: `cargo run --release -p simulation` looks further.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use notification::Guarantee;
 use simulation::designs::Design;
 use simulation::mutants::Mutant;
@@ -9,7 +11,6 @@ use simulation::search::{self, Found, Subject};
 use simulation::template::Deployed;
 use std::sync::LazyLock;
 
-#[allow(clippy::unwrap_used, reason = "a test")]
 static DEPLOYED: LazyLock<Deployed> = LazyLock::new(|| Deployed::read().unwrap());
 
 fn subject() -> Subject<'static> {
@@ -107,12 +108,14 @@ fn the_same_seed_gives_the_same_trace() {
     }
 }
 
+/// Seeds that broke a rule once. Which calls a seed lets fail changes with the model, so what they showed has a test of its own as
+/// well: `behind_a_batch_that_grew_too_old_the_next_one_is_due_at_once`,
+/// `at_most_once_where_another_worker_has_claimed_in_between_the_record_comes_again`.
+const BROKEN_ONCE: [u64; 3] = [28_007, 88_578, 196_937];
+
 #[test]
 fn seeds_that_broke_a_rule_once_break_none_now() {
-    for seed in [
-        // The engine left a lane alone behind a batch that had grown too old.
-        196_937,
-    ] {
+    for seed in BROKEN_ONCE {
         let violations = subject().run(&Scenario::of(seed), false).violations;
         assert!(violations.is_empty(), "seed {seed}: {violations:#?}");
     }

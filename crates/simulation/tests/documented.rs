@@ -1,0 +1,55 @@
+//! The tests that the documents name exist.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+/// Names of the functions in the files below a folder that end in one of the extensions.
+fn functions(folder: &Path, found: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if path.is_dir() {
+            functions(&path, found);
+            continue;
+        }
+        let keyword = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("rs") => "fn ",
+            Some("py") => "def ",
+            _ => continue,
+        };
+        let text = fs::read_to_string(&path).unwrap();
+        found.extend(text.lines().filter_map(|line| {
+            let (before, name) = line.split_once(keyword)?;
+            before.chars().all(|char| char.is_ascii_lowercase() || char == ' ').then_some(())?;
+            name.split_once('(').map(|(name, _)| name.to_owned())
+        }));
+    }
+}
+
+#[test]
+fn every_promise_names_the_tests_that_show_it_and_they_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut known = BTreeSet::new();
+    for folder in ["crates", "examples", "tests"] {
+        functions(&root.join(folder), &mut known);
+    }
+    let semantics = fs::read_to_string(root.join("docs/SEMANTICS.md")).unwrap();
+
+    let (_, promises) = semantics.split_once("## Promises").unwrap();
+    let (promises, shown) = promises.split_once("### Shown by").unwrap();
+    let (shown, _) = shown.split_once("\n## ").unwrap();
+    let rows: Vec<&str> = shown.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    for number in 1..=6 {
+        assert!(promises.contains(&format!("\n{number}. ")), "promise {number}");
+        assert!(rows.iter().any(|row| row.starts_with(&format!("| {number}. "))), "no tests for promise {number}");
+    }
+    for row in rows {
+        let names: Vec<&str> = row.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "no tests in: {row}");
+        for name in names {
+            assert!(known.contains(name), "there is no test {name}: {row}");
+        }
+    }
+}
