@@ -203,6 +203,7 @@ mod tests {
     use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
     use aws_sdk_dynamodb::operation::put_item::PutItemError;
     use aws_sdk_dynamodb::operation::put_item::PutItemOutput;
+    use aws_sdk_dynamodb::operation::query::QueryOutput;
     use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
     use aws_sdk_dynamodb::types::error::ConditionalCheckFailedException;
     use aws_sdk_dynamodb::types::{BatchStatementError, BatchStatementErrorCodeEnum, BatchStatementResponse};
@@ -411,6 +412,20 @@ mod tests {
         assert_eq!(answers[0], Ok(None));
         assert_eq!(answers[1], Ok(Some(Stored { status: Some(Status::Init), event: "{}".into(), claim: None })));
         assert!(answers[2].as_ref().unwrap_err().kind.is_retryable());
+    }
+
+    #[tokio::test]
+    async fn an_entry_of_the_index_that_no_notification_can_have_hides_nothing_behind_it() {
+        let entry = |id: &str| {
+            HashMap::from([("id".into(), text(id)), ("pending_since".into(), text("2026-11-22T10:00:00.000Z"))])
+        };
+        let output = move |id: &'static str| {
+            move || QueryOutput::builder().items(entry(id)).set_last_evaluated_key(Some(entry(id))).build()
+        };
+        let rule = mock!(Client::query).sequence().output(output("kinesis:by-hand")).output(output("a")).build();
+        let page = table(&rule).pending(0, Timestamp::MAX, None, 1).await.unwrap();
+        assert_eq!(page.keys.iter().map(|key| key.id.as_str()).collect::<Vec<_>>(), ["a"]);
+        assert!(page.more);
     }
 
     #[tokio::test]

@@ -12,6 +12,9 @@ use std::collections::HashMap;
 /// The index's name in the template.
 const INDEX: &str = "pending";
 
+/// Pages in a row of which no entry can be read, at most; more of them wait for the next sweep.
+const UNREADABLE_PAGES_MAX: usize = 20;
+
 type Item = HashMap<String, AttributeValue>;
 
 pub(super) async fn page(
@@ -22,32 +25,40 @@ pub(super) async fn page(
     after: Option<&PendingKey>,
     limit: usize,
 ) -> Result<PendingPage, Failure> {
-    let start = after.map(|after| {
+    let start: Option<Item> = after.map(|after| {
         let key =
             [("id", text(after.id.as_str())), ("pending_shard", number(&shard)), ("pending_since", time(after.since))];
         key.map(|(name, value)| (name.to_owned(), value)).into()
     });
-    let answer = client
-        .query()
-        .table_name(table_name)
-        .index_name(INDEX)
-        .key_condition_expression("pending_shard = :shard AND pending_since <= :until")
-        .expression_attribute_values(":shard", number(&shard))
-        .expression_attribute_values(":until", time(until))
-        .set_exclusive_start_key(start)
-        .limit(i32::try_from(limit).unwrap_or(i32::MAX))
-        .return_consumed_capacity(ReturnConsumedCapacity::Total)
-        .send()
-        .await
-        .map_err(|error| classify::failure("Query", &error))?;
-    Ok(PendingPage {
-        keys: answer.items().iter().filter_map(|item| key(item, "id", "pending_since")).collect(),
-        more: answer.last_evaluated_key().is_some_and(|key| !key.is_empty()),
-        read_units: answer.consumed_capacity().and_then(ConsumedCapacity::capacity_units).unwrap_or_default(),
-    })
+    let mut page = PendingPage::default();
+    let mut next = start;
+    // Entries that no notification can have, e.g. put in by hand, must not hide what is behind them.
+    for _ in 0..UNREADABLE_PAGES_MAX {
+        let answer = client
+            .query()
+            .table_name(table_name)
+            .index_name(INDEX)
+            .key_condition_expression("pending_shard = :shard AND pending_since <= :until")
+            .expression_attribute_values(":shard", number(&shard))
+            .expression_attribute_values(":until", time(until))
+            .set_exclusive_start_key(next)
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .send()
+            .await
+            .map_err(|error| classify::failure("Query", &error))?;
+        page.keys = answer.items().iter().filter_map(|item| key(item, "id", "pending_since")).collect();
+        page.read_units += answer.consumed_capacity().and_then(ConsumedCapacity::capacity_units).unwrap_or_default();
+        next = answer.last_evaluated_key.filter(|key| !key.is_empty());
+        page.more = next.is_some();
+        if !page.more || !page.keys.is_empty() {
+            break;
+        }
+    }
+    Ok(page)
 }
 
-/// An item of the index that no notification can have, e.g. put in by hand, is left alone.
+/// The key of an item of the index; `None` where no notification can have it.
 fn key(item: &Item, id: &str, since: &str) -> Option<PendingKey> {
     let attribute = |name: &str| item.get(name)?.as_s().ok();
     Some(PendingKey { id: NotificationId::parse(attribute(id)?).ok()?, since: attribute(since)?.parse().ok()? })
