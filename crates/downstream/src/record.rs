@@ -1,6 +1,6 @@
 //! One Kinesis record: its sequence number, its bytes, and the notification that they hold.
 
-use aws_lambda_events::kinesis::KinesisEventRecord;
+use aws_lambda_events::encodings::Base64Data;
 use notification::batch::isolate;
 use notification::event::readable_id;
 use notification::report::{Identifier, MissingIdentifier};
@@ -50,15 +50,28 @@ impl Content {
     }
 }
 
+/// A record as it comes. Only what is needed is read, so that nothing else can spoil it (e.g. a time in microseconds).
+#[derive(Deserialize)]
+struct Wire {
+    kinesis: Payload,
+    #[serde(rename = "eventID")]
+    event_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Payload {
+    sequence_number: String,
+    data: Base64Data,
+}
+
 impl Record {
     /// Reads one record of the batch.
     ///
     /// # Errors
     /// [`MissingIdentifier`] where it has no sequence number.
     pub fn read(record: &RawValue) -> Result<Self, MissingIdentifier> {
-        let Ok(wire) = serde_json::from_str::<KinesisEventRecord>(record.get()) else {
-            return Self::unreadable(record);
-        };
+        let Ok(wire) = serde_json::from_str::<Wire>(record.get()) else { return Self::unreadable(record) };
         let sequence_number = Identifier::parse(Some(&wire.kinesis.sequence_number))?;
         let data = wire.kinesis.data.0;
         let content = isolate(|| Ok(content(&data))).unwrap_or_else(|failure| Content::Malformed { id: None, failure });
@@ -70,19 +83,23 @@ impl Record {
         #[derive(Deserialize)]
         struct Identified {
             kinesis: Sequenced,
-            #[serde(rename = "eventID")]
-            event_id: Option<String>,
         }
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Sequenced {
             sequence_number: Option<String>,
         }
+        #[derive(Deserialize)]
+        struct Placed {
+            #[serde(rename = "eventID")]
+            event_id: Option<String>,
+        }
         let identified: Identified = serde_json::from_str(record.get()).map_err(|_| MissingIdentifier)?;
         let sequence_number = Identifier::parse(identified.kinesis.sequence_number.as_deref())?;
+        let event_id = serde_json::from_str::<Placed>(record.get()).ok().and_then(|placed| placed.event_id);
         let failure = Failure::permanent(Malformed::NotARecord.to_string());
         let content = Content::Malformed { id: None, failure };
-        Ok(Self::new(sequence_number, identified.event_id.as_deref(), record.get().as_bytes().to_vec(), content))
+        Ok(Self::new(sequence_number, event_id.as_deref(), record.get().as_bytes().to_vec(), content))
     }
 
     fn new(sequence_number: Identifier, event_id: Option<&str>, data: Vec<u8>, content: Content) -> Self {

@@ -140,4 +140,20 @@ mod tests {
         let note: serde_json::Value = serde_json::from_str(Outcome::new(&large).as_str()).unwrap();
         assert_eq!(note, serde_json::json!({"bytes": 4097, "omitted": "the outcome is too large to keep"}));
     }
+
+    #[test]
+    fn the_size_of_a_write_is_that_of_its_names_and_values() {
+        let attributes = vec![("id", "rfd-1".to_owned()), ("amount", "19.99".to_owned())];
+        assert_eq!(Write { table: "ledger".into(), key: "id", attributes }.bytes(), 2 + 5 + 6 + 5);
+        assert_eq!(Write { table: "ledger".into(), key: "id", attributes: vec![] }.bytes(), 0);
+    }
+
+    #[test]
+    fn each_error_of_an_action_says_whether_its_effect_happened_and_whether_it_is_tried_again() {
+        let kind = |error| Failure::from(error).kind;
+        assert_eq!(kind(ActionError::Rejected("no".into())), FailureKind::Permanent);
+        assert_eq!(kind(ActionError::Retry("later".into())), FailureKind::Retryable);
+        assert_eq!(kind(ActionError::MayHaveHappened("?".into())), FailureKind::MayHaveHappened);
+        assert_eq!(Failure::from(ActionError::Rejected("no".into())).reason, "rejected: no");
+    }
 }

@@ -1,16 +1,21 @@
 //! Duplicate or conflict: whether two events with the same id have the same content.
 
 use crate::event::Attributes;
+use crate::limits;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Whether two events have the same content: `source`, `type` and `data` (or `data_base64`) are equal as JSON values.
 /// `time` and extension attributes may differ, because a producer that sends again may set them anew.
 ///
 /// Numbers are compared by their exact decimal value (`1.0` equals `1`; two large integers that a float would merge
 /// stay apart). Text that is not a JSON object has no content that could be equal, so the answer is `false`: what
-/// cannot be shown to be a duplicate is a conflict, which is never dropped.
+/// cannot be shown to be a duplicate is a conflict, which is never dropped. So are values that are written differently
+/// and nested deeper than [`limits::CONTENT_MAX_DEPTH`], or have a name twice in one object.
 #[must_use]
 pub fn same(a: &str, b: &str) -> bool {
     if a == b {
@@ -28,28 +33,31 @@ pub fn same(a: &str, b: &str) -> bool {
 fn same_value(a: Option<&RawValue>, b: Option<&RawValue>) -> bool {
     match (a, b) {
         (None, None) => true,
-        (Some(a), Some(b)) => a.get() == b.get() || same_json(a.get(), b.get()),
+        (Some(a), Some(b)) => same_json(a.get(), b.get(), limits::CONTENT_MAX_DEPTH),
         _ => false,
     }
 }
 
-/// Compares two texts that serde_json has already accepted as JSON, without a value type that rounds numbers.
-/// The depth is bounded by serde_json's own recursion limit.
-fn same_json(a: &str, b: &str) -> bool {
+/// Compares two texts that serde_json has already accepted as JSON, without a value type that rounds numbers. It calls
+/// itself for what they hold, which serde_json has not bounded: raw JSON may be nested as deep as a message is long.
+fn same_json(a: &str, b: &str, depth: usize) -> bool {
+    if a == b {
+        return true;
+    }
+    let Some(depth) = depth.checked_sub(1) else { return false };
     match (a.as_bytes().first(), b.as_bytes().first()) {
-        (Some(b'{'), Some(b'{')) => {
-            type Object<'a> = BTreeMap<String, &'a RawValue>;
-            match (serde_json::from_str::<Object<'_>>(a), serde_json::from_str::<Object<'_>>(b)) {
-                (Ok(a), Ok(b)) => {
-                    a.len() == b.len()
-                        && a.iter().zip(&b).all(|((ka, va), (kb, vb))| ka == kb && same_json(va.get(), vb.get()))
-                }
-                _ => false,
+        (Some(b'{'), Some(b'{')) => match (serde_json::from_str::<Object<'_>>(a), serde_json::from_str(b)) {
+            (Ok(Object(a)), Ok(Object(b))) => {
+                a.len() == b.len()
+                    && a.iter().zip(&b).all(|((ka, va), (kb, vb))| ka == kb && same_json(va.get(), vb.get(), depth))
             }
-        }
+            _ => false,
+        },
         (Some(b'['), Some(b'[')) => {
             match (serde_json::from_str::<Vec<&RawValue>>(a), serde_json::from_str::<Vec<&RawValue>>(b)) {
-                (Ok(a), Ok(b)) => a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| same_json(a.get(), b.get())),
+                (Ok(a), Ok(b)) => {
+                    a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| same_json(a.get(), b.get(), depth))
+                }
                 _ => false,
             }
         }
@@ -59,13 +67,40 @@ fn same_json(a: &str, b: &str) -> bool {
                 _ => false,
             }
         }
-        (Some(b'-' | b'0'..=b'9'), Some(b'-' | b'0'..=b'9')) => match (Decimal::parse(a), Decimal::parse(b)) {
-            (Some(a), Some(b)) => a == b,
-            // An exponent beyond 64 bits: only equal text is surely equal.
-            _ => a == b,
-        },
+        // With an exponent beyond 64 bits, only equal text is surely equal.
+        (Some(b'-' | b'0'..=b'9'), Some(b'-' | b'0'..=b'9')) => {
+            Decimal::parse(a).is_some_and(|a| Decimal::parse(b) == Some(a))
+        }
         // true, false and null have one spelling each.
-        _ => a == b,
+        _ => false,
+    }
+}
+
+/// An object's members by name. One that has a name twice is refused: one reader takes the first and another the last, so
+/// it equals nothing but itself.
+struct Object<'a>(BTreeMap<String, &'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Object<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Object<'de>, A::Error> {
+                let mut by_name = BTreeMap::new();
+                while let Some((name, value)) = members.next_entry()? {
+                    if by_name.insert(name, value).is_some() {
+                        return Err(A::Error::custom("a name occurs twice"));
+                    }
+                }
+                Ok(Object(by_name))
+            }
+        }
+        deserializer.deserialize_map(Members)
     }
 }
 
@@ -154,6 +189,29 @@ mod tests {
     fn what_cannot_be_read_is_never_a_duplicate() {
         assert!(!same(&event("1"), ""));
         assert!(!same(&event("1"), "[]"));
+        check(r#""\ud800""#, r#""\ud800" "#, true);
+        check(r#"["\ud800"]"#, r#"["\uD800"]"#, false);
+    }
+
+    #[test]
+    fn an_object_with_a_name_twice_equals_nothing_but_itself() {
+        check(r#"{"a":1,"a":2}"#, r#"{"a":2}"#, false);
+        check(r#"{"a":1,"a":2}"#, r#"{"a":1}"#, false);
+        check(r#"{"a":1,"a":2}"#, r#"{"a":1, "a":2}"#, false);
+        check(r#"[{"a":1,"a":2}]"#, r#"[ {"a":1,"a":2} ]"#, true);
+    }
+
+    #[test]
+    fn data_nested_deeper_than_its_limit_is_the_same_only_where_its_text_is() {
+        let nested = |depth: usize, inner: &str| format!("{}{inner}{}", "[".repeat(depth), "]".repeat(depth));
+        let deepest = limits::CONTENT_MAX_DEPTH - 1;
+        check(&nested(deepest, "1"), &nested(deepest, "1.0"), true);
+        check(&nested(deepest, "1"), &nested(deepest, "2"), false);
+        check(&nested(deepest + 1, "1"), &nested(deepest + 1, "1.0"), false);
+        check(&nested(deepest + 1, "1"), &format!(" {} ", nested(deepest + 1, "1")), true);
+        let object = |depth: usize, inner: &str| format!("{}{inner}{}", r#"{"a":"#.repeat(depth), "}".repeat(depth));
+        check(&object(deepest, "1"), &object(deepest, "1.0"), true);
+        check(&object(deepest + 1, "1"), &object(deepest + 1, "1.0"), false);
     }
 
     proptest! {

@@ -104,6 +104,19 @@ mod tests {
         assert!(allows(now + 1_000) && !allows(now));
         assert!(allows(600_000), "cargo lambda watch");
         assert!(!allows(u64::MAX), "no time at all");
+        let first = limits::FIRST_LAMBDA_MILLIS;
+        assert_eq!(Deadline::from_epoch_millis(first).time().as_millisecond(), i64::try_from(first).unwrap());
+        assert_eq!(Deadline::from_epoch_millis(first - 1).time(), Timestamp::MAX);
+    }
+
+    #[test]
+    fn a_time_before_or_behind_the_deadline_ends_where_time_does() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let deadline = Deadline::at(at(60));
+        assert_eq!(deadline.earlier(Duration::from_secs(2)).time(), at(58));
+        assert_eq!(deadline.later(Duration::from_secs(10)), at(70));
+        assert_eq!(deadline.earlier(Duration::MAX).time(), Timestamp::MIN);
+        assert_eq!(deadline.later(Duration::MAX), Timestamp::MAX);
     }
 
     #[tokio::test]

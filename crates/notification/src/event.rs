@@ -280,6 +280,14 @@ mod tests {
     }
 
     #[test]
+    fn the_size_of_an_item_is_that_of_its_names_and_values() {
+        let names = "id status event source type received_at pending_since pending_shard".replace(' ', "").len();
+        let (status, times, number) = (4, 2 * 24, 21);
+        let values = VALID.len() + "rfd-1".len() + "urn:s".len() + "t".len() + status + times + number;
+        assert_eq!(Notification::parse(VALID).unwrap().item_bytes(), names + values);
+    }
+
+    #[test]
     fn no_error_quotes_the_payload() {
         for event in [
             r#"{"id":"secret" "#,

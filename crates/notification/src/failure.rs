@@ -76,4 +76,9 @@ mod tests {
             assert_eq!((kind.is_retryable(), kind.may_have_happened()), (retryable, happened), "{kind:?}");
         }
     }
+
+    #[test]
+    fn a_failure_shows_its_reason() {
+        assert_eq!(Failure::retryable("throttled").to_string(), "throttled");
+    }
 }

@@ -113,6 +113,12 @@ mod tests {
     }
 
     #[test]
+    fn an_id_shows_itself() {
+        let id = NotificationId::parse("rfd-1").unwrap();
+        assert_eq!(format!("{id} {id:?}"), "rfd-1 NotificationId(rfd-1)");
+    }
+
+    #[test]
     fn ids_spread_evenly_over_the_partitions_of_the_pending_index() {
         let mut counts = vec![0; usize::try_from(limits::PENDING_SHARDS).unwrap()];
         for n in 0..32_000 {

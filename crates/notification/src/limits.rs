@@ -87,6 +87,11 @@ pub const DONE_RETENTION_MIN_DAYS: u32 =
 /// Days that a DONE item is kept unless configured otherwise.
 pub const DONE_RETENTION_DEFAULT_DAYS: u32 = 90;
 
+/// Levels of values, one within the other, that the data of two events is compared in: what is nested deeper is the same
+/// only where its text is. It is as deep as serde_json reads into a value; each level costs stack, and another look at all
+/// that is within.
+pub const CONTENT_MAX_DEPTH: usize = 128;
+
 /// Calls of one invocation in flight at once. 1,000 notifications are 40 calls of 25: five rounds of eight.
 pub const CALLS_IN_FLIGHT: usize = 8;
 
@@ -158,6 +163,23 @@ mod tests {
     fn what_downstream_adds_fits_into_what_ingest_leaves_free() {
         // Names and timestamps of done_at, expires_at, outcome, failed_at and reason need well under 1 KiB.
         const { assert!(OUTCOME_MAX_BYTES + REASON_MAX_BYTES + 1024 <= ITEM_RESERVED_BYTES) }
+    }
+
+    #[test]
+    fn rule_11_sizes_in_bytes_are_those_of_their_pages() {
+        assert_eq!(ITEM_MAX_BYTES, 409_600);
+        assert_eq!(TRANSACT_WRITE_ITEMS_MAX_BYTES, 4_194_304);
+        assert_eq!(PUT_RECORDS_MAX_BYTES, 5_242_880);
+        assert_eq!(LAMBDA_PAYLOAD_MAX_BYTES, 6_291_456);
+        assert_eq!(SQS_BATCH_MAX_BYTES, 1_048_576);
+    }
+
+    #[test]
+    fn rule_11_what_is_kept_fits_into_an_item() {
+        assert_eq!(ITEM_RESERVED_BYTES, 8_192);
+        assert_eq!(RAW_KEPT_MAX_BYTES, 401_408);
+        assert_eq!(OUTCOME_MAX_BYTES, 4_096);
+        assert_eq!(WEBHOOK_ANSWER_MAX_BYTES, 2_048);
     }
 
     #[test]

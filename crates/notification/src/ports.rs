@@ -270,3 +270,16 @@ pub struct Cursor {
     /// The last key that was worked on; `None` where none was.
     pub after: Option<PendingKey>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unreadable_record_is_kept_under_its_shard_and_sequence_number() {
+        let sequence_number = &Identifier::parse(Some("42")).unwrap();
+        let record = Unreadable { shard: "shardId-000000000001", sequence_number, raw: b"?" };
+        assert_eq!(record.item_id(), "kinesis:shardId-000000000001:42");
+        assert!(NotificationId::parse(&record.item_id()).is_err(), "no notification can have this id");
+    }
+}

@@ -178,6 +178,18 @@ mod tests {
     }
 
     #[test]
+    fn a_change_of_status_is_allowed_only_where_it_is_listed() {
+        let allowed = |from| Status::ALL.map(|to| u8::from(is_allowed(from, to)));
+        // To INIT, CLAIMED, DONE, FAILED, IN_DOUBT.
+        assert_eq!(allowed(None), [1, 0, 0, 1, 0]);
+        assert_eq!(allowed(Some(Status::Init)), [0, 1, 1, 1, 0]);
+        assert_eq!(allowed(Some(Status::Claimed)), [1, 0, 1, 1, 1]);
+        assert_eq!(allowed(Some(Status::Done)), [0, 0, 0, 0, 0]);
+        assert_eq!(allowed(Some(Status::Failed)), [1, 0, 0, 0, 0]);
+        assert_eq!(allowed(Some(Status::InDoubt)), [1, 0, 1, 0, 0]);
+    }
+
+    #[test]
     fn nothing_leaves_done() {
         assert!(TRANSITIONS.iter().all(|transition| transition.from != Some(Status::Done)));
     }

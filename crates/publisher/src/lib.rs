@@ -7,22 +7,35 @@ pub mod record;
 pub mod sweep;
 
 use notification::batch::{by_count_and_bytes, call_in_batches};
+use notification::envelope::unquoted;
 use notification::ports::{Clock, PendingTable, Publication, Stream};
 use notification::report::{BatchResponse, MissingIdentifier};
 use notification::{Deadline, Envelope, Failure, limits};
 use record::{Image, Record};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use std::collections::HashMap;
 use sweep::{Sweep, Swept};
 
 /// What the function is invoked with: a batch of the table's stream, or the schedule's `{"sweep": true}`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 pub struct Event {
-    #[serde(rename = "Records")]
     records: Option<Vec<Box<RawValue>>>,
-    #[serde(default)]
     sweep: bool,
+}
+
+impl<'de> Deserialize<'de> for Event {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct BatchOrSweep {
+            #[serde(rename = "Records")]
+            records: Option<Vec<Box<RawValue>>>,
+            #[serde(default)]
+            sweep: bool,
+        }
+        let BatchOrSweep { records, sweep } = unquoted(deserializer, InvocationError::UnknownEvent)?;
+        Ok(Self { records, sweep })
+    }
 }
 
 /// What it answers.

@@ -1,0 +1,61 @@
+//! Whatever the environment holds: nothing panics, and each refusal is one line that names the variable.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+#[path = "bad_input/check.rs"]
+mod check;
+#[path = "../../notification/tests/bad_input/generate.rs"]
+mod generate;
+
+use aws::config;
+use check::{NAMES, Variables};
+use generate::config;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+/// Values near to good ones, and any others.
+fn value() -> impl Strategy<Value = String> {
+    let near = prop::sample::select(vec![
+        "",
+        "batched",
+        "single",
+        "Batched",
+        "0",
+        "35",
+        "36",
+        "036",
+        "+36",
+        "-1",
+        "36.0",
+        "4294967295",
+        "4294967296",
+        "18446744073709551615",
+        "18446744073709551616",
+        " 90",
+        "90\n",
+        "９０",
+    ]);
+    prop_oneof![near.prop_map(str::to_owned), any::<String>(), any::<u64>().prop_map(|number| number.to_string())]
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn a_setting_makes_sense_or_is_refused_by_its_name(
+        values in prop::collection::btree_map(prop::sample::select(NAMES.to_vec()), value(), 0..=NAMES.len()),
+    ) {
+        let values = values.into_iter().map(|(name, value)| (name.to_owned(), value));
+        check::environment(&Variables(values.collect()));
+    }
+}
+
+#[tokio::test]
+async fn the_sdk_takes_any_region_that_is_not_empty() {
+    for region in ["eu-central-1", " ", "\n", "\u{0}", "no such region", "日本"] {
+        let variables = Variables(BTreeMap::from([("AWS_REGION".to_owned(), region.to_owned())]));
+        assert_eq!(config::sdk(&variables).await.unwrap().region().unwrap().as_ref(), region);
+    }
+    let empty = Variables(BTreeMap::from([("AWS_REGION".to_owned(), String::new())]));
+    assert!(check::named("AWS_REGION", config::sdk(&empty).await).is_none());
+}

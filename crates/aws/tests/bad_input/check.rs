@@ -1,0 +1,48 @@
+//! What holds for any configuration. The property tests and the fuzz target check the same.
+
+#![allow(dead_code, reason = "the tests of the actions take a part of it")]
+
+use aws::config::{self, ConfigError, Environment};
+use notification::limits;
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+/// Variables by name.
+#[derive(Debug)]
+pub(crate) struct Variables(pub(crate) BTreeMap<String, String>);
+
+impl Environment for Variables {
+    fn get(&self, name: &str) -> Option<String> {
+        self.0.get(name).cloned()
+    }
+}
+
+/// The variables that the functions read.
+pub(crate) const NAMES: [&str; 5] =
+    ["TABLE_NAME", "STREAM_NAME", "DONE_RETENTION_DAYS", "SWEEP_AGE_SECONDS", "TABLE_WRITES"];
+
+/// Any environment: each setting makes sense, or is refused in one line that begins with its name.
+pub(crate) fn environment(variables: &Variables) {
+    assert!(named("TABLE_NAME", config::table_name(variables)).is_none_or(|name| !name.is_empty()));
+    assert!(named("STREAM_NAME", config::stream_name(variables)).is_none_or(|name| !name.is_empty()));
+    assert!(
+        named("DONE_RETENTION_DAYS", config::done_retention_days(variables))
+            .is_none_or(|days| days >= limits::DONE_RETENTION_MIN_DAYS)
+    );
+    named("SWEEP_AGE_SECONDS", config::sweep_age(variables));
+    named("TABLE_WRITES", config::table_writes(variables));
+}
+
+/// What was read, unless it is refused as it must be.
+pub(crate) fn named<T: Debug>(name: &str, setting: Result<T, ConfigError>) -> Option<T> {
+    let error = match setting {
+        Ok(value) => return Some(value),
+        Err(error) => error,
+    };
+    assert!(matches!(error, ConfigError::Missing { name: of, .. } | ConfigError::Wrong { name: of, .. } if of == name));
+    for text in [error.to_string(), format!("{error:?}")] {
+        assert!(text.starts_with(&format!("the environment variable {name} is ")), "{text}");
+        assert!(!text.chars().any(char::is_control), "{text}");
+    }
+    None
+}

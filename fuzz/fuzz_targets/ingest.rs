@@ -1,0 +1,19 @@
+//! Any bytes as a batch of ingest; what is none, as the body of a message.
+
+#![no_main]
+
+#[path = "../../crates/ingest/tests/bad_input/check.rs"]
+mod check;
+#[path = "../../crates/notification/tests/bad_input/members.rs"]
+mod members;
+#[path = "../../crates/notification/tests/bad_input/refusals.rs"]
+mod refusals;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    if let Ok(envelope) = serde_json::from_slice::<notification::Envelope>(bytes) {
+        envelope.records.iter().for_each(|record| check::record(record));
+        check::batch(envelope);
+    } else if let Ok(text) = str::from_utf8(bytes) {
+        check::body(text);
+    }
+});
