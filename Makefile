@@ -9,7 +9,7 @@ PYTHON := $(TOOLS)/bin/python
 LOCAL := $(PYTHON) -m local
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down env test lint unit e2e build measure clean prerequisites
+.PHONY: help demo up down env test lint unit e2e chaos fuzz mutants build measure clean prerequisites
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,22 @@ unit: ## All tests that need no Python
 e2e: build ## The real binaries and the real template on a local AWS
 	$(PYTHON) -m pytest tests
 
+chaos: build ## Faults of every kind and crashes for DURATION seconds (180), then an audit (SEED brings the same)
+	DURATION=$(or $(DURATION),180) SEED=$(SEED) $(PYTHON) -m pytest tests/test_chaos.py
+
+fuzz: ## Run each fuzz target of fuzz/ for SECONDS (60), beginning with the sample events
+	@cargo fuzz --version >/dev/null 2>&1 || { echo "error: no cargo-fuzz; \`cargo install cargo-fuzz --locked\` (it needs a C++ compiler, no nightly Rust)" >&2; exit 2; }
+	@for target in $$(cargo fuzz list); do mkdir -p fuzz/corpus/$$target; \
+	  RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $$target fuzz/corpus/$$target events -- \
+	    -max_total_time=$(or $(SECONDS),60) -dict=fuzz/json.dict -timeout=10 -max_len=8192 -print_final_stats=1 || exit; done
+
+mutants: ## Change each line of the domain crate, and see that a test fails (.cargo/mutants.toml)
+	@cargo mutants --version >/dev/null 2>&1 || { echo "error: no cargo-mutants; \`cargo install cargo-mutants --locked\`" >&2; exit 2; }
+	@mkdir -p target
+	@# 3: some mutants never end; the time limit catches them as a test would.
+	cargo mutants --package notification --output target $$(cargo nextest --version >/dev/null 2>&1 && echo --test-tool=nextest) \
+	  || test $$? -eq 3
+
 build: tools ## Compile the functions and notifyctl, and `sam build`, for the local stack
 	@$(LOCAL) build
 
@@ -51,7 +67,7 @@ measure: tools ## Measure size, start, CPU and calls of each function (docs/PERF
 
 clean: ## Stop the local stack and remove all that was built or installed here
 	@if test -e .local/stack.json; then $(LOCAL) down; fi
-	rm -rf target .aws-sam .local .venv
+	rm -rf target fuzz/target .aws-sam .local .venv
 
 # ---- tools: two virtual environments with pinned packages ------------------------------------------------------------
 

@@ -40,6 +40,7 @@ def note(stack):
     outputs = stack.outputs()
     state = {
         "pid": stack.process.pid,
+        "poller": stack.poller.pid,
         "workdir": stack.workdir,
         "endpoint": stack.endpoint,
         # As the functions have them, to run one of them by hand.
@@ -55,6 +56,7 @@ def down():
         screen.say("the local stack does not run")
         return 0
     with screen.step("stop the local stack"):
+        stop_poller(state)
         stop_group(state["pid"])
         shutil.rmtree(state["workdir"], ignore_errors=True)
         RUNNING.unlink()
@@ -74,16 +76,27 @@ def env():
 
 
 def running():
-    """What `up` noted, if that process is alive and still is MiniStack: process ids are used again."""
+    """What `up` noted, if MiniStack is alive."""
     if RUNNING.exists():
         state = json.loads(RUNNING.read_text())
-        try:
-            if b"ministack" in Path(f"/proc/{state['pid']}/cmdline").read_bytes():
-                return state
-        except OSError:
-            pass
+        if is_still(state["pid"], b"ministack"):
+            return state
+        stop_poller(state)
         RUNNING.unlink()
     return None
+
+
+def stop_poller(state):
+    if is_still(state["poller"], b"notifyctl"):
+        stop_group(state["poller"])
+
+
+def is_still(pid, program):
+    """Whether the process runs the program: process ids are used again."""
+    try:
+        return program in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 COMMANDS = {"build": build, "demo": demo.main, "up": up, "down": down, "env": env, "measure": measure.main}

@@ -1,4 +1,4 @@
-"""Builds the functions, starts MiniStack on a free loopback port, and deploys the template to it."""
+"""Builds the functions, starts MiniStack on a free loopback port, deploys the template, and has the streams polled."""
 
 import os
 import platform
@@ -118,25 +118,33 @@ def overrides(**extra):
 class Stack:
     """A running MiniStack with the service deployed to it."""
 
-    def __init__(self, process, port, workdir, logs):
+    def __init__(self, process, port, workdir, logs, functions_endpoint=None):
         self.process = process
         self.port = port
         self.workdir = workdir
         self.log = logs / "ministack.log"
+        #: `notifyctl local`, which polls the streams as Lambda does; and its output.
+        self.poller = None
+        self.poller_log = logs / "event-sources.log"
         self.endpoint = f"http://127.0.0.1:{port}"
+        #: Where the functions make their calls.
+        self.functions_endpoint = functions_endpoint or self.endpoint
         self.environment = aws_environment(self.endpoint)
 
     @classmethod
-    def start(cls, purpose, secret=None, **parameters):
-        """Starts MiniStack and deploys to it. What was started is stopped again if that fails.
+    def start(cls, purpose, secret=None, functions_endpoint=None, **parameters):
+        """Starts MiniStack, deploys to it and has its streams polled. What was started is stopped again if that fails.
 
-        A secret is put into its Secrets Manager first, as the webhook's. Logs are in `.local/<purpose>`, so that the stacks of a demo and of a test do not write over each other.
+        A secret is put into its Secrets Manager first, as the webhook's. `functions_endpoint` is where the functions
+        make their calls, if something stands between them and MiniStack. Logs are in `.local/<purpose>`, so that the
+        stacks of a demo and of a test do not write over each other.
         """
         logs = STATE / purpose
         logs.mkdir(parents=True, exist_ok=True)
         port = free_port()
         workdir = tempfile.mkdtemp(prefix="notifications-")
-        environment = aws_environment(f"http://127.0.0.1:{port}")
+        # MiniStack hands its own AWS_ENDPOINT_URL down to the functions.
+        environment = aws_environment(functions_endpoint or f"http://127.0.0.1:{port}")
         environment.update(
             GATEWAY_PORT=str(port),
             BIND_HOST="127.0.0.1",
@@ -155,7 +163,7 @@ class Stack:
                 [MINISTACK], env=environment, cwd=workdir, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )
-            stack = cls(process, port, workdir, logs)
+            stack = cls(process, port, workdir, logs, functions_endpoint)
             try:
                 stack.wait_until_healthy()
             except BaseException:
@@ -168,6 +176,7 @@ class Stack:
             command = ["sam", "deploy", "--config-env", "local", "--parameter-overrides", *overrides(**parameters)]
             # SAM leaves temporary folders behind; these go with ours.
             run("sam deploy", command, {**stack.environment, "TMPDIR": workdir}, logs)
+            stack.poll_streams()
         except BaseException:
             stack.stop()
             raise
@@ -185,9 +194,25 @@ class Stack:
                 time.sleep(0.1)
         screen.fail(f"no answer of MiniStack within {START_TIMEOUT} s; its output is in {self.log.relative_to(ROOT)}")
 
+    def poll_streams(self):
+        """Starts `notifyctl local`: MiniStack by itself passes over the records that a function reports as failed."""
+        log = self.poller_log.open("w")
+        with screen.step("start notifyctl local"):
+            self.poller = subprocess.Popen(
+                [NOTIFYCTL, "local"], env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
+            )
+            deadline = time.monotonic() + START_TIMEOUT
+            while " polls " not in self.poller_log.read_text():
+                if self.poller.poll() is not None or time.monotonic() > deadline:
+                    screen.say(last_line(self.poller_log))
+                    screen.fail(f"notifyctl local polls no stream; see {self.poller_log.relative_to(ROOT)}")
+                time.sleep(0.05)
+
     def stop(self):
-        stop_group(self.process.pid)
-        self.process.wait()
+        for process in filter(None, (self.poller, self.process)):
+            stop_group(process.pid)
+            process.wait()
         shutil.rmtree(self.workdir, ignore_errors=True)
 
     def notifyctl(self, *arguments, **options):
@@ -195,8 +220,11 @@ class Stack:
         return subprocess.run([NOTIFYCTL, *map(str, arguments)], env=self.environment, text=True, **options)
 
     def function_processes(self, binary):
-        """Process ids of a function's running environments, which MiniStack started."""
-        name = self.outputs()[f"{binary.capitalize()}Function"]
+        """Process ids of a function's running environments, which MiniStack started.
+
+        A function of the stack goes by its binary, any other by its name.
+        """
+        name = self.outputs().get(f"{binary.capitalize()}Function", binary)
         found = []
         for entry in Path("/proc").glob("[0-9]*"):
             try:
@@ -204,7 +232,7 @@ class Stack:
                 is_bootstrap = os.path.basename(os.readlink(entry / "exe")).startswith("bootstrap")
             except OSError:
                 continue
-            is_ours = f"AWS_ENDPOINT_URL={self.endpoint}".encode() in variables
+            is_ours = f"AWS_ENDPOINT_URL={self.functions_endpoint}".encode() in variables
             if is_bootstrap and is_ours and f"AWS_LAMBDA_FUNCTION_NAME={name}".encode() in variables:
                 found.append(int(entry.name))
         return found

@@ -1,5 +1,6 @@
 """One local stack for all tests, and what they need to speak to it."""
 
+import collections
 import json
 import sys
 import time
@@ -139,6 +140,24 @@ class Service:
                 if not answer["Records"]:
                     break
                 iterator = answer["NextShardIterator"]
+        return found
+
+    def changes(self):
+        """The status before and after each change of each notification, as the table's stream has them."""
+        streams, arn = self.stack.client("dynamodbstreams"), self.outputs["TableStreamArn"]
+        found = collections.defaultdict(list)
+        for shard in streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]:
+            iterator = streams.get_shard_iterator(
+                StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+            )["ShardIterator"]
+            while iterator:
+                answer = streams.get_records(ShardIterator=iterator)
+                for change in (record["dynamodb"] for record in answer["Records"]):
+                    images = change.get("OldImage", {}), change.get("NewImage", {})
+                    before, after = (image.get("status", {}).get("S") for image in images)
+                    if before or after:  # The sweep's cursor has no status.
+                        found[change["Keys"]["id"]["S"]].append((before, after))
+                iterator = answer.get("NextShardIterator") if answer["Records"] else None
         return found
 
     def notifyctl(self, *arguments):

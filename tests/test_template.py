@@ -40,6 +40,19 @@ def test_stream_sources_begin_at_the_trim_horizon_bisect_and_give_up_into_a_queu
     assert properties["DestinationConfig"]["OnFailure"]["Type"] == "SQS"
 
 
+@pytest.mark.parametrize("source", STREAM_SOURCES)
+def test_lambda_polls_the_streams_unless_something_else_does(source):
+    assert SOURCES[source]["Properties"]["Enabled"] == {"Fn::If": ["PollsStreams", True, False]}
+    assert TEMPLATE["Conditions"]["PollsStreams"] == {"Fn::Equals": [{"Ref": "StreamMappings"}, "enabled"]}
+    assert TEMPLATE["Parameters"]["StreamMappings"]["Default"] == "enabled"
+
+
+def test_every_parameter_is_in_one_group_of_the_console():
+    groups = TEMPLATE["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    grouped = [parameter for group in groups for parameter in group["Parameters"]]
+    assert sorted(grouped) == sorted(TEMPLATE["Parameters"])
+
+
 def test_a_message_is_received_six_times():
     assert RESOURCES["Queue"]["Properties"]["RedrivePolicy"]["maxReceiveCount"] == 6
 

@@ -32,8 +32,26 @@ Examples:
   notifyctl redrive rfd-000007                             FAILED, and mended since: once more
   notifyctl resolve rfd-000008 --done                      IN_DOUBT, and it did happen
   notifyctl audit sent.jsonl                               was anything lost or doubled?
+  notifyctl local                                          be Lambda's event source mappings for a local AWS
 
 Exit status: 0 yes or done, 1 no (not found, not settled, audit failed), 2 the command could not be carried out.";
+
+const LOCAL: &str = "\
+Poll the streams of a local AWS, and invoke functions as Lambda's event source mappings do
+
+A local AWS that polls streams itself may pass over what a function reports as failed, and know no retry limits. This does
+what Lambda does: partial answers, retries, bisect, parallelization factor, batching window, filters, record age and
+on-failure queues, with the settings of the mappings as they are deployed. Switch the local AWS's own polling off (Enabled:
+false), or each record is delivered by both.
+
+It polls only an AWS_ENDPOINT_URL on this machine. It keeps no checkpoints: started again, it reads from the mapping's
+starting position, and functions see records again. Ctrl-C ends it.";
+
+const LOCAL_EXAMPLES: &str = "\
+Examples:
+  notifyctl local                                          the two streams of the stack; `make up` has it running
+  notifyctl local --function orders --function invoices    any functions that have a stream for a source
+  notifyctl --json local | jq 'select(.event == \"gave_up\")'";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -51,6 +69,9 @@ pub(crate) enum Command {
     Resolve(ResolveArgs),
     /// Compare what was sent with the table, its stream and the dead-letter queue: was anything lost or doubled?
     Audit(AuditArgs),
+    /// Poll the streams of a local AWS, and invoke functions as Lambda's event source mappings do
+    #[command(long_about = LOCAL, after_help = LOCAL_EXAMPLES)]
+    Local(LocalArgs),
 }
 
 #[derive(Debug, Args)]
@@ -135,6 +156,17 @@ pub(crate) struct WatchArgs {
 pub(crate) struct AuditArgs {
     /// What was sent, one event a line (written by `notifyctl send --save`)
     pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LocalArgs {
+    /// A function with a stream for a source, by name or ARN; repeatable [default: publisher and downstream of the stack]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) function: Vec<String>,
+
+    /// Show only what goes wrong
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What can go wrong, with what to do about it.
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use event_source::settings::InvalidSettings;
 use std::process::ExitCode;
 
 /// An error of a command.
@@ -43,6 +44,23 @@ pub(crate) enum Error {
     /// The text cannot be a notification id.
     #[error("{id:?} is no notification id: {reason}")]
     NoId { id: String, reason: String },
+    /// The endpoint is not on this machine.
+    #[error(
+        "notifyctl local polls nothing but a local AWS: AWS_ENDPOINT_URL must be an address of this machine, such as http://127.0.0.1:4566, and is {found}"
+    )]
+    NotLocal { found: String },
+    /// A function has no stream for a source.
+    #[error("{function} has no event source mapping of a DynamoDB or Kinesis stream")]
+    NoMapping { function: String },
+    /// A mapping has settings that make no sense.
+    #[error("the mapping of {stream} to {function}: {cause}")]
+    Mapping { function: String, stream: String, cause: InvalidSettings },
+    /// A stream answers no more.
+    #[error("{stream} has answered nothing for {seconds} s, so it is polled no more; {cause}")]
+    Gone { stream: String, seconds: u64, cause: String },
+    /// The end could not be listened for.
+    #[error("signals cannot be received: {0}")]
+    Signal(std::io::Error),
     /// Ctrl-C.
     #[error("interrupted")]
     Interrupted,

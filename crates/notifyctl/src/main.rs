@@ -6,6 +6,7 @@ mod dead_letters;
 mod error;
 mod events;
 mod ledger;
+mod local;
 mod output;
 mod send;
 mod settle;
@@ -23,18 +24,21 @@ use std::process::ExitCode;
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     let work = async {
-        let stack = stack::Stack::find(&cli.stack).await?;
+        let stack = || stack::Stack::find(&cli.stack);
         match &cli.command {
-            Command::Send(args) => send::run(&stack, args, cli.json).await,
-            Command::Status(args) => status::run(&stack, args, cli.json).await,
-            Command::Summary => summary::run(&stack, cli.json).await,
-            Command::Watch(args) => watch::run(&stack, args, cli.json).await,
-            Command::Redrive(args) => settle::redrive(&stack, args, cli.json).await,
-            Command::Resolve(args) => settle::resolve(&stack, args, cli.json).await,
-            Command::Audit(args) => audit::run(&stack, args, cli.json).await,
+            Command::Send(args) => send::run(&stack().await?, args, cli.json).await,
+            Command::Status(args) => status::run(&stack().await?, args, cli.json).await,
+            Command::Summary => summary::run(&stack().await?, cli.json).await,
+            Command::Watch(args) => watch::run(&stack().await?, args, cli.json).await,
+            Command::Redrive(args) => settle::redrive(&stack().await?, args, cli.json).await,
+            Command::Resolve(args) => settle::resolve(&stack().await?, args, cli.json).await,
+            Command::Audit(args) => audit::run(&stack().await?, args, cli.json).await,
+            Command::Local(args) => local::run(&cli.stack, args, cli.json).await,
         }
     };
+    // `local` ends by Ctrl-C in its own way, so it is asked first.
     let result = tokio::select! {
+        biased;
         result = work => result,
         _ = tokio::signal::ctrl_c() => Err(error::Error::Interrupted),
     };

@@ -1,8 +1,10 @@
 //! The deployed stack: which queues, table and streams it has, and clients for them.
 
 use crate::error::Error;
+use aws::SdkConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_cloudformation::error::ProvideErrorMetadata;
+use aws_sdk_cloudformation::types::Output;
 
 /// A deployed stack.
 pub(crate) struct Stack {
@@ -19,37 +21,62 @@ pub(crate) struct Stack {
     pub(crate) streams: aws_sdk_dynamodbstreams::Client,
 }
 
-impl Stack {
-    /// Finds a stack by its name, in its outputs.
-    pub(crate) async fn find(name: &str) -> Result<Self, Error> {
-        let config = aws_config::defaults(BehaviorVersion::v2026_01_12()).load().await;
-        let region = config.region().map(Region::as_ref).ok_or(Error::NoRegion)?.to_owned();
-        let no_stack = || Error::NoStack { stack: name.to_owned(), region: region.clone() };
+/// The outputs of a stack.
+pub(crate) struct Outputs {
+    stack: String,
+    outputs: Vec<Output>,
+}
 
+/// The SDK's settings: from the environment and the AWS profile, but for an endpoint that is set here.
+pub(crate) async fn sdk_config(endpoint: Option<&str>) -> Result<SdkConfig, Error> {
+    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
+    if let Some(endpoint) = endpoint {
+        loader = loader.endpoint_url(endpoint);
+    }
+    let config = loader.load().await;
+    if config.region().is_some() { Ok(config) } else { Err(Error::NoRegion) }
+}
+
+impl Outputs {
+    /// Reads the outputs of a stack.
+    pub(crate) async fn read(config: &SdkConfig, stack: &str) -> Result<Self, Error> {
+        let region = config.region().map(Region::to_string).unwrap_or_default();
+        let no_stack = || Error::NoStack { stack: stack.to_owned(), region: region.clone() };
         let described =
-            aws_sdk_cloudformation::Client::new(&config).describe_stacks().stack_name(name).send().await.map_err(
+            aws_sdk_cloudformation::Client::new(config).describe_stacks().stack_name(stack).send().await.map_err(
                 |error| match error.code() {
                     // "Stack with id … does not exist" has no code of its own.
                     Some("ValidationError") => no_stack(),
                     _ => Error::aws("DescribeStacks")(error),
                 },
             )?;
-        let stack = described.stacks().first().ok_or_else(no_stack)?;
-        let output = |key: &'static str| {
-            let found = stack.outputs().iter().find(|output| output.output_key() == Some(key));
-            found
-                .and_then(|output| output.output_value())
-                .map(str::to_owned)
-                .ok_or_else(|| Error::NoOutput { stack: name.to_owned(), output: key })
-        };
+        let found = described.stacks.unwrap_or_default().into_iter().next().ok_or_else(no_stack)?;
+        Ok(Self { stack: stack.to_owned(), outputs: found.outputs.unwrap_or_default() })
+    }
+
+    /// The value of an output.
+    pub(crate) fn get(&self, key: &'static str) -> Result<String, Error> {
+        let found = self.outputs.iter().find(|output| output.output_key() == Some(key));
+        found
+            .and_then(|output| output.output_value())
+            .map(str::to_owned)
+            .ok_or_else(|| Error::NoOutput { stack: self.stack.clone(), output: key })
+    }
+}
+
+impl Stack {
+    /// Finds a stack by its name, in its outputs.
+    pub(crate) async fn find(name: &str) -> Result<Self, Error> {
+        let config = sdk_config(None).await?;
+        let outputs = Outputs::read(&config, name).await?;
         Ok(Self {
-            queue_url: output("QueueUrl")?,
-            dead_letter_queue_url: output("DeadLetterQueueUrl")?,
-            publisher_failures_url: output("PublisherFailuresUrl")?,
-            downstream_failures_url: output("DownstreamFailuresUrl")?,
-            table_name: output("TableName")?,
-            table_stream_arn: output("TableStreamArn")?,
-            ledger_table_name: output("LedgerTableName").ok(),
+            queue_url: outputs.get("QueueUrl")?,
+            dead_letter_queue_url: outputs.get("DeadLetterQueueUrl")?,
+            publisher_failures_url: outputs.get("PublisherFailuresUrl")?,
+            downstream_failures_url: outputs.get("DownstreamFailuresUrl")?,
+            table_name: outputs.get("TableName")?,
+            table_stream_arn: outputs.get("TableStreamArn")?,
+            ledger_table_name: outputs.get("LedgerTableName").ok(),
             sqs: aws_sdk_sqs::Client::new(&config),
             dynamodb: aws_sdk_dynamodb::Client::new(&config),
             streams: aws_sdk_dynamodbstreams::Client::new(&config),

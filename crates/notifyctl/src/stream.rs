@@ -74,11 +74,11 @@ fn note(record: &Record, changes: &mut HashMap<String, Changes>) {
     let status = |image| text(image, "status").and_then(|status| status.parse::<Status>().ok());
     let Some(id) = text(change.keys(), "id") else { return };
     let entry = changes.entry(id).or_default();
-    let (old, new) = (status(change.old_image()), status(change.new_image()));
     if record.event_name() == Some(&OperationType::Insert) {
         entry.inserted += 1;
     }
-    if new == Some(Status::Done) && old != Some(Status::Done) {
+    // DONE over DONE as well: nothing may be written to a notification that is DONE.
+    if status(change.new_image()) == Some(Status::Done) {
         entry.done += 1;
     }
 }
