@@ -10,7 +10,44 @@
 //! | [`stream`] | a mapping of a DynamoDB or Kinesis stream: shards, batches, retries, bisect, checkpoints |
 //! | [`queue`] | an SQS standard queue, and a mapping of one |
 //!
-//! Each rule names its source. Where the documentation leaves something open, the module says so and which way it takes;
+//! The rules, each with its source and its test:
+//!
+//! | rule | source | test |
+//! |---|---|---|
+//! | a batch is full, has waited for its window, or is as large as a payload | [batching] | `a_batch_has_at_most_batch_size_records_and_the_next_waits_for_its_answer`, `a_batching_window_gathers_until_it_ends_or_the_batch_is_full`, `a_batch_is_at_most_as_large_as_a_payload` |
+//! | what no filter pattern matches is passed over | [filtering] | `a_record_that_no_filter_pattern_matches_is_passed_over_and_the_checkpoint_with_it`, `each_test_of_a_value` |
+//! | what an answer means; which are complete successes and failures | [partial answers] | `an_empty_null_or_absent_list_is_a_complete_success`, `an_empty_null_misnamed_or_unknown_identifier_is_a_complete_failure` |
+//! | the lowest failed sequence number is the checkpoint | [partial answers] | `the_lowest_reported_sequence_number_is_the_checkpoint` |
+//! | a failed batch is split in two, which is no retry; a partial answer splits at its checkpoint | [errors] | `a_bisect_splits_a_failed_batch_in_order_and_takes_nothing_from_the_retries`, `a_partial_answer_splits_at_its_checkpoint_and_not_in_the_middle` |
+//! | retries are counted, and then the batch is discarded | [errors] | `a_failed_batch_is_retried_as_often_as_is_allowed_and_then_discarded_with_its_name` |
+//! | records that grew too old are discarded | [errors] | `records_that_grew_too_old_are_discarded_and_the_others_go_on` |
+//! | a throttled invocation of a stream is no retry | [errors] | `a_throttled_invocation_is_no_attempt_and_is_tried_until_its_records_are_too_old` |
+//! | several batches of one shard at once, each key in order | [parallelization] | `a_parallelization_factor_runs_batches_of_one_shard_at_once_and_keeps_each_key_in_order` |
+//! | the on-failure destination is told which records are discarded | [discarded records] | `a_failed_batch_is_retried_as_often_as_is_allowed_and_then_discarded_with_its_name` |
+//! | TRIM_HORIZON and LATEST; a child shard follows its parents | [starting position], [resharding] | `both_starting_positions`, `a_child_shard_is_read_when_its_parents_are_done` |
+//! | delivery is at least once: a poller goes on from its checkpoint | [at least once] | `the_checkpoint_waits_for_the_slowest_lane_and_a_new_start_reads_on_from_it` |
+//! | SQS: a received message is invisible for a time | [visibility] | `a_received_message_is_invisible_until_its_visibility_timeout_ends` |
+//! | SQS: receives are counted, and then the message is a dead letter | [dead letters] | `a_message_that_was_received_six_times_moves_to_the_dead_letter_queue_and_keeps_its_age` |
+//! | SQS: a message can come twice | [at least once, SQS] | `a_deleted_message_is_gone_but_may_be_delivered_again` |
+//! | SQS: reported messages stay; a throttled or failed invocation deletes none and has used up a receive | [SQS errors] | `reported_messages_stay_and_the_others_are_deleted` |
+//! | SQS: invocations at once are bounded | [SQS scaling] | `no_more_invocations_run_at_once_than_are_allowed_and_nothing_is_received_for_them` |
+//!
+//! [batching]: https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventsourcemapping.html#invocation-eventsourcemapping-batching
+//! [filtering]: https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventfiltering.html
+//! [partial answers]: https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-batchfailurereporting.html
+//! [errors]: https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html
+//! [parallelization]: https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-create.html
+//! [discarded records]: https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html
+//! [starting position]: https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-parameters.html
+//! [resharding]: https://docs.aws.amazon.com/streams/latest/dev/kinesis-using-sdk-java-after-resharding.html
+//! [at least once]: https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventsourcemapping.html
+//! [visibility]: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html
+//! [dead letters]: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html
+//! [at least once, SQS]: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/standard-queues-at-least-once-delivery.html
+//! [SQS errors]: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
+//! [SQS scaling]: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
+//!
+//! Not here: FIFO queues, tumbling windows, AT_TIMESTAMP, provisioned pollers. Where the documentation leaves something open, the module says so and which way it takes;
 //! [`settings::RetriesAfterProgress`] lets a driver try both.
 
 pub mod filter;

@@ -53,3 +53,18 @@ fn every_promise_names_the_tests_that_show_it_and_they_exist() {
         }
     }
 }
+
+#[test]
+fn every_rule_of_the_engine_names_its_tests_and_they_exist() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../event-source/src");
+    let mut known = BTreeSet::new();
+    functions(&source, &mut known);
+    let lib = fs::read_to_string(source.join("lib.rs")).unwrap();
+    let (_, rules) = lib.split_once("| rule | source | test |").unwrap();
+    let rules: Vec<&str> = rules.lines().skip(2).take_while(|line| line.starts_with("//! |")).collect();
+    assert!(rules.len() > 10, "{} rules", rules.len());
+    for rule in rules {
+        let names: Vec<&str> = rule.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty() && names.iter().all(|&name| known.contains(name)), "{rule}");
+    }
+}
