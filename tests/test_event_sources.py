@@ -175,7 +175,9 @@ def test_a_record_that_fails_comes_again_from_the_checkpoint_until_it_is_done(st
     assert downstream.failures() == []
 
 
-def test_a_record_that_always_fails_is_given_up_with_a_message_and_its_shard_goes_on(stack, prefix, receiver, downstream):
+def test_a_record_that_always_fails_is_given_up_with_a_message_and_its_shard_goes_on(
+    stack, prefix, receiver, downstream
+):
     failing = f"{prefix}-4"
     receiver.on_call = lambda i: 503 if i == failing else 200
     ids, numbers = publish(stack, prefix, range(10))

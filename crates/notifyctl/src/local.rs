@@ -34,7 +34,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use url::{Host, Url};
 
-/// Invocations of all functions at once. Each is a process of its own on this machine, and `MiniStack` throttles above 16.
+/// Invocations of all functions at once. Each is a process of its own on this machine, and MiniStack may throttle above
+/// 16 (its `LAMBDA_ACCOUNT_CONCURRENCY`).
 const INVOCATIONS_AT_ONCE: usize = 10;
 
 /// Time for one attempt of one call, but for invocations: a local AWS that hangs is one that does not answer.
