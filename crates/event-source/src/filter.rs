@@ -122,6 +122,7 @@ fn test(test: &Value) -> Result<Test, &'static str> {
         "exists" => value.as_bool().map(Test::Exists).ok_or("exists takes true or false"),
         "anything-but" => Ok(Test::AnythingBut(match value {
             Value::Array(values) => values.clone(),
+            Value::Object(_) => return Err("anything-but takes values"),
             value => vec![value.clone()],
         })),
         "numeric" => {
@@ -262,7 +263,14 @@ mod tests {
 
     #[test]
     fn a_wrong_pattern_is_named_with_its_problem() {
-        for pattern in ["[]", "no JSON", r#"{"a":1}"#, r#"{"a":[{"like":"x"}]}"#, r#"{"a":[{"numeric":[">"]}]}"#] {
+        for pattern in [
+            "[]",
+            "no JSON",
+            r#"{"a":1}"#,
+            r#"{"a":[{"like":"x"}]}"#,
+            r#"{"a":[{"numeric":[">"]}]}"#,
+            r#"{"a":[{"anything-but":{"prefix":"x"}}]}"#,
+        ] {
             let error = Filter::parse(&[pattern]).unwrap_err().to_string();
             assert!(error.contains(pattern) && error.contains("is wrong"), "{error}");
         }

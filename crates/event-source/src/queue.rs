@@ -80,9 +80,9 @@ impl Queue {
     pub fn receive(&mut self, max: usize, now: Timestamp) -> Received {
         let mut received = Received::default();
         let (retention, max_receive_count) = (self.retention, self.max_receive_count.unwrap_or(u32::MAX));
-        self.messages.retain(|_, message| age(message, now) <= retention && !message.deleted);
+        self.messages.retain(|_, message| age(message, now) <= retention);
         let visible: Vec<MessageNumber> =
-            self.messages.values().filter(|message| message.visible_at <= now).map(|message| message.number).collect();
+            self.messages().filter(|message| message.visible_at <= now).map(|message| message.number).collect();
         for number in visible {
             let Some(message) = self.messages.get_mut(&number) else { continue };
             if message.receive_count >= max_receive_count {
@@ -103,13 +103,13 @@ impl Queue {
         }
     }
 
-    /// Makes a message visible at once, deleted or not: a standard queue delivers at least once.
+    /// Makes a message visible at once, deleted or not: a standard queue delivers at least once. `false` where it is gone.
     /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/standard-queues-at-least-once-delivery.html>
-    pub fn deliver_again(&mut self, number: MessageNumber, now: Timestamp) {
-        if let Some(message) = self.messages.get_mut(&number) {
-            message.deleted = false;
-            message.visible_at = now;
-        }
+    pub fn deliver_again(&mut self, number: MessageNumber, now: Timestamp) -> bool {
+        let Some(message) = self.messages.get_mut(&number) else { return false };
+        message.deleted = false;
+        message.visible_at = now;
+        true
     }
 
     /// The messages that are in it.
@@ -289,10 +289,12 @@ mod tests {
         queue.receive(1, at(0));
         queue.delete(number);
         assert_eq!(queue.messages().count(), 0);
-        queue.deliver_again(number, at(5));
+        assert!(queue.receive(1, at(40)).messages.is_empty());
+        assert!(queue.deliver_again(number, at(5)));
         assert_eq!(queue.receive(1, at(5)).messages[0].receive_count, 2);
         queue.delete(number);
         assert!(queue.receive(1, at(100)).messages.is_empty());
+        assert!(!queue.deliver_again(99, at(100)), "there is no such message");
     }
 
     #[test]

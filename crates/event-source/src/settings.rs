@@ -91,8 +91,7 @@ struct Properties {
     bisect_batch_on_function_error: Option<bool>,
     maximum_retry_attempts: Option<i64>,
     maximum_record_age_in_seconds: Option<i64>,
-    #[serde(default)]
-    function_response_types: Vec<String>,
+    function_response_types: Option<Vec<String>>,
     filter_criteria: Option<FilterCriteria>,
     destination_config: Option<DestinationConfig>,
     scaling_config: Option<ScalingConfig>,
@@ -101,8 +100,7 @@ struct Properties {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct FilterCriteria {
-    #[serde(default)]
-    filters: Vec<Pattern>,
+    filters: Option<Vec<Pattern>>,
 }
 
 #[derive(Deserialize)]
@@ -131,11 +129,11 @@ struct ScalingConfig {
 
 impl Properties {
     fn reports_batch_item_failures(&self) -> bool {
-        self.function_response_types.iter().any(|kind| kind == "ReportBatchItemFailures")
+        self.function_response_types.iter().flatten().any(|kind| kind == "ReportBatchItemFailures")
     }
 
     fn filter(&self) -> Result<Option<Filter>, InvalidFilter> {
-        let patterns = self.filter_criteria.iter().flat_map(|criteria| &criteria.filters);
+        let patterns = self.filter_criteria.iter().flat_map(|criteria| criteria.filters.iter().flatten());
         let patterns: Vec<&str> = patterns.map(|filter| filter.pattern.as_str()).collect();
         if patterns.is_empty() { Ok(None) } else { Filter::parse(&patterns).map(Some) }
     }

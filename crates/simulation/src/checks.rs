@@ -2,6 +2,7 @@
 //! (`aws::table`, `world`).
 
 use crate::aws::table::Item;
+use crate::scenario::SLOW_ACTION;
 use crate::world::World;
 use notification::{Guarantee, Notification, Status, content};
 use std::collections::BTreeMap;
@@ -47,7 +48,7 @@ pub fn pipeline(world: &World) -> Vec<String> {
         violations.push(format!("the effect of {id} happened, and the table does not know it"));
     }
     let kept = items.keys().filter(|id| id.starts_with(notification::id::QUARANTINE_PREFIX)).count();
-    if kept < world.foreign && !world.kinesis.lost.contains("foreign") {
+    if kept + world.kinesis.lost_foreign < world.foreign {
         violations.push(format!("{} foreign records came and {kept} are kept", world.foreign));
     }
     if world.scenario.is_healthy() {
@@ -73,6 +74,9 @@ fn item_is_settled(world: &World, id: &str, item: &Item) -> Option<String> {
         }
         Status::InDoubt if world.scenario.guarantee != Guarantee::AtMostOnce => {
             Some(format!("{id} is IN_DOUBT, which only an action at most once may be"))
+        }
+        Status::InDoubt if !world.doubtful.contains(id) && world.scenario.action_takes < SLOW_ACTION => {
+            Some(format!("{id} is IN_DOUBT, and everybody could tell"))
         }
         Status::Done if is_rejected => Some(format!("{id} is DONE, and the business refused it")),
         _ => None,

@@ -189,12 +189,15 @@ fn verdict(subject: Subject<'_>, found: &Found) -> ExitCode {
         return ExitCode::SUCCESS;
     };
     let smallest = search::shrink(subject, scenario);
-    say(&format!(
-        "{}: seed {}; what it can do without is left out here (--seed {} shows all of it)\n",
-        style("FAIL").red().bold(),
-        scenario.seed,
-        scenario.seed
-    ));
+    let failed = style("FAIL").red().bold();
+    if *scenario == Scenario::of(scenario.seed) {
+        let seed = scenario.seed;
+        say(&format!(
+            "{failed}: seed {seed}; what it can do without is left out here (--seed {seed} shows all of it)\n"
+        ));
+    } else {
+        say(&format!("{failed}: {:?}\n", smallest.faults));
+    }
     show_run(subject, &smallest, false)
 }
 

@@ -9,7 +9,9 @@ use crate::trace::Trace;
 use crate::world::{CallStep, Function, QueueName, Wiring, World};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use notification::ports::{After, Before, Change, Clock, IngestTable, Publication, StatusTable, Stream, TableReader};
+use notification::ports::{
+    After, Before, Change, Changed, Clock, IngestTable, Publication, StatusTable, Stream, TableReader,
+};
 use notification::{Failure, Guarantee, Notification, Status};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -238,12 +240,12 @@ impl Design {
             (Self::PublishThenDone, Function::Ingest) => {
                 let Some(notification) = accepted(ports, &text("/body")).await? else { return Ok(()) };
                 publish(ports, &notification).await?;
-                done(ports, &notification).await
+                done(ports, &notification).await.map(drop)
             }
             (Self::DoneThenPublish, Function::Ingest) => {
                 let Some(notification) = accepted(ports, &text("/body")).await? else { return Ok(()) };
-                done(ports, &notification).await?;
-                publish(ports, &notification).await
+                // Who does not write DONE does not publish.
+                if done(ports, &notification).await? { publish(ports, &notification).await } else { Ok(()) }
             }
             (_, Function::Ingest) => accepted(ports, &text("/body")).await.map(drop),
             (_, Function::Publisher) => {
@@ -256,7 +258,7 @@ impl Design {
                 }
                 let publication = Publication { id: notification.id(), event: notification.event() };
                 ports.put(&[publication]).await?.remove(0)?;
-                done(ports, &notification).await
+                done(ports, &notification).await.map(drop)
             }
             (Self::WorkQueue, Function::Downstream) => {
                 let notification = parse(&text("/body"))?;
@@ -298,9 +300,10 @@ async fn publish(ports: &Ports, notification: &Notification) -> Result<(), Failu
     ports.call(step, move |world, _| *world.effects.entry(id.clone()).or_default() += 1).await
 }
 
-async fn done(ports: &Ports, notification: &Notification) -> Result<(), Failure> {
+/// Writes DONE where it is INIT; whether it was.
+async fn done(ports: &Ports, notification: &Notification) -> Result<bool, Failure> {
     let change = Change { id: notification.id(), from: Before::Status(Status::Init), to: After::Done(None) };
-    ports.change(&[change], ports.now()).await?.remove(0).map(drop)
+    ports.change(&[change], ports.now()).await?.remove(0).map(|changed| changed == Changed::Yes)
 }
 
 async fn enqueue(ports: &Ports, notification: &Notification) -> Result<(), Failure> {

@@ -43,6 +43,16 @@ impl Fault {
         Self::CrashBefore,
         Self::CrashAfter,
     ];
+
+    /// Whether it can make a difference to such a call.
+    #[must_use]
+    pub fn concerns(self, what: &str) -> bool {
+        match what {
+            // A deletion that took place has taken place, whatever its caller knows.
+            "delete" => !matches!(self, Self::LostReply | Self::Slow | Self::CrashAfter),
+            _ => true,
+        }
+    }
 }
 
 impl fmt::Display for Fault {

@@ -49,11 +49,15 @@ pub enum Mutant {
     TransactionSplit,
     /// What may have happened is taken for what did not.
     MayHaveHappenedTakenForRetryable,
+    /// What did not happen is taken for what may have happened.
+    RetryableTakenForMayHaveHappened,
+    /// What is published is not what was accepted.
+    ContentChanged,
 }
 
 impl Mutant {
     /// All of them: the bug in words, and where it is.
-    pub const ALL: [(Self, &'static str, &'static str); 21] = [
+    pub const ALL: [(Self, &'static str, &'static str); 23] = [
         (Self::DoneBeforeEffect, "DONE before the effect", "downstream, idempotent"),
         (Self::DoneNotConditional, "DONE not conditional", "table"),
         (Self::InsertNotConditional, "the put of ingest not conditional", "table"),
@@ -74,6 +78,8 @@ impl Mutant {
         (Self::ConflictsTakenForDuplicates, "conflicts taken for duplicates", "ingest"),
         (Self::DeadlineIgnored, "deadline ignored", "every function"),
         (Self::TransactionSplit, "effect and DONE in two writes", "downstream, transactional"),
+        (Self::RetryableTakenForMayHaveHappened, "“did not” taken for “may have happened”", "downstream, at most once"),
+        (Self::ContentChanged, "what is published is not what was accepted", "publisher"),
         (Self::MayHaveHappenedTakenForRetryable, "“may have happened” taken for “did not”", "downstream, at most once"),
     ];
 

@@ -101,7 +101,8 @@ impl Action for SimulatedAction {
             });
         }
         if self.guarantee == Guarantee::Transactional {
-            let entry = Write { table: "ledger".to_owned(), key: "id", attributes: vec![("id", id)] };
+            let event = notification.event().to_owned();
+            let entry = Write { table: "ledger".to_owned(), key: "id", attributes: vec![("id", id), ("event", event)] };
             return Ok(Effect { outcome: None, writes: vec![entry] });
         }
         if mutant == Some(Mutant::DoneBeforeEffect) {
@@ -111,10 +112,15 @@ impl Action for SimulatedAction {
         self.ports.sleep(takes).await;
         let once = self.guarantee == Guarantee::AtMostOnce;
         let step = CallStep { once, ..CallStep::one("effect of", "receiver", id.clone()) };
+        let event = notification.event().to_owned();
         let called = self.ports.call(step, move |world, _| {
+            world.check_content(&id, &event);
             *world.effects.entry(id.clone()).or_default() += 1;
         });
         called.await.map_err(|failure| match failure.kind {
+            FailureKind::Retryable if mutant == Some(Mutant::RetryableTakenForMayHaveHappened) => {
+                ActionError::MayHaveHappened(failure.reason)
+            }
             FailureKind::Retryable => ActionError::Retry(failure.reason),
             FailureKind::MayHaveHappened => ActionError::MayHaveHappened(failure.reason),
             FailureKind::Permanent => ActionError::Rejected(failure.reason),

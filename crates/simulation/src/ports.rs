@@ -209,6 +209,13 @@ impl DownstreamTable for Ports {
                 let conflict = || Refused::Failed(Failure::retryable("in another transaction"));
                 return Err((0..group.len()).map(|place| (mask >> (place % 64) & 1 == 1).then(conflict)).collect());
             }
+            for (id, effect) in &group {
+                for (_, event) in
+                    effect.writes.iter().flat_map(|write| &write.attributes).filter(|(name, _)| *name == "event")
+                {
+                    world.check_content(id.as_str(), event);
+                }
+            }
             let committed = world.table.commit(&group, done_at);
             if committed.is_err() {
                 world.note("a transaction is refused");
@@ -305,6 +312,8 @@ impl Stream for Ports {
                 Some(Mutant::RandomPartitionKey) => format!("{id}#{}", world.now.as_nanosecond() + puts),
                 _ => id.clone(),
             };
+            let sabotage = world.mutant == Some(Mutant::ContentChanged);
+            let event = if sabotage { event.replace("1.50", "9.50") } else { event.clone() };
             world.put_record(&key, event.as_bytes());
         };
         let answers = self.call_each("PutRecords", "Kinesis", entries, put).await;

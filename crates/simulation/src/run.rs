@@ -104,6 +104,7 @@ pub fn run(
             let Some(ended) = running.remove(&task) else { continue };
             drop(ended.work);
             let mut world = lock(&world);
+            world.doubt_all(task);
             let name = world.running.remove(&task).map(|running| running.name).unwrap_or_default();
             world.note("a process ends in the middle of its work");
             world.trace(|| Step::note_over(name, how));

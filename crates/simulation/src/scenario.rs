@@ -19,7 +19,7 @@ pub const SLOW_ACTION: Duration = Duration::from_secs(90);
 pub const SLOW_FOR: Duration = Duration::from_mins(30);
 
 /// One run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scenario {
     /// What it was drawn from.
     pub seed: u64,
@@ -45,6 +45,8 @@ pub struct Scenario {
     pub mappings_start: Timestamp,
     /// How long an action takes, at most.
     pub action_takes: Duration,
+    /// Records of one invocation, at most, instead of what the template says.
+    pub batch_size: Option<usize>,
     /// Whether the world runs on until DONE items expire.
     pub runs_until_expiry: bool,
 }
@@ -119,6 +121,7 @@ impl Scenario {
             progress_resets_retries: rng.bool(),
             mappings_start: start() + Duration::from_secs(if rng.u8(0..4) == 0 { 30 } else { 0 }),
             action_takes: Duration::from_millis(*rng.choice(&[10, 200, 5_000]).unwrap_or(&10)),
+            batch_size: *rng.choice(&[None, None, Some(1), Some(3), Some(10)]).unwrap_or(&None),
             runs_until_expiry: rng.u8(0..50) == 0,
             ..Self::quiet(seed, guarantee)
         };
@@ -151,11 +154,12 @@ impl Scenario {
             progress_resets_retries: false,
             mappings_start: start(),
             action_takes: Duration::from_millis(10),
+            batch_size: None,
             runs_until_expiry: false,
         }
     }
 
-    /// A small run for the sweep of all faults: one notification and its duplicate.
+    /// A small run for the sweep of all faults: two notifications, and a duplicate of one.
     #[must_use]
     pub fn small(guarantee: Guarantee) -> Self {
         let message = |millis: u64, id: &str| Message {
@@ -163,7 +167,7 @@ impl Scenario {
             id: id.to_owned(),
             body: event(id, 1, false),
         };
-        Self { messages: vec![message(0, "a"), message(100, "a")], ..Self::quiet(0, guarantee) }
+        Self { messages: vec![message(0, "a"), message(0, "b"), message(100, "a")], ..Self::quiet(0, guarantee) }
     }
 
     /// A run with one message and much trouble.

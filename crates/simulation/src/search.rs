@@ -144,10 +144,17 @@ pub fn every_fault(subject: Subject<'_>, guarantee: Guarantee, progress: impl Fn
     search(subject, plans.len() as u64, scenario, usize::MAX, progress)
 }
 
-/// A smaller scenario that breaks a rule as well: without the faults, disturbances and messages that it can do without.
+/// A smaller scenario that breaks the same rule: without the faults, disturbances and messages that it can do without.
 #[must_use]
 pub fn shrink(subject: Subject<'_>, scenario: &Scenario) -> Scenario {
-    shrink_while(subject, scenario, |report| !report.violations.is_empty())
+    let first = subject.run(scenario, false).violations.first().map(|violation| rule(violation));
+    shrink_while(subject, scenario, |report| report.violations.iter().any(|violation| Some(rule(violation)) == first))
+}
+
+/// The rule that a violation breaks: its words, without ids and counts.
+fn rule(violation: &str) -> String {
+    let is_word = |word: &&str| !word.contains(|char: char| char.is_ascii_digit());
+    violation.split_whitespace().filter(is_word).collect::<Vec<_>>().join(" ")
 }
 
 /// The same, for what a run must still do.

@@ -147,6 +147,8 @@ pub struct StreamSource {
     next_pump: Option<Timestamp>,
     /// Ids of records that were given up or expired unread.
     pub lost: BTreeSet<String>,
+    /// How many foreign records were.
+    pub lost_foreign: usize,
     /// How often the function was run with a record, by its sequence number.
     deliveries: BTreeMap<Box<str>, u32>,
     restarts: u32,
@@ -216,6 +218,8 @@ pub struct World {
     pub kinesis: StreamSource,
     /// Effects outside, by id: how often.
     pub effects: BTreeMap<String, usize>,
+    /// Ids of whom nobody may be able to tell what became of their effect.
+    pub doubtful: BTreeSet<String>,
     /// Foreign records that came into the Kinesis stream.
     pub foreign: usize,
     calls: u64,
@@ -244,6 +248,11 @@ impl World {
                 settings.starting_position = StartingPosition::Latest;
             }
         }
+        if let Some(size) = scenario.batch_size {
+            deployed.ingest.batch_size = size;
+            deployed.publisher.batch_size = size;
+            deployed.downstream.batch_size = size;
+        }
         if mutant == Some(Mutant::NoInitFilter) {
             deployed.publisher.filter = None;
         }
@@ -262,6 +271,7 @@ impl World {
             function,
             next_pump: None,
             lost: BTreeSet::new(),
+            lost_foreign: 0,
             deliveries: BTreeMap::new(),
             restarts: 0,
         };
@@ -288,6 +298,7 @@ impl World {
                 Function::Downstream,
             ),
             effects: BTreeMap::new(),
+            doubtful: BTreeSet::new(),
             foreign: 0,
             calls: 0,
             faults: vec![],
@@ -369,7 +380,7 @@ impl World {
 
     fn next_fault(&mut self, what: &'static str) -> (u64, Option<Fault>) {
         self.calls += 1;
-        let fault = self.scenario.faults.of(self.calls, self.now);
+        let fault = self.scenario.faults.of(self.calls, self.now).filter(|fault| fault.concerns(what));
         if let Some(fault) = fault {
             self.faults.push((self.calls, fault, what));
         }
@@ -388,6 +399,11 @@ impl World {
         let (number, fault) = self.next_fault(step.what);
         // Only the SDK repeats calls: an action that must happen at most once is called once.
         let fault = fault.map(|fault| if step.once && fault == Fault::Repeated { Fault::LostReply } else { fault });
+        let step_entries = step.entries;
+        // Where the effect is refused, everybody can tell. Where the write about it is, the next worker cannot.
+        if fault.is_some_and(|fault| step.what == "change" || !matches!(fault, Fault::Refused | Fault::Partial)) {
+            self.doubt_all(task);
+        }
         let latency = faults::latency(self.scenario.seed, number);
         let half = latency / 2;
         let from = self.running.get(&task).map_or_else(|| "operator".to_owned(), |running| running.name.clone());
@@ -407,10 +423,11 @@ impl World {
                 let answer = apply(world, None);
                 world.after(half, |_| drop(reply.send(Ok(answer))));
             }),
-            Some(Fault::Partial) if step.entries > 1 => self.after(half, move |world| {
+            Some(Fault::Partial) if step_entries > 1 => self.after(half, move |world| {
                 world.note("some entries of a call are refused");
                 traced(world, fault);
-                let mask = rng::numbered(world.scenario.seed, "partial", number).u64(1..);
+                let mut rng = rng::numbered(world.scenario.seed, "partial", number);
+                let mask = rng.u64(..) | (1 << rng.usize(..step_entries.min(64)));
                 let answer = apply(world, Some(mask));
                 world.after(half, |_| drop(reply.send(Ok(answer))));
             }),
@@ -521,17 +538,36 @@ impl World {
                 }
             }
         }
+        let ids_again = ids.clone();
         self.running.insert(task, Running { function, name, ids });
         let answer_is_lost = matches!(fault, Some(Fault::LostReply | Fault::Late | Fault::CrashAfter));
-        if answer_is_lost {
-            self.note("a function's answer is lost");
-        }
+        let name = self.running[&task].name.clone();
         let respond: Respond = Box::new(move |world, outcome| {
-            let outcome = if answer_is_lost { Outcome::Error } else { outcome };
+            if answer_is_lost {
+                world.note("a function's answer is lost");
+                world.trace(|| Step::note_over(&name, "its answer is lost"));
+                return respond(world, Outcome::Error);
+            }
             respond(world, outcome);
         });
+        if fault == Some(Fault::Repeated) {
+            self.note("an invocation runs twice");
+            self.tasks += 1;
+            let (twin, payload) = (self.tasks, payload.clone());
+            let count = self.started.entry(function).or_default();
+            *count += 1;
+            let name = format!("{} {count}", function.name());
+            self.trace(|| Step::call(from, &name, ids_again.join(", "), None));
+            self.running.insert(twin, Running { function, name, ids: ids_again });
+            self.begin(twin, function, payload, latency * 2, Box::new(|_, _| {}));
+        }
         let begins = if fault == Some(Fault::Slow) { faults::slow(self.scenario.seed, number) } else { latency };
-        self.after(begins, move |world| {
+        self.begin(task, function, payload, begins, respond);
+    }
+
+    /// Begins an invocation, and ends it when its time is over.
+    fn begin(&mut self, task: Task, function: Function, payload: String, after: Duration, respond: Respond) {
+        self.after(after, move |world| {
             let timeout = match function {
                 Function::Ingest => world.deployed.ingest_timeout,
                 _ => world.deployed.stream_function_timeout,
@@ -546,6 +582,20 @@ impl World {
             });
             world.spawns.push(Spawn { task, function, payload, deadline, respond });
         });
+    }
+
+    /// Notes that nobody may be able to tell what became of an invocation's notifications.
+    pub fn doubt_all(&mut self, task: Task) {
+        let ids = self.running.get(&task).map(|running| running.ids.clone()).unwrap_or_default();
+        self.doubtful.extend(ids);
+    }
+
+    /// What is handed on must be what the table has.
+    pub fn check_content(&mut self, id: &str, event: &str) {
+        let item = self.table.items.get(id).or_else(|| self.table.expired.get(id));
+        if item.is_some_and(|item| !content::same(&item.event, event)) {
+            self.violated(format!("{id} is handed on with another content than it was accepted with"));
+        }
     }
 
     fn is_out(&self, is: impl Fn(&What) -> bool) -> bool {
@@ -594,8 +644,27 @@ impl World {
         let source = self.queue(name);
         let function = source.function;
         let wants = source.mapping.wants();
-        if wants > 0 {
-            let received = source.queue.receive(wants, now);
+        let has_visible = source.queue.messages().any(|message| message.visible_at <= now);
+        let (call, fault) = if wants > 0 && has_visible { self.next_fault("receive") } else { (0, None) };
+        let again = match fault {
+            Some(Fault::Refused | Fault::Partial | Fault::NoAnswer | Fault::CrashBefore) => {
+                Some(Duration::from_secs(1))
+            }
+            Some(Fault::Slow) => Some(faults::slow(self.scenario.seed, call)),
+            _ => None,
+        };
+        if let Some(wait) = again {
+            self.note("a receive fails");
+            self.pump_queue_at(name, now + wait);
+        } else if wants > 0 {
+            let mut received = self.queue(name).queue.receive(wants, now);
+            if matches!(fault, Some(Fault::LostReply | Fault::CrashAfter)) && !received.messages.is_empty() {
+                // They are invisible now and have used up a receive, and nobody has them.
+                self.note("received messages are lost on the way");
+                let ids: Vec<String> = received.messages.iter().map(|message| id_of(&message.body)).collect();
+                self.trace(|| Step::refused(name.name(), function.name(), &ids, "lost on the way"));
+                received.messages.clear();
+            }
             for dead in received.dead {
                 self.queue(name).dead.take_dead(dead.clone(), now);
                 self.note("a message becomes a dead letter");
@@ -610,14 +679,10 @@ impl World {
             };
             let gathered: Vec<Gathered> = received.messages.iter().map(gather).collect();
             // A standard queue may hand a message to two receivers.
-            let (_, fault) = if gathered.is_empty() { (0, None) } else { self.next_fault("receive") };
             if matches!(fault, Some(Fault::Repeated | Fault::Late)) {
-                self.note("a message is delivered twice at once");
                 for number in gathered.iter().map(|message| message.number).collect::<Vec<_>>() {
                     self.after(Duration::from_millis(5), move |world| {
-                        let now = world.now;
-                        world.queue(name).queue.deliver_again(number, now);
-                        world.pump_queue_at(name, now);
+                        world.deliver_again(name, number, "a message is delivered twice at once");
                     });
                 }
             }
@@ -640,9 +705,12 @@ impl World {
             self.invoke(name.name(), function, ids, payload, respond);
         }
         let source = self.queue(name);
-        let next =
-            [source.mapping.wake_at(), source.queue.visible_at()].into_iter().flatten().filter(|at| *at > now).min();
-        if let Some(next) = next {
+        let wakes_at = source.mapping.wake_at().filter(|at| *at > now);
+        let (visible, invisible): (Vec<Timestamp>, Vec<Timestamp>) =
+            source.queue.messages().map(|message| message.visible_at).partition(|at| *at <= now);
+        let polls_again = source.mapping.wants() > 0 && !visible.is_empty();
+        let polled_at = polls_again.then(|| now + Duration::from_millis(20));
+        if let Some(next) = [wakes_at, polled_at, invisible.into_iter().min()].into_iter().flatten().min() {
             self.pump_queue_at(name, next);
         }
     }
@@ -662,6 +730,7 @@ impl World {
         let (call, fault) = self.next_fault("delete");
         if matches!(fault, Some(Fault::Refused | Fault::NoAnswer | Fault::CrashBefore | Fault::Partial)) {
             self.note("a message is done and not deleted");
+            self.trace(|| Step::note_over(name.name(), "does not delete what is done: the call fails"));
             return;
         }
         for number in numbers {
@@ -670,14 +739,20 @@ impl World {
             }
             self.queue(name).queue.delete(number);
             if matches!(fault, Some(Fault::Repeated | Fault::Late)) {
-                self.note("a deleted message is delivered again");
                 let wait = faults::slow(self.scenario.seed, call);
                 self.after(wait, move |world| {
-                    let now = world.now;
-                    world.queue(name).queue.deliver_again(number, now);
-                    world.pump_queue_at(name, now);
+                    world.deliver_again(name, number, "a deleted message is delivered again");
                 });
             }
+        }
+    }
+
+    fn deliver_again(&mut self, name: QueueName, number: u64, note: &'static str) {
+        let now = self.now;
+        if self.queue(name).queue.deliver_again(number, now) {
+            self.note(note);
+            self.trace(|| Step::note_over(name.name(), "delivers a message again"));
+            self.pump_queue_at(name, now);
         }
     }
 
@@ -750,6 +825,9 @@ impl World {
         if let Some(id) = id.filter(|id| id.as_str() != key) {
             self.violated(format!("{id} is in Kinesis under another partition key"));
         }
+        if let Ok(event) = std::str::from_utf8(data) {
+            self.check_content(key.split('#').next().unwrap_or(key), event);
+        }
         let data = base64::prelude::BASE64_STANDARD.encode(data);
         let now = self.now;
         let arrived = now.as_millisecond();
@@ -805,6 +883,7 @@ impl World {
                 let read = source.shards.read(&shard, &from, now);
                 progress |= read.ended || !read.records.is_empty();
                 expired |= !read.expired.is_empty();
+                source.lost_foreign += read.expired.iter().filter(|key| *key == "foreign").count();
                 source.lost.extend(read.expired);
                 source.mapping.read(&shard, read.records, read.ended, now);
             }
@@ -855,6 +934,7 @@ impl World {
         });
         let keys: Vec<String> = discarded.records.iter().map(|record| record.key.to_string()).collect();
         self.trace(|| Step::note_over(name.name(), format!("gives up {}: {:?}", keys.join(", "), discarded.condition)));
+        self.stream(name).lost_foreign += keys.iter().filter(|key| *key == "foreign").count();
         self.stream(name).lost.extend(keys);
         self.expect_sweep();
     }

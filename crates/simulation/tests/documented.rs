@@ -6,25 +6,29 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// Names of the functions in the files below a folder that end in one of the extensions.
-fn functions(folder: &Path, found: &mut BTreeSet<String>) {
+/// Names of the tests in the files below a folder.
+fn tests(folder: &Path, found: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
         let path = entry.path();
         if path.is_dir() {
-            functions(&path, found);
+            tests(&path, found);
             continue;
         }
-        let keyword = match path.extension().and_then(|extension| extension.to_str()) {
-            Some("rs") => "fn ",
-            Some("py") => "def ",
-            _ => continue,
-        };
-        let text = fs::read_to_string(&path).unwrap();
-        found.extend(text.lines().filter_map(|line| {
-            let (before, name) = line.split_once(keyword)?;
-            before.chars().all(|char| char.is_ascii_lowercase() || char == ' ').then_some(())?;
-            name.split_once('(').map(|(name, _)| name.to_owned())
-        }));
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        let name =
+            |line: &str, keyword: &str| line.split_once(keyword)?.1.split_once('(').map(|(name, _)| name.to_owned());
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("rs") => {
+                let is_test = |line: &str| matches!(line, "#[test]" | "#[tokio::test]");
+                found.extend(lines.windows(2).filter(|pair| is_test(pair[0])).filter_map(|pair| name(pair[1], "fn ")));
+            }
+            Some("py") => {
+                let is_test = |line: &&&str| line.starts_with("def test_");
+                found.extend(lines.iter().filter(is_test).filter_map(|line| name(line, "def ")));
+            }
+            _ => {}
+        }
     }
 }
 
@@ -33,7 +37,7 @@ fn every_promise_names_the_tests_that_show_it_and_they_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut known = BTreeSet::new();
     for folder in ["crates", "examples", "tests"] {
-        functions(&root.join(folder), &mut known);
+        tests(&root.join(folder), &mut known);
     }
     let semantics = fs::read_to_string(root.join("docs/SEMANTICS.md")).unwrap();
 
@@ -58,7 +62,7 @@ fn every_promise_names_the_tests_that_show_it_and_they_exist() {
 fn every_rule_of_the_engine_names_its_tests_and_they_exist() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../event-source/src");
     let mut known = BTreeSet::new();
-    functions(&source, &mut known);
+    tests(&source, &mut known);
     let lib = fs::read_to_string(source.join("lib.rs")).unwrap();
     let (_, rules) = lib.split_once("| rule | source | test |").unwrap();
     let rules: Vec<&str> = rules.lines().skip(2).take_while(|line| line.starts_with("//! |")).collect();

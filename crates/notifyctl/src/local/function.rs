@@ -62,6 +62,8 @@ impl Function {
             }
             // It was given its time, and more.
             Err(SdkError::TimeoutError(_)) => Outcome::Failed("no answer in time".to_owned()),
+            // It began to answer, so it was run.
+            Err(error @ SdkError::ResponseError(_)) => Outcome::Failed(Error::aws("Invoke")(error).to_string()),
             // Throttled, or the service failed, or cannot be reached.
             Err(error) => Outcome::NotRun(Error::aws("Invoke")(error).to_string()),
         }

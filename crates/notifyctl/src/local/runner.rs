@@ -113,7 +113,7 @@ impl<'a> Runner<'a> {
         for (shard, from) in state.engine.to_read() {
             let poll = state.shards.entry(shard.into()).or_insert_with(|| Poll::new(now));
             if poll.begin(now) {
-                calls.push(self.read(shard.into(), from.clone(), poll.iterator.take()).boxed_local());
+                calls.push(self.read(shard.into(), from.clone(), poll.iterator.clone()).boxed_local());
             }
         }
         let (invocations, discarded) = state.engine.due(now);
@@ -185,12 +185,14 @@ impl<'a> Runner<'a> {
             }
             // The next look begins where the engine stands.
             Err(ReadError::ExpiredIterator) => {
+                poll.iterator = None;
                 poll.under_way = false;
                 poll.next = now + POLL_EVERY;
                 Ok(())
             }
             Err(ReadError::Other(error)) => self.failed(poll, state.heard_at, &error),
             Err(ReadError::Trimmed) => {
+                poll.iterator = None;
                 let cause = "the oldest records expire faster than they are read".to_owned();
                 self.failed(poll, state.heard_at, &Error::Aws { call: "GetRecords", cause })
             }
