@@ -66,8 +66,8 @@ measure: tools ## Measure size, start, CPU and calls of each function (docs/PERF
 	@$(LOCAL) measure
 
 bench: tools ## Build as for AWS, and measure against the straightforward functions (ARGS=--help; without, docs/bench.svg is drawn)
-	PATH="$(CURDIR)/$(TOOLS):$$PATH" cargo lambda build --release --bin ingest --bin publisher --bin downstream
-	PATH="$(CURDIR)/$(TOOLS):$$PATH" cargo lambda build --release --bin straightforward
+	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo lambda build --release --bin ingest --bin publisher --bin downstream
+	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo lambda build --release --bin straightforward
 	@# The measuring program itself needs no link-time optimisation.
 	CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
 	  cargo run --release --package bench --bin bench -- $(or $(ARGS),--plot docs/bench.svg)

@@ -1,0 +1,116 @@
+//! Allocations for a notification, as a counting allocator sees them: reading the event, the handler, the adapters, the SDK
+//! and HTTP. The Lambda runtime is left out, and so is what the backend's thread does.
+
+use crate::backend::Behaviour;
+use crate::error::Error;
+use crate::events;
+use crate::in_process::{self, InProcess};
+use crate::measure::pairs;
+use crate::output::{self, mebibytes, thousands};
+use crate::subject::Function;
+use actions::ledger::Ledger;
+use allocation_counter::AllocationInfo;
+use aws::config::ConfigError;
+use aws::{DynamoTable, KinesisStream, SystemClock};
+use downstream::{Downstream, Invocation};
+use ingest::Ingest;
+use notification::{Deadline, Envelope, Record, Timestamp};
+use publisher::Publisher;
+use serde::Serialize;
+
+/// For a notification, but for the last.
+#[derive(Debug, Serialize)]
+struct Row {
+    function: Function,
+    batch: usize,
+    allocations: f64,
+    bytes: f64,
+    /// Allocated at once, at most, for the whole batch.
+    peak_bytes: f64,
+}
+
+pub(crate) fn run(functions: &[Function], batches: &[usize], json: bool) -> Result<(), Error> {
+    // Spans allocate, so they must be as in a function.
+    aws::telemetry::init(&in_process::Function).map_err(|error| Error::Handler(error.to_string()))?;
+    let process = InProcess::start(Behaviour::default())?;
+    let handlers = Handlers::new(&process).map_err(|error| Error::Handler(error.to_string()))?;
+    let mut rows = Vec::new();
+    for (function, batch) in pairs(functions, batches) {
+        let event = events::batch(function, batch);
+        let handle = || process.runtime.block_on(handlers.handle(function, &event));
+        // The first one makes connections, and whatever else is made once.
+        let warmed_up = handle();
+        let mut handled = Ok(());
+        let counted = allocation_counter::measure(|| handled = handle());
+        warmed_up.and(handled).map_err(|error| Error::Handler(error.to_string()))?;
+        rows.push(row(function, batch, &counted));
+    }
+    if json {
+        output::json(&rows);
+        return Ok(());
+    }
+    let cells = |row: &Row| {
+        vec![
+            row.function.words().to_owned(),
+            thousands(row.batch),
+            format!("{:.1}", row.allocations),
+            format!("{:.0}", row.bytes),
+            format!("{:.2}", mebibytes(row.peak_bytes)),
+        ]
+    };
+    let headers =
+        ["", "batch", "allocations for\na notification", "bytes for\na notification", "peak MiB of\nthe batch"];
+    output::table("Allocations, without the Lambda runtime", &headers, rows.iter().map(cells));
+    Ok(())
+}
+
+/// The handlers, over the adapters that they are deployed with.
+struct Handlers {
+    ingest: Ingest<DynamoTable, SystemClock>,
+    publisher: Publisher<KinesisStream, SystemClock>,
+    downstream: Downstream<DynamoTable, SystemClock, Record>,
+    ledger: Downstream<DynamoTable, SystemClock, Ledger>,
+}
+
+impl Handlers {
+    fn new(process: &InProcess) -> Result<Self, ConfigError> {
+        let table = DynamoTable::new(aws_sdk_dynamodb::Client::new(&process.sdk), "notifications".to_owned());
+        let stream = KinesisStream::new(aws_sdk_kinesis::Client::new(&process.sdk), "notifications".to_owned());
+        let ledger = Ledger::from_environment(&in_process::Function)?;
+        Ok(Self {
+            ingest: Ingest::new(table.clone(), SystemClock),
+            publisher: Publisher::new(stream, SystemClock),
+            downstream: Downstream::new(table.clone(), SystemClock, Record),
+            ledger: Downstream::new(table, SystemClock, ledger),
+        })
+    }
+
+    /// From the bytes of the event to those of the answer.
+    async fn handle(&self, function: Function, event: &[u8]) -> Result<(), Box<dyn std::error::Error>> {
+        let envelope: Envelope = serde_json::from_slice(event)?;
+        let deadline = Deadline::at(Timestamp::MAX);
+        let invocation = Invocation { deadline, request_id: "measured" };
+        let response = match function {
+            Function::Ingest => self.ingest.handle(envelope, deadline).await?,
+            Function::Publisher => self.publisher.handle(envelope, deadline).await?,
+            Function::Downstream => self.downstream.handle(envelope, invocation).await?,
+            Function::Ledger => self.ledger.handle(envelope, invocation).await?,
+        };
+        if serde_json::to_vec(&response)? == br#"{"batchItemFailures":[]}"# {
+            return Ok(());
+        }
+        Err("records must come again".into())
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "the counts are far below 2^52")]
+fn row(function: Function, batch: usize, counted: &AllocationInfo) -> Row {
+    let notifications = batch as f64;
+    Row {
+        function,
+        batch,
+        allocations: counted.count_total as f64 / notifications,
+        bytes: counted.bytes_total as f64 / notifications,
+        peak_bytes: counted.bytes_max as f64,
+    }
+}

@@ -1,0 +1,210 @@
+//! The straightforward variant of each function, to measure the deployed ones against: one backend call for each record,
+//! all of a batch joined, the event read with the general types of `aws_lambda_events`, and `lambda_runtime`, tokio and
+//! the SDK with their own defaults. It logs nothing, counts nothing and has no deadline.
+//!
+//! `FUNCTION` chooses which one it is.
+
+use aws_config::BehaviorVersion;
+use aws_lambda_events::dynamodb::Event as DynamoDbEvent;
+use aws_lambda_events::kinesis::KinesisEvent;
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use aws_lambda_events::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse, KinesisEventResponse};
+use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
+use aws_sdk_kinesis::primitives::Blob;
+use futures_util::future::join_all;
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use serde::Deserialize;
+use std::env;
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let config = aws_config::load_defaults(BehaviorVersion::v2026_01_12()).await;
+    let table = &Table { client: aws_sdk_dynamodb::Client::new(&config), name: env::var("TABLE_NAME")? };
+    match env::var("FUNCTION")?.as_str() {
+        "ingest" => run(service_fn(|event| ingest(table, event))).await,
+        "publisher" => {
+            let stream = &Stream { client: aws_sdk_kinesis::Client::new(&config), name: env::var("STREAM_NAME")? };
+            run(service_fn(|event| publish(stream, event))).await
+        }
+        "downstream" => run(service_fn(|event| downstream(table, None, event))).await,
+        "ledger" => {
+            let ledger = env::var("LEDGER_TABLE_NAME")?;
+            run(service_fn(|event| downstream(table, Some(&ledger), event))).await
+        }
+        other => Err(format!("there is no function {other:?}").into()),
+    }
+}
+
+/// The event of a notification, as far as it is needed.
+#[derive(Deserialize)]
+struct Event {
+    id: String,
+    source: String,
+    #[serde(rename = "type")]
+    kind: String,
+    data: Refund,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Refund {
+    order_id: String,
+    amount: String,
+    currency: String,
+}
+
+struct Table {
+    client: aws_sdk_dynamodb::Client,
+    name: String,
+}
+
+struct Stream {
+    client: aws_sdk_kinesis::Client,
+    name: String,
+}
+
+async fn ingest(table: &Table, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
+    let messages = event.payload.records;
+    let results = join_all(messages.iter().map(|message| insert(table, message))).await;
+    let mut response = SqsBatchResponse::default();
+    for (message, result) in messages.iter().zip(results) {
+        if result.is_err() {
+            response.add_failure(message.message_id.clone().unwrap_or_default());
+        }
+    }
+    Ok(response)
+}
+
+async fn insert(table: &Table, message: &SqsMessage) -> Result<(), Error> {
+    let body = message.body.as_deref().unwrap_or_default();
+    let event: Event = serde_json::from_str(body)?;
+    let put = table
+        .client
+        .put_item()
+        .table_name(&table.name)
+        .item("id", text(event.id))
+        .item("status", text("INIT"))
+        .item("event", text(body))
+        .item("source", text(event.source))
+        .item("type", text(event.kind))
+        .item("received_at", now())
+        .condition_expression("attribute_not_exists(id)")
+        .send()
+        .await;
+    match put {
+        Ok(_) => Ok(()),
+        Err(error) => match error.into_service_error() {
+            refused if refused.is_conditional_check_failed_exception() => Ok(()),
+            error => Err(error.into()),
+        },
+    }
+}
+
+async fn publish(stream: &Stream, event: LambdaEvent<DynamoDbEvent>) -> Result<DynamoDbEventResponse, Error> {
+    let puts = event.payload.records.into_iter().map(async |record| {
+        let mut image = record.change.new_image.into_inner();
+        let mut take = |name| match image.remove(name) {
+            Some(serde_dynamo::AttributeValue::S(value)) => Some(value),
+            _ => None,
+        };
+        if take("status").as_deref() != Some("INIT") {
+            return None;
+        }
+        let (id, event) = (take("id")?, take("event")?);
+        let put = stream.client.put_record().stream_name(&stream.name).partition_key(id).data(Blob::new(event));
+        put.send().await.is_err().then_some(record.change.sequence_number).flatten()
+    });
+    let mut response = DynamoDbEventResponse::default();
+    for failed in join_all(puts).await.into_iter().flatten() {
+        let mut failure = DynamoDbBatchItemFailure::default();
+        failure.item_identifier = Some(failed);
+        response.batch_item_failures.push(failure);
+    }
+    Ok(response)
+}
+
+async fn downstream(
+    table: &Table,
+    ledger: Option<&str>,
+    event: LambdaEvent<KinesisEvent>,
+) -> Result<KinesisEventResponse, Error> {
+    let records = event.payload.records.iter();
+    let results = join_all(records.map(async |record| {
+        let event: Event = serde_json::from_slice(&record.kinesis.data)?;
+        match ledger {
+            None => done(table, event).await,
+            Some(ledger) => done_with_entry(table, ledger, event).await,
+        }
+    }))
+    .await;
+    let mut response = KinesisEventResponse::default();
+    for (record, result) in event.payload.records.iter().zip(results) {
+        if result.is_err() {
+            response.add_failure(record.kinesis.sequence_number.clone());
+        }
+    }
+    Ok(response)
+}
+
+const SET_DONE: &str = "SET #status = :done, done_at = :now";
+
+async fn done(table: &Table, event: Event) -> Result<(), Error> {
+    let update = table
+        .client
+        .update_item()
+        .table_name(&table.name)
+        .key("id", text(event.id))
+        .update_expression(SET_DONE)
+        .condition_expression("#status = :init")
+        .expression_attribute_names("#status", "status")
+        .expression_attribute_values(":init", text("INIT"))
+        .expression_attribute_values(":done", text("DONE"))
+        .expression_attribute_values(":now", now())
+        .send()
+        .await;
+    match update {
+        Ok(_) => Ok(()),
+        Err(error) => match error.into_service_error() {
+            refused if refused.is_conditional_check_failed_exception() => Ok(()),
+            error => Err(error.into()),
+        },
+    }
+}
+
+async fn done_with_entry(table: &Table, ledger: &str, event: Event) -> Result<(), Error> {
+    let update = Update::builder()
+        .table_name(&table.name)
+        .key("id", text(&event.id))
+        .update_expression(SET_DONE)
+        .condition_expression("#status = :init")
+        .expression_attribute_names("#status", "status")
+        .expression_attribute_values(":init", text("INIT"))
+        .expression_attribute_values(":done", text("DONE"))
+        .expression_attribute_values(":now", now())
+        .build()?;
+    let put = Put::builder()
+        .table_name(ledger)
+        .item("id", text(event.id))
+        .item("order_id", text(event.data.order_id))
+        .item("amount", text(event.data.amount))
+        .item("currency", text(event.data.currency))
+        .item("source", text(event.source))
+        .condition_expression("attribute_not_exists(id)")
+        .build()?;
+    let transaction = table
+        .client
+        .transact_write_items()
+        .transact_items(TransactWriteItem::builder().update(update).build())
+        .transact_items(TransactWriteItem::builder().put(put).build());
+    transaction.send().await?;
+    Ok(())
+}
+
+fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the straightforward variant has no clock port")]
+fn now() -> AttributeValue {
+    text(format!("{:.3}", jiff::Timestamp::now()))
+}

@@ -1,0 +1,40 @@
+//! What can go wrong, with what to do about it.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::{ExitCode, ExitStatus};
+
+/// An error of a command.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("{path}: {cause}; `make bench` builds the binaries first")]
+    Binary { path: PathBuf, cause: io::Error },
+    #[error("{path}: {cause}")]
+    File { path: PathBuf, cause: io::Error },
+    #[error("{binary} ended by itself: {status}")]
+    Ended { binary: &'static str, status: ExitStatus },
+    #[error("{binary} did not answer for {seconds} s")]
+    Silent { binary: &'static str, seconds: u64 },
+    #[error("{binary} answered with an error: {answer}")]
+    Refused { binary: &'static str, answer: String },
+    #[error("the process cannot be measured: {0}")]
+    Unmeasurable(String),
+    #[error("no server on loopback: {0}")]
+    Server(io::Error),
+    #[error("the plot cannot be drawn: {0}")]
+    Plot(String),
+    #[error("the handler cannot be run: {0}")]
+    Handler(String),
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Error {
+    /// 2: the command could not be carried out. 130: interrupted, as shells have it.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Interrupted => ExitCode::from(130),
+            _ => ExitCode::from(2),
+        }
+    }
+}

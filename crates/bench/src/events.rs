@@ -1,0 +1,145 @@
+//! Batches of records as each event source sends them.
+
+use crate::subject::Function;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Value, json};
+
+/// A batch for a function, as the JSON that it is invoked with.
+pub(crate) fn batch(function: Function, size: usize) -> Vec<u8> {
+    let record = match function {
+        Function::Ingest => message,
+        Function::Publisher => image,
+        Function::Downstream | Function::Ledger => stream_record,
+    };
+    let records: Vec<Value> = (0..size).map(record).collect();
+    json!({ "Records": records }).to_string().into_bytes()
+}
+
+fn id(number: usize) -> String {
+    format!("rfd-{number:06}")
+}
+
+/// The event of one notification: CloudEvents JSON.
+pub(crate) fn event(number: usize) -> String {
+    json!({
+        "specversion": "1.0",
+        "id": id(number),
+        "source": "urn:example:orders",
+        "type": "com.example.refund.requested",
+        "time": "2026-11-22T10:00:00Z",
+        "data": {"orderId": "42", "amount": "19.99", "currency": "EUR"},
+    })
+    .to_string()
+}
+
+fn message(number: usize) -> Value {
+    json!({
+        "messageId": format!("059f36b4-87a3-44ab-83d2-{number:012}"),
+        "receiptHandle": "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a",
+        "body": event(number),
+        "attributes": {"ApproximateReceiveCount": "1", "SentTimestamp": "1763805600000"},
+        "messageAttributes": {},
+        "md5OfBody": "e4e68fb7bd0e697a0ae8f1bb342846b3",
+        "eventSource": "aws:sqs",
+        "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:notifications",
+        "awsRegion": "us-east-1",
+    })
+}
+
+fn image(number: usize) -> Value {
+    json!({
+        "eventID": format!("{number:032}"),
+        "eventName": "INSERT",
+        "eventVersion": "1.1",
+        "eventSource": "aws:dynamodb",
+        "awsRegion": "us-east-1",
+        "dynamodb": {
+            "ApproximateCreationDateTime": 1_763_805_600.0,
+            "Keys": {"id": {"S": id(number)}},
+            "NewImage": {
+                "id": {"S": id(number)},
+                "status": {"S": "INIT"},
+                "event": {"S": event(number)},
+                "source": {"S": "urn:example:orders"},
+                "type": {"S": "com.example.refund.requested"},
+                "received_at": {"S": "2026-11-22T10:00:01.000Z"},
+                "pending_shard": {"N": "7"},
+                "pending_since": {"S": "2026-11-22T10:00:01.000Z"},
+            },
+            "SequenceNumber": sequence_number(number),
+            "SizeBytes": 512,
+            "StreamViewType": "NEW_AND_OLD_IMAGES",
+        },
+        "eventSourceARN": "arn:aws:dynamodb:us-east-1:123456789012:table/notifications/stream/2026-11-22T09:00:00.000",
+    })
+}
+
+fn stream_record(number: usize) -> Value {
+    json!({
+        "kinesis": {
+            "kinesisSchemaVersion": "1.0",
+            "partitionKey": id(number),
+            "sequenceNumber": sequence_number(number),
+            "data": BASE64_STANDARD.encode(event(number)),
+            "approximateArrivalTimestamp": 1_763_805_602.123,
+        },
+        "eventSource": "aws:kinesis",
+        "eventVersion": "1.0",
+        "eventID": format!("shardId-000000000000:{}", sequence_number(number)),
+        "eventName": "aws:kinesis:record",
+        "invokeIdentityArn": "arn:aws:iam::123456789012:role/downstream",
+        "awsRegion": "us-east-1",
+        "eventSourceARN": "arn:aws:kinesis:us-east-1:123456789012:stream/notifications",
+    })
+}
+
+fn sequence_number(number: usize) -> String {
+    format!("49590338271490256608559692538361571095921575989{number:09}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use notification::{Envelope, limits};
+
+    fn records(function: Function) -> Envelope {
+        serde_json::from_slice(&batch(function, 3)).unwrap()
+    }
+
+    #[test]
+    fn every_record_is_read_by_the_function_that_it_is_for_as_a_notification_of_its_own() {
+        let of_ingest: Vec<_> = records(Function::Ingest)
+            .records
+            .iter()
+            .map(|record| ingest::message::Message::read(record).unwrap().notification.unwrap().id().to_string())
+            .collect();
+        let of_publisher: Vec<_> = records(Function::Publisher)
+            .records
+            .iter()
+            .map(|record| match publisher::record::Record::read(record).unwrap().image {
+                publisher::record::Image::Init { id, .. } => id.to_string(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let of_downstream: Vec<_> = records(Function::Downstream)
+            .records
+            .iter()
+            .map(|record| match downstream::record::Record::read(record).unwrap().content {
+                downstream::record::Content::Notification(notification) => notification.id().to_string(),
+                malformed @ downstream::record::Content::Malformed { .. } => panic!("{malformed:?}"),
+            })
+            .collect();
+        for ids in [of_ingest, of_publisher, of_downstream] {
+            assert_eq!(ids, ["rfd-000000", "rfd-000001", "rfd-000002"]);
+        }
+    }
+
+    #[test]
+    fn rule_11_the_largest_batch_fits_into_an_invocation() {
+        for function in Function::ALL {
+            let largest = function.batches().iter().max().copied().unwrap();
+            assert!(batch(function, largest).len() <= limits::LAMBDA_PAYLOAD_MAX_BYTES, "{function:?}");
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Runs one function's binary as Lambda does: serves it the Runtime API and a backend, and looks at its process.
+//! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
+
+use crate::backend::{Backend, Behaviour};
+use crate::error::Error;
+use crate::http::{self, Answer, Server};
+use crate::subject::Subject;
+use aws::SystemClock;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::HeaderValue;
+use hyper::{Request, Response, StatusCode};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::time::ClockId;
+use nix::unistd::Pid;
+use notification::ports::Clock;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+/// Open files and sockets of a function.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html#function-configuration-deployment-and-execution>
+const LAMBDA_FILE_DESCRIPTORS: u64 = 1_024;
+
+/// Seconds of an invocation, and how long an answer is waited for.
+const TIMEOUT: Duration = Duration::from_mins(1);
+
+/// While an answer is waited for, whether the process is still there is looked at so often.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Characters of the session token that goes with each call, as a role's credentials have one. AWS fixes no length.
+const SESSION_TOKEN_CHARS: usize = 800;
+
+/// A function's process, waiting for an invocation.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) backend: Backend,
+    /// From exec until it asked for its first invocation.
+    pub(crate) init: Duration,
+    binary: &'static str,
+    process: Process,
+    next: Option<oneshot::Sender<Bytes>>,
+    runtime: mpsc::Receiver<FromFunction>,
+    runtime_api: Server,
+}
+
+/// What the function says through the Runtime API.
+#[derive(Debug)]
+enum FromFunction {
+    /// It asks for an invocation.
+    Next { at: Instant, reply: oneshot::Sender<Bytes> },
+    /// It answers one.
+    Answer { at: Instant, body: Bytes, is_error: bool },
+}
+
+/// One invocation, answered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Invocation {
+    /// From the first byte of the event until the last one of the answer.
+    pub(crate) wall: Duration,
+    /// Whether all its records are done with; some must come again otherwise.
+    pub(crate) complete: bool,
+}
+
+/// Bytes of memory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Memory {
+    pub(crate) now: u64,
+    pub(crate) peak: u64,
+}
+
+impl Host {
+    /// Starts the process and waits until it is ready.
+    pub(crate) async fn start(binaries: &Path, subject: Subject, behaviour: Behaviour) -> Result<Self, Error> {
+        let binary = subject.binary();
+        let backend = Backend::start(behaviour).map_err(Error::Server)?;
+        let (to_host, mut runtime) = mpsc::channel(1);
+        let runtime_api = http::serve(
+            || {},
+            move |request| {
+                let to_host = to_host.clone();
+                async move { runtime_api(request, &to_host).await }
+            },
+        )
+        .map_err(Error::Server)?;
+
+        let mut command = Command::new(binaries.join(binary));
+        // Nothing is inherited: SSL_CERT_FILE, say, would have thousands of certificates read at start.
+        command
+            .env_clear()
+            .env("AWS_LAMBDA_RUNTIME_API", runtime_api.address.to_string())
+            .env("AWS_ENDPOINT_URL", format!("http://{}", backend.address()))
+            .env("AWS_LAMBDA_FUNCTION_NAME", "measured")
+            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
+            .env("AWS_LAMBDA_LOG_FORMAT", "JSON")
+            .env("AWS_LAMBDA_LOG_LEVEL", "INFO")
+            .env("AWS_REGION", "us-east-1")
+            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_SECRET_ACCESS_KEY", "test")
+            .env("AWS_SESSION_TOKEN", "t".repeat(SESSION_TOKEN_CHARS))
+            .env("TABLE_NAME", "notifications")
+            .env("STREAM_NAME", "notifications")
+            .env("LEDGER_TABLE_NAME", "ledger")
+            .envs(subject.variables())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let started = Instant::now();
+        let mut process = spawn(&mut command).map_err(|cause| Error::Binary { path: binaries.join(binary), cause })?;
+        let (at, next) = ready(binary, &mut process, &mut runtime).await?;
+        let init = at - started;
+        Ok(Self { backend, init, binary, process, next: Some(next), runtime, runtime_api })
+    }
+
+    /// Invokes the function, and waits until it asks for the next invocation.
+    pub(crate) async fn invoke(&mut self, event: Bytes) -> Result<Invocation, Error> {
+        let started = Instant::now();
+        // Where nobody takes it, the process has ended, which is seen next.
+        let _ = self.next.take().map(|next| next.send(event));
+        let (at, body) = match heard(self.binary, &mut self.process, &mut self.runtime).await? {
+            FromFunction::Answer { at, body, is_error: false } => (at, body),
+            FromFunction::Answer { body, .. } => return Err(self.refused(&body)),
+            FromFunction::Next { .. } => return Err(self.refused(b"none")),
+        };
+        let report: Report = serde_json::from_slice(&body).map_err(|_| self.refused(&body))?;
+        let (_, next) = ready(self.binary, &mut self.process, &mut self.runtime).await?;
+        self.next = Some(next);
+        Ok(Invocation { wall: at - started, complete: report.batch_item_failures.is_empty() })
+    }
+
+    /// CPU that the process has used so far: user and system time of all its threads, those that have ended included, in
+    /// nanoseconds (`clock_getcpuclockid`).
+    pub(crate) fn cpu(&self) -> Result<Duration, Error> {
+        let unmeasurable = |error: &dyn std::fmt::Display| Error::Unmeasurable(error.to_string());
+        let pid = self.process.0.id().try_into().map(Pid::from_raw).map_err(|error| unmeasurable(&error))?;
+        let time = ClockId::pid_cpu_clock_id(pid).and_then(ClockId::now);
+        time.map(Duration::from).map_err(|error| unmeasurable(&error))
+    }
+
+    /// Memory of the process (VmRSS, VmHWM).
+    pub(crate) fn memory(&self) -> Result<Memory, Error> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.0.id()))
+            .map_err(|error| Error::Unmeasurable(error.to_string()))?;
+        let bytes = |name: &str| {
+            let kibibytes = status.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next());
+            kibibytes
+                .and_then(|kibibytes| kibibytes.parse::<u64>().ok())
+                .map(|kibibytes| kibibytes * 1024)
+                .ok_or_else(|| Error::Unmeasurable(format!("its status has no {name}")))
+        };
+        Ok(Memory { now: bytes("VmRSS:")?, peak: bytes("VmHWM:")? })
+    }
+
+    /// Ends the process, and closes all that it was served by: what is still open counts when the next one is started.
+    pub(crate) async fn stop(self) {
+        let Self { process, backend, runtime_api, .. } = self;
+        drop(process);
+        runtime_api.stop().await;
+        backend.stop().await;
+    }
+
+    fn refused(&self, answer: &[u8]) -> Error {
+        Error::Refused { binary: self.binary, answer: String::from_utf8_lossy(answer).into_owned() }
+    }
+}
+
+/// A process that ends with its owner. (Not tokio's own: its feature `process` would be compiled into the functions too,
+/// because cargo unites the features of a workspace.)
+#[derive(Debug)]
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts a process that may open as many files and sockets as a function may, whatever we may ourselves.
+fn spawn(command: &mut Command) -> std::io::Result<Process> {
+    let (_, ours) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, ours.min(LAMBDA_FILE_DESCRIPTORS), ours)?;
+    let process = command.spawn();
+    setrlimit(Resource::RLIMIT_NOFILE, ours, ours)?;
+    process.map(Process)
+}
+
+/// Answers a request of the function, and tells the host of it.
+async fn runtime_api(request: Request<Incoming>, to_host: &mpsc::Sender<FromFunction>) -> hyper::Result<Answer> {
+    let at = Instant::now();
+    if request.uri().path().ends_with("/invocation/next") {
+        let (reply, event) = oneshot::channel();
+        // Where the host is gone, the process ends at once.
+        let _ = to_host.send(FromFunction::Next { at, reply }).await;
+        return Ok(invocation(event.await.unwrap_or_default()));
+    }
+    let is_error = !request.uri().path().ends_with("/response");
+    let body = request.into_body().collect().await?.to_bytes();
+    let _ = to_host.send(FromFunction::Answer { at: Instant::now(), body, is_error }).await;
+    let mut response = Response::new(Full::new(Bytes::from_static(b"{\"status\":\"OK\"}")));
+    *response.status_mut() = StatusCode::ACCEPTED;
+    Ok(response)
+}
+
+fn invocation(event: Bytes) -> Answer {
+    let deadline = SystemClock.now().as_millisecond() + i64::try_from(TIMEOUT.as_millis()).unwrap_or(i64::MAX);
+    let mut response = Response::new(Full::new(event));
+    let headers = response.headers_mut();
+    for (name, value) in [
+        ("content-type", "application/json"),
+        ("lambda-runtime-aws-request-id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd"),
+        ("lambda-runtime-invoked-function-arn", "arn:aws:lambda:us-east-1:123456789012:function:measured"),
+        ("lambda-runtime-trace-id", "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=0"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.insert("lambda-runtime-deadline-ms", deadline.into());
+    response
+}
+
+/// What the functions answer: the records that must come again.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    batch_item_failures: Vec<IgnoredAny>,
+}
+
+/// Waits until the function asks for an invocation.
+async fn ready(
+    binary: &'static str,
+    process: &mut Process,
+    runtime: &mut mpsc::Receiver<FromFunction>,
+) -> Result<(Instant, oneshot::Sender<Bytes>), Error> {
+    match heard(binary, process, runtime).await? {
+        FromFunction::Next { at, reply } => Ok((at, reply)),
+        FromFunction::Answer { body, .. } => {
+            Err(Error::Refused { binary, answer: String::from_utf8_lossy(&body).into_owned() })
+        }
+    }
+}
+
+/// Waits for what the function says next.
+async fn heard(
+    binary: &'static str,
+    process: &mut Process,
+    runtime: &mut mpsc::Receiver<FromFunction>,
+) -> Result<FromFunction, Error> {
+    let give_up = Instant::now() + TIMEOUT;
+    while Instant::now() < give_up {
+        match tokio::time::timeout(LOOK_EVERY, runtime.recv()).await {
+            Ok(Some(heard)) => return Ok(heard),
+            Ok(None) => break,
+            Err(_) => {
+                let ended = process.0.try_wait().map_err(|error| Error::Unmeasurable(error.to_string()))?;
+                if let Some(status) = ended {
+                    return Err(Error::Ended { binary, status });
+                }
+            }
+        }
+    }
+    Err(Error::Silent { binary, seconds: TIMEOUT.as_secs() })
+}

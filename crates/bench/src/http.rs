@@ -1,0 +1,65 @@
+//! An HTTP/1.1 server on a free loopback port.
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::net::TcpSocket;
+use tokio::task::JoinSet;
+
+pub(crate) type Answer = Response<Full<Bytes>>;
+
+/// Connections that wait to be accepted: the straightforward variant opens a thousand at once.
+const BACKLOG: u32 = 4_096;
+
+/// A server, for as long as it is kept.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    accepting: JoinSet<()>,
+    connections: Arc<Mutex<JoinSet<()>>>,
+}
+
+impl Server {
+    /// Ends it, and waits until all its connections are closed.
+    pub(crate) async fn stop(mut self) {
+        self.accepting.shutdown().await;
+        let mut connections = std::mem::take(&mut *lock(&self.connections));
+        connections.shutdown().await;
+    }
+}
+
+/// Serves requests by `answer`; `connected` is told of each new connection.
+pub(crate) fn serve<F: Future<Output = hyper::Result<Answer>> + Send + 'static>(
+    connected: impl Fn() + Send + 'static,
+    answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+) -> io::Result<Server> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+    let listener = socket.listen(BACKLOG)?;
+    let address = listener.local_addr()?;
+    let connections = Arc::new(Mutex::new(JoinSet::new()));
+    let open = Arc::clone(&connections);
+    let mut accepting = JoinSet::new();
+    accepting.spawn(async move {
+        // The client makes itself heard where no connection can be accepted any more.
+        while let Ok((stream, _)) = listener.accept().await {
+            connected();
+            let _ = stream.set_nodelay(true);
+            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer.clone()));
+            let mut open = lock(&open);
+            open.spawn(async move { drop(connection.await) });
+            while open.try_join_next().is_some() {}
+        }
+    });
+    Ok(Server { address, accepting, connections })
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

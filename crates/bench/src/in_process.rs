@@ -1,0 +1,52 @@
+//! The adapters in this process, against a backend in a thread of its own.
+
+use crate::backend::{Backend, Behaviour};
+use crate::error::Error;
+use aws::SdkConfig;
+use aws::config::Environment;
+use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
+use tokio::runtime::{Builder, Runtime};
+
+/// A backend, and what speaks to it.
+pub(crate) struct InProcess {
+    /// Runs in the thread that asks it to.
+    pub(crate) runtime: Runtime,
+    pub(crate) sdk: SdkConfig,
+    pub(crate) backend: Backend,
+    /// Runs the backend.
+    _thread: Runtime,
+}
+
+/// The environment of a function.
+pub(crate) struct Function;
+
+impl Environment for Function {
+    fn get(&self, name: &str) -> Option<String> {
+        let value = match name {
+            "AWS_REGION" => "us-east-1",
+            "AWS_LAMBDA_FUNCTION_NAME" => "measured",
+            "LEDGER_TABLE_NAME" => "ledger",
+            _ => return None,
+        };
+        Some(value.to_owned())
+    }
+}
+
+impl InProcess {
+    pub(crate) fn start(behaviour: Behaviour) -> Result<Self, Error> {
+        let thread = Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(Error::Server)?;
+        let backend = {
+            let _inside = thread.enter();
+            Backend::start(behaviour).map_err(Error::Server)?
+        };
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(Error::Server)?;
+        let sdk = runtime
+            .block_on(aws::config::sdk(&Function))
+            .map_err(|error| Error::Handler(error.to_string()))?
+            .into_builder()
+            .endpoint_url(format!("http://{}", backend.address()))
+            .credentials_provider(SharedCredentialsProvider::new(Credentials::new("test", "test", None, None, "bench")))
+            .build();
+        Ok(Self { runtime, sdk, backend, _thread: thread })
+    }
+}

@@ -1,0 +1,302 @@
+//! Rounds of measurement. In each round every subject has its turn, in a fresh process, so that what changes on the machine
+//! in between changes all of them; a ratio compares two figures of one round.
+
+use crate::backend::{Behaviour, Counts};
+use crate::error::Error;
+use crate::events;
+use crate::host::Host;
+use crate::subject::{Function, Subject, Variant};
+use hyper::body::Bytes;
+use serde::Serialize;
+use std::path::Path;
+use std::time::Duration;
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Effort {
+    pub(crate) rounds: usize,
+    /// CPU of a process that is measured in one round.
+    pub(crate) cpu: Duration,
+    /// A round's turn ends after this, even with less CPU.
+    wall: Duration,
+}
+
+/// Invocations of one turn, at least.
+const LEAST_INVOCATIONS: usize = 3;
+
+impl Effort {
+    pub(crate) fn thorough(rounds: usize) -> Self {
+        Self { rounds, cpu: Duration::from_millis(300), wall: Duration::from_secs(3) }
+    }
+
+    /// To see that all works; the figures are noise.
+    pub(crate) fn quick() -> Self {
+        Self { rounds: 1, cpu: Duration::from_millis(20), wall: Duration::from_millis(100) }
+    }
+
+    /// Before its turn, a process is warmed up for so long.
+    fn warm_up(self) -> Duration {
+        self.cpu / 3
+    }
+}
+
+/// What one turn gave.
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    init_ms: f64,
+    memory_at_start: f64,
+    peak_memory: f64,
+    cpu_us: f64,
+    wall_us: f64,
+    calls: f64,
+    bytes: f64,
+    connections: f64,
+    most_in_flight: f64,
+    incomplete: f64,
+}
+
+/// The median of the rounds, and the range that they lie in.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct Figure {
+    pub(crate) median: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+}
+
+impl Figure {
+    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Self {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        let at = |place: usize| values.get(place).copied().unwrap_or(f64::NAN);
+        let (low, high) = ((values.len().max(1) - 1) / 2, values.len() / 2);
+        Self { median: f64::midpoint(at(low), at(high)), min: at(0), max: at(values.len().max(1) - 1) }
+    }
+
+    /// How far the rounds lie apart, as a part of the median.
+    pub(crate) fn spread(self) -> f64 {
+        (self.max - self.min) / self.median
+    }
+}
+
+/// What a subject costs.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Cost {
+    /// CPU for a notification, in microseconds.
+    pub(crate) cpu_us: Figure,
+    /// Time for a notification, in microseconds.
+    pub(crate) wall_us: Figure,
+    /// Backend calls for 1,000 notifications.
+    pub(crate) calls: f64,
+    /// Bytes of the requests for 1,000 notifications.
+    pub(crate) request_bytes: f64,
+    /// Connections to the backend that the process made.
+    pub(crate) connections: f64,
+    /// Calls in flight at once, at most.
+    pub(crate) most_in_flight: f64,
+    /// From exec until the first invocation is asked for, in milliseconds.
+    pub(crate) init_ms: Figure,
+    /// Bytes when it asked for its first invocation.
+    pub(crate) memory_at_start: f64,
+    /// Bytes, at most.
+    pub(crate) peak_memory: f64,
+    /// The part of the invocations of which records must come again; more than none where its process ended by itself.
+    pub(crate) incomplete: f64,
+}
+
+impl Cost {
+    fn of(samples: &[Sample]) -> Self {
+        let figure = |of: fn(&Sample) -> f64| Figure::of(samples.iter().map(of));
+        Self {
+            cpu_us: figure(|sample| sample.cpu_us),
+            wall_us: figure(|sample| sample.wall_us),
+            calls: figure(|sample| sample.calls).median,
+            request_bytes: figure(|sample| sample.bytes).median,
+            connections: figure(|sample| sample.connections).median,
+            most_in_flight: figure(|sample| sample.most_in_flight).median,
+            init_ms: figure(|sample| sample.init_ms),
+            memory_at_start: figure(|sample| sample.memory_at_start).median,
+            peak_memory: figure(|sample| sample.peak_memory).median,
+            incomplete: figure(|sample| sample.incomplete).max,
+        }
+    }
+}
+
+/// A function at one size of batch: both variants, and the straightforward one divided by the deployed one.
+#[derive(Debug, Serialize)]
+pub(crate) struct Comparison {
+    pub(crate) function: Function,
+    pub(crate) batch: usize,
+    pub(crate) deployed: Cost,
+    pub(crate) straightforward: Cost,
+    pub(crate) cpu_ratio: Figure,
+    pub(crate) wall_ratio: Figure,
+}
+
+impl Comparison {
+    /// Whether both variants carried out all batches.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.deployed.incomplete + self.straightforward.incomplete == 0.0
+    }
+}
+
+/// Measures functions. `done` is told of each turn.
+pub(crate) async fn compare(
+    binaries: &Path,
+    functions: &[Function],
+    batches: &[usize],
+    behaviour: Behaviour,
+    effort: Effort,
+    done: impl Fn(),
+) -> Result<Vec<Comparison>, Error> {
+    let mut turns = Vec::new();
+    for (function, batch) in pairs(functions, batches) {
+        let event = Bytes::from(events::batch(function, batch));
+        for variant in Variant::ALL {
+            turns.push((Subject { function, variant, batch }, event.clone(), Vec::with_capacity(effort.rounds)));
+        }
+    }
+    for _ in 0..effort.rounds {
+        for (subject, event, samples) in &mut turns {
+            samples.push(turn(binaries, *subject, event, behaviour, effort).await?);
+            done();
+        }
+    }
+    let comparison = |pair: &[(Subject, Bytes, Vec<Sample>)]| {
+        let [(subject, _, deployed), (_, _, straightforward)] = pair else { return None };
+        let ratio =
+            |of: fn(&Sample) -> f64| Figure::of(deployed.iter().zip(straightforward).map(|(a, b)| of(b) / of(a)));
+        Some(Comparison {
+            function: subject.function,
+            batch: subject.batch,
+            deployed: Cost::of(deployed),
+            straightforward: Cost::of(straightforward),
+            cpu_ratio: ratio(|sample| sample.cpu_us),
+            wall_ratio: ratio(|sample| sample.wall_us),
+        })
+    };
+    Ok(turns.chunks(Variant::ALL.len()).filter_map(comparison).collect())
+}
+
+/// Each function with each size of batch that it is measured at.
+pub(crate) fn pairs(functions: &[Function], batches: &[usize]) -> Vec<(Function, usize)> {
+    let of = |&function: &Function| {
+        let wanted = function.batches().iter().filter(|batch| batches.is_empty() || batches.contains(batch));
+        wanted.map(move |&batch| (function, batch))
+    };
+    functions.iter().flat_map(of).collect()
+}
+
+async fn turn(
+    binaries: &Path,
+    subject: Subject,
+    event: &Bytes,
+    behaviour: Behaviour,
+    effort: Effort,
+) -> Result<Sample, Error> {
+    let mut host = Host::start(binaries, subject, behaviour).await?;
+    let start = Start { init: host.init, memory: host.memory()?.now };
+    let sample = match work(&mut host, event, effort).await {
+        Ok(work) => Ok(Sample::of(&start, &work, subject.batch)),
+        // It cannot even ask for another invocation without a socket.
+        Err(Error::Ended { .. }) if subject.variant == Variant::Straightforward => Ok(Sample::failed(&start)),
+        Err(error) => Err(error),
+    };
+    host.stop().await;
+    sample
+}
+
+/// A process that has done nothing yet.
+struct Start {
+    init: Duration,
+    memory: u64,
+}
+
+/// What a process did when it was warm.
+struct Work {
+    invocations: usize,
+    incomplete: usize,
+    cpu: Duration,
+    wall: Duration,
+    before: Counts,
+    after: Counts,
+    peak_memory: u64,
+}
+
+async fn work(host: &mut Host, event: &Bytes, effort: Effort) -> Result<Work, Error> {
+    let (mut warm_ups, mut warm_up) = (0, Duration::ZERO);
+    while warm_ups < LEAST_INVOCATIONS || warm_up < effort.warm_up() {
+        warm_up += host.invoke(event.clone()).await?.wall;
+        warm_ups += 1;
+    }
+
+    let before = host.backend.counts();
+    let cpu_before = host.cpu()?;
+    let (mut invocations, mut incomplete) = (0, 0);
+    let (mut cpu, mut wall) = (Duration::ZERO, Duration::ZERO);
+    while invocations < LEAST_INVOCATIONS || (cpu < effort.cpu && wall < effort.wall) {
+        let invocation = host.invoke(event.clone()).await?;
+        wall += invocation.wall;
+        incomplete += usize::from(!invocation.complete);
+        invocations += 1;
+        cpu = host.cpu()?.saturating_sub(cpu_before);
+    }
+    let (after, peak_memory) = (host.backend.counts(), host.memory()?.peak);
+    Ok(Work { invocations, incomplete, cpu, wall, before, after, peak_memory })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "the counts are far below 2^52")]
+impl Sample {
+    fn of(start: &Start, work: &Work, batch: usize) -> Self {
+        let Work { invocations, incomplete, before, after, .. } = work;
+        let notifications = (invocations * batch) as f64;
+        let thousands = notifications / 1e3;
+        Self {
+            peak_memory: work.peak_memory as f64,
+            cpu_us: work.cpu.as_secs_f64() * 1e6 / notifications,
+            wall_us: work.wall.as_secs_f64() * 1e6 / notifications,
+            calls: (after.all_calls() - before.all_calls()) as f64 / thousands,
+            bytes: (after.bytes - before.bytes) as f64 / thousands,
+            connections: after.connections as f64,
+            most_in_flight: after.most_in_flight as f64,
+            incomplete: *incomplete as f64 / *invocations as f64,
+            ..Self::failed(start)
+        }
+    }
+
+    /// Of a process that ended by itself.
+    fn failed(start: &Start) -> Self {
+        Self {
+            init_ms: start.init.as_secs_f64() * 1e3,
+            memory_at_start: start.memory as f64,
+            peak_memory: f64::NAN,
+            cpu_us: f64::NAN,
+            wall_us: f64::NAN,
+            calls: f64::NAN,
+            bytes: f64::NAN,
+            connections: f64::NAN,
+            most_in_flight: f64::NAN,
+            incomplete: 1.0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_is_the_median_of_the_rounds_with_their_range() {
+        assert_eq!(Figure::of([3.0, 1.0, 2.0]), Figure { median: 2.0, min: 1.0, max: 3.0 });
+        assert_eq!(Figure::of([4.0, 1.0, 2.0, 3.0]), Figure { median: 2.5, min: 1.0, max: 4.0 });
+        assert!(Figure::of([]).median.is_nan());
+    }
+
+    #[test]
+    fn a_function_is_measured_only_at_its_own_sizes_of_batch() {
+        assert_eq!(
+            pairs(&[Function::Ingest, Function::Ledger], &[1_000, 10_000]),
+            [(Function::Ingest, 1_000), (Function::Ingest, 10_000), (Function::Ledger, 1_000)]
+        );
+        assert_eq!(pairs(&Function::ALL, &[]).len(), 13);
+    }
+}

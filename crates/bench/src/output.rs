@@ -1,0 +1,178 @@
+//! What a person or a machine sees. Colours follow NO_COLOR and pipes; progress goes to standard error, results to
+//! standard output.
+
+use crate::measure::{Comparison, Cost, Figure};
+use crate::subject::{Subject, Variant};
+use comfy_table::{CellAlignment, Table, presets};
+use console::style;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::io::Write;
+
+/// Prints a line of the result. A closed pipe is no error.
+pub(crate) fn line(text: impl Display) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Prints a result for machines.
+pub(crate) fn json(value: &impl Serialize) {
+    line(serde_json::to_string_pretty(value).unwrap_or_default());
+}
+
+/// Prints a remark that is no result.
+pub(crate) fn remark(text: impl Display) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Prints an error.
+pub(crate) fn error(error: &impl Display) {
+    remark(format_args!("{} {error}", style("error:").red().bold().for_stderr()));
+}
+
+/// A progress bar on standard error; hidden where that is no terminal.
+pub(crate) fn progress(turns: usize) -> ProgressBar {
+    let bar = ProgressBar::new(turns as u64);
+    if let Ok(template) =
+        ProgressStyle::with_template("{elapsed:>4} [{bar:40.green}] {human_pos} of {human_len}, {eta} left")
+    {
+        bar.set_style(template.progress_chars("=> "));
+    }
+    bar
+}
+
+/// A table whose columns are numbers but for the first, under a title.
+pub(crate) fn table(title: &str, headers: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(headers.iter().copied());
+    for row in rows {
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    line(format_args!("\n{}", style(title).bold()));
+    line(table.trim_fmt());
+}
+
+/// What was compared, for people. `sizes` are the binaries' bytes.
+pub(crate) fn comparisons(comparisons: &[Comparison], sizes: &BTreeMap<&'static str, u64>) {
+    let headers = ["", "batch", "CPU µs", "straight-\nforward", "ratio", "wall µs", "straight-\nforward", "ratio"];
+    table("For a notification", &headers, comparisons.iter().map(time));
+
+    let headers = [
+        "",
+        "batch",
+        "calls for\n1,000",
+        "straight-\nforward",
+        "KiB sent\nfor 1,000",
+        "straight-\nforward",
+        "connec-\ntions",
+        "straight-\nforward",
+        "peak\nMiB",
+        "straight-\nforward",
+    ];
+    table("Backend calls, and memory", &headers, comparisons.iter().map(calls));
+
+    let headers =
+        ["", "binary\nMiB", "straight-\nforward", "init ms", "straight-\nforward", "memory\nMiB", "straight-\nforward"];
+    let functions = comparisons.chunk_by(|a, b| a.function == b.function);
+    table("At start", &headers, functions.map(|of_function| start(of_function, sizes)));
+
+    let spreads = comparisons
+        .iter()
+        .filter(|c| c.is_complete())
+        .flat_map(|c| [c.deployed.cpu_us, c.straightforward.cpu_us])
+        .map(Figure::spread);
+    let spread = Figure::of(spreads);
+    line("");
+    if spread.max > 0.0 {
+        line(format_args!(
+            "Between the rounds, CPU differs by {:.0} % of its median (in the median row; by {:.0} % in the worst one).",
+            spread.median * 100.0,
+            spread.max * 100.0
+        ));
+    }
+    if comparisons.iter().any(|c| !c.is_complete()) {
+        line(
+            "fails: records must come again, or its process ends. As on Lambda, it may have 1,024 files and sockets open.",
+        );
+    }
+}
+
+fn time(comparison: &Comparison) -> Vec<String> {
+    let Comparison { function, batch, deployed, straightforward, cpu_ratio, wall_ratio } = comparison;
+    let micros = |cost: &Cost, figure: Figure| unless_failed(cost, format!("{:.1}", figure.median));
+    let ratio = |figure: &Figure| {
+        let text = if comparison.is_complete() { format!("{:.1}×", figure.median) } else { "–".to_owned() };
+        style(text).bold().to_string()
+    };
+    vec![
+        function.words().to_owned(),
+        thousands(*batch),
+        micros(deployed, deployed.cpu_us),
+        micros(straightforward, straightforward.cpu_us),
+        ratio(cpu_ratio),
+        micros(deployed, deployed.wall_us),
+        micros(straightforward, straightforward.wall_us),
+        ratio(wall_ratio),
+    ]
+}
+
+fn calls(comparison: &Comparison) -> Vec<String> {
+    let pair = |of: fn(&Cost) -> String| {
+        [&comparison.deployed, &comparison.straightforward].map(|cost| unless_failed(cost, of(cost)))
+    };
+    [comparison.function.words().to_owned(), thousands(comparison.batch)]
+        .into_iter()
+        .chain(pair(|cost| format!("{:.0}", cost.calls)))
+        .chain(pair(|cost| format!("{:.0}", cost.request_bytes / 1024.0)))
+        .chain(pair(|cost| format!("{:.0}", cost.connections)))
+        .chain(pair(|cost| format!("{:.1}", mebibytes(cost.peak_memory))))
+        .collect()
+}
+
+fn start(of_function: &[Comparison], sizes: &BTreeMap<&'static str, u64>) -> Vec<String> {
+    let function = of_function[0].function;
+    let size = |variant| {
+        let bytes = sizes.get(Subject { function, variant, batch: 0 }.binary()).copied().unwrap_or_default();
+        format!("{:.1}", mebibytes(precise(bytes)))
+    };
+    let median = |of: fn(&Comparison) -> f64| format!("{:.1}", Figure::of(of_function.iter().map(of)).median);
+    vec![
+        function.words().to_owned(),
+        size(Variant::Deployed),
+        size(Variant::Straightforward),
+        median(|c| c.deployed.init_ms.median),
+        median(|c| c.straightforward.init_ms.median),
+        median(|c| mebibytes(c.deployed.memory_at_start)),
+        median(|c| mebibytes(c.straightforward.memory_at_start)),
+    ]
+}
+
+fn unless_failed(cost: &Cost, figure: String) -> String {
+    if cost.incomplete > 0.0 { style("fails").red().to_string() } else { figure }
+}
+
+pub(crate) fn mebibytes(bytes: f64) -> f64 {
+    bytes / (1024.0 * 1024.0)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a file has fewer than 2^52 bytes")]
+fn precise(bytes: u64) -> f64 {
+    bytes as f64
+}
+
+/// A number with separators, for people.
+pub(crate) fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
