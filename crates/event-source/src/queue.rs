@@ -116,12 +116,6 @@ impl Queue {
     pub fn messages(&self) -> impl Iterator<Item = &Message> {
         self.messages.values().filter(|message| !message.deleted)
     }
-
-    /// When the next message becomes visible.
-    #[must_use]
-    pub fn visible_at(&self) -> Option<Timestamp> {
-        self.messages().map(|message| message.visible_at).min()
-    }
 }
 
 fn age(message: &Message, now: Timestamp) -> Duration {
@@ -263,7 +257,7 @@ mod tests {
         queue.send("a", at(0));
         assert_eq!(queue.receive(10, at(1)).messages.len(), 1);
         assert!(queue.receive(10, at(30)).messages.is_empty());
-        assert_eq!(queue.visible_at(), Some(at(31)));
+        assert_eq!(queue.messages().next().unwrap().visible_at, at(31));
         assert_eq!(queue.receive(10, at(31)).messages[0].receive_count, 2);
     }
 

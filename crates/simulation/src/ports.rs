@@ -66,10 +66,8 @@ impl Ports {
         let step = CallStep { what, to, ids: ids.join(", "), entries: entries.len(), once: false };
         self.call(step, move |world, refused| {
             let is_refused = |place: usize| refused.is_some_and(|mask| mask >> (place % 64) & 1 == 1);
-            let sabotage = world.mutant == Some(Mutant::RetryableTakenForPermanent);
-            let refusal = || if sabotage { Failure::permanent("throttled") } else { Failure::retryable("throttled") };
             let result = |(place, (_, entry)): (usize, &(String, E))| {
-                if is_refused(place) { Err(refusal()) } else { Ok(each(world, entry)) }
+                if is_refused(place) { Err(world.refusal()) } else { Ok(each(world, entry)) }
             };
             let results: Vec<Result<T, Failure>> = entries.iter().enumerate().map(result).collect();
             world.capture();

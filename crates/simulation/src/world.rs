@@ -387,6 +387,15 @@ impl World {
         (self.calls, fault)
     }
 
+    /// How a call, or an entry of one, is refused.
+    #[must_use]
+    pub fn refusal(&self) -> Failure {
+        match self.mutant {
+            Some(Mutant::RetryableTakenForPermanent) => Failure::permanent("throttled"),
+            _ => Failure::retryable("throttled"),
+        }
+    }
+
     /// Starts a call. Its effect is `apply`, which gets a mask of entries that are refused; it may take place twice, later
     /// than the caller waits, or not at all. Where no answer will ever come, the caller waits for ever.
     pub fn call<T: Send + 'static>(
@@ -411,11 +420,6 @@ impl World {
             let text = || format!("{} {}", step.what, step.ids);
             world.trace(|| Step::call(from.clone(), step.to, text(), fault));
         };
-        let refused = self.mutant == Some(Mutant::RetryableTakenForPermanent);
-        let refused = move || {
-            let reason = "throttled";
-            Err(if refused { Failure::permanent(reason) } else { Failure::retryable(reason) })
-        };
         let lost = || Err(Failure::may_have_happened("no answer"));
         match fault {
             None => self.after(half, move |world| {
@@ -434,7 +438,7 @@ impl World {
             Some(Fault::Refused | Fault::Partial) => self.after(latency, move |world| {
                 world.note("a call is refused");
                 traced(world, Some(Fault::Refused));
-                drop(reply.send(refused()));
+                drop(reply.send(Err(world.refusal())));
             }),
             Some(Fault::LostReply) => self.after(half, move |world| {
                 world.note("a reply is lost");
@@ -518,12 +522,6 @@ impl World {
             self.after(latency, move |world| respond(world, Outcome::Error));
             return;
         }
-        self.tasks += 1;
-        let task = self.tasks;
-        let count = self.started.entry(function).or_default();
-        *count += 1;
-        let name = format!("{} {count}", function.name());
-        self.trace(|| Step::call(from, &name, ids.join(", "), None));
         if function == Function::Downstream {
             let busy: BTreeSet<&String> = self
                 .running
@@ -538,10 +536,8 @@ impl World {
                 }
             }
         }
-        let ids_again = ids.clone();
-        self.running.insert(task, Running { function, name, ids });
+        let (task, name) = self.register(from, function, ids.clone());
         let answer_is_lost = matches!(fault, Some(Fault::LostReply | Fault::Late | Fault::CrashAfter));
-        let name = self.running[&task].name.clone();
         let respond: Respond = Box::new(move |world, outcome| {
             if answer_is_lost {
                 world.note("a function's answer is lost");
@@ -552,17 +548,22 @@ impl World {
         });
         if fault == Some(Fault::Repeated) {
             self.note("an invocation runs twice");
-            self.tasks += 1;
-            let (twin, payload) = (self.tasks, payload.clone());
-            let count = self.started.entry(function).or_default();
-            *count += 1;
-            let name = format!("{} {count}", function.name());
-            self.trace(|| Step::call(from, &name, ids_again.join(", "), None));
-            self.running.insert(twin, Running { function, name, ids: ids_again });
-            self.begin(twin, function, payload, latency * 2, Box::new(|_, _| {}));
+            let (twin, _) = self.register(from, function, ids);
+            self.begin(twin, function, payload.clone(), latency * 2, Box::new(|_, _| {}));
         }
         let begins = if fault == Some(Fault::Slow) { faults::slow(self.scenario.seed, number) } else { latency };
         self.begin(task, function, payload, begins, respond);
+    }
+
+    /// Gives an invocation its number and its name.
+    fn register(&mut self, from: &'static str, function: Function, ids: Vec<String>) -> (Task, String) {
+        self.tasks += 1;
+        let count = self.started.entry(function).or_default();
+        *count += 1;
+        let name = format!("{} {count}", function.name());
+        self.trace(|| Step::call(from, &name, ids.join(", "), None));
+        self.running.insert(self.tasks, Running { function, name: name.clone(), ids });
+        (self.tasks, name)
     }
 
     /// Begins an invocation, and ends it when its time is over.
