@@ -1,5 +1,6 @@
 //! Configuration of the functions: their environment, and the SDK's settings.
 
+use crate::tls;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
@@ -152,7 +153,9 @@ pub async fn sdk(environment: &impl Environment) -> Result<SdkConfig, ConfigErro
         .connect_timeout(limits::CONNECT_TIMEOUT)
         .operation_attempt_timeout(limits::ATTEMPT_TIMEOUT)
         .build();
+    let http_client = tls::http_client(environment, &region);
     let config = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .http_client(http_client)
         .region(Region::new(region))
         .timeout_config(timeouts)
         .retry_config(RetryConfig::standard().with_max_attempts(limits::SDK_ATTEMPTS))

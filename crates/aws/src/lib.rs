@@ -16,6 +16,7 @@ pub mod config;
 pub mod stream;
 pub mod table;
 pub mod telemetry;
+mod tls;
 
 pub use aws_config::SdkConfig;
 pub use clock::SystemClock;

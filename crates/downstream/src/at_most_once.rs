@@ -117,25 +117,25 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
             .collect();
         let changed = self.change_all(&changes, deadline).await;
         let result = |((record, acted), changed): ((&&Record, &Result<Effect>), Result<Option<Stored>>)| {
-            let _in_span = record.span.enter();
             // Where the reply to our own write was lost, its repeat finds the notification as we left it.
             let ours = |stored: &Stored| stored.claim.is_none() && stored.status == Some(after(acted).status());
             if let Some(stored) = changed?.filter(|stored| !ours(stored)) {
                 // Fenced: the claim is no longer ours.
                 let status = stored.status.map_or("unknown", Status::as_str);
                 if !matches!(after(acted), After::Init) {
-                    tracing::error!(status, "the call ended after its claim had lapsed; an operator must resolve it");
+                    let problem = "the call ended after its claim had lapsed; an operator must resolve it";
+                    tracing::error!(parent: &record.span(), status, "{problem}");
                 }
                 // Where it is pending still, somebody else has it: this record comes again, to see what becomes of it.
                 return settled_before(&stored).map(|_| Settled::InDoubt);
             }
             match (after(acted).status(), acted) {
                 (Status::Failed, Err(failure)) => {
-                    tracing::error!(reason = %failure, "failed for good; the notification is FAILED");
+                    tracing::error!(parent: &record.span(), reason = %failure, "failed for good; the notification is FAILED");
                     Ok(Settled::Failed)
                 }
                 (Status::InDoubt, Err(failure)) => {
-                    tracing::error!(reason = %failure, "IN_DOUBT: an operator must resolve it");
+                    tracing::error!(parent: &record.span(), reason = %failure, "IN_DOUBT: an operator must resolve it");
                     Ok(Settled::InDoubt)
                 }
                 (_, Err(failure)) => Err(failure.clone()),

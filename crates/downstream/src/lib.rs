@@ -96,6 +96,10 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         }
 
         let results = self.settle_all(&worked_on, invocation).await;
+        let done = results.iter().filter(|result| matches!(result, Ok(Settled::Done))).count();
+        if done > 0 {
+            metrics::counter!("Done").increment(done as u64);
+        }
         let come_again = records.iter().zip(&places).map(|(record, &place)| {
             let repeated = !std::ptr::eq(record, worked_on[place]);
             log_and_count(record, &results[place], repeated);
@@ -145,22 +149,19 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     }
 }
 
+/// What is DONE now is counted for the whole batch; all else is rare.
 fn log_and_count(record: &Record, result: &Result, repeated: bool) {
-    let _in_span = record.span.enter();
     match result {
-        Ok(Settled::Done) if !repeated => {
-            metrics::counter!("Done").increment(1);
-            tracing::debug!("done");
-        }
+        Ok(Settled::Done) if !repeated => tracing::debug!(parent: &record.span(), "done"),
         Ok(Settled::Failed) if !repeated => metrics::counter!("Failed").increment(1),
         Ok(Settled::InDoubt) if !repeated => metrics::counter!("InDoubt").increment(1),
         Ok(_) => {
             metrics::counter!("Repeated").increment(1);
-            tracing::debug!("settled before; nothing was written");
+            tracing::debug!(parent: &record.span(), "settled before; nothing was written");
         }
         Err(failure) => {
             metrics::counter!("Retried").increment(1);
-            tracing::warn!(reason = %failure, "not settled; the record comes again");
+            tracing::warn!(parent: &record.span(), reason = %failure, "not settled; the record comes again");
         }
     }
 }

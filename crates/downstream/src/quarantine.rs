@@ -30,14 +30,12 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
             let change = Change { id, from: Before::Status(Status::Init), to: After::Failed(reason) };
             match next(&mut self.change_all(&[change], deadline).await.into_iter()) {
                 Ok(None) => {
-                    record.span.in_scope(|| tracing::error!(reason, "failed for good; the notification is FAILED"));
+                    tracing::error!(parent: &record.span(), reason, "failed for good; the notification is FAILED");
                     return Ok(Settled::Failed);
                 }
                 Ok(Some(stored)) => {
                     let status = stored.status.map_or("unknown", notification::Status::as_str);
-                    record
-                        .span
-                        .in_scope(|| tracing::warn!(reason, status, "poison for a notification that is not INIT"));
+                    tracing::warn!(parent: &record.span(), reason, status, "poison for a notification that is not INIT");
                     return settled_before(&stored);
                 }
                 Err(failure) if failure.kind.is_retryable() => return Err(failure),
@@ -48,7 +46,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
             Unreadable { shard: &record.shard, sequence_number: &record.sequence_number, raw: &record.data };
         self.table.keep(unreadable, reason, self.clock.now()).await?;
         let item = unreadable.item_id();
-        record.span.in_scope(|| tracing::error!(reason, item, "the record belongs to no notification; kept as FAILED"));
+        tracing::error!(parent: &record.span(), reason, item, "the record belongs to no notification; kept as FAILED");
         Ok(Settled::Failed)
     }
 }

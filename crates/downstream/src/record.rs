@@ -1,10 +1,11 @@
 //! One Kinesis record: its sequence number, its bytes, and the notification that they hold.
 
-use aws_lambda_events::encodings::Base64Data;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use notification::batch::isolate;
 use notification::event::readable_id;
 use notification::report::{Identifier, MissingIdentifier};
-use notification::{Failure, Malformed, Notification, NotificationId};
+use notification::{Failure, Malformed, Notification, NotificationId, Text};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tracing::Span;
@@ -21,8 +22,6 @@ pub struct Record {
     pub data: Vec<u8>,
     /// What they hold.
     pub content: Content,
-    /// Its span, with its identifiers.
-    pub span: Span,
 }
 
 /// What the bytes of a record hold.
@@ -52,17 +51,20 @@ impl Content {
 
 /// A record as it comes. Only what is needed is read, so that nothing else can spoil it (e.g. a time in microseconds).
 #[derive(Deserialize)]
-struct Wire {
-    kinesis: Payload,
-    #[serde(rename = "eventID")]
-    event_id: Option<String>,
+struct Wire<'a> {
+    #[serde(borrow)]
+    kinesis: Payload<'a>,
+    #[serde(borrow, rename = "eventID")]
+    event_id: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Payload {
-    sequence_number: String,
-    data: Base64Data,
+struct Payload<'a> {
+    #[serde(borrow)]
+    sequence_number: Text<'a>,
+    #[serde(borrow)]
+    data: Text<'a>,
 }
 
 impl Record {
@@ -71,9 +73,9 @@ impl Record {
     /// # Errors
     /// [`MissingIdentifier`] where it has no sequence number.
     pub fn read(record: &RawValue) -> Result<Self, MissingIdentifier> {
-        let Ok(wire) = serde_json::from_str::<Wire>(record.get()) else { return Self::unreadable(record) };
+        let Ok(wire) = serde_json::from_str::<Wire<'_>>(record.get()) else { return Self::unreadable(record) };
+        let Ok(data) = BASE64_STANDARD.decode(&*wire.kinesis.data) else { return Self::unreadable(record) };
         let sequence_number = Identifier::parse(Some(&wire.kinesis.sequence_number))?;
-        let data = wire.kinesis.data.0;
         let content = isolate(|| Ok(content(&data))).unwrap_or_else(|failure| Content::Malformed { id: None, failure });
         Ok(Self::new(sequence_number, wire.event_id.as_deref(), data, content))
     }
@@ -106,9 +108,14 @@ impl Record {
         // The event id is "<shard>:<sequence number>".
         let shard =
             event_id.and_then(|event_id| event_id.split_once(':')).map_or("unknown", |(shard, _)| shard).to_owned();
-        let id = content.id().map(display);
-        let span = tracing::error_span!("record", sequence_number = sequence_number.as_str(), shard, id);
-        Self { sequence_number, shard, data, content, span }
+        Self { sequence_number, shard, data, content }
+    }
+
+    /// A span with its identifiers, for what is logged of it. Most records need none.
+    #[must_use]
+    pub fn span(&self) -> Span {
+        let id = self.content.id().map(display);
+        tracing::error_span!("record", sequence_number = self.sequence_number.as_str(), shard = self.shard, id)
     }
 }
 

@@ -51,6 +51,10 @@ impl<T: IngestTable, C: Clock> Ingest<T, C> {
     pub async fn handle(&self, envelope: Envelope, deadline: Deadline) -> Result<BatchResponse, MissingIdentifier> {
         let messages = envelope.records.iter().map(|record| Message::read(record)).collect::<Result<Vec<_>, _>>()?;
         let results = self.insert_all(&messages, deadline).await;
+        let inserted = results.iter().filter(|result| matches!(result, Ok(Accepted::Inserted))).count();
+        if inserted > 0 {
+            metrics::counter!("Inserted").increment(inserted as u64);
+        }
         let reported = messages.iter().zip(&results).map(|(message, result)| {
             log_and_count(message, result);
             SqsResult {
@@ -143,17 +147,14 @@ fn candidates<'a>(messages: &'a [Message]) -> Vec<Result<&'a Notification, Refus
     messages.iter().map(candidate).collect()
 }
 
+/// What was inserted is counted for the whole batch; all else is rare.
 fn log_and_count(message: &Message, result: &Result<Accepted, Refused>) {
-    let _in_span = message.span.enter();
     let receive_count = message.receive_count;
     match result {
-        Ok(Accepted::Inserted) => {
-            metrics::counter!("Inserted").increment(1);
-            tracing::debug!("inserted");
-        }
+        Ok(Accepted::Inserted) => tracing::debug!(parent: &message.span(), "inserted"),
         Ok(Accepted::Duplicate) => {
             metrics::counter!("Duplicates").increment(1);
-            tracing::info!("duplicate: the same content is in the table; nothing was written");
+            tracing::info!(parent: &message.span(), "duplicate: the same content is in the table; nothing was written");
         }
         Err(refused) => {
             match refused {
@@ -161,7 +162,7 @@ fn log_and_count(message: &Message, result: &Result<Accepted, Refused>) {
                 Refused::Conflict => metrics::counter!("Conflicts").increment(1),
                 Refused::Failed(_) => metrics::counter!("Retried").increment(1),
             }
-            tracing::error!(reason = %refused, receive_count, "not accepted; the message stays in the queue");
+            tracing::error!(parent: &message.span(), reason = %refused, receive_count, "not accepted; the message stays in the queue");
         }
     }
 }

@@ -1,10 +1,9 @@
 //! One SQS message: its identifier, its group, and the notification that it carries.
 
-use aws_lambda_events::sqs::SqsMessage;
 use notification::batch::isolate;
 use notification::event::readable_id;
 use notification::report::{Identifier, MissingIdentifier};
-use notification::{Failure, Malformed, Notification};
+use notification::{Failure, Malformed, Notification, NotificationId, Text};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tracing::Span;
@@ -21,8 +20,30 @@ pub struct Message {
     pub receive_count: Option<u32>,
     /// Its notification, or why it has none.
     pub notification: Result<Notification, Failure>,
-    /// Its span, with its identifiers.
-    pub span: Span,
+    /// The id of a notification that is malformed otherwise, where it can be read.
+    malformed_id: Option<NotificationId>,
+}
+
+/// A message as it comes. Only what is needed is read, so that nothing else can spoil it, nor costs anything.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Wire<'a> {
+    #[serde(borrow)]
+    message_id: Option<Text<'a>>,
+    body: Option<Box<str>>,
+    #[serde(borrow)]
+    attributes: Option<Attributes<'a>>,
+    #[serde(borrow, rename = "eventSourceARN")]
+    event_source_arn: Option<Text<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase")]
+struct Attributes<'a> {
+    #[serde(borrow)]
+    message_group_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    approximate_receive_count: Option<Text<'a>>,
 }
 
 impl Message {
@@ -31,27 +52,26 @@ impl Message {
     /// # Errors
     /// [`MissingIdentifier`] where it has no `messageId`.
     pub fn read(record: &RawValue) -> Result<Self, MissingIdentifier> {
-        let Ok(wire) = serde_json::from_str::<SqsMessage>(record.get()) else { return Self::unreadable(record) };
+        let Ok(wire) = serde_json::from_str::<Wire<'_>>(record.get()) else { return Self::unreadable(record) };
         let message_id = Identifier::parse(wire.message_id.as_deref())?;
         let mut malformed_id = None;
         let notification = isolate(|| {
             let body = wire.body.ok_or_else(|| Failure::permanent(Malformed::NoBody.to_string()))?;
-            Notification::parse(body.as_str()).map_err(|malformed| {
-                malformed_id = readable_id(&body);
+            Notification::parse(body).map_err(|malformed| {
+                // The body is gone with it, and is worth no copy for the rare one that is read again.
+                malformed_id = serde_json::from_str::<Wire<'_>>(record.get()).ok().and_then(|w| readable_id(&w.body?));
                 Failure::permanent(malformed.to_string())
             })
         });
-        let id = notification.as_ref().ok().map(Notification::id).or(malformed_id.as_ref()).map(display);
-        let span = tracing::error_span!("message", message_id = message_id.as_str(), id);
         // A queue's name, and so its ARN, ends in ".fifo" if and only if it is FIFO.
         let is_fifo = wire.event_source_arn.is_some_and(|arn| arn.rsplit('.').next() == Some("fifo"));
-        let mut attributes = wire.attributes;
+        let Attributes { message_group_id, approximate_receive_count } = wire.attributes.unwrap_or_default();
         Ok(Self {
             message_id,
-            fifo_group: attributes.remove("MessageGroupId").filter(|_| is_fifo),
-            receive_count: attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()),
+            fifo_group: message_group_id.filter(|_| is_fifo).map(|group| group.0.into_owned()),
+            receive_count: approximate_receive_count.and_then(|count| count.parse().ok()),
             notification,
-            span,
+            malformed_id,
         })
     }
 
@@ -65,11 +85,18 @@ impl Message {
         let identified: Option<Identified> = serde_json::from_str(record.get()).ok();
         let message_id = Identifier::parse(identified.and_then(|record| record.message_id).as_deref())?;
         Ok(Self {
-            span: tracing::error_span!("message", message_id = message_id.as_str()),
             message_id,
             fifo_group: None,
             receive_count: None,
             notification: Err(Failure::permanent(Malformed::NotARecord.to_string())),
+            malformed_id: None,
         })
+    }
+
+    /// A span with its identifiers, for what is logged of it. Most messages need none.
+    #[must_use]
+    pub fn span(&self) -> Span {
+        let id = self.notification.as_ref().ok().map(Notification::id).or(self.malformed_id.as_ref()).map(display);
+        tracing::error_span!("message", message_id = self.message_id.as_str(), id)
     }
 }

@@ -1,9 +1,11 @@
 //! The envelope that every event source sends: `{"Records": […]}`. The records stay raw JSON here, so that one which
 //! cannot be read is that record's failure and not the batch's.
 
-use serde::de::{DeserializeOwned, Error};
+use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use std::fmt;
 
 /// A batch of records, each still unread.
 #[derive(Debug)]
@@ -14,13 +16,8 @@ pub struct Envelope {
 
 impl<'de> Deserialize<'de> for Envelope {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Batch {
-            #[serde(rename = "Records")]
-            records: Vec<Box<RawValue>>,
-        }
-        let Batch { records } = unquoted(deserializer, NotABatch)?;
-        Ok(Self { records })
+        let Event { records, .. } = Event::unquoted(deserializer, NotABatch)?;
+        records.map(|records| Self { records }).ok_or_else(|| D::Error::custom(NotABatch))
     }
 }
 
@@ -29,17 +26,118 @@ impl<'de> Deserialize<'de> for Envelope {
 #[error("the event is no batch: it needs \"Records\", and an array there")]
 pub struct NotABatch;
 
-/// Reads an event, and refuses one of another shape by `refusal` alone: serde's own text would quote what it found, and
-/// the Lambda runtime answers and logs it.
-///
-/// # Errors
-/// `refusal`, or where the first fault is, for what is no JSON.
-pub fn unquoted<'de, T: DeserializeOwned, D: Deserializer<'de>>(
-    deserializer: D,
-    refusal: impl std::error::Error,
-) -> Result<T, D::Error> {
-    let event = <&RawValue>::deserialize(deserializer)?;
-    serde_json::from_str(event.get()).map_err(|_| D::Error::custom(refusal))
+/// What a function is invoked with: an object.
+#[derive(Debug, Default)]
+pub struct Event {
+    /// Its `Records`, where they are an array.
+    pub records: Option<Vec<Box<RawValue>>>,
+    /// Its other members, unread. A batch has none.
+    pub others: BTreeMap<String, Box<RawValue>>,
+}
+
+impl Event {
+    /// Reads an event, and refuses one of another shape by `refusal` alone: serde's own text would quote what it found, and
+    /// the Lambda runtime answers and logs it.
+    ///
+    /// The bytes of a record are passed over once here; only then, and by itself, each is read.
+    ///
+    /// # Errors
+    /// `refusal`, or where the first fault is, for what is no JSON.
+    pub fn unquoted<'de, D: Deserializer<'de>>(
+        deserializer: D,
+        refusal: impl std::error::Error,
+    ) -> Result<Self, D::Error> {
+        match Shape::deserialize(deserializer)? {
+            Shape::Object(event) => Ok(event),
+            Shape::Array(_) | Shape::Null | Shape::Other => Err(D::Error::custom(refusal)),
+        }
+    }
+}
+
+/// Any JSON. It takes whatever comes, so that the only errors of reading it are those of JSON itself.
+enum Shape {
+    Object(Event),
+    Array(Vec<Box<RawValue>>),
+    Null,
+    /// A number, text, true or false; or an object whose `Records` are no array, or that has a name twice.
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Shape {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyJson)
+    }
+}
+
+struct AnyJson;
+
+impl<'de> Visitor<'de> for AnyJson {
+    type Value = Shape;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Shape, A::Error> {
+        let mut event = Event::default();
+        let mut has_records = false;
+        while let Some(name) = members.next_key::<String>()? {
+            let fits = if name == "Records" {
+                let records: Shape = members.next_value()?;
+                let is_first = !std::mem::replace(&mut has_records, true);
+                match records {
+                    Shape::Array(records) => event.records = Some(records),
+                    Shape::Null => {}
+                    Shape::Object(_) | Shape::Other => return other(members),
+                }
+                is_first
+            } else {
+                event.others.insert(name, members.next_value()?).is_none()
+            };
+            if !fits {
+                return other(members);
+            }
+        }
+        Ok(Shape::Object(event))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Shape, A::Error> {
+        let mut records = Vec::new();
+        while let Some(record) = elements.next_element()? {
+            records.push(record);
+        }
+        Ok(Shape::Array(records))
+    }
+
+    fn visit_unit<E>(self) -> Result<Shape, E> {
+        Ok(Shape::Null)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Shape, E> {
+        Ok(Shape::Other)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Shape, E> {
+        Ok(Shape::Other)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Shape, E> {
+        Ok(Shape::Other)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Shape, E> {
+        Ok(Shape::Other)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Shape, E> {
+        Ok(Shape::Other)
+    }
+}
+
+/// Passes over the rest of an object: a fault of JSON in it goes before its shape.
+fn other<'de, A: MapAccess<'de>>(mut members: A) -> Result<Shape, A::Error> {
+    while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+    Ok(Shape::Other)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use crate::id::{InvalidId, NotificationId};
 use crate::limits;
+use crate::text::Text;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -212,8 +213,6 @@ fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
 }
 
 fn string<'a>(attribute: &'static str, raw: &'a RawValue) -> Result<Cow<'a, str>, Malformed> {
-    #[derive(Deserialize)]
-    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
     serde_json::from_str::<Text<'a>>(raw.get()).map(|text| text.0).map_err(|_| Malformed::NotAString { attribute })
 }
 

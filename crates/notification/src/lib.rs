@@ -9,7 +9,7 @@
 //! | [`id`], [`event`], [`content`] | what comes in: the id, the CloudEvents event, duplicate or conflict |
 //! | [`status`] | the statuses and their transitions |
 //! | [`failure`] | retryable, permanent, may have happened |
-//! | [`envelope`] | what every event source sends: a batch of unread records |
+//! | [`envelope`], [`text`] | what every event source sends: a batch of unread records, and text in them |
 //! | [`report`] | outcomes of a batch → what each kind of event source must be told |
 //! | [`ports`], [`action`] | what the functions need from outside: table, stream, clock, business code |
 //! | [`batch`], [`deadline`], [`backoff`] | how calls are made: batched, bounded, in time |
@@ -30,6 +30,7 @@ pub mod report;
 pub mod status;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod text;
 
 pub use action::{Action, ActionError, Effect, Guarantee, Outcome, Record, Write};
 pub use deadline::Deadline;
@@ -39,6 +40,7 @@ pub use failure::{Failure, FailureKind};
 pub use id::NotificationId;
 pub use jiff::Timestamp;
 pub use status::Status;
+pub use text::Text;
 
 /// The README's code compiles.
 #[cfg(doctest)]

@@ -7,11 +7,11 @@ pub mod record;
 pub mod sweep;
 
 use notification::batch::{by_count_and_bytes, call_in_batches};
-use notification::envelope::unquoted;
 use notification::ports::{Clock, PendingTable, Publication, Stream};
 use notification::report::{BatchResponse, MissingIdentifier};
-use notification::{Deadline, Envelope, Failure, limits};
+use notification::{Deadline, Envelope, Failure, envelope, limits};
 use record::{Image, Record};
+use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use std::collections::HashMap;
@@ -26,15 +26,10 @@ pub struct Event {
 
 impl<'de> Deserialize<'de> for Event {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct BatchOrSweep {
-            #[serde(rename = "Records")]
-            records: Option<Vec<Box<RawValue>>>,
-            #[serde(default)]
-            sweep: bool,
-        }
-        let BatchOrSweep { records, sweep } = unquoted(deserializer, InvocationError::UnknownEvent)?;
-        Ok(Self { records, sweep })
+        let unknown = InvocationError::UnknownEvent;
+        let envelope::Event { records, others } = envelope::Event::unquoted(deserializer, &unknown)?;
+        let sweep = others.get("sweep").map(|sweep| serde_json::from_str(sweep.get())).transpose();
+        Ok(Self { records, sweep: sweep.map_err(|_| D::Error::custom(unknown))?.unwrap_or_default() })
     }
 }
 
@@ -142,20 +137,19 @@ impl<S: Stream, C: Clock> Publisher<S, C> {
 /// Whether a record must come again. One that failed permanently is passed: it would block its shard. It is named in
 /// the log and counted, and its notification stays INIT in the table, where it is seen.
 fn failed(record: &Record, result: &Result<(), Failure>) -> bool {
-    let _in_span = record.span.enter();
     match result {
         Ok(()) => {
-            tracing::debug!("published");
+            tracing::debug!(parent: &record.span(), "published");
             false
         }
         Err(failure) if failure.kind.is_retryable() => {
             metrics::counter!("Retried").increment(1);
-            tracing::warn!(reason = %failure, "not published; the record comes again");
+            tracing::warn!(parent: &record.span(), reason = %failure, "not published; the record comes again");
             true
         }
         Err(failure) => {
             metrics::counter!("Unpublishable").increment(1);
-            tracing::error!(reason = %failure, "cannot be published; the notification stays INIT in the table");
+            tracing::error!(parent: &record.span(), reason = %failure, "cannot be published; the notification stays INIT in the table");
             false
         }
     }

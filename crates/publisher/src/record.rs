@@ -1,12 +1,11 @@
 //! One record of the table's stream: its sequence number, and the notification to publish if it became INIT.
 
-use aws_lambda_events::dynamodb::EventRecord;
 use notification::batch::isolate;
 use notification::report::{Identifier, MissingIdentifier};
-use notification::{Failure, Malformed, NotificationId, Status};
+use notification::{Failure, Malformed, NotificationId, Status, Text};
 use serde::Deserialize;
-use serde_dynamo::{AttributeValue, Item};
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use tracing::Span;
 
 /// One record, read as far as it can be.
@@ -16,8 +15,8 @@ pub struct Record {
     pub sequence_number: Identifier,
     /// What it says about a notification.
     pub image: Image,
-    /// Its span, with its identifiers.
-    pub span: Span,
+    /// The key of its item, where it is text; read only where it is logged.
+    key: Option<Box<str>>,
 }
 
 /// The new image of a record.
@@ -36,67 +35,103 @@ pub enum Image {
     Unpublishable(Failure),
 }
 
+/// A record as it comes. Only what is needed is read, so that nothing else can spoil it, nor costs anything.
+#[derive(Deserialize)]
+struct Wire<'a> {
+    #[serde(borrow, rename = "eventName")]
+    event_name: Option<Text<'a>>,
+    #[serde(borrow)]
+    dynamodb: Change<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Change<'a> {
+    #[serde(borrow)]
+    sequence_number: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    keys: Attributes<'a>,
+    #[serde(borrow, default)]
+    new_image: Attributes<'a>,
+    #[serde(borrow, default)]
+    old_image: Attributes<'a>,
+}
+
+#[derive(Deserialize, Default)]
+struct Attributes<'a> {
+    #[serde(borrow)]
+    id: Option<Attribute<'a>>,
+    #[serde(borrow)]
+    status: Option<Attribute<'a>>,
+    #[serde(borrow)]
+    event: Option<Attribute<'a>>,
+}
+
+/// The value of an attribute, if it is text.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_AttributeValue.html>
+#[derive(Deserialize)]
+struct Attribute<'a> {
+    #[serde(borrow, rename = "S")]
+    text: Option<Text<'a>>,
+}
+
+fn text<'a>(attribute: Option<Attribute<'a>>) -> Option<Cow<'a, str>> {
+    attribute?.text.map(|text| text.0)
+}
+
 impl Record {
     /// Reads one record of the batch.
     ///
     /// # Errors
     /// [`MissingIdentifier`] where it has no sequence number.
     pub fn read(record: &RawValue) -> Result<Self, MissingIdentifier> {
-        let Ok(wire) = serde_json::from_str::<EventRecord>(record.get()) else { return Self::unreadable(record) };
-        let sequence_number = Identifier::parse(wire.change.sequence_number.as_deref())?;
-        let id = match wire.change.keys.inner().get("id") {
-            Some(AttributeValue::S(id)) => Some(id.clone()),
-            _ => None,
-        };
-        let image = isolate(|| image(&wire.event_name, wire.change.new_image, &wire.change.old_image))
-            .unwrap_or_else(Image::Unpublishable);
-        let span = tracing::error_span!("record", sequence_number = sequence_number.as_str(), id);
-        Ok(Self { sequence_number, image, span })
+        let Ok(wire) = serde_json::from_str::<Wire<'_>>(record.get()) else { return Self::unreadable(record) };
+        let Change { sequence_number, keys, new_image, old_image } = wire.dynamodb;
+        let sequence_number = Identifier::parse(sequence_number.as_deref())?;
+        let event_name = wire.event_name.as_deref().unwrap_or_default();
+        let image = isolate(|| image(event_name, new_image, old_image)).unwrap_or_else(Image::Unpublishable);
+        Ok(Self { sequence_number, image, key: text(keys.id).map(Into::into) })
     }
 
     /// A record that does not have the shape of the stream: it is passed, and named, if it has an identifier.
     fn unreadable(record: &RawValue) -> Result<Self, MissingIdentifier> {
         #[derive(Deserialize)]
         struct Identified {
-            dynamodb: Change,
+            dynamodb: Sequenced,
         }
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
-        struct Change {
+        struct Sequenced {
             sequence_number: Option<String>,
         }
         let identified: Option<Identified> = serde_json::from_str(record.get()).ok();
         let sequence_number = identified.and_then(|record| record.dynamodb.sequence_number);
         let sequence_number = Identifier::parse(sequence_number.as_deref())?;
-        Ok(Self {
-            span: tracing::error_span!("record", sequence_number = sequence_number.as_str()),
-            sequence_number,
-            image: Image::Unpublishable(Failure::permanent(Malformed::NotARecord.to_string())),
-        })
+        let image = Image::Unpublishable(Failure::permanent(Malformed::NotARecord.to_string()));
+        Ok(Self { sequence_number, image, key: None })
+    }
+
+    /// A span with its identifiers, for what is logged of it. Most records need none.
+    #[must_use]
+    pub fn span(&self) -> Span {
+        tracing::error_span!("record", sequence_number = self.sequence_number.as_str(), id = self.key)
     }
 }
 
-fn image(event_name: &str, new_image: Item, old_image: &Item) -> Result<Image, Failure> {
-    let mut attributes = new_image.into_inner();
-    let mut take = |name| match attributes.remove(name) {
-        Some(AttributeValue::S(text)) => Some(text),
-        _ => None,
-    };
+fn image(event_name: &str, new: Attributes<'_>, old: Attributes<'_>) -> Result<Image, Failure> {
+    let is = |status: Status, of| text(of).as_deref() == Some(status.as_str());
     // The event source mapping filters too; this is what holds where it does not.
-    let became_init =
-        matches!(event_name, "INSERT" | "MODIFY") && take("status").as_deref() == Some(Status::Init.as_str());
+    let became_init = matches!(event_name, "INSERT" | "MODIFY") && is(Status::Init, new.status);
     // A claim that was given back comes again by Kinesis's own retries. Published as well, each retry would make one more
     // record, with retries of its own.
-    let claimed = Some(Status::Claimed.as_str());
-    let given_back =
-        matches!(old_image.inner().get("status"), Some(AttributeValue::S(old)) if Some(old.as_str()) == claimed);
+    let given_back = is(Status::Claimed, old.status);
     if !became_init || given_back {
         return Ok(Image::Other);
     }
-    let id = take("id").ok_or_else(|| Failure::permanent("the image has no id"))?;
+    let id = text(new.id).ok_or_else(|| Failure::permanent("the image has no id"))?;
     let id = NotificationId::parse(&id).map_err(|invalid| Failure::permanent(invalid.to_string()))?;
-    match take("event").filter(|event| !event.is_empty()) {
-        Some(event) => Ok(Image::Init { id, event }),
+    match text(new.event).filter(|event| !event.is_empty()) {
+        Some(event) => Ok(Image::Init { id, event: event.into_owned() }),
         None => Err(Failure::permanent(format!("the image of {id} has no event"))),
     }
 }

@@ -1,0 +1,115 @@
+//! Whom the functions trust as AWS.
+
+use crate::config::Environment;
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use aws_smithy_http_client::{Builder, ConnectorBuilder};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+
+/// The roots of Amazon Trust Services, to which the certificates of AWS's endpoints lead: Amazon Root CA 1 to 4, and Starfield
+/// Services Root Certificate Authority - G2. <https://www.amazontrust.com/repository/>
+///
+/// Reading the system's hundred and more at every start takes longer than all else that a start does (docs/PERFORMANCE.md).
+const AMAZON_ROOTS: &str = include_str!("amazon-roots.pem");
+
+/// Which certificates are trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Roots {
+    /// Those of Amazon alone.
+    Amazon,
+    /// Those of the system, or of the file or directory that `SSL_CERT_FILE` or `SSL_CERT_DIR` names.
+    System,
+}
+
+impl Roots {
+    /// Amazon's where only AWS's own endpoints of a commercial region are spoken to. The system's where somebody says which, for
+    /// an endpoint of one's own, and in the other partitions, some of which have certificates from elsewhere.
+    fn of(environment: &impl Environment, region: &str) -> Self {
+        let is_set = |name: &str| environment.get(name).is_some_and(|value| !value.is_empty());
+        let is_https =
+            |name: &str| environment.get(name).is_some_and(|url| !url.is_empty() && !url.starts_with("http://"));
+        let own_roots = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().any(is_set);
+        let own_endpoint = ["", "_DYNAMODB", "_KINESIS", "_SECRETS_MANAGER"]
+            .into_iter()
+            .any(|service| is_https(&format!("AWS_ENDPOINT_URL{service}")));
+        if own_roots || own_endpoint || !is_commercial(region) { Self::System } else { Self::Amazon }
+    }
+}
+
+/// Whether a region is one of the partition `aws`: an area, a direction and a number.
+/// <https://github.com/boto/botocore/blob/develop/botocore/data/partitions.json>
+fn is_commercial(region: &str) -> bool {
+    const AREAS: [&str; 9] = ["us", "eu", "ap", "sa", "ca", "me", "af", "il", "mx"];
+    let mut parts = region.split('-');
+    let area = parts.next().is_some_and(|area| AREAS.contains(&area));
+    let direction = parts.next().is_some_and(|direction| direction.bytes().all(|byte| byte.is_ascii_lowercase()));
+    let number = parts.next().is_some_and(|number| number.parse::<u8>().is_ok());
+    area && direction && number && parts.next().is_none()
+}
+
+/// The HTTP client of the SDK: its own but for the roots. It goes through the proxy that `HTTPS_PROXY` names, as the SDK's does.
+pub(crate) fn http_client(environment: &impl Environment, region: &str) -> SharedHttpClient {
+    let trusted = match Roots::of(environment, region) {
+        Roots::Amazon => TrustStore::empty().with_pem_certificate(AMAZON_ROOTS),
+        Roots::System => TrustStore::default(),
+    };
+    Builder::new().build_with_connector_fn(move |settings, components| {
+        let context = TlsContext::builder().with_trust_store(trusted.clone()).build();
+        let mut connector = ConnectorBuilder::default()
+            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+            // It cannot fail, and if it did, the system's roots would serve as well.
+            .tls_context(context.unwrap_or_default());
+        connector.set_connector_settings(settings.cloned());
+        connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
+        connector.set_proxy_config(Some(ProxyConfig::from_env()));
+        connector.build()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    struct Variables(BTreeMap<&'static str, &'static str>);
+
+    impl Environment for Variables {
+        fn get(&self, name: &str) -> Option<String> {
+            self.0.get(name).map(|&value| value.to_owned())
+        }
+    }
+
+    fn check(region: &str, variables: &[(&'static str, &'static str)], expected: Roots) {
+        let environment = Variables(variables.iter().copied().collect());
+        assert_eq!(Roots::of(&environment, region), expected, "{region} {variables:?}");
+    }
+
+    #[test]
+    fn amazons_roots_are_trusted_where_only_its_own_endpoints_are_spoken_to() {
+        check("us-east-1", &[], Roots::Amazon);
+        check("ap-southeast-5", &[("SSL_CERT_FILE", "")], Roots::Amazon);
+        check("eu-central-1", &[("AWS_ENDPOINT_URL", "http://127.0.0.1:4566")], Roots::Amazon);
+        for region in [
+            "cn-north-1",
+            "us-gov-west-1",
+            "us-iso-east-1",
+            "eusc-de-east-1",
+            "eu-isoe-west-1",
+            "",
+            "us-east",
+            "us-east-1-x",
+        ] {
+            check(region, &[], Roots::System);
+        }
+        check("us-east-1", &[("SSL_CERT_FILE", "/etc/ssl/cert.pem")], Roots::System);
+        check("us-east-1", &[("SSL_CERT_DIR", "/etc/ssl/certs")], Roots::System);
+        check("us-east-1", &[("AWS_ENDPOINT_URL", "https://localhost:4566")], Roots::System);
+        check("us-east-1", &[("AWS_ENDPOINT_URL_KINESIS", "https://kinesis.test")], Roots::System);
+    }
+
+    #[test]
+    fn there_are_five_roots_of_amazon() {
+        assert_eq!(AMAZON_ROOTS.matches("BEGIN CERTIFICATE").count(), 5);
+    }
+}
