@@ -58,7 +58,8 @@ impl Action for Chosen {
         match self {
             Self::Record(action) => action.run(notification, deadline).await,
             Self::Ledger(action) => action.run(notification, deadline).await,
-            Self::Webhook(action) => action.run(notification, deadline).await,
+            // On the heap, because it is many times as large as the others: they would be moved about at its size.
+            Self::Webhook(action) => Box::pin(action.run(notification, deadline)).await,
         }
     }
 }

@@ -1,9 +1,13 @@
 //! Configuration of the functions: their environment, and the SDK's settings.
 
 use crate::tls;
+use aws_config::environment::EnvironmentVariableCredentialsProvider;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_dynamodb::config::SharedCredentialsProvider;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
+use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 use notification::limits;
 use std::fmt;
 use std::time::Duration;
@@ -142,26 +146,51 @@ pub fn table_writes(environment: &impl Environment) -> Result<TableWrites, Confi
     }
 }
 
-/// The SDK's settings for a function. `AWS_REGION` must be set; `AWS_ENDPOINT_URL` and the other standard variables are
-/// honoured by the SDK itself.
+/// The SDK's settings for a function, from its environment alone: `AWS_REGION` must be set, credentials are in
+/// `AWS_ACCESS_KEY_ID` and its like, where Lambda puts them, and `AWS_ENDPOINT_URL` (also for one service),
+/// `AWS_USE_FIPS_ENDPOINT` and `AWS_USE_DUALSTACK_ENDPOINT` are honoured.
+/// <https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html>
+///
+/// The SDK's own loader would look for profiles, roles and containers as well, which no function has, and all of that would be
+/// part of the binary.
 ///
 /// # Errors
-/// [`ConfigError`] where `AWS_REGION` is missing: without it, the SDK would look for it elsewhere, slowly.
+/// [`ConfigError`] where `AWS_REGION` is missing.
+#[expect(clippy::unused_async, reason = "that all is at hand is no promise to callers")]
 pub async fn sdk(environment: &impl Environment) -> Result<SdkConfig, ConfigError> {
     let region = required(environment, "AWS_REGION", "the AWS region, e.g. eu-central-1")?;
+    let is_true = |name| environment.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(limits::CONNECT_TIMEOUT)
         .operation_attempt_timeout(limits::ATTEMPT_TIMEOUT)
         .build();
-    let http_client = tls::http_client(environment, &region);
-    let config = aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .http_client(http_client)
+    let config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .http_client(tls::http_client(environment, &region))
         .region(Region::new(region))
+        .credentials_provider(SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new()))
+        .service_config(EndpointUrls)
+        .use_fips(is_true("AWS_USE_FIPS_ENDPOINT"))
+        .use_dual_stack(is_true("AWS_USE_DUALSTACK_ENDPOINT"))
         .timeout_config(timeouts)
+        // The time of an attempt is bounded, and no body is a stream.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .retry_config(RetryConfig::standard().with_max_attempts(limits::SDK_ATTEMPTS))
-        .load()
-        .await;
+        .build();
     Ok(config)
+}
+
+/// `AWS_ENDPOINT_URL_DYNAMODB` and its like, and `AWS_ENDPOINT_URL` for all services that have none of their own.
+/// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>
+#[derive(Debug)]
+struct EndpointUrls;
+
+impl LoadServiceConfig for EndpointUrls {
+    fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
+        let service = key.service_id().to_uppercase().replace(' ', "_");
+        let of_service = Process.get(&format!("{}_{service}", key.env()));
+        of_service.or_else(|| Process.get(key.env())).filter(|url| !url.is_empty())
+    }
 }
 
 #[cfg(test)]

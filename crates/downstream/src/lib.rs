@@ -84,7 +84,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         // One record for each id is worked on, and the others of that id share its result: producers' retries give
         // duplicates new sequence numbers, so the notification id alone tells them.
         let mut worked_on: Vec<&Record> = Vec::new();
-        let mut first_of_id: HashMap<&NotificationId, usize> = HashMap::new();
+        let mut first_of_id: HashMap<&NotificationId, usize> = HashMap::with_capacity(records.len());
         let mut places = Vec::with_capacity(records.len());
         for record in &records {
             let next = worked_on.len();
@@ -100,12 +100,11 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         if done > 0 {
             metrics::counter!("Done").increment(done as u64);
         }
-        let come_again = records.iter().zip(&places).map(|(record, &place)| {
-            let repeated = !std::ptr::eq(record, worked_on[place]);
-            log_and_count(record, &results[place], repeated);
-            (&record.sequence_number, results[place].is_err())
-        });
-        Ok(BatchResponse::for_stream(come_again))
+        for (record, &place) in records.iter().zip(&places) {
+            log_and_count(record, &results[place], !std::ptr::eq(record, worked_on[place]));
+        }
+        let come_again = places.iter().map(|&place| results[place].is_err());
+        Ok(BatchResponse::for_stream(records.iter().map(|record| &record.sequence_number).zip(come_again)))
     }
 
     /// Acts on records of different ids and settles them: DONE, or kept as FAILED. A failure must come again.

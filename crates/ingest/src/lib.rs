@@ -71,8 +71,8 @@ impl<T: IngestTable, C: Clock> Ingest<T, C> {
         let candidates = candidates(messages);
 
         // The first message of each id is inserted; the others of that id are compared with what is then in the table.
-        let mut first_of_id = HashMap::new();
-        let mut firsts: Vec<&Notification> = Vec::new();
+        let mut first_of_id = HashMap::with_capacity(messages.len());
+        let mut firsts: Vec<&Notification> = Vec::with_capacity(messages.len());
         for notification in candidates.iter().flatten() {
             first_of_id.entry(notification.id()).or_insert_with(|| {
                 firsts.push(notification);

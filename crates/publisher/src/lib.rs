@@ -102,24 +102,29 @@ impl<S: Stream, C: Clock> Publisher<S, C> {
         let records = envelope.records.iter().map(|record| Record::read(record)).collect::<Result<Vec<_>, _>>()?;
 
         // One publication for an id, however often it stands in the batch: downstream acts once for it anyway.
-        let mut first_of_id = HashMap::new();
-        let mut publications = Vec::new();
+        let mut publications = Vec::with_capacity(records.len());
+        let mut first_of_id = HashMap::with_capacity(records.len());
+        let mut places = Vec::with_capacity(records.len());
         for record in &records {
-            if let Image::Init { id, event } = &record.image {
-                first_of_id.entry(id).or_insert_with(|| {
-                    publications.push(Publication { id, event });
-                    publications.len() - 1
-                });
+            let Image::Init { id, event } = &record.image else {
+                places.push(None);
+                continue;
+            };
+            let next = publications.len();
+            let place = *first_of_id.entry(id).or_insert(next);
+            if place == next {
+                publications.push(Publication { id, event });
             }
+            places.push(Some(place));
         }
         let results = self.publish_all(&publications, deadline).await;
 
-        let must_come_again = |record: &Record| match &record.image {
-            Image::Init { id, .. } => failed(record, &results[first_of_id[id]]),
-            Image::Unpublishable(failure) => failed(record, &Err(failure.clone())),
-            Image::Other => false,
+        let must_come_again = |(record, place): (&Record, Option<usize>)| match (&record.image, place) {
+            (Image::Unpublishable(failure), _) => failed(record, &Err(failure.clone())),
+            (_, Some(place)) => failed(record, &results[place]),
+            (_, None) => false,
         };
-        let come_again: Vec<_> = records.iter().map(must_come_again).collect();
+        let come_again: Vec<_> = records.iter().zip(places).map(must_come_again).collect();
         Ok(BatchResponse::for_stream(records.iter().map(|record| &record.sequence_number).zip(come_again)))
     }
 

@@ -15,7 +15,7 @@ pub struct Record {
     pub sequence_number: Identifier,
     /// What it says about a notification.
     pub image: Image,
-    /// The key of its item, where it is text; read only where it is logged.
+    /// The key of an item whose image cannot be published, where it is text.
     key: Option<Box<str>>,
 }
 
@@ -90,7 +90,8 @@ impl Record {
         let sequence_number = Identifier::parse(sequence_number.as_deref())?;
         let event_name = wire.event_name.as_deref().unwrap_or_default();
         let image = isolate(|| image(event_name, new_image, old_image)).unwrap_or_else(Image::Unpublishable);
-        Ok(Self { sequence_number, image, key: text(keys.id).map(Into::into) })
+        let key = matches!(image, Image::Unpublishable(_)).then(|| text(keys.id)).flatten().map(Into::into);
+        Ok(Self { sequence_number, image, key })
     }
 
     /// A record that does not have the shape of the stream: it is passed, and named, if it has an identifier.
@@ -114,7 +115,11 @@ impl Record {
     /// A span with its identifiers, for what is logged of it. Most records need none.
     #[must_use]
     pub fn span(&self) -> Span {
-        tracing::error_span!("record", sequence_number = self.sequence_number.as_str(), id = self.key)
+        let id = match &self.image {
+            Image::Init { id, .. } => Some(id.as_str()),
+            Image::Other | Image::Unpublishable(_) => self.key.as_deref(),
+        };
+        tracing::error_span!("record", sequence_number = self.sequence_number.as_str(), id)
     }
 }
 

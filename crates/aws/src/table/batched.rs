@@ -25,15 +25,16 @@ pub(super) async fn insert(
     notifications: &[&Notification],
     received_at: Timestamp,
 ) -> Answers<Executed> {
+    let received_at = time(received_at);
     let request = |n: &&Notification| {
         let parameters = vec![
             text(n.id().as_str()),
             text(n.event()),
             text(n.source()),
             text(n.event_type()),
-            time(received_at),
+            received_at.clone(),
             number(&n.id().pending_shard()),
-            time(received_at),
+            received_at.clone(),
         ];
         request(statement.to_owned(), parameters)
     };

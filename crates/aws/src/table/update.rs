@@ -28,12 +28,13 @@ impl Update {
     /// The update that makes a change. DONE items expire so many seconds after.
     pub(super) fn of(change: &Change<'_>, at: Timestamp, done_retention_seconds: i64) -> Self {
         let mut expected = vec![("status", text(change.from.status().as_str()))];
-        let mut removed = Vec::new();
+        let mut removed = Vec::with_capacity(CLAIM.len() + PENDING.len());
         if let Before::Claim(claim) = change.from {
             expected.extend([("owner", text(&*claim.owner)), ("lease_until", time(claim.lease_until))]);
             removed.extend(CLAIM);
         }
-        let mut set = vec![("status", text(change.to.status().as_str()))];
+        let mut set = Vec::with_capacity(4);
+        set.push(("status", text(change.to.status().as_str())));
         match change.to {
             // A claim that is given back leaves the notification pending since when it was.
             After::Init if matches!(change.from, Before::Claim(_)) => {}
@@ -60,7 +61,9 @@ impl Update {
 
     /// As a PartiQL statement and its parameters.
     pub(super) fn statement(self, table_name: &str) -> (String, Vec<AttributeValue>) {
-        let mut statement = format!(r#"UPDATE "{table_name}""#);
+        // Long enough for what is written most, so that it never grows.
+        let mut statement = String::with_capacity(224 + table_name.len());
+        statement.extend(["UPDATE \"", table_name, "\""]);
         for (name, _) in &self.set {
             statement.extend([" SET \"", name, "\" = ?"]);
         }
