@@ -9,7 +9,7 @@ PYTHON := $(TOOLS)/bin/python
 LOCAL := $(PYTHON) -m local
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down env test lint unit e2e chaos fuzz mutants build measure bench clean prerequisites
+.PHONY: help demo up down env test lint unit e2e chaos fuzz mutants build bench profile clean prerequisites
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,15 +62,18 @@ mutants: ## Change each line of the domain crate, and see that a test fails (.ca
 build: tools ## Compile the functions and notifyctl, and `sam build`, for the local stack
 	@$(LOCAL) build
 
-measure: tools ## Measure size, start, CPU and calls of each function (docs/PERFORMANCE.md)
-	@$(LOCAL) measure
-
 bench: tools ## Build as for AWS, and measure against the straightforward functions (ARGS=--help; without, docs/bench.svg is drawn)
-	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo lambda build --release --bin ingest --bin publisher --bin downstream
-	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo lambda build --release --bin straightforward
-	@# The measuring program itself needs no link-time optimisation.
-	CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
-	  cargo run --release --package bench --bin bench -- $(or $(ARGS),--plot docs/bench.svg)
+	@PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo lambda build --release --bin ingest --bin publisher --bin downstream
+	@PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo lambda build --release --bin straightforward
+	@$(BENCH) $(or $(ARGS),--plot docs/bench.svg)
+
+profile: ## Whose instructions and whose time it is, with flame graphs in target/profiles (takes valgrind and perf; ARGS)
+	@RUSTFLAGS="-C force-frame-pointers=yes" cargo build --profile profiling --bin ingest --bin publisher --bin downstream
+	@$(BENCH) profile $(ARGS)
+
+# The measuring program itself needs no link-time optimisation.
+BENCH := CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+  cargo run --release --package bench --bin bench --
 
 clean: ## Stop the local stack and remove all that was built or installed here
 	@if test -e .local/stack.json; then $(LOCAL) down; fi

@@ -1,14 +1,12 @@
 """Runs one function's binary as Lambda does, and stands between it and its backend.
 
-By itself it answers every backend call at once and stores nothing: that serves to count calls and to measure the
-function's own cost. With `forward`, calls go on to a local AWS, and a test may end the process before or after any of
+By itself it answers every backend call at once and stores nothing: that serves to count calls. With `forward`, calls go on to a local AWS, and a test may end the process before or after any of
 them. It is no emulator.
 https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 """
 
 import collections
 import json
-import os
 import queue
 import subprocess
 import threading
@@ -53,14 +51,12 @@ class LambdaHost:
             "STREAM_NAME": "notifications",
             **variables,
         }
-        started = time.perf_counter()
         self.process = subprocess.Popen(
             [binary], env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
         if not self._first_next.wait(ANSWER_TIMEOUT):
             self.stop()
             raise TimeoutError(f"{binary} did not ask for an invocation")
-        self.init_seconds = self.first_next_at - started
 
     def __enter__(self):
         return self
@@ -91,15 +87,6 @@ class LambdaHost:
         self.process.kill()
         self.process.wait()
 
-    def cpu_seconds(self):
-        """CPU that the process has used so far, of all its threads."""
-        fields = open(f"/proc/{self.process.pid}/stat").read().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def peak_memory_bytes(self):
-        status = open(f"/proc/{self.process.pid}/status").read()
-        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
-
 
 def _handler(host):
     class Handler(BaseHTTPRequestHandler):
@@ -118,9 +105,7 @@ def _handler(host):
             self.wfile.write(body)
 
         def do_GET(self):  # /2018-06-01/runtime/invocation/next
-            if not host._first_next.is_set():
-                host.first_next_at = time.perf_counter()
-                host._first_next.set()
+            host._first_next.set()
             event = host._events.get()
             self.answer(
                 200,

@@ -6,6 +6,7 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_http_client::{Builder, ConnectorBuilder};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 
 /// The roots of Amazon Trust Services, to which the certificates of AWS's endpoints lead: Amazon Root CA 1 to 4, and Starfield
 /// Services Root Certificate Authority - G2. <https://www.amazontrust.com/repository/>
@@ -61,7 +62,7 @@ pub(crate) fn http_client(environment: &impl Environment, region: &str) -> Share
             // It cannot fail, and if it did, the system's roots would serve as well.
             .tls_context(context.unwrap_or_default());
         connector.set_connector_settings(settings.cloned());
-        connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
+        connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
         connector.set_proxy_config(Some(ProxyConfig::from_env()));
         connector.build()
     })

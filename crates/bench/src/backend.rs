@@ -184,7 +184,6 @@ fn answer(operation: &str, body: &[u8], mut fails: impl FnMut() -> bool) -> Opti
             }
             Some(json!({"Responses": found, "UnprocessedKeys": unprocessed}))
         }
-        "PutRecord" => Some(put_record()),
         "PutItem" | "UpdateItem" | "TransactWriteItems" => Some(json!({})),
         _ => None,
     }

@@ -38,10 +38,13 @@ Examples:
   make bench ARGS='--quick'                                does it work?
   bench --function ingest --batch 1000 --rounds 21         one figure, and its spread
   bench --latency 4                                        with a backend that takes 4 ms for each call
+  bench --against ../before/target/lambda                  with the binaries of another commit
   bench --throttled-entries 5                              with 5 % of the entries throttled inside a 200
   bench --json | jq '.comparisons[] | [.function, .batch, .cpu_ratio.median]'
   bench backends                                           how many calls should be in flight?
   bench allocations                                        allocations for a notification, by a counting allocator
+  bench --latency 4 memory                                 which memory setting is fast, and which is cheap?
+  make profile                                             where instructions and time go
 
 CPU is user and system time of all threads of the process, ended ones included, in nanoseconds (clock_getcpuclockid).
 Compare only figures of one run.";
@@ -72,6 +75,11 @@ pub(crate) struct CompareArgs {
     #[arg(long, value_name = "PATH")]
     pub(crate) plot: Option<PathBuf>,
 
+    /// Compare with the binaries that `cargo lambda build` has put there, of another commit say, instead of the
+    /// straightforward functions
+    #[arg(long, value_name = "DIR")]
+    pub(crate) against: Option<PathBuf>,
+
     /// Where `cargo lambda build` has put the binaries
     #[arg(long, value_name = "DIR", default_value = "target/lambda")]
     pub(crate) binaries: PathBuf,
@@ -83,6 +91,18 @@ pub(crate) enum Command {
     Backends,
     /// Allocations for a notification: handler, adapters and SDK, without the Lambda runtime
     Allocations,
+    /// Time and cost against the memory setting, by which Lambda gives CPU (takes root, for a control group)
+    Memory,
+    /// Instructions and CPU time by owner, and flame graphs (takes valgrind and perf; `make profile` builds for it)
+    Profile {
+        /// Where `cargo build --profile profiling` has put the binaries
+        #[arg(long, value_name = "DIR", default_value = "target/profiling")]
+        built: PathBuf,
+
+        /// Put the flame graphs there
+        #[arg(long, value_name = "DIR", default_value = "target/profiles")]
+        into: PathBuf,
+    },
 }
 
 impl Cli {
@@ -94,6 +114,11 @@ impl Cli {
 impl CompareArgs {
     pub(crate) fn functions(&self) -> &[Function] {
         if self.function.is_empty() { &Function::ALL } else { &self.function }
+    }
+
+    /// The size of batch for what is measured at one alone.
+    pub(crate) fn one_batch(&self) -> usize {
+        self.batch.first().copied().unwrap_or(1_000)
     }
 
     pub(crate) fn behaviour(&self) -> Behaviour {

@@ -9,6 +9,10 @@ use std::process::{ExitCode, ExitStatus};
 pub(crate) enum Error {
     #[error("{path}: {cause}; `make bench` builds the binaries first")]
     Binary { path: PathBuf, cause: io::Error },
+    #[error("{path}: {cause}; it takes the right to make control groups (root)")]
+    Throttle { path: PathBuf, cause: io::Error },
+    #[error("{path}: {cause}; is it installed?")]
+    Program { path: PathBuf, cause: io::Error },
     #[error("{path}: {cause}")]
     File { path: PathBuf, cause: io::Error },
     #[error("{binary} ended by itself: {status}")]

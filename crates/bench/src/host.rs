@@ -11,12 +11,14 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::HeaderValue;
 use hyper::{Request, Response, StatusCode};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{Signal, kill};
 use nix::time::ClockId;
 use nix::unistd::Pid;
 use notification::ports::Clock;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use std::path::Path;
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -31,6 +33,9 @@ const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// While an answer is waited for, whether the process is still there is looked at so often.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// A process that was asked to end and has not is killed then.
+const ENDED_AFTER: Duration = Duration::from_secs(10);
 
 /// Characters of the session token that goes with each call, as a role's credentials have one. AWS fixes no length.
 const SESSION_TOKEN_CHARS: usize = 800;
@@ -73,9 +78,39 @@ pub(crate) struct Memory {
     pub(crate) peak: u64,
 }
 
+/// A program to run as a function.
+#[derive(Debug, Clone)]
+pub(crate) struct Program {
+    /// The function's binary.
+    pub(crate) binary: PathBuf,
+    /// What runs it, with arguments of its own; nothing where it runs by itself.
+    pub(crate) under: Vec<OsString>,
+    /// Environment variables, besides those that the subject has.
+    pub(crate) variables: Vec<(&'static str, &'static str)>,
+}
+
+impl From<PathBuf> for Program {
+    fn from(binary: PathBuf) -> Self {
+        Self { binary, under: Vec::new(), variables: Vec::new() }
+    }
+}
+
+impl Program {
+    fn command(&self) -> Command {
+        match self.under.split_first() {
+            None => Command::new(&self.binary),
+            Some((program, arguments)) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(&self.binary);
+                command
+            }
+        }
+    }
+}
+
 impl Host {
     /// Starts the process and waits until it is ready.
-    pub(crate) async fn start(binaries: &Path, subject: Subject, behaviour: Behaviour) -> Result<Self, Error> {
+    pub(crate) async fn start(program: &Program, subject: Subject, behaviour: Behaviour) -> Result<Self, Error> {
         let binary = subject.binary();
         let backend = Backend::start(behaviour).map_err(Error::Server)?;
         let (to_host, mut runtime) = mpsc::channel(1);
@@ -88,7 +123,7 @@ impl Host {
         )
         .map_err(Error::Server)?;
 
-        let mut command = Command::new(binaries.join(binary));
+        let mut command = program.command();
         // Nothing is inherited: SSL_CERT_FILE, say, would have thousands of certificates read at start.
         command
             .env_clear()
@@ -107,11 +142,13 @@ impl Host {
             .env("STREAM_NAME", "notifications")
             .env("LEDGER_TABLE_NAME", "ledger")
             .envs(subject.variables())
+            .envs(program.variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         let started = Instant::now();
-        let mut process = spawn(&mut command).map_err(|cause| Error::Binary { path: binaries.join(binary), cause })?;
+        let started_by = || program.under.first().map_or(program.binary.clone(), PathBuf::from);
+        let mut process = spawn(&mut command).map_err(|cause| Error::Program { path: started_by(), cause })?;
         let (at, next) = ready(binary, &mut process, &mut runtime).await?;
         let init = at - started;
         Ok(Self { backend, init, binary, process, next: Some(next), runtime, runtime_api })
@@ -131,6 +168,10 @@ impl Host {
         let (_, next) = ready(self.binary, &mut self.process, &mut self.runtime).await?;
         self.next = Some(next);
         Ok(Invocation { wall: at - started, complete: report.batch_item_failures.is_empty() })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.0.id()
     }
 
     /// CPU that the process has used so far: user and system time of all its threads, those that have ended included, in
@@ -158,7 +199,15 @@ impl Host {
 
     /// Ends the process, and closes all that it was served by: what is still open counts when the next one is started.
     pub(crate) async fn stop(self) {
-        let Self { process, backend, runtime_api, .. } = self;
+        let Self { mut process, backend, runtime_api, .. } = self;
+        // Asked first: what runs it may have something to write.
+        if let Ok(pid) = process.0.id().try_into() {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        }
+        let given_up = Instant::now() + ENDED_AFTER;
+        while matches!(process.0.try_wait(), Ok(None)) && Instant::now() < given_up {
+            tokio::time::sleep(LOOK_EVERY / 100).await;
+        }
         drop(process);
         runtime_api.stop().await;
         backend.stop().await;

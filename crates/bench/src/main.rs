@@ -6,14 +6,18 @@
 //! | `host` | the Lambda Runtime API, and the function's process |
 //! | `backend`, `http` | the stub of DynamoDB and Kinesis |
 //! | `events` | batches as the event sources send them |
-//! | `subject`, `measure` | what is measured, and in which order |
+//! | `subject`, `binaries`, `measure` | what is measured, and in which order |
 //! | `output`, `plot` | tables, JSON, SVG |
 //! | `backends`, `allocations`, `in_process` | questions that are asked of the adapters and handlers in this process |
+//! | `memory`, `throttle` | time and cost by the memory setting |
+//! | `profile`, `callgrind`, `owner` | whose instructions and whose time it is |
 //! | `bin/straightforward` | the functions as one would write them first |
 
 mod allocations;
 mod backend;
 mod backends;
+mod binaries;
+mod callgrind;
 mod cli;
 mod error;
 mod events;
@@ -21,20 +25,22 @@ mod host;
 mod http;
 mod in_process;
 mod measure;
+mod memory;
 mod output;
+mod owner;
 mod plot;
+mod profile;
 mod subject;
+mod throttle;
 
 use backend::Behaviour;
+use binaries::Binaries;
 use clap::Parser;
 use cli::{Cli, Command, CompareArgs};
 use error::Error;
 use measure::{Comparison, Effort};
 use serde::Serialize;
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use subject::Variant;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -43,6 +49,9 @@ fn main() -> ExitCode {
         None => compare(args, effort, json),
         Some(Command::Backends) => backends::run(effort, json),
         Some(Command::Allocations) => allocations::run(args.functions(), &args.batch, json),
+        Some(Command::Memory) => Binaries::kept(&args.binaries, None)
+            .and_then(|binaries| memory::run(&binaries, args.behaviour(), args.one_batch(), effort, json)),
+        Some(Command::Profile { built, into }) => profile::run(&built, args.functions(), args.one_batch(), &into, json),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -56,10 +65,10 @@ fn main() -> ExitCode {
 /// Measures functions in both variants.
 #[tokio::main(flavor = "current_thread")]
 async fn compare(args: &CompareArgs, effort: Effort, json: bool) -> Result<(), Error> {
-    let binaries = Binaries::kept(&args.binaries)?;
-    let turns = measure::pairs(args.functions(), &args.batch).len() * Variant::ALL.len() * effort.rounds;
-    let bar = output::progress(turns);
-    let work = measure::compare(&binaries.dir, args.functions(), &args.batch, args.behaviour(), effort, || bar.inc(1));
+    let binaries = Binaries::kept(&args.binaries, args.against.as_deref())?;
+    let pairs = measure::pairs(args.functions(), &args.batch);
+    let bar = output::progress(2 * pairs.len() * effort.rounds);
+    let work = measure::compare(&binaries, &pairs, args.behaviour(), effort, || bar.inc(1));
     // What is dropped ends the processes that it started.
     let comparisons = tokio::select! {
         comparisons = work => comparisons?,
@@ -70,14 +79,14 @@ async fn compare(args: &CompareArgs, effort: Effort, json: bool) -> Result<(), E
         output::json(&Report {
             rounds: effort.rounds,
             backend: args.behaviour(),
-            binaries: &binaries.sizes,
+            against: binaries.baseline.words(),
             comparisons: &comparisons,
         });
     } else {
-        output::comparisons(&comparisons, &binaries.sizes);
+        output::comparisons(&comparisons, &binaries);
     }
     match &args.plot {
-        Some(path) => plot::draw(path, &comparisons),
+        Some(path) => plot::draw(path, &comparisons, binaries.baseline),
         None => Ok(()),
     }
 }
@@ -87,28 +96,7 @@ async fn compare(args: &CompareArgs, effort: Effort, json: bool) -> Result<(), E
 struct Report<'a> {
     rounds: usize,
     backend: Behaviour,
-    /// Bytes of each.
-    binaries: &'a BTreeMap<&'static str, u64>,
+    /// What it was compared with.
+    against: &'static str,
     comparisons: &'a [Comparison],
-}
-
-/// The binaries that are measured: copies, so that a build in the meantime changes nothing.
-struct Binaries {
-    dir: PathBuf,
-    sizes: BTreeMap<&'static str, u64>,
-}
-
-impl Binaries {
-    fn kept(built: &Path) -> Result<Self, Error> {
-        let names = ["ingest", "publisher", "downstream", "straightforward"];
-        let path = |name| built.join(name).join("bootstrap");
-        let error = |name| move |cause| Error::Binary { path: path(name), cause };
-        for name in names {
-            std::fs::metadata(path(name)).map_err(error(name))?;
-        }
-        let dir = built.join("measured");
-        std::fs::create_dir_all(&dir).map_err(|cause| Error::File { path: dir.clone(), cause })?;
-        let copied = |name| Ok((name, std::fs::copy(path(name), dir.join(name)).map_err(error(name))?));
-        Ok(Self { sizes: names.into_iter().map(copied).collect::<Result<_, Error>>()?, dir })
-    }
 }

@@ -2,13 +2,13 @@
 //! in between changes all of them; a ratio compares two figures of one round.
 
 use crate::backend::{Behaviour, Counts};
+use crate::binaries::Binaries;
 use crate::error::Error;
 use crate::events;
 use crate::host::Host;
 use crate::subject::{Function, Subject, Variant};
 use hyper::body::Bytes;
 use serde::Serialize;
-use std::path::Path;
 use std::time::Duration;
 
 /// How much is measured.
@@ -121,13 +121,13 @@ impl Cost {
     }
 }
 
-/// A function at one size of batch: both variants, and the straightforward one divided by the deployed one.
+/// A function at one size of batch: both variants, and the baseline divided by the deployed one.
 #[derive(Debug, Serialize)]
 pub(crate) struct Comparison {
     pub(crate) function: Function,
     pub(crate) batch: usize,
     pub(crate) deployed: Cost,
-    pub(crate) straightforward: Cost,
+    pub(crate) baseline: Cost,
     pub(crate) cpu_ratio: Figure,
     pub(crate) wall_ratio: Figure,
 }
@@ -135,23 +135,22 @@ pub(crate) struct Comparison {
 impl Comparison {
     /// Whether both variants carried out all batches.
     pub(crate) fn is_complete(&self) -> bool {
-        self.deployed.incomplete + self.straightforward.incomplete == 0.0
+        self.deployed.incomplete + self.baseline.incomplete == 0.0
     }
 }
 
 /// Measures functions. `done` is told of each turn.
 pub(crate) async fn compare(
-    binaries: &Path,
-    functions: &[Function],
-    batches: &[usize],
+    binaries: &Binaries,
+    pairs: &[(Function, usize)],
     behaviour: Behaviour,
     effort: Effort,
     done: impl Fn(),
 ) -> Result<Vec<Comparison>, Error> {
     let mut turns = Vec::new();
-    for (function, batch) in pairs(functions, batches) {
+    for &(function, batch) in pairs {
         let event = Bytes::from(events::batch(function, batch));
-        for variant in Variant::ALL {
+        for variant in [Variant::Deployed, binaries.baseline] {
             turns.push((Subject { function, variant, batch }, event.clone(), Vec::with_capacity(effort.rounds)));
         }
     }
@@ -162,19 +161,18 @@ pub(crate) async fn compare(
         }
     }
     let comparison = |pair: &[(Subject, Bytes, Vec<Sample>)]| {
-        let [(subject, _, deployed), (_, _, straightforward)] = pair else { return None };
-        let ratio =
-            |of: fn(&Sample) -> f64| Figure::of(deployed.iter().zip(straightforward).map(|(a, b)| of(b) / of(a)));
+        let [(subject, _, deployed), (_, _, baseline)] = pair else { return None };
+        let ratio = |of: fn(&Sample) -> f64| Figure::of(deployed.iter().zip(baseline).map(|(a, b)| of(b) / of(a)));
         Some(Comparison {
             function: subject.function,
             batch: subject.batch,
             deployed: Cost::of(deployed),
-            straightforward: Cost::of(straightforward),
+            baseline: Cost::of(baseline),
             cpu_ratio: ratio(|sample| sample.cpu_us),
             wall_ratio: ratio(|sample| sample.wall_us),
         })
     };
-    Ok(turns.chunks(Variant::ALL.len()).filter_map(comparison).collect())
+    Ok(turns.chunks(2).filter_map(comparison).collect())
 }
 
 /// Each function with each size of batch that it is measured at.
@@ -187,13 +185,13 @@ pub(crate) fn pairs(functions: &[Function], batches: &[usize]) -> Vec<(Function,
 }
 
 async fn turn(
-    binaries: &Path,
+    binaries: &Binaries,
     subject: Subject,
     event: &Bytes,
     behaviour: Behaviour,
     effort: Effort,
 ) -> Result<Sample, Error> {
-    let mut host = Host::start(binaries, subject, behaviour).await?;
+    let mut host = Host::start(&binaries.program(subject), subject, behaviour).await?;
     let start = Start { init: host.init, memory: host.memory()?.now };
     let sample = match work(&mut host, event, effort).await {
         Ok(work) => Ok(Sample::of(&start, &work, subject.batch)),
@@ -203,6 +201,12 @@ async fn turn(
     };
     host.stop().await;
     sample
+}
+
+/// Time for a batch, when warm.
+pub(crate) async fn wall(host: &mut Host, event: &Bytes, effort: Effort) -> Result<Duration, Error> {
+    let work = work(host, event, effort).await?;
+    Ok(work.wall.div_f64(f64::from(u32::try_from(work.invocations).unwrap_or(u32::MAX))))
 }
 
 /// A process that has done nothing yet.

@@ -1,13 +1,13 @@
 //! What a person or a machine sees. Colours follow NO_COLOR and pipes; progress goes to standard error, results to
 //! standard output.
 
+use crate::binaries::Binaries;
 use crate::measure::{Comparison, Cost, Figure};
 use crate::subject::{Subject, Variant};
 use comfy_table::{CellAlignment, Table, presets};
 use console::style;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::Write;
 
@@ -56,34 +56,37 @@ pub(crate) fn table(title: &str, headers: &[&str], rows: impl IntoIterator<Item 
     line(table.trim_fmt());
 }
 
-/// What was compared, for people. `sizes` are the binaries' bytes.
-pub(crate) fn comparisons(comparisons: &[Comparison], sizes: &BTreeMap<&'static str, u64>) {
-    let headers = ["", "batch", "CPU µs", "straight-\nforward", "ratio", "wall µs", "straight-\nforward", "ratio"];
+/// What was compared, for people.
+pub(crate) fn comparisons(comparisons: &[Comparison], binaries: &Binaries) {
+    let baseline = match binaries.baseline {
+        Variant::Straightforward => "straight-\nforward",
+        other => other.words(),
+    };
+    let headers = ["", "batch", "CPU µs", baseline, "ratio", "wall µs", baseline, "ratio"];
     table("For a notification", &headers, comparisons.iter().map(time));
 
     let headers = [
         "",
         "batch",
         "calls for\n1,000",
-        "straight-\nforward",
+        baseline,
         "KiB sent\nfor 1,000",
-        "straight-\nforward",
+        baseline,
         "connec-\ntions",
-        "straight-\nforward",
+        baseline,
         "peak\nMiB",
-        "straight-\nforward",
+        baseline,
     ];
     table("Backend calls, and memory", &headers, comparisons.iter().map(calls));
 
-    let headers =
-        ["", "binary\nMiB", "straight-\nforward", "init ms", "straight-\nforward", "memory\nMiB", "straight-\nforward"];
+    let headers = ["", "binary\nMiB", baseline, "init ms", baseline, "memory\nMiB", baseline];
     let functions = comparisons.chunk_by(|a, b| a.function == b.function);
-    table("At start", &headers, functions.map(|of_function| start(of_function, sizes)));
+    table("At start", &headers, functions.map(|of_function| start(of_function, binaries)));
 
     let spreads = comparisons
         .iter()
         .filter(|c| c.is_complete())
-        .flat_map(|c| [c.deployed.cpu_us, c.straightforward.cpu_us])
+        .flat_map(|c| [c.deployed.cpu_us, c.baseline.cpu_us])
         .map(Figure::spread);
     let spread = Figure::of(spreads);
     line("");
@@ -102,7 +105,7 @@ pub(crate) fn comparisons(comparisons: &[Comparison], sizes: &BTreeMap<&'static 
 }
 
 fn time(comparison: &Comparison) -> Vec<String> {
-    let Comparison { function, batch, deployed, straightforward, cpu_ratio, wall_ratio } = comparison;
+    let Comparison { function, batch, deployed, baseline, cpu_ratio, wall_ratio } = comparison;
     let micros = |cost: &Cost, figure: Figure| unless_failed(cost, format!("{:.1}", figure.median));
     let ratio = |figure: &Figure| {
         let text = if comparison.is_complete() { format!("{:.1}×", figure.median) } else { "–".to_owned() };
@@ -112,17 +115,17 @@ fn time(comparison: &Comparison) -> Vec<String> {
         function.words().to_owned(),
         thousands(*batch),
         micros(deployed, deployed.cpu_us),
-        micros(straightforward, straightforward.cpu_us),
+        micros(baseline, baseline.cpu_us),
         ratio(cpu_ratio),
         micros(deployed, deployed.wall_us),
-        micros(straightforward, straightforward.wall_us),
+        micros(baseline, baseline.wall_us),
         ratio(wall_ratio),
     ]
 }
 
 fn calls(comparison: &Comparison) -> Vec<String> {
     let pair = |of: fn(&Cost) -> String| {
-        [&comparison.deployed, &comparison.straightforward].map(|cost| unless_failed(cost, of(cost)))
+        [&comparison.deployed, &comparison.baseline].map(|cost| unless_failed(cost, of(cost)))
     };
     [comparison.function.words().to_owned(), thousands(comparison.batch)]
         .into_iter()
@@ -133,21 +136,21 @@ fn calls(comparison: &Comparison) -> Vec<String> {
         .collect()
 }
 
-fn start(of_function: &[Comparison], sizes: &BTreeMap<&'static str, u64>) -> Vec<String> {
+fn start(of_function: &[Comparison], binaries: &Binaries) -> Vec<String> {
     let function = of_function[0].function;
     let size = |variant| {
-        let bytes = sizes.get(Subject { function, variant, batch: 0 }.binary()).copied().unwrap_or_default();
+        let bytes = binaries.size(Subject { function, variant, batch: 0 });
         format!("{:.1}", mebibytes(precise(bytes)))
     };
     let median = |of: fn(&Comparison) -> f64| format!("{:.1}", Figure::of(of_function.iter().map(of)).median);
     vec![
         function.words().to_owned(),
         size(Variant::Deployed),
-        size(Variant::Straightforward),
+        size(binaries.baseline),
         median(|c| c.deployed.init_ms.median),
-        median(|c| c.straightforward.init_ms.median),
+        median(|c| c.baseline.init_ms.median),
         median(|c| mebibytes(c.deployed.memory_at_start)),
-        median(|c| mebibytes(c.straightforward.memory_at_start)),
+        median(|c| mebibytes(c.baseline.memory_at_start)),
     ]
 }
 

@@ -3,12 +3,13 @@
 use crate::error::Error;
 use crate::measure::{Comparison, Cost};
 use crate::output::thousands;
+use crate::subject::Variant;
 use plotters::prelude::*;
 use std::path::Path;
 
 /// Both are readable on white and on black.
 const DEPLOYED: RGBColor = RGBColor(9, 105, 218);
-const STRAIGHTFORWARD: RGBColor = RGBColor(188, 110, 0);
+const BASELINE: RGBColor = RGBColor(188, 110, 0);
 const LINES: RGBColor = RGBColor(128, 128, 128);
 
 /// What a style sheet says goes over the colours of the elements.
@@ -19,17 +20,17 @@ const SIZE: (u32, u32) = (900, 640);
 const FONT: &str = "sans-serif";
 
 /// Draws comparisons: a chart for each function.
-pub(crate) fn draw(path: &Path, comparisons: &[Comparison]) -> Result<(), Error> {
+pub(crate) fn draw(path: &Path, comparisons: &[Comparison], baseline: Variant) -> Result<(), Error> {
     let mut svg = String::new();
-    charts(&mut svg, comparisons).map_err(|error| Error::Plot(error.to_string()))?;
+    charts(&mut svg, comparisons, baseline).map_err(|error| Error::Plot(error.to_string()))?;
     let styled = svg.replacen(">\n", &format!(">\n{STYLE}\n"), 1);
     std::fs::write(path, styled).map_err(|cause| Error::File { path: path.to_owned(), cause })
 }
 
-fn charts(svg: &mut String, comparisons: &[Comparison]) -> Result<(), Box<dyn std::error::Error>> {
+fn charts(svg: &mut String, comparisons: &[Comparison], baseline: Variant) -> Result<(), Box<dyn std::error::Error>> {
     let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     let root = root.titled("CPU for a notification in µs, by size of batch", (FONT, 18))?;
-    let all = || comparisons.iter().flat_map(|c| [c.deployed.cpu_us.median, c.straightforward.cpu_us.median]);
+    let all = || comparisons.iter().flat_map(|c| [c.deployed.cpu_us.median, c.baseline.cpu_us.median]);
     let batches = || comparisons.iter().map(|c| c.batch);
     let (smallest, largest) = (batches().min().unwrap_or(1), batches().max().unwrap_or(1));
     let (lowest, highest) = (all().fold(f64::INFINITY, f64::min), all().fold(1.0, f64::max));
@@ -54,7 +55,7 @@ fn charts(svg: &mut String, comparisons: &[Comparison]) -> Result<(), Box<dyn st
             .y_label_formatter(&|micros| format!("{micros}"))
             .draw()?;
         for (name, colour, cost) in [
-            ("straightforward", STRAIGHTFORWARD, (|c| &c.straightforward) as fn(&Comparison) -> &Cost),
+            (baseline.words(), BASELINE, (|c| &c.baseline) as fn(&Comparison) -> &Cost),
             ("deployed", DEPLOYED, |c| &c.deployed),
         ] {
             let complete = of_function.iter().filter(|c| cost(c).incomplete == 0.0);

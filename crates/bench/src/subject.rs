@@ -42,12 +42,20 @@ impl Function {
 pub(crate) enum Variant {
     /// The binary that goes to AWS.
     Deployed,
-    /// `src/bin/straightforward.rs`.
+    /// What it is compared with, unless said otherwise: `src/bin/straightforward.rs`.
     Straightforward,
+    /// What it is compared with otherwise: the binary that went to AWS at another commit, say.
+    Other,
 }
 
 impl Variant {
-    pub(crate) const ALL: [Self; 2] = [Self::Deployed, Self::Straightforward];
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Deployed => "deployed",
+            Self::Straightforward => "straightforward",
+            Self::Other => "other",
+        }
+    }
 }
 
 /// One thing to measure.
@@ -63,9 +71,9 @@ impl Subject {
     pub(crate) fn binary(self) -> &'static str {
         match (self.variant, self.function) {
             (Variant::Straightforward, _) => "straightforward",
-            (Variant::Deployed, Function::Ingest) => "ingest",
-            (Variant::Deployed, Function::Publisher) => "publisher",
-            (Variant::Deployed, Function::Downstream | Function::Ledger) => "downstream",
+            (_, Function::Ingest) => "ingest",
+            (_, Function::Publisher) => "publisher",
+            (_, Function::Downstream | Function::Ledger) => "downstream",
         }
     }
 
@@ -76,8 +84,8 @@ impl Subject {
             (Variant::Straightforward, Function::Publisher) => vec![("FUNCTION", "publisher")],
             (Variant::Straightforward, Function::Downstream) => vec![("FUNCTION", "downstream")],
             (Variant::Straightforward, Function::Ledger) => vec![("FUNCTION", "ledger")],
-            (Variant::Deployed, Function::Ledger) => vec![("ACTION", "ledger")],
-            (Variant::Deployed, _) => vec![],
+            (_, Function::Ledger) => vec![("ACTION", "ledger")],
+            (_, _) => vec![],
         }
     }
 }

@@ -75,7 +75,7 @@ struct Attribute<'a> {
     text: Option<Text<'a>>,
 }
 
-fn text<'a>(attribute: Option<Attribute<'a>>) -> Option<Cow<'a, str>> {
+fn text(attribute: Option<Attribute<'_>>) -> Option<Cow<'_, str>> {
     attribute?.text.map(|text| text.0)
 }
 

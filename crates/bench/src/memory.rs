@@ -1,0 +1,150 @@
+//! Which memory setting? Lambda gives CPU by it, and bills by memory × time: more of it is faster, and costs the more the
+//! longer a function waits instead of working.
+
+use crate::backend::Behaviour;
+use crate::binaries::Binaries;
+use crate::error::Error;
+use crate::events;
+use crate::host::{Host, Program};
+use crate::measure::{Effort, Figure, wall};
+use crate::output;
+use crate::subject::{Function, Subject, Variant};
+use crate::throttle::Throttle;
+use hyper::body::Bytes;
+use serde::Serialize;
+
+/// Settings that are tried, in megabytes. The last is one whole CPU.
+const MEGABYTES: [u64; 6] = [128, 256, 512, 1_024, 1_536, 1_769];
+
+/// US dollars for a second of a gigabyte, on x86 in us-east-1. On arm64 it is a fifth less.
+/// <https://aws.amazon.com/lambda/pricing/>
+const DOLLARS_A_GIGABYTE_SECOND: f64 = 0.000_016_666_7;
+
+/// What is measured: a function, or the straightforward ingest on one of tokio's runtimes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Contestant {
+    Deployed(Function),
+    Straightforward { runtime: &'static str },
+}
+
+impl Contestant {
+    const ALL: [Self; 6] = [
+        Self::Deployed(Function::Ingest),
+        Self::Deployed(Function::Publisher),
+        Self::Deployed(Function::Downstream),
+        Self::Deployed(Function::Ledger),
+        Self::Straightforward { runtime: "current-thread" },
+        Self::Straightforward { runtime: "multi-thread" },
+    ];
+
+    fn words(self) -> String {
+        match self {
+            Self::Deployed(function) => function.words().to_owned(),
+            Self::Straightforward { runtime } => format!("straightforward\ningest, {runtime}"),
+        }
+    }
+
+    fn subject(self, batch: usize) -> Subject {
+        match self {
+            Self::Deployed(function) => Subject { function, variant: Variant::Deployed, batch },
+            Self::Straightforward { .. } => {
+                Subject { function: Function::Ingest, variant: Variant::Straightforward, batch }
+            }
+        }
+    }
+
+    fn program(self, binaries: &Binaries, batch: usize) -> Program {
+        let program = binaries.program(self.subject(batch));
+        match self {
+            Self::Deployed(_) => program,
+            Self::Straightforward { runtime } => Program { variables: vec![("RUNTIME", runtime)], ..program },
+        }
+    }
+}
+
+/// One memory setting of one of them.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Row {
+    contestant: Contestant,
+    megabytes: u64,
+    batch: usize,
+    /// Milliseconds for a batch.
+    wall_ms: Figure,
+    /// Of a million notifications, duration alone.
+    dollars: f64,
+}
+
+#[tokio::main(flavor = "current_thread")]
+pub(crate) async fn run(
+    binaries: &Binaries,
+    behaviour: Behaviour,
+    batch: usize,
+    effort: Effort,
+    json: bool,
+) -> Result<(), Error> {
+    let bar = output::progress(Contestant::ALL.len() * MEGABYTES.len() * effort.rounds);
+    let mut turns = Vec::new();
+    for contestant in Contestant::ALL {
+        let event = Bytes::from(events::batch(contestant.subject(batch).function, batch));
+        turns.extend(MEGABYTES.map(|megabytes| (contestant, megabytes, event.clone(), Vec::new())));
+    }
+    for _ in 0..effort.rounds {
+        for (contestant, megabytes, event, samples) in &mut turns {
+            let throttle = Throttle::of(*megabytes)?;
+            let program = contestant.program(binaries, batch);
+            let mut host = Host::start(&program, contestant.subject(batch), behaviour).await?;
+            throttle.take(host.pid())?;
+            let wall = wall(&mut host, event, effort).await;
+            host.stop().await;
+            samples.push(wall?.as_secs_f64() * 1e3);
+            bar.inc(1);
+        }
+    }
+    bar.finish_and_clear();
+    let rows: Vec<Row> = turns
+        .into_iter()
+        .map(|(contestant, megabytes, _, samples)| {
+            let wall_ms = Figure::of(samples);
+            Row { contestant, megabytes, batch, wall_ms, dollars: dollars(megabytes, wall_ms.median, batch) }
+        })
+        .collect();
+    if json {
+        output::json(&rows);
+        return Ok(());
+    }
+    let of: Vec<String> = Contestant::ALL.iter().map(|contestant| contestant.words()).collect();
+    let headers: Vec<&str> = std::iter::once("memory").chain(of.iter().map(String::as_str)).collect();
+    let table = |title: &str, cell: fn(&Row) -> String| {
+        let row = |megabytes: u64| {
+            let cells = rows.iter().filter(|row| row.megabytes == megabytes).map(cell);
+            std::iter::once(format!("{megabytes} MB")).chain(cells).collect()
+        };
+        output::table(title, &headers, MEGABYTES.map(row));
+    };
+    let batch = output::thousands(batch);
+    table(&format!("Milliseconds for a batch of {batch}"), |row| format!("{:.1}", row.wall_ms.median));
+    table("US dollars for a million notifications: duration alone", |row| format!("{:.3}", row.dollars));
+    Ok(())
+}
+
+/// Lambda bills milliseconds, rounded up.
+#[expect(clippy::cast_precision_loss, reason = "both are small")]
+fn dollars(megabytes: u64, wall_ms: f64, batch: usize) -> f64 {
+    let batches = 1e6 / batch as f64;
+    let gigabyte_seconds = wall_ms.ceil() / 1e3 * megabytes as f64 / 1024.0 * batches;
+    gigabyte_seconds * DOLLARS_A_GIGABYTE_SECOND
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_billed_by_memory_and_by_milliseconds_rounded_up() {
+        let of = dollars(1_024, 1_999.5, 1_000);
+        assert!((of - 2_000.0 * DOLLARS_A_GIGABYTE_SECOND).abs() < 1e-9, "{of}");
+        assert!((dollars(512, 1_999.5, 1_000) - of / 2.0).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,136 @@
+//! Whose work it is that a profile shows, by the crate of a source file or of a symbol.
+
+use serde::Serialize;
+
+/// Whose work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Owner {
+    Ours,
+    Json,
+    Sdk,
+    Signing,
+    Tls,
+    Http,
+    LambdaRuntime,
+    AsyncRuntime,
+    LogsAndMetrics,
+    Allocator,
+    Kernel,
+    Rest,
+}
+
+impl Owner {
+    pub(crate) const ALL: [Self; 12] = [
+        Self::Ours,
+        Self::Json,
+        Self::Sdk,
+        Self::Signing,
+        Self::Tls,
+        Self::Http,
+        Self::LambdaRuntime,
+        Self::AsyncRuntime,
+        Self::LogsAndMetrics,
+        Self::Allocator,
+        Self::Kernel,
+        Self::Rest,
+    ];
+
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Ours => "this project",
+            Self::Json => "reading JSON (serde_json)",
+            Self::Sdk => "AWS SDK",
+            Self::Signing => "signing (SigV4, SHA-256)",
+            Self::Tls => "TLS",
+            Self::Http => "HTTP (hyper)",
+            Self::LambdaRuntime => "Lambda runtime",
+            Self::AsyncRuntime => "tokio, futures",
+            Self::LogsAndMetrics => "logs, metrics",
+            Self::Allocator => "allocator",
+            Self::Kernel => "kernel",
+            Self::Rest => "rest (standard library, C library)",
+        }
+    }
+
+    /// By the name of a crate, with `_` or `-`. None for the standard library, and for what serves whoever calls it.
+    fn of_crate(name: &str) -> Option<Self> {
+        let name = name.replace('-', "_");
+        let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
+        Some(match name.as_str() {
+            "notification" | "ingest" | "publisher" | "downstream" | "actions" | "aws" => Self::Ours,
+            "aws_sigv4" | "sha2" | "hmac" | "digest" | "block_buffer" | "crypto_common" => Self::Signing,
+            _ if begins(&["aws_lc", "rustls", "webpki", "tokio_rustls"]) => Self::Tls,
+            _ if begins(&["hyper", "http", "tower", "h2"]) => Self::Http,
+            _ if begins(&["aws_"]) => Self::Sdk,
+            _ if begins(&["lambda_runtime"]) => Self::LambdaRuntime,
+            _ if begins(&["serde"]) => Self::Json,
+            _ if begins(&["tokio", "futures", "mio"]) => Self::AsyncRuntime,
+            _ if begins(&["tracing", "metrics"]) => Self::LogsAndMetrics,
+            _ => return None,
+        })
+    }
+
+    /// By the path of a source file: of a crate in cargo's registry, or of one here.
+    pub(crate) fn of_file(path: &str) -> Option<Self> {
+        if let Some((_, registry)) = path.split_once("/registry/src/") {
+            let directory = registry.split('/').nth(1)?;
+            let name = directory.rsplit_once('-').map_or(directory, |(name, _)| name);
+            return Self::of_crate(name);
+        }
+        let (_, here) = path.split_once("crates/")?;
+        Self::of_crate(here.split('/').next()?)
+    }
+
+    /// By a symbol: the first crate in it that is somebody's, e.g. the SDK in `core::ptr::drop_in_place<aws_sdk_kinesis::…>`.
+    pub(crate) fn of_symbol(symbol: &str) -> Option<Self> {
+        const ALLOCATOR: [&str; 9] = [
+            "malloc",
+            "_int_malloc",
+            "free",
+            "cfree",
+            "_int_free",
+            "realloc",
+            "_int_realloc",
+            "malloc_consolidate",
+            "unlink_chunk",
+        ];
+        let plain = symbol.split(['.', '@']).next().unwrap_or(symbol);
+        if ALLOCATOR.contains(&plain) {
+            return Some(Self::Allocator);
+        }
+        let paths = symbol.split("::").map(|part| part.rsplit(|c: char| !(c.is_alphanumeric() || c == '_')).next());
+        // What stands behind the last "::" is no crate.
+        let crates = symbol.matches("::").count();
+        paths.take(crates).flatten().find_map(Self::of_crate)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_belongs_to_its_crate() {
+        let registry = "/home/x/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f";
+        let of = |path: &str| Owner::of_file(&format!("{registry}/{path}"));
+        assert_eq!(of("aws-sdk-dynamodb-1.136.0/src/a.rs"), Some(Owner::Sdk));
+        assert_eq!(of("aws-sigv4-1.6.4/src/a.rs"), Some(Owner::Signing));
+        assert_eq!(of("aws-lc-sys-0.47.0/aws-lc/crypto/a.c"), Some(Owner::Tls));
+        assert_eq!(of("itoa-1.0.19/src/lib.rs"), None);
+        assert_eq!(Owner::of_file("/x/y/crates/publisher/src/record.rs"), Some(Owner::Ours));
+        assert_eq!(Owner::of_file("/rustc/abc/library/core/src/str/mod.rs"), None);
+    }
+
+    #[test]
+    fn a_symbol_belongs_to_the_first_crate_in_it_that_is_somebodys() {
+        let of = Owner::of_symbol;
+        assert_eq!(of("<serde_json::read::SliceRead as serde_json::read::Read>::ignore_str"), Some(Owner::Json));
+        assert_eq!(of("core::ptr::drop_in_place<aws_sdk_kinesis::types::Record>"), Some(Owner::Sdk));
+        assert_eq!(of("<alloc::vec::Vec<T> as core::iter::FromIterator>::from_iter"), None);
+        assert_eq!(of("_int_free"), Some(Owner::Allocator));
+        assert_eq!(of("unlink_chunk.constprop.0"), Some(Owner::Allocator));
+        assert_eq!(of("cfree@GLIBC_2.2.5"), Some(Owner::Allocator));
+        assert_eq!(of("notification"), None, "a symbol that is no path");
+    }
+}
