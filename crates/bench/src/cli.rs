@@ -43,7 +43,7 @@ Examples:
   bench --json | jq '.comparisons[] | [.function, .batch, .cpu_ratio.median]'
   bench backends                                           how many calls should be in flight?
   bench allocations                                        allocations for a notification, by a counting allocator
-  bench --latency 4 memory                                 which memory setting is fast, and which is cheap?
+  bench memory --latency 4                                 which memory setting is fast, and which is cheap?
   make profile                                             where instructions and time go
 
 CPU is user and system time of all threads of the process, ended ones included, in nanoseconds (clock_getcpuclockid).
@@ -52,23 +52,23 @@ Compare only figures of one run.";
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
     /// Measure only this function; repeatable
-    #[arg(long, value_enum, value_name = "NAME")]
+    #[arg(long, global = true, value_enum, value_name = "NAME")]
     function: Vec<Function>,
 
     /// Measure only batches of this size; repeatable
-    #[arg(long, value_name = "N")]
+    #[arg(long, global = true, value_name = "N")]
     pub(crate) batch: Vec<usize>,
 
     /// Milliseconds until the backend answers, at least
-    #[arg(long, value_name = "MS", default_value_t = 0)]
+    #[arg(long, global = true, value_name = "MS", default_value_t = 0)]
     latency: u64,
 
     /// Percent of the calls that the backend refuses
-    #[arg(long, value_name = "PCT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
+    #[arg(long, global = true, value_name = "PCT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
     throttled_calls: u8,
 
     /// Percent of the entries of a batch call that fail inside its 200; the straightforward functions make no such calls
-    #[arg(long, value_name = "PCT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
+    #[arg(long, global = true, value_name = "PCT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
     throttled_entries: u8,
 
     /// Draw CPU against size of batch into this SVG
@@ -81,7 +81,7 @@ pub(crate) struct CompareArgs {
     pub(crate) against: Option<PathBuf>,
 
     /// Where `cargo lambda build` has put the binaries
-    #[arg(long, value_name = "DIR", default_value = "target/lambda")]
+    #[arg(long, global = true, value_name = "DIR", default_value = "target/lambda")]
     pub(crate) binaries: PathBuf,
 }
 

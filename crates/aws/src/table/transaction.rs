@@ -18,7 +18,7 @@ pub(super) async fn commit(
     done_at: Timestamp,
     done_retention_seconds: i64,
 ) -> Result<(), NotCommitted> {
-    let mut items = Vec::new();
+    let mut items = Vec::with_capacity(group.iter().map(|commit| 1 + commit.effect.writes.len()).sum());
     for commit in group {
         let to = After::Done(commit.effect.outcome.as_ref());
         let change = Change { id: commit.id, from: Before::Status(Status::Init), to };
@@ -44,10 +44,9 @@ pub(super) async fn commit(
 }
 
 fn put(write: &Write) -> Result<Put, Failure> {
-    write
-        .attributes
-        .iter()
-        .fold(Put::builder(), |put, (name, value)| put.item(*name, text(value)))
+    let item = write.attributes.iter().map(|(name, value)| ((*name).to_owned(), text(value))).collect();
+    Put::builder()
+        .set_item(Some(item))
         .table_name(&write.table)
         .condition_expression("attribute_not_exists(#key)")
         .expression_attribute_names("#key", write.key)

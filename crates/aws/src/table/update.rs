@@ -109,7 +109,9 @@ impl Update {
     }
 
     fn expression(self) -> Expression {
-        let (mut names, mut values) = (HashMap::new(), HashMap::new());
+        let value_count = self.set.len() + self.expected.len();
+        let mut names = HashMap::with_capacity(value_count + self.removed.len());
+        let mut values = HashMap::with_capacity(value_count);
         // Every name has a placeholder, because some of them are reserved words.
         let mut assign = |kind: char, pairs: Vec<(&'static str, AttributeValue)>, separator: &str| {
             let mut assigned = Vec::with_capacity(pairs.len());
