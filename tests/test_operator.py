@@ -77,6 +77,23 @@ def test_audit_finds_what_never_arrived(stack, prefix, event, tmp_path):
     assert result["problems"] == [f"{prefix}: lost, it is not in the table"]
 
 
+def test_latency_has_figures_of_every_stage_and_the_stages_make_up_the_whole_way(stack):
+    code, result = stack.notifyctl("latency", "--count", 20, "--rate", 20)
+    assert code == 0, result
+    assert (result["count"], result["rate"], result["missing"]) == (20, 20, 0)
+    figures = result["milliseconds"]
+    assert list(figures) == ["sent_to_received", "received_to_published", "published_to_done", "sent_to_done"]
+    for stage in figures.values():
+        assert stage["notifications"] == 20
+        assert stage["p50"] <= stage["p95"] <= stage["p99"] <= stage["max"]
+    *stages, whole = (stage["max"] for stage in figures.values())
+    assert whole <= sum(stages), "no notification takes longer than the slowest of each stage together"
+
+    _, result = stack.notifyctl("latency", "--count", 1)
+    *stages, whole = (stage["p50"] for stage in result["milliseconds"].values())
+    assert whole == sum(stages)
+
+
 def test_redrive_puts_failed_work_back_and_nothing_else(stack, prefix, event):
     stack.send(event(prefix).replace("19.99", "none"), event(f"{prefix}-done"))
     stack.wait_for_status(prefix, "FAILED")
@@ -123,7 +140,7 @@ def test_colours_are_for_terminals_only(stack, prefix, event):
         assert "\033[" in forced.stdout + forced.stderr, "there are colours to leave out"
 
 
-@pytest.mark.parametrize("command", ["", "send", "status", "summary", "watch", "redrive", "resolve", "audit"])
+@pytest.mark.parametrize("command", ["", "send", "status", "summary", "watch", "redrive", "resolve", "audit", "latency"])
 def test_every_command_has_help(command):
     run = subprocess.run([NOTIFYCTL, *command.split(), "--help"], capture_output=True, text=True)
     assert run.returncode == 0 and "Usage:" in run.stdout

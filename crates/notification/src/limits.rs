@@ -37,6 +37,14 @@ pub const PUT_RECORDS_MAX_ENTRIES: usize = 500;
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html>
 pub const PUT_RECORDS_MAX_BYTES: usize = 5 * 1024 * 1024;
 
+/// Records in one answer of `GetRecords`.
+/// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
+pub const GET_RECORDS_MAX: i32 = 10_000;
+
+/// Calls of `GetRecords` a second that a shard allows all its readers together.
+/// <https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html>
+pub const GET_RECORDS_PER_SECOND: u32 = 5;
+
 /// Bytes of one synchronous Lambda payload: no batch of an event source is larger.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
 pub const LAMBDA_PAYLOAD_MAX_BYTES: usize = 6 * 1024 * 1024;

@@ -32,9 +32,36 @@ Examples:
   notifyctl redrive rfd-000007                             FAILED, and mended since: once more
   notifyctl resolve rfd-000008 --done                      IN_DOUBT, and it did happen
   notifyctl audit sent.jsonl                               was anything lost or doubled?
+  notifyctl latency --count 500 --rate 50                  how long does each stage take?
   notifyctl local                                          be Lambda's event source mappings for a local AWS
 
 Exit status: 0 yes or done, 1 no (not found, not settled, audit failed), 2 the command could not be carried out.";
+
+const LATENCY: &str = "\
+Measure how long notifications take, by stage and from end to end
+
+Sends made-up notifications evenly, waits until they are DONE, and prints the percentiles of each stage in milliseconds,
+by nearest rank: each figure is the time of one notification.
+
+  sent → received       wait in the queue, and ingest's start
+  received → published  table write, the table stream's polling, publisher
+  published → done      Kinesis polling, downstream and its action
+  sent → done           all of it
+
+These are real notifications: the deployed action runs for each, and they stay in the table like any other.
+
+The times are of different clocks: sent is this machine's, received and done are Lambda's (each taken just before its
+write), published is Kinesis'. A stage that is shorter than the clocks differ means nothing, and may be negative.
+
+Kinesis is read when all are DONE, so that its reads take nothing away from downstream's.";
+
+const LATENCY_EXAMPLES: &str = "\
+Examples:
+  notifyctl latency                                        500 notifications, 50 a second
+  notifyctl latency --count 6000 --rate 200                the same under more load, for half a minute
+  notifyctl latency --json | jq .milliseconds.sent_to_done.p99
+
+Exit status: 1 where some are not DONE; the figures are then those of the others.";
 
 const LOCAL: &str = "\
 Poll the streams of a local AWS, and invoke functions as Lambda's event source mappings do
@@ -69,6 +96,9 @@ pub(crate) enum Command {
     Resolve(ResolveArgs),
     /// Compare what was sent with the table, its stream and the dead-letter queue: was anything lost or doubled?
     Audit(AuditArgs),
+    /// Measure how long notifications take, by stage and from end to end (sends real ones)
+    #[command(long_about = LATENCY, after_help = LATENCY_EXAMPLES)]
+    Latency(LatencyArgs),
     /// Poll the streams of a local AWS, and invoke functions as Lambda's event source mappings do
     #[command(long_about = LOCAL, after_help = LOCAL_EXAMPLES)]
     Local(LocalArgs),
@@ -156,6 +186,21 @@ pub(crate) struct WatchArgs {
 pub(crate) struct AuditArgs {
     /// What was sent, one event a line (written by `notifyctl send --save`)
     pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LatencyArgs {
+    /// Send this many notifications
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) count: u32,
+
+    /// Send this many a second, as far as the queue's answers allow
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) rate: u32,
+
+    /// Give up this many seconds after the last is sent
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) timeout: u64,
 }
 
 #[derive(Debug, Args)]

@@ -41,6 +41,11 @@ pub(crate) enum Error {
     /// The time for a command ran out.
     #[error("not settled after {seconds} s: {left}")]
     NotSettled { seconds: u64, left: String },
+    /// Some notifications of a measurement are not DONE.
+    #[error(
+        "{missing} of {all} notifications are not DONE, so the figures lack them; `notifyctl status {example}` shows one of them"
+    )]
+    NotDone { missing: usize, all: usize, example: String },
     /// The text cannot be a notification id.
     #[error("{id:?} is no notification id: {reason}")]
     NoId { id: String, reason: String },
@@ -70,7 +75,7 @@ impl Error {
     /// 1: the answer is no. 2: the command could not be carried out. 130: interrupted, as shells have it.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::NotSettled { .. } => ExitCode::from(1),
+            Self::NotSettled { .. } | Self::NotDone { .. } => ExitCode::from(1),
             Self::Interrupted => ExitCode::from(130),
             _ => ExitCode::from(2),
         }

@@ -1,10 +1,12 @@
 //! The operator's command line of the Atomic Notification Service.
 
+mod arrivals;
 mod audit;
 mod cli;
 mod dead_letters;
 mod error;
 mod events;
+mod latency;
 mod ledger;
 mod local;
 mod output;
@@ -33,6 +35,7 @@ async fn main() -> ExitCode {
             Command::Redrive(args) => settle::redrive(&stack().await?, args, cli.json).await,
             Command::Resolve(args) => settle::resolve(&stack().await?, args, cli.json).await,
             Command::Audit(args) => audit::run(&stack().await?, args, cli.json).await,
+            Command::Latency(args) => latency::run(&stack().await?, args, cli.json).await,
             Command::Local(args) => local::run(&cli.stack, args, cli.json).await,
         }
     };

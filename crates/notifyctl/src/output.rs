@@ -56,6 +56,19 @@ pub(crate) fn counts<'a>(rows: impl IntoIterator<Item = (&'a str, usize, String)
     line(table.trim_fmt());
 }
 
+/// A table: a row of headings, then rows of a name, numbers, and a remark.
+pub(crate) fn figures<const N: usize>(rows: impl IntoIterator<Item = [String; N]>) {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    for row in rows {
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut().take(N - 1).skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    line(table.trim_fmt());
+}
+
 /// A number with separators, for people.
 pub(crate) fn thousands(number: usize) -> String {
     let digits = number.to_string();

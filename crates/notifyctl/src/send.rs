@@ -9,13 +9,15 @@ use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use futures_util::stream::{self, StreamExt};
 use notification::batch::by_count_and_bytes;
 use notification::ports::Clock;
-use notification::{Notification, backoff, limits};
+use notification::{Notification, Timestamp, backoff, limits};
 use serde_json::json;
 use std::collections::HashSet;
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::ops::Range;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 pub(crate) async fn run(stack: &Stack, args: &SendArgs, json: bool) -> Result<ExitCode, Error> {
     let now = SystemClock.now();
@@ -28,24 +30,8 @@ pub(crate) async fn run(stack: &Stack, args: &SendArgs, json: bool) -> Result<Ex
         save(path, &events)?;
     }
 
-    let bar = output::progress(events.len(), "sending");
     let ranges = by_count_and_bytes(events.iter().map(String::len), limits::SQS_BATCH_MAX, limits::SQS_BATCH_MAX_BYTES);
-    let results: Vec<_> = stream::iter(ranges)
-        .map(|range| async {
-            let batch = &events[range];
-            let result = send_batch(stack, batch).await;
-            bar.inc(batch.len() as u64);
-            (batch, result)
-        })
-        .buffered(limits::CALLS_IN_FLIGHT)
-        .collect()
-        .await;
-    bar.finish_and_clear();
-
-    let failed: usize = results.iter().filter_map(|(batch, result)| result.is_err().then_some(batch.len())).sum();
-    if let Some(reason) = results.into_iter().find_map(|(_, result)| result.err()) {
-        return Err(Error::NotSent { failed, all: events.len(), reason });
-    }
+    all(stack, &events, ranges, |_| now).await?;
 
     let distinct = distinct_ids(&events);
     if json {
@@ -59,6 +45,38 @@ pub(crate) async fn run(stack: &Stack, args: &SendArgs, json: bool) -> Result<Ex
         ));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Sends all events, a call for each range and several calls at once, with progress. A call starts when its first event
+/// is due, or later where others have not ended. Returns for each event when its call started.
+pub(crate) async fn all(
+    stack: &Stack,
+    events: &[String],
+    ranges: Vec<Range<usize>>,
+    due: impl Fn(usize) -> Timestamp,
+) -> Result<Vec<Timestamp>, Error> {
+    let bar = output::progress(events.len(), "sending");
+    let results: Vec<_> = stream::iter(ranges)
+        .map(|range| async {
+            let early = due(range.start).duration_since(SystemClock.now());
+            SystemClock.sleep(Duration::try_from(early).unwrap_or_default()).await;
+            let batch = &events[range];
+            let started = SystemClock.now();
+            let result = send_batch(stack, batch).await;
+            bar.inc(batch.len() as u64);
+            (batch, started, result)
+        })
+        .buffered(limits::CALLS_IN_FLIGHT)
+        .collect()
+        .await;
+    bar.finish_and_clear();
+
+    let times = results.iter().flat_map(|(batch, started, _)| std::iter::repeat_n(*started, batch.len())).collect();
+    let failed: usize = results.iter().filter_map(|(batch, _, result)| result.is_err().then_some(batch.len())).sum();
+    match results.into_iter().find_map(|(.., result)| result.err()) {
+        Some(reason) => Err(Error::NotSent { failed, all: events.len(), reason }),
+        None => Ok(times),
+    }
 }
 
 /// Appends what is to be sent to a file, one event a line.

@@ -14,11 +14,13 @@ pub(crate) struct Stack {
     pub(crate) downstream_failures_url: String,
     pub(crate) table_name: String,
     pub(crate) table_stream_arn: String,
+    pub(crate) stream_name: String,
     /// Where the action is `ledger`.
     pub(crate) ledger_table_name: Option<String>,
     pub(crate) sqs: aws_sdk_sqs::Client,
     pub(crate) dynamodb: aws_sdk_dynamodb::Client,
     pub(crate) streams: aws_sdk_dynamodbstreams::Client,
+    pub(crate) kinesis: aws_sdk_kinesis::Client,
 }
 
 /// The outputs of a stack.
@@ -76,10 +78,12 @@ impl Stack {
             downstream_failures_url: outputs.get("DownstreamFailuresUrl")?,
             table_name: outputs.get("TableName")?,
             table_stream_arn: outputs.get("TableStreamArn")?,
+            stream_name: outputs.get("StreamName")?,
             ledger_table_name: outputs.get("LedgerTableName").ok(),
             sqs: aws_sdk_sqs::Client::new(&config),
             dynamodb: aws_sdk_dynamodb::Client::new(&config),
             streams: aws_sdk_dynamodbstreams::Client::new(&config),
+            kinesis: aws_sdk_kinesis::Client::new(&config),
         })
     }
 }
