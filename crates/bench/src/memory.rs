@@ -72,7 +72,7 @@ struct Row {
     batch: usize,
     /// Milliseconds for a batch.
     wall_ms: Figure,
-    /// Of a million notifications, duration alone.
+    /// Of a billion notifications, duration alone.
     dollars: f64,
 }
 
@@ -125,14 +125,14 @@ pub(crate) async fn run(
     };
     let batch = output::thousands(batch);
     table(&format!("Milliseconds for a batch of {batch}"), |row| format!("{:.1}", row.wall_ms.median));
-    table("US dollars for a million notifications: duration alone", |row| format!("{:.3}", row.dollars));
+    table("US dollars for a billion notifications: duration alone", |row| format!("{:.2}", row.dollars));
     Ok(())
 }
 
 /// Lambda bills milliseconds, rounded up.
 #[expect(clippy::cast_precision_loss, reason = "both are small")]
 fn dollars(megabytes: u64, wall_ms: f64, batch: usize) -> f64 {
-    let batches = 1e6 / batch as f64;
+    let batches = 1e9 / batch as f64;
     let gigabyte_seconds = wall_ms.ceil() / 1e3 * megabytes as f64 / 1024.0 * batches;
     gigabyte_seconds * DOLLARS_A_GIGABYTE_SECOND
 }
@@ -143,8 +143,8 @@ mod tests {
 
     #[test]
     fn a_batch_is_billed_by_memory_and_by_milliseconds_rounded_up() {
-        let of = dollars(1_024, 1_999.5, 1_000);
+        let of = dollars(1_024, 1_999.5, 1_000_000);
         assert!((of - 2_000.0 * DOLLARS_A_GIGABYTE_SECOND).abs() < 1e-9, "{of}");
-        assert!((dollars(512, 1_999.5, 1_000) - of / 2.0).abs() < 1e-9);
+        assert!((dollars(512, 1_999.5, 1_000_000) - of / 2.0).abs() < 1e-9);
     }
 }

@@ -63,6 +63,7 @@ impl Owner {
             _ if begins(&["aws_lc", "rustls", "webpki", "tokio_rustls"]) => Self::Tls,
             _ if begins(&["hyper", "http", "tower", "h2"]) => Self::Http,
             _ if begins(&["aws_"]) => Self::Sdk,
+            _ if begins(&["mimalloc", "libmimalloc"]) => Self::Allocator,
             _ if begins(&["lambda_runtime"]) => Self::LambdaRuntime,
             _ if begins(&["serde"]) => Self::Json,
             _ if begins(&["tokio", "futures", "mio"]) => Self::AsyncRuntime,
@@ -96,7 +97,7 @@ impl Owner {
             "unlink_chunk",
         ];
         let plain = symbol.split(['.', '@']).next().unwrap_or(symbol);
-        if ALLOCATOR.contains(&plain) {
+        if ALLOCATOR.contains(&plain) || plain.starts_with("mi_") || plain.starts_with("_mi_") {
             return Some(Self::Allocator);
         }
         let paths = symbol.split("::").map(|part| part.rsplit(|c: char| !(c.is_alphanumeric() || c == '_')).next());
@@ -131,6 +132,7 @@ mod tests {
         assert_eq!(of("_int_free"), Some(Owner::Allocator));
         assert_eq!(of("unlink_chunk.constprop.0"), Some(Owner::Allocator));
         assert_eq!(of("cfree@GLIBC_2.2.5"), Some(Owner::Allocator));
+        assert_eq!(of("_mi_page_malloc"), Some(Owner::Allocator));
         assert_eq!(of("notification"), None, "a symbol that is no path");
     }
 }

@@ -33,7 +33,7 @@ const SAMPLED: Duration = Duration::from_secs(5);
 const FREQUENCY: u32 = 1_999;
 
 /// Frames narrower than this part of a flame graph are left out of it, in percent.
-const NARROWEST: f64 = 0.4;
+const NARROWEST: f64 = 0.8;
 
 /// What a function's work consists of.
 #[derive(Debug, Serialize)]
