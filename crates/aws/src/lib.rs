@@ -9,6 +9,7 @@
 //! | [`classify`] | SDK error → failure kind |
 //! | [`config`] | environment and SDK settings |
 //! | [`telemetry`] | logs and metrics |
+//! | `tls` | whom the functions trust as AWS |
 
 pub mod classify;
 pub mod clock;

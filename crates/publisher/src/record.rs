@@ -49,12 +49,12 @@ struct Wire<'a> {
 struct Change<'a> {
     #[serde(borrow)]
     sequence_number: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    keys: Attributes<'a>,
-    #[serde(borrow, default)]
-    new_image: Attributes<'a>,
-    #[serde(borrow, default)]
-    old_image: Attributes<'a>,
+    #[serde(borrow)]
+    keys: Option<Attributes<'a>>,
+    #[serde(borrow)]
+    new_image: Option<Attributes<'a>>,
+    #[serde(borrow)]
+    old_image: Option<Attributes<'a>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -89,8 +89,9 @@ impl Record {
         let Change { sequence_number, keys, new_image, old_image } = wire.dynamodb;
         let sequence_number = Identifier::parse(sequence_number.as_deref())?;
         let event_name = wire.event_name.as_deref().unwrap_or_default();
-        let image = isolate(|| image(event_name, new_image, old_image)).unwrap_or_else(Image::Unpublishable);
-        let key = matches!(image, Image::Unpublishable(_)).then(|| text(keys.id)).flatten().map(Into::into);
+        let image = isolate(|| image(event_name, new_image.unwrap_or_default(), old_image.unwrap_or_default()))
+            .unwrap_or_else(Image::Unpublishable);
+        let key = matches!(image, Image::Unpublishable(_)).then(|| text(keys?.id)).flatten().map(Into::into);
         Ok(Self { sequence_number, image, key })
     }
 
