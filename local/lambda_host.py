@@ -1,7 +1,7 @@
 """Runs one function's binary as Lambda does, and stands between it and its backend.
 
-By itself it answers every backend call at once and stores nothing: that serves to count calls. With `forward`, calls go on to a local AWS, and a test may end the process before or after any of
-them. It is no emulator.
+By itself it answers every backend call at once and stores nothing: that serves to count calls. With `forward`, calls
+go on to a local AWS, and a test may end the process before or after any of them. It is no emulator.
 https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 """
 
@@ -42,7 +42,7 @@ class LambdaHost:
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
             "AWS_LAMBDA_FUNCTION_NAME": "measured",
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
             "AWS_LAMBDA_LOG_LEVEL": "WARN",
             "AWS_REGION": "us-east-1",
             "AWS_ACCESS_KEY_ID": "test",

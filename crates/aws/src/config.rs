@@ -148,11 +148,12 @@ pub fn table_writes(environment: &impl Environment) -> Result<TableWrites, Confi
 
 /// The SDK's settings for a function, from its environment alone: `AWS_REGION` must be set, credentials are in
 /// `AWS_ACCESS_KEY_ID` and its like, where Lambda puts them, and `AWS_ENDPOINT_URL` (also for one service),
-/// `AWS_USE_FIPS_ENDPOINT` and `AWS_USE_DUALSTACK_ENDPOINT` are honoured.
+/// `AWS_USE_FIPS_ENDPOINT` and `AWS_USE_DUALSTACK_ENDPOINT` are honoured, `HTTPS_PROXY` and `SSL_CERT_FILE` by the HTTP client, and
+/// nothing else of what the SDK's own loader knows.
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html>
 ///
-/// The SDK's own loader would look for profiles, roles and containers as well, which no function has, and all of that would be
-/// part of the binary.
+/// That loader would look for profiles, roles and containers as well, which no function has, and all of that would be part of
+/// the binary.
 ///
 /// # Errors
 /// [`ConfigError`] where `AWS_REGION` is missing.
@@ -180,6 +181,12 @@ pub async fn sdk(environment: &impl Environment) -> Result<SdkConfig, ConfigErro
     Ok(config)
 }
 
+/// The URL of one service, or of all.
+fn endpoint_url(environment: &impl Environment, name: &str, service: &str) -> Option<String> {
+    let url = |name: &str| environment.get(name).filter(|url| !url.is_empty());
+    url(&format!("{name}_{service}")).or_else(|| url(name))
+}
+
 /// `AWS_ENDPOINT_URL_DYNAMODB` and its like, and `AWS_ENDPOINT_URL` for all services that have none of their own.
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>
 #[derive(Debug)]
@@ -188,14 +195,21 @@ struct EndpointUrls;
 impl LoadServiceConfig for EndpointUrls {
     fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
         let service = key.service_id().to_uppercase().replace(' ', "_");
-        let of_service = Process.get(&format!("{}_{service}", key.env()));
-        of_service.or_else(|| Process.get(key.env())).filter(|url| !url.is_empty())
+        endpoint_url(&Process, key.env(), &service)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    struct Variables<'a>(&'a [(&'static str, &'static str)]);
+
+    impl Environment for Variables<'_> {
+        fn get(&self, name: &str) -> Option<String> {
+            self.0.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        }
+    }
 
     struct Variable(&'static str, &'static str);
 
@@ -222,6 +236,19 @@ mod tests {
         assert_eq!(days("36"), Ok(36));
         assert!(days("35").unwrap_err().to_string().contains("too short"));
         assert!(days("ninety").unwrap_err().to_string().contains("no number of days"));
+    }
+
+    #[test]
+    fn a_service_has_its_own_endpoint_or_that_of_all() {
+        fn check(variables: &[(&'static str, &'static str)], expected: Option<&str>) {
+            let url = endpoint_url(&Variables(variables), "AWS_ENDPOINT_URL", "DYNAMODB");
+            assert_eq!(url.as_deref(), expected, "{variables:?}");
+        }
+        let all = ("AWS_ENDPOINT_URL", "http://all");
+        check(&[], None);
+        check(&[all], Some("http://all"));
+        check(&[all, ("AWS_ENDPOINT_URL_DYNAMODB", "http://own")], Some("http://own"));
+        check(&[all, ("AWS_ENDPOINT_URL_DYNAMODB", "")], Some("http://all"));
     }
 
     #[test]

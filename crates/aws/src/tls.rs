@@ -25,16 +25,18 @@ enum Roots {
 
 impl Roots {
     /// Amazon's where only AWS's own endpoints of a commercial region are spoken to. The system's where somebody says which, for
-    /// an endpoint of one's own, and in the other partitions, some of which have certificates from elsewhere.
+    /// an endpoint of one's own, behind a proxy, which may have a certificate of its own, and in the other partitions, some of
+    /// which have certificates from elsewhere.
     fn of(environment: &impl Environment, region: &str) -> Self {
         let is_set = |name: &str| environment.get(name).is_some_and(|value| !value.is_empty());
         let is_https =
             |name: &str| environment.get(name).is_some_and(|url| !url.is_empty() && !url.starts_with("http://"));
         let own_roots = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().any(is_set);
+        let proxy = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"].into_iter().any(is_set);
         let own_endpoint = ["", "_DYNAMODB", "_KINESIS", "_SECRETS_MANAGER"]
             .into_iter()
             .any(|service| is_https(&format!("AWS_ENDPOINT_URL{service}")));
-        if own_roots || own_endpoint || !is_commercial(region) { Self::System } else { Self::Amazon }
+        if own_roots || own_endpoint || proxy || !is_commercial(region) { Self::System } else { Self::Amazon }
     }
 }
 
@@ -59,7 +61,7 @@ pub(crate) fn http_client(environment: &impl Environment, region: &str) -> Share
         let context = TlsContext::builder().with_trust_store(trusted.clone()).build();
         let mut connector = ConnectorBuilder::default()
             .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-            // It cannot fail, and if it did, the system's roots would serve as well.
+            // It never fails: the certificates are read by `build` below, and by a test.
             .tls_context(context.unwrap_or_default());
         connector.set_connector_settings(settings.cloned());
         connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
@@ -105,12 +107,16 @@ mod tests {
         }
         check("us-east-1", &[("SSL_CERT_FILE", "/etc/ssl/cert.pem")], Roots::System);
         check("us-east-1", &[("SSL_CERT_DIR", "/etc/ssl/certs")], Roots::System);
+        check("us-east-1", &[("HTTPS_PROXY", "http://proxy:3128")], Roots::System);
         check("us-east-1", &[("AWS_ENDPOINT_URL", "https://localhost:4566")], Roots::System);
         check("us-east-1", &[("AWS_ENDPOINT_URL_KINESIS", "https://kinesis.test")], Roots::System);
     }
 
-    #[test]
-    fn there_are_five_roots_of_amazon() {
+    #[tokio::test]
+    async fn the_five_roots_of_amazon_can_be_read() {
         assert_eq!(AMAZON_ROOTS.matches("BEGIN CERTIFICATE").count(), 5);
+        let environment = Variables(BTreeMap::from([("AWS_REGION", "us-east-1")]));
+        // A client makes a connector once to see that it can, and panics by what is no certificate.
+        drop(aws_sdk_dynamodb::Client::new(&crate::config::sdk(&environment).await.unwrap()));
     }
 }

@@ -160,7 +160,7 @@ async fn sampled(binary: &Path, subject: Subject) -> Result<String, Error> {
     let mut stacks = Vec::new();
     Folder::from(options).collapse(&*script.stdout, &mut stacks).map_err(perf)?;
     if stacks.is_empty() {
-        let silent = std::io::Error::other("it recorded nothing; may it (kernel.perf_event_paranoid)?");
+        let silent = std::io::Error::other("it recorded nothing; kernel.perf_event_paranoid may forbid it");
         return Err(perf(silent));
     }
     String::from_utf8(stacks).map_err(|error| Error::Unmeasurable(error.to_string()))

@@ -123,19 +123,27 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
                 // Fenced: the claim is no longer ours.
                 let status = stored.status.map_or("unknown", Status::as_str);
                 if !matches!(after(acted), After::Init) {
-                    let problem = "the call ended after its claim had lapsed; an operator must resolve it";
-                    tracing::error!(parent: &record.span(), status, "{problem}");
+                    record.span().in_scope(|| {
+                        tracing::error!(
+                            status,
+                            "the call ended after its claim had lapsed; an operator must resolve it"
+                        );
+                    });
                 }
                 // Where it is pending still, somebody else has it: this record comes again, to see what becomes of it.
                 return settled_before(&stored).map(|_| Settled::InDoubt);
             }
             match (after(acted).status(), acted) {
                 (Status::Failed, Err(failure)) => {
-                    tracing::error!(parent: &record.span(), reason = %failure, "failed for good; the notification is FAILED");
+                    record
+                        .span()
+                        .in_scope(|| tracing::error!(reason = %failure, "failed for good; the notification is FAILED"));
                     Ok(Settled::Failed)
                 }
                 (Status::InDoubt, Err(failure)) => {
-                    tracing::error!(parent: &record.span(), reason = %failure, "IN_DOUBT: an operator must resolve it");
+                    record
+                        .span()
+                        .in_scope(|| tracing::error!(reason = %failure, "IN_DOUBT: an operator must resolve it"));
                     Ok(Settled::InDoubt)
                 }
                 (_, Err(failure)) => Err(failure.clone()),

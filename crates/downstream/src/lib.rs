@@ -151,16 +151,16 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
 /// What is DONE now is counted for the whole batch; all else is rare.
 fn log_and_count(record: &Record, result: &Result, repeated: bool) {
     match result {
-        Ok(Settled::Done) if !repeated => tracing::debug!(parent: &record.span(), "done"),
+        Ok(Settled::Done) if !repeated => record.debug("done"),
         Ok(Settled::Failed) if !repeated => metrics::counter!("Failed").increment(1),
         Ok(Settled::InDoubt) if !repeated => metrics::counter!("InDoubt").increment(1),
         Ok(_) => {
             metrics::counter!("Repeated").increment(1);
-            tracing::debug!(parent: &record.span(), "settled before; nothing was written");
+            record.debug("settled before; nothing was written");
         }
         Err(failure) => {
             metrics::counter!("Retried").increment(1);
-            tracing::warn!(parent: &record.span(), reason = %failure, "not settled; the record comes again");
+            record.span().in_scope(|| tracing::warn!(reason = %failure, "not settled; the record comes again"));
         }
     }
 }

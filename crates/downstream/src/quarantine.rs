@@ -30,12 +30,14 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
             let change = Change { id, from: Before::Status(Status::Init), to: After::Failed(reason) };
             match next(&mut self.change_all(&[change], deadline).await.into_iter()) {
                 Ok(None) => {
-                    tracing::error!(parent: &record.span(), reason, "failed for good; the notification is FAILED");
+                    record.span().in_scope(|| tracing::error!(reason, "failed for good; the notification is FAILED"));
                     return Ok(Settled::Failed);
                 }
                 Ok(Some(stored)) => {
                     let status = stored.status.map_or("unknown", notification::Status::as_str);
-                    tracing::warn!(parent: &record.span(), reason, status, "poison for a notification that is not INIT");
+                    record
+                        .span()
+                        .in_scope(|| tracing::warn!(reason, status, "poison for a notification that is not INIT"));
                     return settled_before(&stored);
                 }
                 Err(failure) if failure.kind.is_retryable() => return Err(failure),
@@ -46,7 +48,9 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
             Unreadable { shard: &record.shard, sequence_number: &record.sequence_number, raw: &record.data };
         self.table.keep(unreadable, reason, self.clock.now()).await?;
         let item = unreadable.item_id();
-        tracing::error!(parent: &record.span(), reason, item, "the record belongs to no notification; kept as FAILED");
+        record
+            .span()
+            .in_scope(|| tracing::error!(reason, item, "the record belongs to no notification; kept as FAILED"));
         Ok(Settled::Failed)
     }
 }

@@ -8,8 +8,8 @@ use notification::report::{Identifier, MissingIdentifier};
 use notification::{Failure, Malformed, Notification, NotificationId, Text};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tracing::Span;
 use tracing::field::display;
+use tracing::{Level, Span};
 
 /// One record, read as far as it can be.
 #[derive(Debug)]
@@ -116,6 +116,13 @@ impl Record {
     pub fn span(&self) -> Span {
         let id = self.content.id().map(display);
         tracing::error_span!("record", sequence_number = self.sequence_number.as_str(), shard = self.shard, id)
+    }
+
+    /// Logs what every good record would say, where that is wanted.
+    pub(crate) fn debug(&self, what: &str) {
+        if tracing::enabled!(Level::DEBUG) {
+            self.span().in_scope(|| tracing::debug!("{what}"));
+        }
     }
 }
 

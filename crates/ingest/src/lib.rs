@@ -151,10 +151,12 @@ fn candidates<'a>(messages: &'a [Message]) -> Vec<Result<&'a Notification, Refus
 fn log_and_count(message: &Message, result: &Result<Accepted, Refused>) {
     let receive_count = message.receive_count;
     match result {
-        Ok(Accepted::Inserted) => tracing::debug!(parent: &message.span(), "inserted"),
+        Ok(Accepted::Inserted) => message.debug("inserted"),
         Ok(Accepted::Duplicate) => {
             metrics::counter!("Duplicates").increment(1);
-            tracing::info!(parent: &message.span(), "duplicate: the same content is in the table; nothing was written");
+            message
+                .span()
+                .in_scope(|| tracing::info!("duplicate: the same content is in the table; nothing was written"));
         }
         Err(refused) => {
             match refused {
@@ -162,7 +164,9 @@ fn log_and_count(message: &Message, result: &Result<Accepted, Refused>) {
                 Refused::Conflict => metrics::counter!("Conflicts").increment(1),
                 Refused::Failed(_) => metrics::counter!("Retried").increment(1),
             }
-            tracing::error!(parent: &message.span(), reason = %refused, receive_count, "not accepted; the message stays in the queue");
+            message.span().in_scope(
+                || tracing::error!(reason = %refused, receive_count, "not accepted; the message stays in the queue"),
+            );
         }
     }
 }

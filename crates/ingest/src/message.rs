@@ -6,8 +6,8 @@ use notification::report::{Identifier, MissingIdentifier};
 use notification::{Failure, Malformed, Notification, NotificationId, Text};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tracing::Span;
 use tracing::field::display;
+use tracing::{Level, Span};
 
 /// One message, read as far as it can be.
 #[derive(Debug)]
@@ -98,5 +98,12 @@ impl Message {
     pub fn span(&self) -> Span {
         let id = self.notification.as_ref().ok().map(Notification::id).or(self.malformed_id.as_ref()).map(display);
         tracing::error_span!("message", message_id = self.message_id.as_str(), id)
+    }
+
+    /// Logs what every good message would say, where that is wanted.
+    pub(crate) fn debug(&self, what: &str) {
+        if tracing::enabled!(Level::DEBUG) {
+            self.span().in_scope(|| tracing::debug!("{what}"));
+        }
     }
 }

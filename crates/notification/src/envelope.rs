@@ -59,7 +59,7 @@ enum Shape {
     Object(Event),
     Array(Vec<Box<RawValue>>),
     Null,
-    /// A number, text, true or false; or an object whose `Records` are no array, or that has a name twice.
+    /// A number, text, true or false; or an object whose `Records` are no array, or stand there twice.
     Other,
 }
 
@@ -82,20 +82,15 @@ impl<'de> Visitor<'de> for AnyJson {
         let mut event = Event::default();
         let mut has_records = false;
         while let Some(name) = members.next_key::<String>()? {
-            let fits = if name == "Records" {
-                let records: Shape = members.next_value()?;
-                let is_first = !std::mem::replace(&mut has_records, true);
-                match records {
-                    Shape::Array(records) => event.records = Some(records),
-                    Shape::Null => {}
-                    Shape::Object(_) | Shape::Other => return other(members),
-                }
-                is_first
-            } else {
-                event.others.insert(name, members.next_value()?).is_none()
-            };
-            if !fits {
-                return other(members);
+            if name != "Records" {
+                event.others.insert(name, members.next_value()?);
+                continue;
+            }
+            let is_first = !std::mem::replace(&mut has_records, true);
+            match members.next_value()? {
+                Shape::Array(records) if is_first => event.records = Some(records),
+                Shape::Null if is_first => {}
+                _ => return other(members),
             }
         }
         Ok(Shape::Object(event))

@@ -87,8 +87,8 @@ async fn read(stack: &Stack, shard: String, from: Timestamp, to: Timestamp) -> R
         let answer = call.customize().config_override(retries).send().await.map_err(Error::aws("GetRecords"))?;
         records.extend(answer.records.iter().filter_map(arrival));
         let is_past = records.last().is_some_and(|(_, arrived)| *arrived > to);
-        // An empty answer may stand before records; only 0 says that there are no more.
-        if is_past || answer.millis_behind_latest == Some(0) {
+        // An empty answer may stand before records; only how far it is behind says whether there are more.
+        if is_past || answer.millis_behind_latest.unwrap_or(0) == 0 {
             break;
         }
         iterator = answer.next_shard_iterator;

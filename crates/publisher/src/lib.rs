@@ -144,17 +144,19 @@ impl<S: Stream, C: Clock> Publisher<S, C> {
 fn failed(record: &Record, result: &Result<(), Failure>) -> bool {
     match result {
         Ok(()) => {
-            tracing::debug!(parent: &record.span(), "published");
+            record.debug("published");
             false
         }
         Err(failure) if failure.kind.is_retryable() => {
             metrics::counter!("Retried").increment(1);
-            tracing::warn!(parent: &record.span(), reason = %failure, "not published; the record comes again");
+            record.span().in_scope(|| tracing::warn!(reason = %failure, "not published; the record comes again"));
             true
         }
         Err(failure) => {
             metrics::counter!("Unpublishable").increment(1);
-            tracing::error!(parent: &record.span(), reason = %failure, "cannot be published; the notification stays INIT in the table");
+            record.span().in_scope(
+                || tracing::error!(reason = %failure, "cannot be published; the notification stays INIT in the table"),
+            );
             false
         }
     }

@@ -6,7 +6,7 @@ use notification::{Failure, Malformed, NotificationId, Status, Text};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use tracing::Span;
+use tracing::{Level, Span};
 
 /// One record, read as far as it can be.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub enum Image {
 #[derive(Deserialize)]
 struct Wire<'a> {
     #[serde(borrow, rename = "eventName")]
-    event_name: Option<Text<'a>>,
+    event_name: Text<'a>,
     #[serde(borrow)]
     dynamodb: Change<'a>,
 }
@@ -88,8 +88,7 @@ impl Record {
         let Ok(wire) = serde_json::from_str::<Wire<'_>>(record.get()) else { return Self::unreadable(record) };
         let Change { sequence_number, keys, new_image, old_image } = wire.dynamodb;
         let sequence_number = Identifier::parse(sequence_number.as_deref())?;
-        let event_name = wire.event_name.as_deref().unwrap_or_default();
-        let image = isolate(|| image(event_name, new_image.unwrap_or_default(), old_image.unwrap_or_default()))
+        let image = isolate(|| image(&wire.event_name, new_image.unwrap_or_default(), old_image.unwrap_or_default()))
             .unwrap_or_else(Image::Unpublishable);
         let key = matches!(image, Image::Unpublishable(_)).then(|| text(keys?.id)).flatten().map(Into::into);
         Ok(Self { sequence_number, image, key })
@@ -121,6 +120,13 @@ impl Record {
             Image::Other | Image::Unpublishable(_) => self.key.as_deref(),
         };
         tracing::error_span!("record", sequence_number = self.sequence_number.as_str(), id)
+    }
+
+    /// Logs what every good record would say, where that is wanted.
+    pub(crate) fn debug(&self, what: &str) {
+        if tracing::enabled!(Level::DEBUG) {
+            self.span().in_scope(|| tracing::debug!("{what}"));
+        }
     }
 }
 

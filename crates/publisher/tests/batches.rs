@@ -75,6 +75,19 @@ async fn rule_2_what_can_never_be_published_is_passed_and_not_reported() {
 }
 
 #[tokio::test]
+async fn a_record_that_does_not_say_what_happened_is_named_and_passed() {
+    for event_name in [None, Some(json!(null)), Some(json!(7))] {
+        let mut record = init("1", "a");
+        let members = record.as_object_mut().unwrap();
+        members.remove("eventName");
+        members.extend(event_name.map(|name| ("eventName".to_owned(), name)));
+        let raw = serde_json::value::to_raw_value(&record).unwrap();
+        let image = publisher::record::Record::read(&raw).unwrap().image;
+        assert!(matches!(image, publisher::record::Image::Unpublishable(_)), "{image:?}");
+    }
+}
+
+#[tokio::test]
 async fn rule_2_an_entry_that_is_refused_for_good_is_passed_and_its_neighbours_are_published() {
     let memory = Memory::failing(|call| {
         call.ids.contains(&"b".to_owned()).then(|| Fault::Before(Failure::permanent("invalid")))

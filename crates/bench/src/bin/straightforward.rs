@@ -1,6 +1,7 @@
 //! The straightforward variant of each function, to measure the deployed ones against: one call to the table for each
-//! record, all of a batch joined (the stream takes 500 records a call, which everybody uses), the event read with the general types of `aws_lambda_events`, and `lambda_runtime`, tokio and
-//! the SDK with their own defaults. It logs nothing, counts nothing and has no deadline.
+//! record, all of a batch joined (the stream takes 500 records a call, which everybody uses), the event read with the
+//! general types of `aws_lambda_events`, and `lambda_runtime`, tokio and the SDK with their own defaults. It logs nothing,
+//! counts nothing and has no deadline.
 //!
 //! `FUNCTION` chooses which one it is, and `RUNTIME=current-thread` a runtime of one thread.
 
