@@ -3,7 +3,7 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 use console::{Style, style};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::fmt::Display;
 use std::io::Write;
@@ -71,15 +71,7 @@ pub(crate) fn figures<const N: usize>(rows: impl IntoIterator<Item = [String; N]
 
 /// A number with separators, for people.
 pub(crate) fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    HumanCount(number as u64).to_string()
 }
 
 /// Good or bad, in words and colour.
