@@ -200,10 +200,11 @@ impl LoadServiceConfig for EndpointUrls {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    struct Variables<'a>(&'a [(&'static str, &'static str)]);
+    /// An environment of a test.
+    pub(crate) struct Variables<'a>(pub(crate) &'a [(&'a str, &'a str)]);
 
     impl Environment for Variables<'_> {
         fn get(&self, name: &str) -> Option<String> {
@@ -211,28 +212,20 @@ mod tests {
         }
     }
 
-    struct Variable(&'static str, &'static str);
-
-    impl Environment for Variable {
-        fn get(&self, name: &str) -> Option<String> {
-            (name == self.0).then(|| self.1.to_owned())
-        }
-    }
-
     #[tokio::test]
     async fn a_missing_variable_is_named() {
-        let empty = Variable("TABLE_NAME", "");
+        let empty = Variables(&[("TABLE_NAME", "")]);
         let named = |error: ConfigError| error.to_string();
         assert!(named(table_name(&empty).unwrap_err()).contains("TABLE_NAME is missing"));
         assert!(named(stream_name(&empty).unwrap_err()).contains("STREAM_NAME is missing"));
         assert!(named(sdk(&empty).await.unwrap_err()).contains("AWS_REGION is missing"));
-        assert_eq!(table_name(&Variable("TABLE_NAME", "t")), Ok("t".to_owned()));
+        assert_eq!(table_name(&Variables(&[("TABLE_NAME", "t")])), Ok("t".to_owned()));
     }
 
     #[test]
     fn done_items_cannot_be_kept_shorter_than_a_message_can_come_back() {
-        let days = |text| done_retention_days(&Variable("DONE_RETENTION_DAYS", text));
-        assert_eq!(done_retention_days(&Variable("OTHER", "1")), Ok(90));
+        let days = |text| done_retention_days(&Variables(&[("DONE_RETENTION_DAYS", text)]));
+        assert_eq!(done_retention_days(&Variables(&[("OTHER", "1")])), Ok(90));
         assert_eq!(days("36"), Ok(36));
         assert!(days("35").unwrap_err().to_string().contains("too short"));
         assert!(days("ninety").unwrap_err().to_string().contains("no number of days"));
@@ -240,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_service_has_its_own_endpoint_or_that_of_all() {
-        fn check(variables: &[(&'static str, &'static str)], expected: Option<&str>) {
+        fn check(variables: &[(&str, &str)], expected: Option<&str>) {
             let url = endpoint_url(&Variables(variables), "AWS_ENDPOINT_URL", "DYNAMODB");
             assert_eq!(url.as_deref(), expected, "{variables:?}");
         }
@@ -253,8 +246,8 @@ mod tests {
 
     #[test]
     fn table_writes_are_batched_or_single() {
-        let writes = |text| table_writes(&Variable("TABLE_WRITES", text));
-        assert_eq!(table_writes(&Variable("OTHER", "x")), Ok(TableWrites::Batched));
+        let writes = |text| table_writes(&Variables(&[("TABLE_WRITES", text)]));
+        assert_eq!(table_writes(&Variables(&[("OTHER", "x")])), Ok(TableWrites::Batched));
         assert_eq!(writes("batched"), Ok(TableWrites::Batched));
         assert_eq!(writes("single"), Ok(TableWrites::Single));
         assert!(writes("twice").unwrap_err().to_string().contains("TABLE_WRITES is wrong"));
@@ -262,8 +255,8 @@ mod tests {
 
     #[test]
     fn the_age_for_the_sweep_is_a_number_of_seconds() {
-        let age = |text| sweep_age(&Variable("SWEEP_AGE_SECONDS", text));
-        assert_eq!(sweep_age(&Variable("OTHER", "1")), Ok(Duration::from_mins(15)));
+        let age = |text| sweep_age(&Variables(&[("SWEEP_AGE_SECONDS", text)]));
+        assert_eq!(sweep_age(&Variables(&[("OTHER", "1")])), Ok(Duration::from_mins(15)));
         assert_eq!(age("0"), Ok(Duration::ZERO));
         assert!(age("soon").unwrap_err().to_string().contains("no number of seconds"));
     }

@@ -86,14 +86,7 @@ pub fn init(environment: &impl Environment) -> Result<Metrics, Box<dyn std::erro
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Variables<'a>(&'a [(&'a str, &'a str)]);
-
-    impl Environment for Variables<'_> {
-        fn get(&self, name: &str) -> Option<String> {
-            self.0.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
-        }
-    }
+    use crate::config::tests::Variables;
 
     fn check(variables: &[(&str, &str)], json: bool, level: LevelFilter) {
         assert_eq!(LogSettings::from(&Variables(variables)), LogSettings { json, level }, "{variables:?}");

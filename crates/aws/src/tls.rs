@@ -73,19 +73,10 @@ pub(crate) fn http_client(environment: &impl Environment, region: &str) -> Share
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
+    use crate::config::tests::Variables;
 
-    struct Variables(BTreeMap<&'static str, &'static str>);
-
-    impl Environment for Variables {
-        fn get(&self, name: &str) -> Option<String> {
-            self.0.get(name).map(|&value| value.to_owned())
-        }
-    }
-
-    fn check(region: &str, variables: &[(&'static str, &'static str)], expected: Roots) {
-        let environment = Variables(variables.iter().copied().collect());
-        assert_eq!(Roots::of(&environment, region), expected, "{region} {variables:?}");
+    fn check(region: &str, variables: &[(&str, &str)], expected: Roots) {
+        assert_eq!(Roots::of(&Variables(variables), region), expected, "{region} {variables:?}");
     }
 
     #[test]
@@ -115,7 +106,7 @@ mod tests {
     #[tokio::test]
     async fn the_five_roots_of_amazon_can_be_read() {
         assert_eq!(AMAZON_ROOTS.matches("BEGIN CERTIFICATE").count(), 5);
-        let environment = Variables(BTreeMap::from([("AWS_REGION", "us-east-1")]));
+        let environment = Variables(&[("AWS_REGION", "us-east-1")]);
         // A client makes a connector once to see that it can, and panics by what is no certificate.
         drop(aws_sdk_dynamodb::Client::new(&crate::config::sdk(&environment).await.unwrap()));
     }
