@@ -1,0 +1,132 @@
+//! At most once, where a backlog is long, the table is slow, or the deployment changed while a claim was open.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod support;
+
+use notification::ports::Claim;
+use notification::testing::{Call, Fault, Memory};
+use notification::{Action, ActionError, Deadline, Effect, Failure, Guarantee, Notification, Status, Timestamp};
+use std::sync::Mutex;
+use support::{START, handle, handle_for, init, records, status};
+
+/// An action that counts its calls.
+struct Counted {
+    guarantee: Guarantee,
+    calls: Mutex<usize>,
+}
+
+const AT_MOST_ONCE: Guarantee = Guarantee::AtMostOnce;
+
+impl Counted {
+    fn new(guarantee: Guarantee) -> Self {
+        Self { guarantee, calls: Mutex::new(0) }
+    }
+
+    fn calls(&self) -> usize {
+        *self.calls.lock().unwrap()
+    }
+}
+
+impl Action for &Counted {
+    fn guarantee(&self) -> Guarantee {
+        self.guarantee
+    }
+
+    async fn run(&self, _: &Notification, _: Deadline) -> Result<Effect, ActionError> {
+        *self.calls.lock().unwrap() += 1;
+        Ok(Effect::default())
+    }
+}
+
+#[tokio::test]
+async fn a_call_starts_only_where_the_time_that_it_may_take_is_left() {
+    let (memory, bank) = (init(Memory::default(), ["a"]), Counted::new(AT_MOST_ONCE));
+    // The call may take 5 s, and 2 s are kept to write down what came of it.
+    let handled = handle_for(&memory, &bank, &records(["a"]), 0, 7_000).await;
+    assert_eq!((handled.reported, bank.calls()), (vec!["0".to_owned()], 0));
+    assert_eq!((status(&memory, "a"), memory.item("a").unwrap().writes), (Status::Init, 1), "it is not even claimed");
+
+    let handled = handle_for(&memory, &bank, &records(["a"]), 0, 7_500).await;
+    assert_eq!((handled.reported, bank.calls()), (vec![], 1));
+    assert_eq!(status(&memory, "a"), Status::Done);
+}
+
+fn claim(lease_until: i64) -> Claim {
+    Claim { owner: "gone".into(), lease_until: Timestamp::from_millisecond(lease_until).unwrap() }
+}
+
+#[tokio::test]
+async fn a_lapsed_claim_is_in_doubt_whatever_guarantee_the_action_has_by_then() {
+    for guarantee in [Guarantee::Transactional, Guarantee::Idempotent, AT_MOST_ONCE] {
+        let memory = init(Memory::default(), ["a"]).with_claim("a", claim(START - 1));
+        let bank = Counted::new(guarantee);
+        let handled = handle(&memory, &bank, &records(["a"])).await;
+        assert_eq!(handled.reported, Vec::<String>::new(), "{guarantee:?}");
+        assert_eq!((status(&memory, "a"), handled.count("InDoubt")), (Status::InDoubt, 1), "{guarantee:?}");
+        if guarantee != Guarantee::Transactional {
+            assert_eq!(bank.calls(), 0, "{guarantee:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_live_claim_is_left_to_its_worker_whatever_guarantee_the_action_has_by_then() {
+    for guarantee in [Guarantee::Transactional, Guarantee::Idempotent, AT_MOST_ONCE] {
+        let memory = init(Memory::default(), ["a"]).with_claim("a", claim(START + 1_000));
+        let bank = Counted::new(guarantee);
+        let handled = handle(&memory, &bank, &records(["a"])).await;
+        assert_eq!((handled.reported, status(&memory, "a")), (vec!["0".to_owned()], Status::Claimed), "{guarantee:?}");
+        if guarantee != Guarantee::Transactional {
+            assert_eq!(bank.calls(), 0, "{guarantee:?}");
+        }
+    }
+}
+
+/// The first calls of a method after the claim are throttled as a whole.
+fn throttled_after_the_claim(times: usize) -> impl Fn(&Call) -> Option<Fault> + Send + Sync {
+    let seen = Mutex::new(0);
+    move |call| {
+        let mut seen = seen.lock().unwrap();
+        *seen += usize::from(call.method == "change");
+        let is_hit = call.method == "change" && (2..2 + times).contains(&*seen);
+        is_hit.then(|| Fault::Before(Failure::retryable("throttled")))
+    }
+}
+
+#[tokio::test]
+async fn a_done_that_is_throttled_is_tried_until_the_deadline() {
+    let (memory, bank) = (init(Memory::failing(throttled_after_the_claim(20)), ["a"]), Counted::new(AT_MOST_ONCE));
+    let handled = handle(&memory, &bank, &records(["a"])).await;
+    assert_eq!((handled.reported, status(&memory, "a"), bank.calls()), (vec![], Status::Done, 1));
+}
+
+#[tokio::test]
+async fn what_became_in_doubt_is_counted_although_the_reply_to_its_write_was_lost() {
+    struct Lost;
+    impl Action for Lost {
+        fn guarantee(&self) -> Guarantee {
+            AT_MOST_ONCE
+        }
+
+        async fn run(&self, _: &Notification, _: Deadline) -> Result<Effect, ActionError> {
+            Err(ActionError::MayHaveHappened("no answer".into()))
+        }
+    }
+    let fault = |call: &Call| (call.method == "change" && call.number > 1).then_some(Fault::LostReply);
+    let memory = init(Memory::failing(fault), ["a"]);
+    let handled = handle(&memory, Lost, &records(["a"])).await;
+    assert_eq!((handled.reported.len(), handled.count("InDoubt"), handled.count("Repeated")), (0, 1, 0));
+    assert_eq!(status(&memory, "a"), Status::InDoubt);
+}
+
+#[tokio::test]
+async fn a_lapsed_claim_is_counted_although_the_reply_to_its_write_was_lost() {
+    let fault = |call: &Call| {
+        let lost = call.method == "change" && call.ids == ["a"] && call.number > 1;
+        lost.then_some(Fault::LostReply)
+    };
+    let memory = init(Memory::failing(fault), ["a"]).with_claim("a", claim(START - 1));
+    let handled = handle(&memory, &Counted::new(AT_MOST_ONCE), &records(["a"])).await;
+    assert_eq!((handled.reported.len(), handled.count("InDoubt"), handled.count("Repeated")), (0, 1, 0));
+}

@@ -1,0 +1,168 @@
+//! Idempotent actions whose receiver answers late, twice, or differently the second time.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod support;
+
+use notification::ports::{
+    Answers, Change, Changed, Commit, DownstreamTable, NotCommitted, StatusTable, Stored, TableReader, Unreadable,
+};
+use notification::testing::{Memory, TestClock};
+use notification::{
+    Action, ActionError, Deadline, Effect, Failure, Guarantee, Notification, NotificationId, Status, Timestamp,
+};
+use std::sync::Mutex;
+use support::{event, handle, init, record, records, status};
+
+/// A receiver that gives its answers one after the other, to whichever call comes.
+struct Receiver(Mutex<Vec<Result<Effect, ActionError>>>);
+
+impl Receiver {
+    fn answering(answers: impl IntoIterator<Item = Result<Effect, ActionError>>) -> Self {
+        let mut answers: Vec<_> = answers.into_iter().collect();
+        answers.reverse();
+        Self(Mutex::new(answers))
+    }
+}
+
+impl Action for &Receiver {
+    fn guarantee(&self) -> Guarantee {
+        Guarantee::Idempotent
+    }
+
+    async fn run(&self, _: &Notification, _: Deadline) -> Result<Effect, ActionError> {
+        self.0.lock().unwrap().pop().unwrap()
+    }
+}
+
+fn no_answer() -> Result<Effect, ActionError> {
+    Err(ActionError::MayHaveHappened("the receiver did not answer in time".into()))
+}
+
+fn not_found() -> Result<Effect, ActionError> {
+    Err(ActionError::Rejected("the receiver answered 404".into()))
+}
+
+#[tokio::test]
+async fn a_rejection_is_failed_where_no_earlier_call_has_an_unknown_outcome() {
+    let memory = init(Memory::default(), ["a"]);
+    let surely_not = Err(ActionError::Retry("the receiver answered 429".into()));
+    let receiver = Receiver::answering([surely_not, not_found()]);
+    assert_eq!(handle(&memory, &receiver, &records(["a"])).await.reported, ["0"]);
+    let handled = handle(&memory, &receiver, &records(["a"])).await;
+    assert_eq!((handled.reported.len(), status(&memory, "a"), handled.count("Failed")), (0, Status::Failed, 1));
+}
+
+#[tokio::test]
+async fn a_rejection_is_not_failed_where_an_earlier_call_may_have_succeeded() {
+    let memory = init(Memory::default(), ["a"]);
+    let receiver = Receiver::answering([no_answer(), not_found()]);
+    assert_eq!(handle(&memory, &receiver, &records(["a"])).await.reported, ["0"]);
+    assert_eq!(status(&memory, "a"), Status::Init);
+    let handled = handle(&memory, &receiver, &records(["a"])).await;
+    assert_eq!((handled.reported.len(), status(&memory, "a"), handled.count("InDoubt")), (0, Status::InDoubt, 1));
+    assert!(memory.item("a").unwrap().reason.unwrap().contains("404"));
+}
+
+#[tokio::test]
+async fn a_success_after_a_call_with_an_unknown_outcome_is_done() {
+    let memory = init(Memory::default(), ["a"]);
+    let receiver = Receiver::answering([no_answer(), no_answer(), Ok(Effect::default())]);
+    for reported in [1, 1, 0] {
+        assert_eq!(handle(&memory, &receiver, &records(["a"])).await.reported.len(), reported);
+    }
+    assert_eq!(status(&memory, "a"), Status::Done);
+}
+
+#[tokio::test]
+async fn a_success_that_meets_failed_is_counted() {
+    /// While its call runs, another worker's call is rejected, and the notification becomes FAILED.
+    struct Overtaken<'a>(&'a Memory);
+    impl Action for Overtaken<'_> {
+        fn guarantee(&self) -> Guarantee {
+            Guarantee::Idempotent
+        }
+
+        async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
+            let other = Receiver::answering([not_found()]);
+            let envelope = serde_json::json!({"Records": records([notification.id().as_str()])}).to_string();
+            let deadline = Deadline::at(Timestamp::from_millisecond(support::START + 60_000).unwrap());
+            let worker = downstream::Downstream::new(self.0, TestClock::at_millis(support::START), &other);
+            let invocation = downstream::Invocation { deadline, request_id: "other" };
+            worker.handle(serde_json::from_str(&envelope).unwrap(), invocation).await.unwrap();
+            Ok(Effect::default())
+        }
+    }
+    let memory = init(Memory::default(), ["a"]);
+    let handled = handle(&memory, Overtaken(&memory), &records(["a"])).await;
+    assert_eq!((handled.reported.len(), status(&memory, "a"), handled.count("LateSuccess")), (0, Status::Failed, 1));
+}
+
+#[tokio::test]
+async fn a_record_with_other_content_than_the_table_has_is_kept_and_not_acted_on() {
+    let memory = init(Memory::default(), ["a"]);
+    let foreign = event("a").replace("\"s\"", "\"elsewhere\"");
+    let receiver = Receiver::answering([Ok(Effect::default())]);
+    let handled = handle(&memory, &receiver, &[record(0, &foreign), record(1, event("a"))]).await;
+    assert_eq!((handled.reported.len(), status(&memory, "a")), (0, Status::Done), "our own record is acted on");
+    assert_eq!(memory.item("kinesis:shardId-0:0").unwrap().raw, foreign.into_bytes());
+    assert!(memory.item("kinesis:shardId-0:1").is_none());
+}
+
+/// A table whose first change waits until an action has gone on.
+struct SlowTable<'a> {
+    memory: &'a Memory,
+    gone_on: &'a Mutex<bool>,
+}
+
+impl TableReader for SlowTable<'_> {
+    async fn read(&self, ids: &[&NotificationId]) -> Answers<Option<Stored>> {
+        self.memory.read(ids).await
+    }
+}
+
+impl StatusTable for SlowTable<'_> {
+    async fn change(&self, changes: &[Change<'_>], at: Timestamp) -> Answers<Changed> {
+        while !*self.gone_on.lock().unwrap() {
+            tokio::task::yield_now().await;
+        }
+        self.memory.change(changes, at).await
+    }
+}
+
+impl DownstreamTable for SlowTable<'_> {
+    async fn commit(&self, group: &[Commit<'_>], done_at: Timestamp) -> Result<(), NotCommitted> {
+        self.memory.commit(group, done_at).await
+    }
+
+    async fn keep(&self, record: Unreadable<'_>, reason: &str, failed_at: Timestamp) -> Result<(), Failure> {
+        self.memory.keep(record, reason, failed_at).await
+    }
+}
+
+#[tokio::test]
+async fn actions_go_on_while_the_table_is_written() {
+    /// `b` takes some turns, and says when it has gone on.
+    struct Slow<'a>(&'a Mutex<bool>);
+    impl Action for Slow<'_> {
+        fn guarantee(&self) -> Guarantee {
+            Guarantee::Idempotent
+        }
+
+        async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
+            if notification.id().as_str() == "b" {
+                for _ in 0..3 {
+                    tokio::task::yield_now().await;
+                }
+                *self.0.lock().unwrap() = true;
+            }
+            Ok(Effect::default())
+        }
+    }
+    let memory = init(Memory::default(), ["a", "b"]);
+    let gone_on = Mutex::new(false);
+    let table = SlowTable { memory: &memory, gone_on: &gone_on };
+    let handled = handle(table, Slow(&gone_on), &records(["a", "b"])).await;
+    assert_eq!(handled.reported, Vec::<String>::new());
+    assert_eq!((status(&memory, "a"), status(&memory, "b")), (Status::Done, Status::Done));
+}

@@ -1,0 +1,103 @@
+//! Poison: kept once, at a bounded cost, and never at the expense of a healthy notification.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod support;
+
+use notification::testing::{Fault, Memory};
+use notification::{
+    Action, ActionError, Deadline, Effect, Failure, Guarantee, Notification, Record, Status, Write, limits,
+};
+use support::{event, handle, init, record, records, status};
+
+/// An action that rejects everything.
+struct Rejecting;
+
+impl Action for Rejecting {
+    fn guarantee(&self) -> Guarantee {
+        Guarantee::Transactional
+    }
+
+    async fn run(&self, _: &Notification, _: Deadline) -> Result<Effect, ActionError> {
+        Err(ActionError::Rejected("no such order".into()))
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_rejections_need_forty_writes() {
+    let ids: Vec<String> = (0..1000).map(|n| format!("id{n}")).collect();
+    let ids = || ids.iter().map(String::as_str);
+    let memory = init(Memory::default(), ids());
+    let handled = handle(&memory, Rejecting, &records(ids())).await;
+    assert_eq!((handled.reported.len(), handled.count("Failed")), (0, 1000));
+    assert_eq!(memory.calls("change").len(), 40);
+}
+
+#[tokio::test]
+async fn a_failed_that_is_throttled_is_tried_as_often_as_any_write() {
+    let throttled = |call: &notification::testing::Call| {
+        (call.method == "change").then(|| Fault::Entries(vec!["a"], Failure::retryable("throttled")))
+    };
+    let memory = init(Memory::failing(throttled), ["a"]);
+    let handled = handle(&memory, Rejecting, &records(["a"])).await;
+    assert_eq!(handled.reported, ["0"]);
+    assert_eq!(memory.calls("change").len(), usize::try_from(limits::ENTRY_ATTEMPTS).unwrap());
+}
+
+#[tokio::test]
+async fn a_write_that_the_table_refuses_never_makes_a_notification_a_foreign_record() {
+    let invalid = |call: &notification::testing::Call| {
+        (call.method == "change").then(|| Fault::Entries(vec!["a"], Failure::permanent("ValidationError")))
+    };
+    let memory = init(Memory::failing(invalid), ["a"]);
+    let handled = handle(&memory, Record, &records(["a"])).await;
+    assert_eq!(handled.reported, ["0"], "it is retried, and stays pending where it is seen");
+    assert_eq!((status(&memory, "a"), memory.items().len()), (Status::Init, 1));
+}
+
+#[tokio::test]
+async fn what_failed_is_counted_although_the_reply_to_its_write_was_lost() {
+    let memory = Memory::failing(|call| (call.method == "change").then_some(Fault::LostReply));
+    let memory = init(memory, ["a"]);
+    let handled = handle(&memory, Rejecting, &records(["a"])).await;
+    assert_eq!((handled.reported.len(), handled.count("Failed"), handled.count("Repeated")), (0, 1, 0));
+    assert_eq!(status(&memory, "a"), Status::Failed);
+}
+
+#[tokio::test]
+async fn a_malformed_record_under_a_known_id_is_kept_and_its_notification_is_left_alone() {
+    let memory = init(Memory::default(), ["a"]);
+    let handled = handle(&memory, Record, &[record(0, br#"{"id":"a"}"#), record(1, event("a"))]).await;
+    assert_eq!((handled.reported.len(), status(&memory, "a")), (0, Status::Done));
+    let kept = memory.item("kinesis:shardId-0:0").unwrap();
+    assert_eq!((kept.status, kept.raw), (Status::Failed, br#"{"id":"a"}"#.to_vec()));
+    assert!(kept.reason.unwrap().contains("specversion"));
+}
+
+#[tokio::test]
+async fn a_notification_whose_own_event_is_malformed_is_failed() {
+    let memory = Memory::default().with("a", Status::Init, r#"{"id":"a"}"#);
+    let handled = handle(&memory, Record, &[record(0, br#"{"id":"a"}"#)]).await;
+    assert_eq!((handled.reported.len(), status(&memory, "a"), memory.items().len()), (0, Status::Failed, 1));
+}
+
+#[tokio::test]
+async fn an_effect_is_never_written_for_another_content_than_the_table_has() {
+    struct Paying;
+    impl Action for Paying {
+        fn guarantee(&self) -> Guarantee {
+            Guarantee::Transactional
+        }
+
+        async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
+            let attributes = vec![("id", notification.id().to_string()), ("source", notification.source().to_owned())];
+            Ok(Effect { outcome: None, writes: vec![Write { table: "ledger".into(), key: "id", attributes }] })
+        }
+    }
+    let memory = init(Memory::default(), ["a"]);
+    let foreign = event("a").replace("\"s\"", "\"elsewhere\"");
+    let handled = handle(&memory, Paying, &[record(0, &foreign), record(1, event("a"))]).await;
+    assert_eq!((handled.reported.len(), status(&memory, "a")), (0, Status::Done));
+    assert_eq!(memory.effects()["ledger/a"][1], ("source", "s".to_owned()));
+    assert_eq!(memory.item("kinesis:shardId-0:0").unwrap().raw, foreign.into_bytes());
+}
