@@ -72,7 +72,7 @@ impl Settings {
         }
         let guarantee = match environment.get(GUARANTEE).as_deref() {
             None | Some("" | "idempotent") => Guarantee::Idempotent,
-            Some("at-most-once") => Guarantee::AtMostOnce,
+            Some("at-most-once") => Guarantee::AtMostOnce { timeout: limits::WEBHOOK_TIMEOUT },
             Some(_) => return Err(wrong(GUARANTEE, "it is neither \"idempotent\" nor \"at-most-once\"")),
         };
         let secret_id =

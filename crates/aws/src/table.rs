@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
-use item::{number, shortened, stored, text, time};
+use item::{STORED_ATTRIBUTES, number, shortened, stored, text, time};
 use notification::ports::{
     Answers, Change, Changed, Commit, Cursor, DownstreamTable, IngestTable, Insertion, NotCommitted, PendingKey,
     PendingPage, PendingTable, StatusTable, Stored, TableReader, Unreadable,
@@ -71,15 +71,12 @@ impl TableReader for DynamoTable {
     async fn read(&self, ids: &[&NotificationId]) -> Answers<Option<Stored>> {
         debug_assert!(ids.len() <= limits::BATCH_GET_ITEM_MAX);
         let keys = ids.iter().map(|id| HashMap::from([("id".to_owned(), text(id.as_str()))])).collect();
+        let names = STORED_ATTRIBUTES.map(|name| (format!("#{name}"), name.to_owned()));
         let wanted = KeysAndAttributes::builder()
             .set_keys(Some(keys))
             .consistent_read(true)
-            .projection_expression("#id, #status, #event, #owner, #lease_until")
-            .expression_attribute_names("#id", "id")
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_names("#event", "event")
-            .expression_attribute_names("#owner", "owner")
-            .expression_attribute_names("#lease_until", "lease_until")
+            .projection_expression(names.each_ref().map(|(placeholder, _)| placeholder.as_str()).join(", "))
+            .set_expression_attribute_names(Some(names.into()))
             .build()
             .map_err(|_| Failure::permanent("BatchGetItem: no keys"))?;
         let output = self
@@ -252,7 +249,7 @@ mod tests {
         let notifications = ["a", "b", "c", "d", "e"].map(notification);
         let batch: Vec<_> = notifications.iter().collect();
         let answers = table(&rule).insert(&batch, Timestamp::UNIX_EPOCH).await.unwrap();
-        let old = Stored { status: Some(Status::Done), event: "{}".into(), claim: None };
+        let old = Stored { status: Some(Status::Done), event: "{}".into(), ..Stored::default() };
         assert_eq!(answers[0], Ok(Insertion::Inserted));
         assert_eq!(answers[1], Ok(Insertion::Exists(Some(old))));
         assert_eq!(answers[2], Ok(Insertion::Exists(None)));
@@ -315,7 +312,7 @@ mod tests {
         let (a, b, outcome) = (id("a"), id("b"), Outcome::new(&true.into()));
         let changes = [done(&a, None), done(&b, Some(&outcome))];
         let answers = table(&rule).change(&changes, Timestamp::UNIX_EPOCH).await.unwrap();
-        let old = Stored { status: Some(Status::Failed), event: "{}".into(), claim: None };
+        let old = Stored { status: Some(Status::Failed), event: "{}".into(), ..Stored::default() };
         assert_eq!(answers, [Ok(Changed::Yes), Ok(Changed::No(Some(old)))]);
     }
 
@@ -354,7 +351,9 @@ mod tests {
             .match_requests(|request| {
                 request.transact_items().iter().enumerate().all(|(n, item)| match n % 2 {
                     0 => {
-                        item.update().is_some_and(|update| update.condition_expression() == Some("#status = :o_status"))
+                        item.update().is_some_and(|update| {
+                            update.condition_expression() == Some("#status = :o_status AND #event = :o_event")
+                        })
                     }
                     _ => item.put().is_some_and(|put| {
                         put.table_name() == "ledger" && put.condition_expression() == Some("attribute_not_exists(#key)")
@@ -382,11 +381,11 @@ mod tests {
         let write = Write { table: "ledger".into(), key: "id", attributes: vec![("id", "a".into())] };
         let effect = Effect { outcome: None, writes: vec![write] };
         let ids = ["a", "b", "c", "d"].map(id);
-        let group: Vec<_> = ids.iter().map(|id| Commit { id, effect: &effect }).collect();
+        let group: Vec<_> = ids.iter().map(|id| Commit { id, event: "{}", effect: &effect }).collect();
         let refused = table(&rule).commit(&group, Timestamp::UNIX_EPOCH).await.unwrap_err();
         let NotCommitted::Refused(refused) = refused else { panic!("{refused:?}") };
-        let done = Stored { status: Some(Status::Done), event: "{}".into(), claim: None };
-        assert_eq!(refused[0], Some(Refused::NotInit(Some(done))));
+        let done = Stored { status: Some(Status::Done), event: "{}".into(), ..Stored::default() };
+        assert_eq!(refused[0], Some(Refused::NotAsExpected(Some(done))));
         let kind = |n: usize| match &refused[n] {
             Some(Refused::Failed(failure)) => Some(failure.kind),
             _ => None,
@@ -410,7 +409,7 @@ mod tests {
         let ids = [id("b"), id("a"), id("c")];
         let answers = table(&rule).read(&ids.iter().collect::<Vec<_>>()).await.unwrap();
         assert_eq!(answers[0], Ok(None));
-        assert_eq!(answers[1], Ok(Some(Stored { status: Some(Status::Init), event: "{}".into(), claim: None })));
+        assert_eq!(answers[1], Ok(Some(Stored { status: Some(Status::Init), event: "{}".into(), ..Stored::default() })));
         assert!(answers[2].as_ref().unwrap_err().kind.is_retryable());
     }
 
@@ -465,7 +464,7 @@ mod tests {
         let table = table(&put.build()).with_writes(TableWrites::Single);
         let (a, b) = (notification("a"), notification("b"));
         let answers = table.insert(&[&a, &b], Timestamp::UNIX_EPOCH).await.unwrap();
-        let old = Stored { status: Some(Status::Done), event: "{}".into(), claim: None };
+        let old = Stored { status: Some(Status::Done), event: "{}".into(), ..Stored::default() };
         assert_eq!(answers, [Ok(Insertion::Inserted), Ok(Insertion::Exists(Some(old)))]);
     }
 
@@ -485,7 +484,7 @@ mod tests {
             });
         let table = table(&refused).with_writes(TableWrites::Single);
         let changed = table.change(&[done(&id("a"), None)], Timestamp::UNIX_EPOCH).await.unwrap();
-        let old = Stored { status: Some(Status::Done), event: "{}".into(), claim: None };
+        let old = Stored { status: Some(Status::Done), event: "{}".into(), ..Stored::default() };
         assert_eq!(changed, [Ok(Changed::No(Some(old)))]);
     }
 }

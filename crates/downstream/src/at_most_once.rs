@@ -1,168 +1,179 @@
-//! At-most-once actions: a claim first, then the call, then DONE if the claim is still its own. Where nobody can tell
-//! whether the call happened, the notification becomes IN_DOUBT and is never run again by itself.
+//! At-most-once actions: a claim first, then the call, then DONE if the claim is still its own. Where the outcome of the
+//! call is unknown, the notification becomes IN_DOUBT and is never run again by itself.
 
-use crate::idempotent::next;
-use crate::record::{Content, Record};
-use crate::settle::settled_before;
-use crate::{Downstream, Invocation, Result, Settled};
+use crate::record::Task;
+use crate::settle::{Answer, Persistence};
+use crate::standing::{Standing, absent};
+use crate::{Downstream, Invocation, Problem, Result, Settled};
 use notification::ports::{After, Before, Change, Claim, Clock, DownstreamTable, Stored};
-use notification::{Action, Deadline, Effect, Failure, FailureKind, NotificationId, Status, limits};
+use notification::{Action, Deadline, Effect, Failure, FailureKind, Status, limits};
+use std::time::Duration;
+
+/// Why a notification is not called although it is INIT.
+const CALLED_BEFORE: &str =
+    "an earlier call, made while the action was idempotent, has an unknown outcome; at most once, it is not called again";
 
 impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
-    pub(crate) async fn at_most_once(&self, records: &[&Record], invocation: Invocation<'_>) -> Vec<Result> {
+    pub(crate) async fn at_most_once(
+        &self,
+        tasks: &[Task<'_>],
+        timeout: Duration,
+        invocation: Invocation<'_>,
+    ) -> Vec<Result> {
+        let ids: Vec<_> = tasks.iter().map(Task::id).collect();
+        let mut reads = self.read_all(&ids, invocation.deadline).await.into_iter();
         let claim = Claim {
             // Lambda may use a request id again for a repeat; with the time, no two invocations have the same owner.
             owner: format!("{}:{}", invocation.request_id, self.clock.now().as_nanosecond()).into(),
             lease_until: invocation.deadline.later(limits::LEASE_BEYOND_DEADLINE),
         };
         // A few at a time: what is claimed and not begun when the process dies is in doubt.
-        let mut results = Vec::with_capacity(records.len());
-        for batch in records.chunks(limits::BATCH_EXECUTE_STATEMENT_MAX) {
-            results.extend(self.claim_and_act(batch, &claim, invocation.deadline).await);
+        let mut results = Vec::with_capacity(tasks.len());
+        for batch in tasks.chunks(limits::BATCH_EXECUTE_STATEMENT_MAX) {
+            let reads: Vec<_> = reads.by_ref().take(batch.len()).collect();
+            results.extend(self.claim_and_act(batch, &reads, &claim, timeout, invocation.deadline).await);
         }
         results
     }
 
-    async fn claim_and_act(&self, records: &[&Record], claim: &Claim, deadline: Deadline) -> Vec<Result> {
-        let claimed = self.claim_all(records, claim, deadline).await;
-        let mine: Vec<&Record> = records
-            .iter()
-            .zip(&claimed)
-            .filter(|(_, claimed)| matches!(claimed, Ok(None)))
-            .map(|(record, _)| *record)
-            .collect();
-        let acted = self.act_all(&mine, deadline).await;
-        let mut settled = self.settle_mine(&mine, &acted, claim, deadline).await.into_iter();
-        let result = |claimed| match claimed? {
-            None => next(&mut settled),
-            Some(settled) => Ok(settled),
-        };
-        claimed.into_iter().map(result).collect()
-    }
-
-    /// Claims notifications. `None`: it is ours. `Some`: it needs no call.
-    async fn claim_all(&self, records: &[&Record], claim: &Claim, deadline: Deadline) -> Vec<Result<Option<Settled>>> {
-        let ids: Vec<Result<&NotificationId>> = records
-            .iter()
-            .map(|record| match &record.content {
-                Content::Notification(notification) => Ok(notification.id()),
-                Content::Malformed { failure, .. } => Err(failure.clone()),
-            })
-            .collect();
-        let changes: Vec<Change<'_>> = ids
-            .iter()
-            .flatten()
-            .map(|id| Change { id, from: Before::Status(Status::Init), to: After::Claimed(claim) })
-            .collect();
-        let mut claimed = self.change_all(&changes, deadline.earlier(limits::ACT_BEFORE_DEADLINE)).await.into_iter();
-        let mut results = Vec::with_capacity(records.len());
-        for id in ids {
-            let result = match id {
-                Err(failure) => Err(failure),
-                Ok(id) => match next(&mut claimed) {
-                    Err(failure) => Err(failure),
-                    Ok(None) => Ok(None),
-                    Ok(Some(stored)) => self.not_claimed(id, &stored, claim, deadline).await,
-                },
-            };
-            results.push(result);
-        }
-        results
-    }
-
-    /// What it means that a notification could not be claimed.
-    async fn not_claimed(
+    async fn claim_and_act(
         &self,
-        id: &NotificationId,
-        stored: &Stored,
+        tasks: &[Task<'_>],
+        reads: &[std::result::Result<Option<Stored>, Failure>],
+        claim: &Claim,
+        timeout: Duration,
+        deadline: Deadline,
+    ) -> Vec<Result> {
+        let mut results: Vec<Option<Result>> = Vec::with_capacity(tasks.len());
+        for (task, read) in tasks.iter().zip(reads) {
+            results.push(self.not_to_claim(*task, read, timeout, deadline).await);
+        }
+        let to_claim: Vec<usize> = (0..tasks.len()).filter(|&place| results[place].is_none()).collect();
+        let wanted: Vec<Task<'_>> = to_claim.iter().map(|&place| tasks[place]).collect();
+        for (place, result) in to_claim.iter().zip(self.claim_all(&wanted, claim, deadline).await) {
+            results[*place] = result.err();
+        }
+
+        let mine: Vec<usize> = (0..tasks.len()).filter(|&place| results[place].is_none()).collect();
+        let claimed: Vec<Task<'_>> = mine.iter().map(|&place| tasks[place]).collect();
+        let acted = self.act_all(&claimed, deadline).await;
+        for (place, result) in mine.iter().zip(self.settle_mine(&claimed, &acted, claim, deadline).await) {
+            results[*place] = Some(result);
+        }
+        let unsettled = || Err(Problem::retry("not settled"));
+        results.into_iter().map(|result| result.unwrap_or_else(unsettled)).collect()
+    }
+
+    /// The result of a task that is not claimed. `None`: claim it.
+    async fn not_to_claim(
+        &self,
+        task: Task<'_>,
+        read: &std::result::Result<Option<Stored>, Failure>,
+        timeout: Duration,
+        deadline: Deadline,
+    ) -> Option<Result> {
+        let stored = match read {
+            Ok(stored) => stored.as_ref(),
+            Err(failure) => return Some(Err(failure.clone().into())),
+        };
+        match Standing::of(task, stored, self.clock.now()) {
+            Standing::Init { unknown_call: true } => {
+                Some(self.in_doubt(task, Before::Status(Status::Init), CALLED_BEFORE, deadline).await)
+            }
+            Standing::Init { unknown_call: false } => {
+                let has_time = deadline.earlier(limits::ACT_BEFORE_DEADLINE).allows(self.clock.now(), timeout);
+                (!has_time).then(|| Err(too_late(timeout).into()))
+            }
+            standing => Some(self.settled_or_held(task, standing, deadline).await),
+        }
+    }
+
+    /// Claims notifications. `Ok`: it is ours. `Err`: its result.
+    async fn claim_all(
+        &self,
+        tasks: &[Task<'_>],
         claim: &Claim,
         deadline: Deadline,
-    ) -> Result<Option<Settled>> {
-        match &stored.claim {
-            // The reply to our own claim was lost, and no call was made since.
-            Some(theirs) if theirs == claim => Ok(None),
-            Some(theirs) if stored.status == Some(Status::Claimed) && theirs.lease_until <= self.clock.now() => {
-                let reason = "its claim lapsed: the worker that had it ended during the call, or before or after it";
-                let change = Change { id, from: Before::Claim(theirs), to: After::InDoubt(reason) };
-                match next(&mut self.change_all(&[change], deadline).await.into_iter())? {
-                    None => {
-                        tracing::error!(%id, owner = &*theirs.owner, reason, "IN_DOUBT: an operator must resolve it");
-                        Ok(Some(Settled::InDoubt))
-                    }
-                    Some(stored) => settled_before(&stored).map(Some),
-                }
-            }
-            Some(theirs) if stored.status == Some(Status::Claimed) => {
-                let until = theirs.lease_until;
-                Err(Failure::retryable(format!("another worker has it, until {until:.3} at the latest")))
-            }
-            _ => settled_before(stored).map(Some),
+    ) -> Vec<std::result::Result<(), Result>> {
+        let changes: Vec<Change<'_>> = tasks
+            .iter()
+            .map(|task| Change { id: task.id(), from: Before::Untouched, to: After::Claimed(claim) })
+            .collect();
+        let deadline_to_claim = deadline.earlier(limits::ACT_BEFORE_DEADLINE);
+        let answers = self.change_all(&changes, Persistence::Usual, deadline_to_claim).await;
+        let mut claimed = Vec::with_capacity(tasks.len());
+        for (task, answer) in tasks.iter().zip(answers) {
+            claimed.push(match answer {
+                Ok(Answer::Made) => Ok(()),
+                Ok(Answer::Absent) => Err(Err(absent())),
+                Ok(Answer::NotAsExpected(stored)) => Err(self.not_as_expected(*task, &stored, deadline).await),
+                Err(failure) => Err(Err(failure.into())),
+            });
         }
+        claimed
     }
 
-    /// Settles what was claimed, by what the call came to: each only if the claim is still ours.
+    /// Settles what was claimed, by what the call came to: each only if the claim is still ours. Only this process knows
+    /// what that was, so it tries until the deadline.
     async fn settle_mine(
         &self,
-        records: &[&Record],
-        acted: &[Result<Effect>],
+        tasks: &[Task<'_>],
+        acted: &[std::result::Result<Effect, Failure>],
         claim: &Claim,
         deadline: Deadline,
     ) -> Vec<Result> {
-        let changes: Vec<Change<'_>> = records
+        let changes: Vec<Change<'_>> = tasks
             .iter()
             .zip(acted)
-            .filter_map(|(record, acted)| {
-                Some(Change { id: record.content.id()?, from: Before::Claim(claim), to: after(acted) })
-            })
+            .map(|(task, acted)| Change { id: task.id(), from: Before::Claim(claim), to: after(acted) })
             .collect();
-        let changed = self.change_all(&changes, deadline).await;
-        let result = |((record, acted), changed): ((&&Record, &Result<Effect>), Result<Option<Stored>>)| {
-            // Where the reply to our own write was lost, its repeat finds the notification as we left it.
-            let ours = |stored: &Stored| stored.claim.is_none() && stored.status == Some(after(acted).status());
-            if let Some(stored) = changed?.filter(|stored| !ours(stored)) {
-                // Fenced: the claim is no longer ours.
-                let status = stored.status.map_or("unknown", Status::as_str);
-                if !matches!(after(acted), After::Init) {
-                    record.span().in_scope(|| {
-                        tracing::error!(
-                            status,
-                            "the call ended after its claim had lapsed; an operator must resolve it"
-                        );
-                    });
-                }
-                // Where it is pending still, somebody else has it: this record comes again, to see what becomes of it.
-                return settled_before(&stored).map(|_| Settled::InDoubt);
-            }
-            match (after(acted).status(), acted) {
-                (Status::Failed, Err(failure)) => {
-                    record
-                        .span()
-                        .in_scope(|| tracing::error!(reason = %failure, "failed for good; the notification is FAILED"));
-                    Ok(Settled::Failed)
-                }
-                (Status::InDoubt, Err(failure)) => {
-                    record
-                        .span()
-                        .in_scope(|| tracing::error!(reason = %failure, "IN_DOUBT: an operator must resolve it"));
-                    Ok(Settled::InDoubt)
-                }
-                (_, Err(failure)) => Err(failure.clone()),
-                (_, Ok(_)) => Ok(Settled::Done),
-            }
-        };
-        records.iter().zip(acted).zip(changed).map(result).collect()
+        let answers = self.change_all(&changes, Persistence::UntilDeadline, deadline).await;
+        acted.iter().zip(answers).map(|(acted, answer)| settled(acted, answer)).collect()
     }
 }
 
+/// Why a call does not start.
+pub(crate) fn too_late(timeout: Duration) -> Failure {
+    Failure::retryable(format!(
+        "not started: a call may take {timeout:?}, and less is left of the invocation; if this never passes, the \
+         function's timeout is too short for the action"
+    ))
+}
+
 /// What a claimed notification becomes, by what its call came to.
-fn after(acted: &Result<Effect>) -> After<'_> {
+fn after(acted: &std::result::Result<Effect, Failure>) -> After<'_> {
     match acted {
         Ok(effect) => After::Done(effect.outcome.as_ref()),
         Err(failure) => match failure.kind {
             FailureKind::Permanent => After::Failed(&failure.reason),
-            // It surely did not happen: the claim is given back, and the record comes again.
+            // It surely did not happen: the claim is given back, and the record is retried.
             FailureKind::Retryable => After::Init,
             FailureKind::MayHaveHappened => After::InDoubt(&failure.reason),
         },
+    }
+}
+
+/// The result of a claimed task, by what its call came to and what became of writing that down.
+fn settled(
+    acted: &std::result::Result<Effect, Failure>,
+    answer: std::result::Result<Answer, Failure>,
+) -> Result {
+    match (answer?, acted) {
+        (Answer::Made, Ok(_)) => Ok(Settled::Done),
+        (Answer::Made, Err(failure)) => match failure.kind {
+            FailureKind::Permanent => Ok(Settled::Failed(failure.reason.clone())),
+            FailureKind::Retryable => Err(Problem::Retry(failure.clone())),
+            FailureKind::MayHaveHappened => Ok(Settled::InDoubt(failure.reason.clone())),
+        },
+        // Fenced: the claim lapsed while the call ran, and is no longer ours.
+        (Answer::NotAsExpected(Stored { status: Some(status), .. }), Ok(_)) if !status.is_pending() => {
+            Ok(Settled::LateSuccess(status))
+        }
+        (Answer::NotAsExpected(Stored { status, .. }), _) => match status {
+            // Somebody else has it: this record is retried, to see what becomes of it.
+            Some(status) if status.is_pending() => Err(Problem::retry(format!("the notification is {status} by now"))),
+            _ => Ok(Settled::Before(status)),
+        },
+        (Answer::Absent, _) => Err(absent()),
     }
 }

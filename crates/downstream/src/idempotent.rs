@@ -1,84 +1,116 @@
 //! Idempotent actions: the effect first, under the notification id, and then the conditional DONE. A crash between the
 //! two brings a repeat that the receiver dedupes.
+//!
+//! A call with an unknown outcome is noted in the table, because from then on a rejection no longer says that nothing
+//! has happened.
 
-use crate::record::Record;
-use crate::settle::{absent, settled_before};
-use crate::{Downstream, Result, Settled};
+use crate::record::Task;
+use crate::settle::{Answer, Persistence};
+use crate::standing::{Standing, absent};
+use crate::{Downstream, Problem, Result, Settled};
+use futures_channel::mpsc;
+use futures_util::future::{join, ready};
 use futures_util::stream::{self, StreamExt};
-use notification::ports::{After, Before, Change, Clock, DownstreamTable};
-use notification::{Action, Deadline, Failure, NotificationId, Outcome, Status, limits};
-use std::collections::HashMap;
-use std::pin::pin;
+use notification::ports::{After, Before, Change, Clock, DownstreamTable, Stored};
+use notification::{Action, Deadline, Effect, Failure, FailureKind, Status, limits};
+
+/// What the action answered for the task at a place.
+type Acted = (usize, std::result::Result<Effect, Failure>);
 
 impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
-    pub(crate) async fn idempotent(&self, records: &[&Record], deadline: Deadline) -> Vec<Result> {
-        // What is settled already, or not in the table at all, is not run where one read can tell. Where the read
-        // fails, it is run: harmlessly.
-        let ids: Vec<&NotificationId> = records.iter().filter_map(|record| record.content.id()).collect();
+    pub(crate) async fn idempotent(&self, tasks: &[Task<'_>], deadline: Deadline) -> Vec<Result> {
+        let ids: Vec<_> = tasks.iter().map(Task::id).collect();
         let reads = self.read_all(&ids, deadline).await;
-        let not_to_run: HashMap<&NotificationId, Result> = ids
-            .into_iter()
-            .zip(reads)
-            .filter_map(|(id, stored)| match stored.ok()? {
-                None => Some((id, Err(absent()))),
-                Some(stored) => settled_before(&stored).is_ok().then_some((id, Ok(Settled::Before))),
-            })
-            .collect();
-        let known = |record: &Record| record.content.id().and_then(|id| not_to_run.get(id)).cloned();
-
-        let mut results: Vec<Option<Result>> = records.iter().map(|record| known(record)).collect();
-        let to_do: Vec<usize> = (0..records.len()).filter(|&place| results[place].is_none()).collect();
-        // Settled as they come: a slow action keeps nobody's DONE waiting, and a crash repeats few.
-        let acts: Vec<_> = to_do.iter().map(|&place| self.act_at(place, records[place], deadline)).collect();
-        let mut acted = pin!(
-            stream::iter(acts)
-                .buffer_unordered(limits::ACTIONS_IN_FLIGHT)
-                .ready_chunks(limits::BATCH_EXECUTE_STATEMENT_MAX)
-        );
-        while let Some(chunk) = acted.next().await {
-            let (places, chunk): (Vec<usize>, Vec<Result<Option<Outcome>>>) = chunk.into_iter().unzip();
-            let settled: Vec<&Record> = places.iter().map(|&place| records[place]).collect();
-            for (place, result) in places.into_iter().zip(self.mark_done(&settled, &chunk, deadline).await) {
-                results[place] = Some(result);
-            }
+        let mut results: Vec<Option<Result>> = Vec::with_capacity(tasks.len());
+        for (task, read) in tasks.iter().zip(&reads) {
+            results.push(self.without_a_call(*task, read, deadline).await);
         }
-        let unsettled = || Err(Failure::retryable("not settled"));
+        let to_do: Vec<usize> = (0..tasks.len()).filter(|&place| results[place].is_none()).collect();
+        for (place, result) in self.act_and_settle(tasks, &to_do, deadline).await {
+            results[place] = Some(result);
+        }
+        let unsettled = || Err(Problem::retry("not settled"));
         results.into_iter().map(|result| result.unwrap_or_else(unsettled)).collect()
     }
 
-    async fn act_at(&self, place: usize, record: &Record, deadline: Deadline) -> (usize, Result<Option<Outcome>>) {
-        let acted = self.act(record, deadline.earlier(limits::ACT_BEFORE_DEADLINE)).await;
-        (place, acted.map(|effect| effect.outcome))
+    /// The result of a task that needs no call. `None`: call.
+    async fn without_a_call(
+        &self,
+        task: Task<'_>,
+        read: &std::result::Result<Option<Stored>, Failure>,
+        deadline: Deadline,
+    ) -> Option<Result> {
+        // Where the read fails, the action is run: harmlessly, because it is idempotent.
+        let stored = read.as_ref().ok()?;
+        match Standing::of(task, stored.as_ref(), self.clock.now()) {
+            Standing::Init { .. } => None,
+            standing => Some(self.settled_or_held(task, standing, deadline).await),
+        }
     }
 
-    /// Moves those on which the action succeeded from INIT to DONE; the others keep their failure.
-    pub(crate) async fn mark_done(
-        &self,
-        records: &[&Record],
-        acted: &[Result<Option<Outcome>>],
-        deadline: Deadline,
-    ) -> Vec<Result> {
-        let changes: Vec<Change<'_>> = records
-            .iter()
-            .zip(acted)
-            .filter_map(|(record, acted)| {
-                let outcome = acted.as_ref().ok()?.as_ref();
-                Some(Change { id: record.content.id()?, from: Before::Status(Status::Init), to: After::Done(outcome) })
-            })
-            .collect();
-        let mut changed = self.change_all(&changes, deadline).await.into_iter();
-        let result = |acted: &Result<Option<Outcome>>| match acted {
-            Ok(_) => match next(&mut changed)? {
-                None => Ok(Settled::Done),
-                Some(stored) => settled_before(&stored),
-            },
-            Err(failure) => Err(failure.clone()),
+    /// Runs the action for the tasks at these places, and settles them as they end: a slow action keeps nobody's DONE
+    /// waiting, a slow table keeps no action from going on, and a crash repeats few.
+    async fn act_and_settle(&self, tasks: &[Task<'_>], places: &[usize], deadline: Deadline) -> Vec<(usize, Result)> {
+        let (ended, acted) = mpsc::unbounded::<Acted>();
+        // Made first and polled later: so the compiler sees that the whole handler can move between threads.
+        let acts: Vec<_> = places.iter().map(|&place| self.act_at(place, tasks[place], deadline)).collect();
+        let act = async move {
+            let acts = stream::iter(acts).buffer_unordered(limits::ACTIONS_IN_FLIGHT);
+            // It cannot fail: the receiver below lives longer.
+            acts.for_each(|acted| ready(drop(ended.unbounded_send(acted)))).await;
         };
-        acted.iter().map(result).collect()
+        let settle = acted
+            .ready_chunks(limits::BATCH_EXECUTE_STATEMENT_MAX)
+            .map(|chunk| self.settle_acted(tasks, chunk, deadline))
+            .buffer_unordered(limits::CALLS_IN_FLIGHT)
+            .concat();
+        join(act, settle).await.1
+    }
+
+    async fn act_at(&self, place: usize, task: Task<'_>, deadline: Deadline) -> Acted {
+        (place, self.act(task, deadline.earlier(limits::ACT_BEFORE_DEADLINE)).await)
+    }
+
+    /// Writes down what the action answered: DONE, or that the outcome is unknown.
+    async fn settle_acted(&self, tasks: &[Task<'_>], acted: Vec<Acted>, deadline: Deadline) -> Vec<(usize, Result)> {
+        let changes: Vec<Change<'_>> = acted.iter().filter_map(|(place, acted)| change(tasks[*place], acted)).collect();
+        let mut answers = self.change_all(&changes, Persistence::UntilDeadline, deadline).await.into_iter();
+        let mut results = Vec::with_capacity(acted.len());
+        for (place, acted) in &acted {
+            let task = tasks[*place];
+            let answer = change(task, acted).and_then(|_| answers.next());
+            results.push((*place, self.result(task, acted, answer, deadline).await));
+        }
+        results
+    }
+
+    async fn result(
+        &self,
+        task: Task<'_>,
+        acted: &std::result::Result<Effect, Failure>,
+        answer: Option<std::result::Result<Answer, Failure>>,
+        deadline: Deadline,
+    ) -> Result {
+        match (acted, answer) {
+            (Err(failure), _) => Err(Problem::of_action(failure)),
+            (Ok(_), None) => Err(Problem::retry("no answer for this record")),
+            (Ok(_), Some(Err(failure))) => Err(failure.into()),
+            (Ok(_), Some(Ok(Answer::Made))) => Ok(Settled::Done),
+            (Ok(_), Some(Ok(Answer::Absent))) => Err(absent()),
+            (Ok(_), Some(Ok(Answer::NotAsExpected(stored)))) => match stored.status {
+                Some(status @ (Status::Failed | Status::InDoubt)) => Ok(Settled::LateSuccess(status)),
+                _ => self.not_as_expected(task, &stored, deadline).await,
+            },
+        }
     }
 }
 
-/// The next of results that were made for exactly those that ask.
-pub(crate) fn next<R>(results: &mut impl Iterator<Item = Result<R>>) -> Result<R> {
-    results.next().unwrap_or_else(|| Err(Failure::retryable("no answer for this record")))
+/// What is written about a call. A call that surely did nothing leaves no trace.
+fn change<'a>(task: Task<'a>, acted: &'a std::result::Result<Effect, Failure>) -> Option<Change<'a>> {
+    let to = match acted {
+        Ok(effect) => After::Done(effect.outcome.as_ref()),
+        Err(failure) if failure.kind == FailureKind::MayHaveHappened => After::UnknownCall,
+        Err(_) => return None,
+    };
+    Some(Change { id: task.id(), from: Before::Status(Status::Init), to })
 }

@@ -6,17 +6,21 @@
 //! | file | concern |
 //! |---|---|
 //! | `transactional`, `idempotent`, `at_most_once` | how each guarantee is made true |
-//! | `settle` | changes of status, and what a refused one says |
+//! | `standing` | what the table says about a record's notification, and what follows |
+//! | `settle` | reads and changes of status |
 //! | `quarantine` | poison: kept and passed |
+//! | `outcome` | what became of a record: its log line and its metric |
 //! | `run` | the wiring to Lambda and AWS, with the feature `lambda` |
 
 mod at_most_once;
 mod idempotent;
+mod outcome;
 mod quarantine;
 pub mod record;
 #[cfg(feature = "lambda")]
 mod run;
 mod settle;
+mod standing;
 mod transactional;
 
 #[cfg(feature = "lambda")]
@@ -27,7 +31,9 @@ use notification::batch::isolate_future;
 use notification::ports::{Clock, DownstreamTable};
 use notification::report::{BatchResponse, MissingIdentifier};
 use notification::{Action, Deadline, Effect, Envelope, Failure, Guarantee, NotificationId, limits};
-use record::{Content, Record};
+use outcome::{Problem, Result, Settled};
+use quarantine::MalformedRecord;
+use record::{Content, Record, Task};
 use std::collections::HashMap;
 
 /// The handler, over a table, a clock and the action.
@@ -47,29 +53,13 @@ pub struct Invocation<'a> {
     pub request_id: &'a str,
 }
 
-/// What became of one record that needs no repeat.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Settled {
-    /// The effect has happened and the notification is DONE.
-    Done,
-    /// It was settled before: this record is a repeat.
-    Before,
-    /// It failed permanently and is kept as FAILED, with its reason.
-    Failed,
-    /// Nobody can tell whether the effect has happened: an operator must look.
-    InDoubt,
-}
-
-/// What became of a record: settled, or a failure. A retryable one must come again, a permanent one is quarantined.
-type Result<T = Settled> = std::result::Result<T, Failure>;
-
 impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     /// The handler over these ports.
     pub fn new(table: T, clock: C, action: A) -> Self {
         Self { table, clock, action }
     }
 
-    /// Handles one batch and reports the sequence number from which it must come again.
+    /// Handles one batch and reports the sequence number from which it must be retried.
     ///
     /// # Errors
     /// [`MissingIdentifier`] where a record has no sequence number; nothing was done then.
@@ -80,87 +70,95 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     ) -> std::result::Result<BatchResponse, MissingIdentifier> {
         let read = envelope.records.iter().map(|record| Record::read(record));
         let records = read.collect::<std::result::Result<Vec<_>, _>>()?;
-
-        // One record for each id is worked on, and the others of that id share its result: producers' retries give
-        // duplicates new sequence numbers, so the notification id alone tells them.
-        let mut worked_on: Vec<&Record> = Vec::new();
-        let mut first_of_id: HashMap<&NotificationId, usize> = HashMap::with_capacity(records.len());
-        let mut places = Vec::with_capacity(records.len());
-        for record in &records {
-            let next = worked_on.len();
-            let place = record.content.id().map_or(next, |id| *first_of_id.entry(id).or_insert(next));
-            if place == next {
-                worked_on.push(record);
+        let mut retried = vec![false; records.len()];
+        let mut left: Vec<usize> = (0..records.len()).collect();
+        // One round, but for records with the same id and different content: only one of them can be the table's.
+        while !left.is_empty() {
+            let round = Round::of(&records, &left);
+            let firsts: Vec<&Record> = round.firsts.iter().map(|&place| &records[place]).collect();
+            let results = self.settle_all(&firsts, invocation).await;
+            outcome::count_done(&results);
+            for (&place, result) in round.firsts.iter().zip(&results) {
+                outcome::log_and_count(&records[place], result);
+                retried[place] = result.is_err();
             }
-            places.push(place);
+            for (place, first) in round.repeats {
+                outcome::log_and_count_repeat(&records[place], &results[first]);
+                retried[place] = results[first].is_err();
+            }
+            left = round.left;
         }
-
-        let results = self.settle_all(&worked_on, invocation).await;
-        let done = results.iter().filter(|result| matches!(result, Ok(Settled::Done))).count();
-        if done > 0 {
-            metrics::counter!("Done").increment(done as u64);
-        }
-        for (record, &place) in records.iter().zip(&places) {
-            log_and_count(record, &results[place], !std::ptr::eq(record, worked_on[place]));
-        }
-        let come_again = places.iter().map(|&place| results[place].is_err());
-        Ok(BatchResponse::for_stream(records.iter().map(|record| &record.sequence_number).zip(come_again)))
+        Ok(BatchResponse::for_stream(records.iter().map(|record| &record.sequence_number).zip(retried)))
     }
 
-    /// Acts on records of different ids and settles them: DONE, or kept as FAILED. A failure must come again.
+    /// Acts on records of different ids and settles them. What is not settled is retried.
     async fn settle_all(&self, records: &[&Record], invocation: Invocation<'_>) -> Vec<Result> {
-        let mut results = match self.action.guarantee() {
-            Guarantee::Transactional => self.transactional(records, invocation.deadline).await,
-            Guarantee::Idempotent => self.idempotent(records, invocation.deadline).await,
-            Guarantee::AtMostOnce => self.at_most_once(records, invocation).await,
+        let deadline = invocation.deadline;
+        let tasks: Vec<Task<'_>> = records.iter().filter_map(|record| Task::of(record)).collect();
+        let malformed: Vec<MalformedRecord<'_>> = records.iter().filter_map(|record| MalformedRecord::of(record)).collect();
+        let acted = match self.action.guarantee() {
+            Guarantee::Transactional => self.transactional(&tasks, deadline).await,
+            Guarantee::Idempotent => self.idempotent(&tasks, deadline).await,
+            Guarantee::AtMostOnce { timeout } => self.at_most_once(&tasks, timeout, invocation).await,
         };
-
+        let (mut acted, mut malformed) = (acted.into_iter(), self.malformed(&malformed, deadline).await.into_iter());
+        let result = |record: &&Record| match record.content {
+            Content::Notification(_) => acted.next(),
+            Content::Malformed { .. } => malformed.next(),
+        };
+        let unsettled = || Err(Problem::retry("not settled"));
+        let mut results: Vec<Result> =
+            records.iter().map(result).map(|result| result.unwrap_or_else(unsettled)).collect();
         // What failed permanently is kept and passed: reported, it would block its shard.
-        let (places, poison): (Vec<usize>, Vec<_>) = results
-            .iter()
-            .enumerate()
-            .filter_map(|(place, result)| Some((place, result.as_ref().err()?)))
-            .filter(|(_, failure)| !failure.kind.is_retryable())
-            .map(|(place, failure)| (place, (records[place], failure.reason.as_str())))
-            .unzip();
-        let kept = self.quarantine_all(&poison, invocation.deadline).await;
-        for (place, kept) in places.into_iter().zip(kept) {
-            results[place] = kept;
-        }
+        self.quarantine_all(records, &mut results, deadline).await;
         results
     }
 
-    /// Runs the action for records, several at once. It ends early enough for what it did to be written down.
-    async fn act_all(&self, records: &[&Record], deadline: Deadline) -> Vec<Result<Effect>> {
+    /// Runs the action for tasks, several at once. It ends early enough for what it did to be written down.
+    async fn act_all(&self, tasks: &[Task<'_>], deadline: Deadline) -> Vec<std::result::Result<Effect, Failure>> {
         let deadline = deadline.earlier(limits::ACT_BEFORE_DEADLINE);
         // Made first and polled later: so the compiler sees that the whole handler can move between threads.
-        let acts: Vec<_> = records.iter().map(|record| self.act(record, deadline)).collect();
+        let acts: Vec<_> = tasks.iter().map(|task| self.act(*task, deadline)).collect();
         stream::iter(acts).buffered(limits::ACTIONS_IN_FLIGHT).collect().await
     }
 
-    pub(crate) async fn act(&self, record: &Record, deadline: Deadline) -> Result<Effect> {
-        let notification = match &record.content {
-            Content::Notification(notification) => notification,
-            Content::Malformed { failure, .. } => return Err(failure.clone()),
-        };
-        let run = isolate_future(async { self.action.run(notification, deadline).await.map_err(Failure::from) });
+    async fn act(&self, task: Task<'_>, deadline: Deadline) -> std::result::Result<Effect, Failure> {
+        if let Guarantee::AtMostOnce { timeout } = self.action.guarantee()
+            && !deadline.allows(self.clock.now(), timeout)
+        {
+            return Err(at_most_once::too_late(timeout));
+        }
+        let run = isolate_future(async { self.action.run(task.notification, deadline).await.map_err(Failure::from) });
         deadline.bound(&self.clock, run).await?
     }
 }
 
-/// What is DONE now is counted for the whole batch; all else is rare.
-fn log_and_count(record: &Record, result: &Result, repeated: bool) {
-    match result {
-        Ok(Settled::Done) if !repeated => record.debug("done"),
-        Ok(Settled::Failed) if !repeated => metrics::counter!("Failed").increment(1),
-        Ok(Settled::InDoubt) if !repeated => metrics::counter!("InDoubt").increment(1),
-        Ok(_) => {
-            metrics::counter!("Repeated").increment(1);
-            record.debug("settled before; nothing was written");
+/// The records of a batch that are settled at once: one of each id. Producers' retries give duplicates new sequence
+/// numbers, so the notification id alone tells them.
+struct Round {
+    /// The places of the records that are worked on.
+    firsts: Vec<usize>,
+    /// The places of records with the same id and content, each with which of the firsts it repeats.
+    repeats: Vec<(usize, usize)>,
+    /// The places of records with the same id and different content.
+    left: Vec<usize>,
+}
+
+impl Round {
+    fn of(records: &[Record], places: &[usize]) -> Self {
+        let mut round = Self { firsts: Vec::with_capacity(places.len()), repeats: vec![], left: vec![] };
+        let mut first_of_id: HashMap<&NotificationId, usize> = HashMap::with_capacity(places.len());
+        for &place in places {
+            let next = round.firsts.len();
+            let first = records[place].content.id().map_or(next, |id| *first_of_id.entry(id).or_insert(next));
+            if first == next {
+                round.firsts.push(place);
+            } else if records[round.firsts[first]].data == records[place].data {
+                round.repeats.push((place, first));
+            } else {
+                round.left.push(place);
+            }
         }
-        Err(failure) => {
-            metrics::counter!("Retried").increment(1);
-            record.span().in_scope(|| tracing::warn!(reason = %failure, "not settled; the record comes again"));
-        }
+        round
     }
 }

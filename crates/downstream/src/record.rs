@@ -49,6 +49,27 @@ impl Content {
     }
 }
 
+/// A record that holds a notification: what is to be done for it is worked out from here on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Task<'a> {
+    pub(crate) record: &'a Record,
+    pub(crate) notification: &'a Notification,
+}
+
+impl<'a> Task<'a> {
+    /// The task of a record, if it holds a notification.
+    pub(crate) fn of(record: &'a Record) -> Option<Self> {
+        match &record.content {
+            Content::Notification(notification) => Some(Self { record, notification }),
+            Content::Malformed { .. } => None,
+        }
+    }
+
+    pub(crate) fn id(&self) -> &'a NotificationId {
+        self.notification.id()
+    }
+}
+
 /// A record as it comes. Only what is needed is read, so that nothing else can spoil it (e.g. a time in microseconds).
 #[derive(Deserialize)]
 struct Wire<'a> {

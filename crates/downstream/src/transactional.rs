@@ -1,63 +1,147 @@
 //! Transactional actions: the effect and DONE in one `TransactWriteItems`, many notifications grouped in each. A crash
 //! leaves all of a group or nothing of it. An effect without writes needs no transaction: DONE alone is atomic.
 
-use crate::idempotent::next;
-use crate::record::Record;
-use crate::settle::{absent, settled_before};
-use crate::{Downstream, Result, Settled};
+use crate::record::Task;
+use crate::settle::{Answer, Persistence};
+use crate::standing::absent;
+use crate::{Downstream, Problem, Result, Settled};
 use notification::batch::call_in_batches;
-use notification::ports::{Answers, Clock, Commit, DownstreamTable, NotCommitted, Refused, Stored};
-use notification::{Action, Deadline, Effect, Failure, Outcome, Timestamp, limits};
+use notification::ports::{
+    After, Answers, Before, Change, Clock, Commit, DownstreamTable, NotCommitted, Refused, Stored,
+};
+use notification::{Action, Deadline, Effect, Failure, Status, Timestamp, limits};
 use std::ops::Range;
 
+/// What became of one notification's part of a transaction.
+#[derive(Debug, Clone)]
+enum Committed {
+    /// It is written.
+    Yes,
+    /// The notification is not INIT, or has another event. What it is, where the answer said.
+    NotAsExpected(Option<Stored>),
+}
+
+/// A task whose effect has writes.
+struct WithWrites<'a> {
+    place: usize,
+    commit: Commit<'a>,
+    size: Size,
+}
+
 impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
-    pub(crate) async fn transactional(&self, records: &[&Record], deadline: Deadline) -> Vec<Result> {
-        let acted = self.act_all(records, deadline).await;
-        let has_writes = |acted: &Result<Effect>| acted.as_ref().is_ok_and(|effect| !effect.writes.is_empty());
-
-        let (plain_records, plain): (Vec<&Record>, Vec<Result<Option<Outcome>>>) = records
-            .iter()
-            .zip(&acted)
-            .filter(|(_, acted)| !has_writes(acted))
-            .map(|(record, acted)| (record, acted.clone().map(|effect| effect.outcome)))
-            .unzip();
-        let mut plain = self.mark_done(&plain_records, &plain, deadline).await.into_iter();
-
-        let with_writes = records.iter().zip(&acted).filter(|(_, acted)| has_writes(acted));
-        let (commits, sizes): (Vec<Commit<'_>>, Vec<Size>) = with_writes
-            .filter_map(|(record, acted)| {
-                let (id, effect) = (record.content.id()?, acted.as_ref().ok()?);
-                Some((Commit { id, effect }, Size::of(record, effect)))
-            })
-            .unzip();
-        let mut committed = self.commit_all(&commits, groups(&sizes), deadline).await.into_iter();
-
-        let result = |acted| if has_writes(acted) { next(&mut committed) } else { next(&mut plain) };
-        acted.iter().map(result).collect()
+    pub(crate) async fn transactional(&self, tasks: &[Task<'_>], deadline: Deadline) -> Vec<Result> {
+        let acted = self.act_all(tasks, deadline).await;
+        let mut results: Vec<Result> = Vec::with_capacity(tasks.len());
+        let (mut plain, mut with_writes) = (Vec::new(), Vec::new());
+        for (place, (task, acted)) in tasks.iter().zip(&acted).enumerate() {
+            results.push(Err(Problem::retry("not settled")));
+            match acted {
+                Err(failure) => results[place] = Err(Problem::of_action(failure)),
+                Ok(effect) if effect.writes.is_empty() => plain.push((place, effect)),
+                Ok(effect) => with_writes.push(WithWrites {
+                    place,
+                    commit: Commit { id: task.id(), event: task.notification.event(), effect },
+                    size: Size::of(*task, effect),
+                }),
+            }
+        }
+        for (place, result) in self.mark_done(tasks, &plain, deadline).await {
+            results[place] = result;
+        }
+        for (place, result) in self.commit_all(tasks, &with_writes, deadline).await {
+            results[place] = result;
+        }
+        results
     }
 
-    async fn commit_all(&self, commits: &[Commit<'_>], groups: Vec<Range<usize>>, deadline: Deadline) -> Vec<Result> {
-        let done_at = self.clock.now();
-        let commit = |group: Vec<_>| async move { self.commit_group(group, done_at).await };
-        let refused = call_in_batches(&self.clock, deadline, commits, groups, commit).await;
-        let ids: Vec<_> = commits
+    /// Moves those whose effect is DONE itself from INIT to DONE.
+    async fn mark_done(
+        &self,
+        tasks: &[Task<'_>],
+        plain: &[(usize, &Effect)],
+        deadline: Deadline,
+    ) -> Vec<(usize, Result)> {
+        let changes: Vec<Change<'_>> = plain
             .iter()
-            .zip(&refused)
-            .filter_map(|(commit, refused)| matches!(refused, Ok(Some(None))).then_some(commit.id))
+            .map(|(place, effect)| Change {
+                id: tasks[*place].id(),
+                from: Before::Status(Status::Init),
+                to: After::Done(effect.outcome.as_ref()),
+            })
             .collect();
-        let mut reads = self.read_all(&ids, deadline).await.into_iter();
-        let result = |refused| match refused? {
-            None => Ok(Settled::Done),
-            Some(Some(stored)) => settled_before(&stored),
-            Some(None) => settled_before(&next(&mut reads)?.ok_or_else(absent)?),
-        };
-        refused.into_iter().map(result).collect()
+        let answers = self.change_all(&changes, Persistence::Usual, deadline).await;
+        let mut results = Vec::with_capacity(plain.len());
+        for ((place, _), answer) in plain.iter().zip(answers) {
+            let result = match answer {
+                Err(failure) => Err(failure.into()),
+                Ok(Answer::Made) => Ok(Settled::Done),
+                Ok(Answer::Absent) => Err(absent()),
+                Ok(Answer::NotAsExpected(stored)) => self.not_as_expected(tasks[*place], &stored, deadline).await,
+            };
+            results.push((*place, result));
+        }
+        results
+    }
+
+    async fn commit_all(
+        &self,
+        tasks: &[Task<'_>],
+        with_writes: &[WithWrites<'_>],
+        deadline: Deadline,
+    ) -> Vec<(usize, Result)> {
+        let done_at = self.clock.now();
+        let commits: Vec<Commit<'_>> = with_writes.iter().map(|with_writes| with_writes.commit).collect();
+        let groups = groups(with_writes.iter().map(|with_writes| &with_writes.size));
+        let commit = |group: Vec<_>| async move { self.commit_group(group, done_at).await };
+        let committed = call_in_batches(&self.clock, deadline, &commits, groups, commit).await;
+
+        let unknown = commits.iter().zip(&committed).filter(|(_, committed)| is_unknown(committed));
+        let unknown: Vec<_> = unknown.map(|(commit, _)| commit.id).collect();
+        let mut reads = self.read_all(&unknown, deadline).await.into_iter();
+        let mut results = Vec::with_capacity(with_writes.len());
+        for (WithWrites { place, commit, .. }, committed) in with_writes.iter().zip(committed) {
+            let read = if is_unknown(&committed) { reads.next() } else { None };
+            let result = self.committed(tasks[*place], commit, done_at, committed, read, deadline).await;
+            results.push((*place, result));
+        }
+        results
+    }
+
+    /// What became of one notification, by its answer and, where that leaves it open, by what the table has now.
+    async fn committed(
+        &self,
+        task: Task<'_>,
+        commit: &Commit<'_>,
+        done_at: Timestamp,
+        committed: std::result::Result<Committed, Failure>,
+        read: Option<std::result::Result<Option<Stored>, Failure>>,
+        deadline: Deadline,
+    ) -> Result {
+        let to = After::Done(commit.effect.outcome.as_ref());
+        let done = Change { id: commit.id, from: Before::Status(Status::Init), to };
+        match (committed, read) {
+            (Ok(Committed::Yes), _) => Ok(Settled::Done),
+            // The reply was lost.
+            (_, Some(Ok(Some(stored)))) if done.has_made(&stored, done_at) => Ok(Settled::Done),
+            (Ok(Committed::NotAsExpected(Some(stored))), _)
+            | (Ok(Committed::NotAsExpected(None)), Some(Ok(Some(stored)))) => {
+                if done.has_made(&stored, done_at) {
+                    return Ok(Settled::Done);
+                }
+                self.not_as_expected(task, &stored, deadline).await
+            }
+            (Ok(Committed::NotAsExpected(None)), Some(Ok(None))) => Err(absent()),
+            (Ok(Committed::NotAsExpected(None)), Some(Err(failure))) => Err(failure.into()),
+            (Ok(Committed::NotAsExpected(None)), None) => Err(Problem::retry("the item was not read")),
+            // All or nothing, and it was nothing: what the transaction refuses for good cannot have happened.
+            (Err(failure), _) => Err(Problem::of_action(&failure)),
+        }
     }
 
     /// Commits a group. Those that are refused leave it, they alone, and the others are committed without them.
-    /// `None`: committed. `Some`: not INIT, and what it is where the answer said.
-    async fn commit_group(&self, group: Vec<Commit<'_>>, done_at: Timestamp) -> Answers<Option<Option<Stored>>> {
-        let mut results: Vec<Result<Option<Option<Stored>>>> = group.iter().map(|_| Ok(None)).collect();
+    async fn commit_group(&self, group: Vec<Commit<'_>>, done_at: Timestamp) -> Answers<Committed> {
+        let mut results: Vec<std::result::Result<Committed, Failure>> =
+            group.iter().map(|_| Ok(Committed::Yes)).collect();
         let mut left: Vec<usize> = (0..group.len()).collect();
         while !left.is_empty() {
             let commits: Vec<Commit<'_>> = left.iter().map(|&place| group[place]).collect();
@@ -78,8 +162,8 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
             let mut refusals = refusals.into_iter();
             left.retain(|&place| match refusals.next().flatten() {
                 None => true,
-                Some(Refused::NotInit(stored)) => {
-                    results[place] = Ok(Some(stored));
+                Some(Refused::NotAsExpected(stored)) => {
+                    results[place] = Ok(Committed::NotAsExpected(stored));
                     false
                 }
                 Some(Refused::Failed(failure)) => {
@@ -92,6 +176,15 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     }
 }
 
+/// Whether only a read can tell what became of a notification's part.
+fn is_unknown(committed: &std::result::Result<Committed, Failure>) -> bool {
+    match committed {
+        Ok(Committed::NotAsExpected(stored)) => stored.is_none(),
+        Ok(Committed::Yes) => false,
+        Err(failure) => failure.kind.may_have_happened(),
+    }
+}
+
 /// What one notification takes of a transaction's limits.
 struct Size {
     actions: usize,
@@ -99,18 +192,19 @@ struct Size {
 }
 
 impl Size {
-    fn of(record: &Record, effect: &Effect) -> Self {
+    fn of(task: Task<'_>, effect: &Effect) -> Self {
         let effect_bytes: usize = effect.writes.iter().map(notification::Write::bytes).sum();
         // The notification's own item counts, although only its status changes.
-        Self { actions: 1 + effect.writes.len(), bytes: record.data.len() + limits::ITEM_RESERVED_BYTES + effect_bytes }
+        let item_bytes = task.record.data.len() + limits::ITEM_RESERVED_BYTES;
+        Self { actions: 1 + effect.writes.len(), bytes: item_bytes + effect_bytes }
     }
 }
 
 /// Cuts notifications into groups that keep to a transaction's limits.
-fn groups(sizes: &[Size]) -> Vec<Range<usize>> {
+fn groups<'a>(sizes: impl IntoIterator<Item = &'a Size>) -> Vec<Range<usize>> {
     let mut groups: Vec<Range<usize>> = Vec::new();
     let (mut actions, mut bytes) = (0, 0);
-    for (place, size) in sizes.iter().enumerate() {
+    for (place, size) in sizes.into_iter().enumerate() {
         actions += size.actions;
         bytes += size.bytes;
         match groups.last_mut() {

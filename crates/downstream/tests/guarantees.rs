@@ -10,9 +10,12 @@ use notification::{
     Write,
 };
 use serde_json::{Value, json};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 const START: i64 = 1_763_805_600_000;
+const AT_MOST_ONCE: Guarantee = Guarantee::AtMostOnce { timeout: Duration::from_secs(5) };
 const LEASE: i64 = START + 60_000 + 10_000;
 
 fn event(id: &str) -> String {
@@ -104,6 +107,25 @@ fn nth(method: &'static str, n: usize, fault: Fault) -> impl Fn(&Call) -> Option
     }
 }
 
+/// The process dies at the n-th call of a method: with this fault, and no call of it works any more. The test clears
+/// `is_dead` when the next process begins.
+fn dies_at(
+    method: &'static str,
+    n: usize,
+    fault: Fault,
+    is_dead: &Arc<AtomicBool>,
+) -> impl Fn(&Call) -> Option<Fault> + Send + Sync + use<> {
+    let (nth, is_dead) = (nth(method, n, fault), Arc::clone(is_dead));
+    move |call| {
+        if is_dead.load(Ordering::Relaxed) {
+            return Some(Fault::Hang);
+        }
+        let fault = nth(call)?;
+        is_dead.store(true, Ordering::Relaxed);
+        Some(fault)
+    }
+}
+
 // ---- transactional ---------------------------------------------------------------------------------------------------
 
 #[tokio::test]
@@ -121,11 +143,13 @@ async fn transactional_a_failure_before_the_write_leaves_nothing_and_a_lost_repl
         (Fault::Panic, (Status::Init, 0)),
         (Fault::LostReply, (Status::Done, 1)),
     ] {
-        let memory = init(Memory::failing(nth("commit", 0, fault)), ["a"]);
+        let is_dead = Arc::default();
+        let memory = init(Memory::failing(dies_at("commit", 0, fault, &is_dead)), ["a"]);
         let bank = Bank::new(Guarantee::Transactional);
         assert_eq!(handle(&memory, &bank, &records(["a"])).await, ["0"]);
         assert_eq!((status(&memory, "a"), memory.effects().len()), after);
 
+        is_dead.store(false, Ordering::Relaxed);
         assert!(handle(&memory, &bank, &records(["a"])).await.is_empty(), "it comes again");
         assert_eq!((status(&memory, "a"), memory.effects().len()), (Status::Done, 1));
         assert_eq!(memory.item("a").unwrap().writes, 2, "INIT once and DONE once");
@@ -178,9 +202,12 @@ async fn transactional_a_rejection_fails_its_notification_and_no_other() {
 
 #[tokio::test]
 async fn idempotent_a_crash_between_call_and_done_repeats_the_call_under_the_same_id() {
-    let memory = init(Memory::failing(nth("change", 0, Fault::Before(Failure::retryable("crash")))), ["a"]);
+    let is_dead = Arc::default();
+    let crash = dies_at("change", 0, Fault::Before(Failure::retryable("crash")), &is_dead);
+    let memory = init(Memory::failing(crash), ["a"]);
     let bank = Bank::new(Guarantee::Idempotent);
     assert_eq!(handle(&memory, &bank, &records(["a"])).await, ["0"]);
+    is_dead.store(false, Ordering::Relaxed);
     assert!(handle(&memory, &bank, &records(["a"])).await.is_empty());
     assert_eq!((status(&memory, "a"), bank.calls("a")), (Status::Done, 2));
 }
@@ -232,7 +259,7 @@ async fn idempotent_a_lost_answer_of_the_call_is_tried_again() {
 // ---- at most once ----------------------------------------------------------------------------------------------------
 
 fn at_most_once() -> Bank {
-    Bank::new(Guarantee::AtMostOnce)
+    Bank::new(AT_MOST_ONCE)
 }
 
 #[tokio::test]
@@ -258,9 +285,11 @@ async fn at_most_once_a_crash_between_claim_and_done_is_in_doubt_when_the_claim_
     // The claim is written and its reply lost: the process could have died there, or anywhere until DONE.
     for fault in [Fault::LostReply, Fault::Hang] {
         let n = usize::from(matches!(fault, Fault::Hang)); // In the claim, or in the DONE after the call.
-        let memory = init(Memory::failing(nth("change", n, fault)), ["a"]);
+        let is_dead = Arc::default();
+        let memory = init(Memory::failing(dies_at("change", n, fault, &is_dead)), ["a"]);
         let bank = at_most_once();
         assert_eq!(handle(&memory, &bank, &records(["a"])).await, ["0"]);
+        is_dead.store(false, Ordering::Relaxed);
         let calls = bank.calls("a");
         assert_eq!(status(&memory, "a"), Status::Claimed);
 
@@ -295,11 +324,25 @@ async fn at_most_once_a_call_that_surely_did_not_happen_gives_the_claim_back() {
 
 #[tokio::test]
 async fn at_most_once_a_done_whose_reply_was_lost_is_done_and_not_in_doubt() {
-    let memory = init(Memory::failing(nth("change", 1, Fault::LostReply)), ["a"]);
+    let is_dead = Arc::default();
+    let memory = init(Memory::failing(dies_at("change", 1, Fault::LostReply, &is_dead)), ["a"]);
     let bank = at_most_once();
     assert_eq!(handle(&memory, &bank, &records(["a"])).await, ["0"]);
+    is_dead.store(false, Ordering::Relaxed);
     assert!(handle(&memory, &bank, &records(["a"])).await.is_empty());
     assert_eq!((status(&memory, "a"), bank.calls("a")), (Status::Done, 1));
+}
+
+#[tokio::test]
+async fn a_lost_reply_is_recognised_and_nothing_is_retried() {
+    for guarantee in [Guarantee::Transactional, Guarantee::Idempotent, AT_MOST_ONCE] {
+        for (method, n) in [("change", 0), ("change", 1), ("commit", 0)] {
+            let lost = nth(method, n, Fault::LostReply);
+            let (memory, bank) = (init(Memory::failing(lost), ["a"]), Bank::new(guarantee));
+            assert!(handle(&memory, &bank, &records(["a"])).await.is_empty(), "{guarantee:?}, {method} {n}");
+            assert_eq!((status(&memory, "a"), bank.calls("a")), (Status::Done, 1), "{guarantee:?}, {method} {n}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -324,7 +367,7 @@ async fn at_most_once_done_is_fenced_by_the_claim() {
     struct Slow<'a>(&'a Memory);
     impl Action for Slow<'_> {
         fn guarantee(&self) -> Guarantee {
-            Guarantee::AtMostOnce
+            AT_MOST_ONCE
         }
 
         async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
@@ -348,7 +391,7 @@ async fn at_most_once_where_another_worker_has_claimed_in_between_the_record_com
     struct Overtaken<'a>(&'a Memory);
     impl Action for Overtaken<'_> {
         fn guarantee(&self) -> Guarantee {
-            Guarantee::AtMostOnce
+            AT_MOST_ONCE
         }
 
         async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {

@@ -5,6 +5,7 @@ use crate::event::Notification;
 use crate::failure::{Failure, FailureKind};
 use crate::limits;
 use std::future::Future;
+use std::time::Duration;
 
 /// The business code that downstream runs for one notification.
 pub trait Action: Send + Sync {
@@ -32,9 +33,13 @@ pub enum Guarantee {
     /// **At least once, and once for a receiver that dedupes** by the notification id, which the action must pass on. It
     /// runs before DONE, and again where the process dies between the two.
     Idempotent,
-    /// **At most once**, for a receiver that cannot dedupe. The notification is claimed before the call; where nobody
-    /// can tell whether the call happened, it becomes IN_DOUBT and is never run again by itself.
-    AtMostOnce,
+    /// **At most once**, for a receiver that cannot dedupe. The notification is claimed before the call; where the call's
+    /// outcome is unknown, the notification becomes IN_DOUBT and is never run again by itself.
+    AtMostOnce {
+        /// The longest that one call can take. A call starts only where this much time is left until the deadline, because
+        /// one that the deadline cuts off is in doubt. The function's timeout must be longer by a few seconds.
+        timeout: Duration,
+    },
 }
 
 /// What an action did, or wants to be written in the same transaction as DONE.

@@ -31,14 +31,60 @@ where
     F: Fn(Vec<T>) -> Fut + Sync,
     Fut: Future<Output = Answers<R>> + Send,
 {
-    let calls = ranges.into_iter().map(|range| call_until_answered(clock, deadline, &entries[range], &call));
+    call_all(clock, deadline, Attempts::Limited, entries, ranges, call).await
+}
+
+/// Like [`call_in_batches`], but what fails retryably is tried until the deadline, whole calls included: for writes that
+/// nobody can make good later.
+pub async fn call_until_deadline<T, R, F, Fut>(
+    clock: &impl Clock,
+    deadline: Deadline,
+    entries: &[T],
+    ranges: Vec<Range<usize>>,
+    call: F,
+) -> Vec<Result<R, Failure>>
+where
+    T: Copy + Send + Sync,
+    R: Send,
+    F: Fn(Vec<T>) -> Fut + Sync,
+    Fut: Future<Output = Answers<R>> + Send,
+{
+    call_all(clock, deadline, Attempts::UntilDeadline, entries, ranges, call).await
+}
+
+/// How often entries that failed retryably are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attempts {
+    /// Those that failed inside an answer, up to [`limits::ENTRY_ATTEMPTS`] times. A call that failed as a whole is not
+    /// repeated: the SDK has done that, and the event source will.
+    Limited,
+    /// All, until the deadline.
+    UntilDeadline,
+}
+
+async fn call_all<T, R, F, Fut>(
+    clock: &impl Clock,
+    deadline: Deadline,
+    attempts: Attempts,
+    entries: &[T],
+    ranges: Vec<Range<usize>>,
+    call: F,
+) -> Vec<Result<R, Failure>>
+where
+    T: Copy + Send + Sync,
+    R: Send,
+    F: Fn(Vec<T>) -> Fut + Sync,
+    Fut: Future<Output = Answers<R>> + Send,
+{
+    let calls = ranges.into_iter().map(|range| call_until_answered(clock, deadline, attempts, &entries[range], &call));
     stream::iter(calls).buffered(limits::CALLS_IN_FLIGHT).flat_map(stream::iter).collect().await
 }
 
-/// One batch: its call, and the repeats for the entries that failed inside the answer.
+/// One batch: its call, and the repeats for the entries that failed.
 async fn call_until_answered<T, R, F, Fut>(
     clock: &impl Clock,
     deadline: Deadline,
+    attempts: Attempts,
     entries: &[T],
     call: &F,
 ) -> Vec<Result<R, Failure>>
@@ -50,7 +96,7 @@ where
     let not_asked = || Err(Failure::retryable("not started: the invocation's deadline is too near"));
     let mut results: Vec<Result<R, Failure>> = std::iter::repeat_with(not_asked).take(entries.len()).collect();
     let mut pending: Vec<usize> = (0..entries.len()).collect();
-    for attempt in 1..=limits::ENTRY_ATTEMPTS {
+    for attempt in 1.. {
         let mut again = Vec::new();
         let mut parts = vec![pending];
         while let Some(part) = parts.pop() {
@@ -61,10 +107,11 @@ where
                     for index in part {
                         // An answer shorter than its call says nothing about the rest.
                         let lacking = || Err(Failure::may_have_happened("the answer lacks this entry"));
-                        results[index] = answers.next().unwrap_or_else(lacking);
-                        if results[index].as_ref().is_err_and(|failure| failure.kind.is_retryable()) {
+                        let answer = answers.next().unwrap_or_else(lacking);
+                        if answer.as_ref().is_err_and(|failure| failure.kind.is_retryable()) {
                             again.push(index);
                         }
+                        note(&mut results[index], answer);
                     }
                 }
                 Err(refusal) if refusal.blames_an_entry && part.len() > 1 => {
@@ -72,22 +119,34 @@ where
                     parts.extend([right.to_vec(), left.to_vec()]);
                 }
                 Err(refusal) => {
+                    if attempts == Attempts::UntilDeadline && refusal.failure.kind.is_retryable() {
+                        again.extend(&part);
+                    }
                     for index in part {
-                        results[index] = Err(refusal.failure.clone());
+                        note(&mut results[index], Err(refusal.failure.clone()));
                     }
                 }
             }
         }
+        let is_last = attempts == Attempts::Limited && attempt == limits::ENTRY_ATTEMPTS;
         let wait = backoff::delay(attempt, clock.now());
-        if again.is_empty()
-            || attempt == limits::ENTRY_ATTEMPTS
-            || deadline.bound(clock, clock.sleep(wait)).await.is_err()
-        {
+        if again.is_empty() || is_last || deadline.bound(clock, clock.sleep(wait)).await.is_err() {
             break;
         }
+        again.sort_unstable();
         pending = again;
     }
     results
+}
+
+/// Notes the result of one more attempt. Where an earlier one may have happened, a failure of this one does not change that.
+fn note<R>(result: &mut Result<R, Failure>, mut next: Result<R, Failure>) {
+    if let (Err(earlier), Err(failure)) = (&*result, &mut next)
+        && earlier.kind.may_have_happened()
+    {
+        failure.kind = earlier.kind;
+    }
+    *result = next;
 }
 
 /// Why a whole call failed.
@@ -261,6 +320,45 @@ mod tests {
         let (results, calls) = run(&TestClock::at_millis(0), &[1, 2], 2, |_, _| Err(Failure::retryable("down"))).await;
         assert_eq!(results, [Err(Failure::retryable("down")), Err(Failure::retryable("down"))]);
         assert_eq!(calls.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_nobody_can_make_good_later_is_tried_until_the_deadline() {
+        let clock = TestClock::at_millis(0);
+        let deadline = Deadline::at(jiff::Timestamp::from_second(60).unwrap());
+        let calls = Mutex::new(0);
+        let calls_ref = &calls;
+        let call = |batch: Vec<u32>| async move {
+            let call = {
+                let mut calls = calls_ref.lock().unwrap();
+                *calls += 1;
+                *calls
+            };
+            match call {
+                1..=20 => Err(Failure::retryable("throttled as a whole")),
+                21..=40 => Ok(vec![Err(Failure::retryable("throttled"))]),
+                _ => all_ok(&batch),
+            }
+        };
+        assert_eq!(call_until_deadline(&clock, deadline, &[7], by_count(1, 25), call).await, [Ok(7)]);
+        let never = |_: Vec<u32>| async { Answers::<u32>::Err(Failure::retryable("down")) };
+        let results = call_until_deadline(&clock, deadline, &[7], by_count(1, 25), never).await;
+        assert!(results[0].as_ref().is_err_and(|failure| failure.kind.is_retryable()));
+        assert!((59_000..60_000).contains(&clock.now().as_millisecond()), "{}", clock.now());
+        let refused = |_: Vec<u32>| async { Answers::<u32>::Err(Failure::permanent("no")) };
+        let clock = TestClock::at_millis(0);
+        assert_eq!(call_until_deadline(&clock, deadline, &[7], by_count(1, 25), refused).await, [Err(Failure::permanent("no"))]);
+        assert_eq!(clock.now().as_millisecond(), 0, "what will never pass is not tried again");
+    }
+
+    #[tokio::test]
+    async fn what_may_have_happened_once_may_have_happened_whatever_its_repeat_says() {
+        let (results, _) = run(&TestClock::at_millis(0), &[7], 1, |number, _| match number {
+            1 => Ok(vec![Err(Failure::may_have_happened("lost"))]),
+            _ => Ok(vec![Err(Failure::retryable("throttled"))]),
+        })
+        .await;
+        assert_eq!(results, [Err(Failure::may_have_happened("throttled"))]);
     }
 
     #[tokio::test]

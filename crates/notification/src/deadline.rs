@@ -62,6 +62,12 @@ impl Deadline {
         !self.left(now, limits::STOP_BEFORE_DEADLINE).is_zero()
     }
 
+    /// Whether work that may take this long can still start, and end before waiting for it is given up.
+    #[must_use]
+    pub fn allows(self, now: Timestamp, takes: Duration) -> bool {
+        self.allows_new_work(now) && self.left(now, limits::REPORT_BEFORE_DEADLINE) >= takes
+    }
+
     /// Runs `work` unless it is too late to start it, and gives up waiting shortly before the deadline.
     ///
     /// # Errors
@@ -92,6 +98,15 @@ mod tests {
         assert!(deadline.allows_new_work(at(9_499)));
         assert!(!deadline.allows_new_work(at(9_500)));
         assert!(!deadline.allows_new_work(at(20_000)));
+    }
+
+    #[test]
+    fn rule_5_work_starts_only_where_the_time_that_it_may_take_is_left() {
+        let at = |millis| Timestamp::from_millisecond(millis).unwrap();
+        let deadline = Deadline::at(at(10_000));
+        assert!(deadline.allows(at(4_800), Duration::from_secs(5)));
+        assert!(!deadline.allows(at(4_801), Duration::from_secs(5)));
+        assert!(!deadline.allows(at(9_500), Duration::ZERO), "no work starts in the last moments");
     }
 
     #[test]

@@ -90,7 +90,7 @@ pub trait Clock: Send + Sync {
 }
 
 /// What the table holds of a notification.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stored {
     /// Its status; `None` where the item has none that is known.
     pub status: Option<Status>,
@@ -98,6 +98,10 @@ pub struct Stored {
     pub event: Box<str>,
     /// Who has it, while it is CLAIMED.
     pub claim: Option<Claim>,
+    /// Since when it has been INIT, DONE, FAILED or IN_DOUBT, to the millisecond; `None` where the item does not say.
+    pub since: Option<Timestamp>,
+    /// Whether a call of its action ended with an unknown outcome.
+    pub unknown_call: bool,
 }
 
 /// A worker's right to make the one call for a notification.
@@ -129,11 +133,31 @@ pub struct Change<'a> {
     pub to: After<'a>,
 }
 
+impl Change<'_> {
+    /// Whether the table is as this change, made at this time, leaves it. A change whose reply was lost is repeated, and the
+    /// repeat is refused by its own result.
+    #[must_use]
+    pub fn has_made(&self, stored: &Stored, at: Timestamp) -> bool {
+        let is_as_left = match self.to {
+            After::Claimed(claim) => stored.claim.as_ref() == Some(claim),
+            After::UnknownCall => stored.unknown_call,
+            // A claim that was given back leaves the notification pending since when it was.
+            After::Init if matches!(self.from, Before::Claim(_)) => true,
+            After::Init | After::Done(_) | After::Failed(_) | After::InDoubt(_) => {
+                stored.since.is_some_and(|since| since.as_millisecond() == at.as_millisecond())
+            }
+        };
+        is_as_left && stored.status == Some(self.to.status())
+    }
+}
+
 /// What a change expects.
 #[derive(Debug, Clone, Copy)]
 pub enum Before<'a> {
     /// This status.
     Status(Status),
+    /// INIT, and no call of its action has an unknown outcome: nothing has happened yet, for certain.
+    Untouched,
     /// CLAIMED, by exactly this claim: a later one of somebody else is not touched.
     Claim(&'a Claim),
 }
@@ -143,6 +167,8 @@ pub enum Before<'a> {
 pub enum After<'a> {
     /// INIT, and pending from now on.
     Init,
+    /// INIT as before, with the note that a call of its action ended with an unknown outcome.
+    UnknownCall,
     /// CLAIMED.
     Claimed(&'a Claim),
     /// DONE, with what the action returned.
@@ -159,6 +185,7 @@ impl Before<'_> {
     pub const fn status(&self) -> Status {
         match self {
             Self::Status(status) => *status,
+            Self::Untouched => Status::Init,
             Self::Claim(_) => Status::Claimed,
         }
     }
@@ -169,7 +196,7 @@ impl After<'_> {
     #[must_use]
     pub const fn status(&self) -> Status {
         match self {
-            Self::Init => Status::Init,
+            Self::Init | Self::UnknownCall => Status::Init,
             Self::Claimed(_) => Status::Claimed,
             Self::Done(_) => Status::Done,
             Self::Failed(_) => Status::Failed,
@@ -192,6 +219,8 @@ pub enum Changed {
 pub struct Commit<'a> {
     /// Its id.
     pub id: &'a NotificationId,
+    /// Its event, byte for byte as the table must have it: the effect was made from it.
+    pub event: &'a str,
     /// What its action returned.
     pub effect: &'a Effect,
 }
@@ -208,8 +237,8 @@ pub enum NotCommitted {
 /// Why one notification cannot be part of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refused {
-    /// It is not INIT. What it is, where the answer held it.
-    NotInit(Option<Stored>),
+    /// It is not INIT, or has another event. What it is, where the answer held it.
+    NotAsExpected(Option<Stored>),
     /// One of its writes was refused, or it is in another transaction just now.
     Failed(Failure),
 }
@@ -274,6 +303,33 @@ pub struct Cursor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_recognises_what_it_made_itself_and_nothing_else() {
+        let (id, at) = (NotificationId::parse("a").unwrap(), Timestamp::from_microsecond(1_700_000_000_123_456).unwrap());
+        let stored = |status| Stored {
+            status: Some(status),
+            since: Some(Timestamp::from_millisecond(1_700_000_000_123).unwrap()),
+            ..Stored::default()
+        };
+        let (mine, theirs) =
+            ["mine", "theirs"].map(|owner| Claim { owner: owner.into(), lease_until: at }).into();
+        let check = |from, to, stored: Stored, expected| {
+            assert_eq!(Change { id: &id, from, to }.has_made(&stored, at), expected, "{from:?} → {to:?}: {stored:?}");
+        };
+        let init = Before::Status(Status::Init);
+        check(init, After::Failed("no"), stored(Status::Failed), true);
+        check(init, After::Failed("no"), stored(Status::Done), false);
+        check(init, After::Failed("no"), Stored { since: Some(at + Duration::from_millis(1)), ..stored(Status::Failed) }, false);
+        check(init, After::Failed("no"), Stored { since: None, ..stored(Status::Failed) }, false);
+        check(Before::Status(Status::Failed), After::Init, stored(Status::Init), true);
+        check(Before::Claim(&mine), After::Init, Stored { since: None, ..stored(Status::Init) }, true);
+        check(Before::Claim(&mine), After::Init, Stored { claim: Some(theirs.clone()), ..stored(Status::Claimed) }, false);
+        check(init, After::Claimed(&mine), Stored { claim: Some(mine.clone()), ..stored(Status::Claimed) }, true);
+        check(init, After::Claimed(&mine), Stored { claim: Some(theirs.clone()), ..stored(Status::Claimed) }, false);
+        check(init, After::UnknownCall, Stored { unknown_call: true, ..stored(Status::Init) }, true);
+        check(init, After::UnknownCall, stored(Status::Init), false);
+    }
 
     #[test]
     fn an_unreadable_record_is_kept_under_its_shard_and_sequence_number() {

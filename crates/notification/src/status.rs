@@ -42,6 +42,18 @@ pub const TRANSITIONS: &[Transition] = &[
         "before a call that must happen at most once",
     ),
     Transition::new(
+        Some(Status::Init),
+        Status::Init,
+        Writer::Downstream,
+        "the outcome of an idempotent call is unknown: noted, and tried again",
+    ),
+    Transition::new(
+        Some(Status::Init),
+        Status::InDoubt,
+        Writer::Downstream,
+        "rejected, or to be called at most once, after a call whose outcome is unknown",
+    ),
+    Transition::new(
         Some(Status::Claimed),
         Status::Done,
         Writer::Downstream,
@@ -67,6 +79,12 @@ pub const TRANSITIONS: &[Transition] = &[
     ),
     Transition::new(None, Status::Failed, Writer::Downstream, "a Kinesis record that belongs to no notification"),
     Transition::new(Some(Status::Failed), Status::Init, Writer::Operator, "`notifyctl redrive`"),
+    Transition::new(
+        Some(Status::Claimed),
+        Status::InDoubt,
+        Writer::Operator,
+        "`notifyctl resolve` of a claim that has lapsed, before what it decides",
+    ),
     Transition::new(
         Some(Status::InDoubt),
         Status::Init,
@@ -182,7 +200,7 @@ mod tests {
         let allowed = |from| Status::ALL.map(|to| u8::from(is_allowed(from, to)));
         // To INIT, CLAIMED, DONE, FAILED, IN_DOUBT.
         assert_eq!(allowed(None), [1, 0, 0, 1, 0]);
-        assert_eq!(allowed(Some(Status::Init)), [0, 1, 1, 1, 0]);
+        assert_eq!(allowed(Some(Status::Init)), [1, 1, 1, 1, 1]);
         assert_eq!(allowed(Some(Status::Claimed)), [1, 0, 1, 1, 1]);
         assert_eq!(allowed(Some(Status::Done)), [0, 0, 0, 0, 0]);
         assert_eq!(allowed(Some(Status::Failed)), [1, 0, 0, 0, 0]);
@@ -205,7 +223,7 @@ mod tests {
     fn nothing_but_an_operator_leaves_a_settled_status() {
         for transition in TRANSITIONS {
             let settled = transition.from.is_some_and(|from| !from.is_pending());
-            assert_eq!(settled, transition.by == Writer::Operator, "{transition:?}");
+            assert!(!settled || transition.by == Writer::Operator, "{transition:?}");
         }
     }
 }

@@ -103,6 +103,10 @@ pub struct Item {
     pub claim: Option<Claim>,
     /// Since when it is pending, in milliseconds since the Unix epoch.
     pub pending_since: i64,
+    /// Since when it has its status, where something changed it.
+    pub since: Option<Timestamp>,
+    /// Whether a call ended with an unknown outcome.
+    pub unknown_call: bool,
     /// How often it was written.
     pub writes: usize,
 }
@@ -110,11 +114,28 @@ pub struct Item {
 impl Item {
     fn new(status: Status, event: &str) -> Self {
         let event = event.to_owned();
-        Self { status, event, reason: None, outcome: None, raw: vec![], claim: None, pending_since: 0, writes: 1 }
+        Self {
+            status,
+            event,
+            reason: None,
+            outcome: None,
+            raw: vec![],
+            claim: None,
+            pending_since: 0,
+            since: None,
+            unknown_call: false,
+            writes: 1,
+        }
     }
 
     fn stored(&self) -> Stored {
-        Stored { status: Some(self.status), event: self.event.as_str().into(), claim: self.claim.clone() }
+        Stored {
+            status: Some(self.status),
+            event: self.event.as_str().into(),
+            claim: self.claim.clone(),
+            since: self.since,
+            unknown_call: self.unknown_call,
+        }
     }
 }
 
@@ -229,13 +250,14 @@ impl Memory {
     }
 
     /// Makes one change where the item is as it is expected.
-    fn change_one(&self, change: &Change<'_>) -> Changed {
+    fn change_one(&self, change: &Change<'_>, at: Timestamp) -> Changed {
         let (from, to) = (change.from.status(), change.to.status());
         assert!(status::is_allowed(Some(from), to), "{from} → {to} is no allowed transition");
         let mut items = lock(&self.items);
         let Some(item) = items.get_mut(change.id.as_str()) else { return Changed::No(None) };
         let expected = match change.from {
             Before::Status(status) => item.status == status,
+            Before::Untouched => item.status == Status::Init && !item.unknown_call,
             Before::Claim(claim) => item.status == Status::Claimed && item.claim.as_ref() == Some(claim),
         };
         if !expected {
@@ -243,9 +265,11 @@ impl Memory {
         }
         item.status = to;
         item.claim = None;
+        item.since = Some(at);
         item.writes += 1;
         match change.to {
-            After::Init => {}
+            After::Init => item.unknown_call = false,
+            After::UnknownCall => item.unknown_call = true,
             After::Claimed(claim) => item.claim = Some(claim.clone()),
             After::Done(outcome) => item.outcome = outcome.map(|outcome| outcome.as_str().to_owned()),
             After::Failed(reason) | After::InDoubt(reason) => item.reason = Some(reason.to_owned()),
@@ -280,21 +304,23 @@ impl IngestTable for &Memory {
 }
 
 impl StatusTable for &Memory {
-    async fn change(&self, changes: &[Change<'_>], _: Timestamp) -> Answers<Changed> {
-        self.call("change", changes, |change| change.id.as_str(), |change| self.change_one(change)).await
+    async fn change(&self, changes: &[Change<'_>], at: Timestamp) -> Answers<Changed> {
+        self.call("change", changes, |change| change.id.as_str(), |change| self.change_one(change, at)).await
     }
 }
 
 impl DownstreamTable for &Memory {
-    async fn commit(&self, group: &[Commit<'_>], _: Timestamp) -> Result<(), NotCommitted> {
+    async fn commit(&self, group: &[Commit<'_>], done_at: Timestamp) -> Result<(), NotCommitted> {
         let key = |write: &crate::action::Write| {
             let value = write.attributes.iter().find(|(name, _)| *name == write.key).map(|(_, value)| value.clone());
             format!("{}/{}", write.table, value.unwrap_or_default())
         };
         let refusal = |commit: &Commit<'_>| {
             let stored = lock(&self.items).get(commit.id.as_str()).map(Item::stored);
-            if stored.as_ref().and_then(|stored| stored.status) != Some(Status::Init) {
-                return Some(Refused::NotInit(stored.filter(|_| !self.hides_old_items)));
+            let is_expected =
+                |stored: &Stored| stored.status == Some(Status::Init) && &*stored.event == commit.event;
+            if !stored.as_ref().is_some_and(is_expected) {
+                return Some(Refused::NotAsExpected(stored.filter(|_| !self.hides_old_items)));
             }
             let exists = commit.effect.writes.iter().any(|write| lock(&self.effects).contains_key(&key(write)));
             exists.then(|| Refused::Failed(Failure::permanent("the effect's item exists already")))
@@ -307,7 +333,7 @@ impl DownstreamTable for &Memory {
         let write = |commit: &Commit<'_>| {
             if !refused {
                 let done = After::Done(commit.effect.outcome.as_ref());
-                self.change_one(&Change { id: commit.id, from: Before::Status(Status::Init), to: done });
+                self.change_one(&Change { id: commit.id, from: Before::Status(Status::Init), to: done }, done_at);
                 for write in &commit.effect.writes {
                     lock(&self.effects).insert(key(write), write.attributes.clone());
                 }

@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use notification::ports::{Claim, Stored};
-use notification::{Timestamp, limits};
+use notification::{Status, Timestamp, limits};
 use std::collections::HashMap;
 
 pub(super) fn text(value: impl Into<String>) -> AttributeValue {
@@ -24,12 +24,43 @@ pub(super) fn stored(item: &HashMap<String, AttributeValue>) -> Stored {
         let owner = attribute("owner")?.as_str().into();
         Some(Claim { owner, lease_until: attribute("lease_until")?.parse().ok()? })
     };
+    let status = attribute("status").and_then(|status| status.parse().ok());
     Stored {
-        status: attribute("status").and_then(|status| status.parse().ok()),
+        status,
         event: attribute("event").map(|event| event.as_str().into()).unwrap_or_default(),
         claim: claim(),
+        since: status.and_then(since_attribute).and_then(attribute).and_then(|since| since.parse().ok()),
+        unknown_call: item.contains_key(UNKNOWN_CALL),
     }
 }
+
+/// When a call of the action first ended with an unknown outcome. The item has it from then on, until an operator decides.
+pub(super) const UNKNOWN_CALL: &str = "unknown_call_at";
+
+/// The attribute that says since when an item has a status.
+const fn since_attribute(status: Status) -> Option<&'static str> {
+    match status {
+        Status::Init => Some("pending_since"),
+        Status::Claimed => None,
+        Status::Done => Some("done_at"),
+        Status::Failed => Some("failed_at"),
+        Status::InDoubt => Some("in_doubt_at"),
+    }
+}
+
+/// What is read of an item.
+pub(super) const STORED_ATTRIBUTES: [&str; 10] = [
+    "id",
+    "status",
+    "event",
+    "owner",
+    "lease_until",
+    "pending_since",
+    "done_at",
+    "failed_at",
+    "in_doubt_at",
+    UNKNOWN_CALL,
+];
 
 /// A reason within its limit, cut between characters.
 pub(super) fn shortened(reason: &str) -> &str {

@@ -22,7 +22,7 @@ pub(super) async fn commit(
     for commit in group {
         let to = After::Done(commit.effect.outcome.as_ref());
         let change = Change { id: commit.id, from: Before::Status(Status::Init), to };
-        let update = Update::of(&change, done_at, done_retention_seconds).action(table_name);
+        let update = Update::of(&change, done_at, done_retention_seconds).expecting("event", commit.event).action(table_name);
         items.push(TransactWriteItem::builder().update(update.map_err(NotCommitted::Failed)?).build());
         for write in &commit.effect.writes {
             items.push(TransactWriteItem::builder().put(put(write).map_err(NotCommitted::Failed)?).build());
@@ -60,7 +60,7 @@ fn refusals(group: &[Commit<'_>], reasons: &[CancellationReason]) -> Vec<Option<
     let mut refusal = |commit: &Commit<'_>| {
         let status = reasons.next().and_then(|reason| match reason.code()? {
             "None" => None,
-            "ConditionalCheckFailed" => Some(Refused::NotInit(reason.item().map(stored))),
+            "ConditionalCheckFailed" => Some(Refused::NotAsExpected(reason.item().map(stored))),
             code => Some(Refused::Failed(classify::entry_failure("TransactWriteItems", code))),
         });
         let mut writes = None;

@@ -1,7 +1,7 @@
 //! One conditional change of an item, in the three forms that DynamoDB takes: a PartiQL statement, an `UpdateItem`, and
 //! an action of a transaction.
 
-use super::item::{number, shortened, text, time};
+use super::item::{UNKNOWN_CALL, number, shortened, text, time};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{self, AttributeValue, ReturnValuesOnConditionCheckFailure::AllOld};
@@ -20,6 +20,7 @@ const CLAIM: [&str; 2] = ["owner", "lease_until"];
 pub(super) struct Update {
     id: AttributeValue,
     expected: Vec<(&'static str, AttributeValue)>,
+    absent: Vec<&'static str>,
     set: Vec<(&'static str, AttributeValue)>,
     removed: Vec<&'static str>,
 }
@@ -29,16 +30,26 @@ impl Update {
     pub(super) fn of(change: &Change<'_>, at: Timestamp, done_retention_seconds: i64) -> Self {
         let mut expected = vec![("status", text(change.from.status().as_str()))];
         let mut removed = Vec::with_capacity(CLAIM.len() + PENDING.len());
-        if let Before::Claim(claim) = change.from {
-            expected.extend([("owner", text(&*claim.owner)), ("lease_until", time(claim.lease_until))]);
-            removed.extend(CLAIM);
+        let mut absent = Vec::new();
+        match change.from {
+            Before::Status(_) => {}
+            Before::Untouched => absent.push(UNKNOWN_CALL),
+            Before::Claim(claim) => {
+                expected.extend([("owner", text(&*claim.owner)), ("lease_until", time(claim.lease_until))]);
+                removed.extend(CLAIM);
+            }
         }
         let mut set = Vec::with_capacity(4);
         set.push(("status", text(change.to.status().as_str())));
         match change.to {
             // A claim that is given back leaves the notification pending since when it was.
             After::Init if matches!(change.from, Before::Claim(_)) => {}
-            After::Init => set.extend(pending(change.id, at)),
+            After::Init => {
+                set.extend(pending(change.id, at));
+                // An operator has found out.
+                removed.push(UNKNOWN_CALL);
+            }
+            After::UnknownCall => set.push((UNKNOWN_CALL, time(at))),
             After::Claimed(Claim { owner, lease_until }) => {
                 set.extend([("owner", text(&**owner)), ("lease_until", time(*lease_until))]);
             }
@@ -56,7 +67,13 @@ impl Update {
                 removed.extend(PENDING);
             }
         }
-        Self { id: text(change.id.as_str()), expected, set, removed }
+        Self { id: text(change.id.as_str()), expected, absent, set, removed }
+    }
+
+    /// The same, only where another attribute has a value, too.
+    pub(super) fn expecting(mut self, name: &'static str, value: &str) -> Self {
+        self.expected.push((name, text(value)));
+        self
     }
 
     /// As a PartiQL statement and its parameters.
@@ -73,6 +90,9 @@ impl Update {
         statement.push_str(r#" WHERE "id" = ?"#);
         for (name, _) in &self.expected {
             statement.extend([" AND \"", name, "\" = ?"]);
+        }
+        for name in &self.absent {
+            statement.extend([" AND \"", name, "\" IS MISSING"]);
         }
         let values = |pairs: Vec<(&'static str, AttributeValue)>| pairs.into_iter().map(|(_, value)| value);
         let parameters = values(self.set).chain([self.id]).chain(values(self.expected)).collect();
@@ -123,7 +143,11 @@ impl Update {
             assigned.join(separator)
         };
         let mut update = format!("SET {}", assign('n', self.set, ", "));
-        let condition = assign('o', self.expected, " AND ");
+        let mut condition = assign('o', self.expected, " AND ");
+        for name in &self.absent {
+            names.insert(format!("#{name}"), (*name).to_owned());
+            condition.extend([" AND attribute_not_exists(#", name, ")"]);
+        }
         for (place, name) in self.removed.iter().enumerate() {
             names.insert(format!("#{name}"), (*name).to_owned());
             update.extend([if place == 0 { " REMOVE #" } else { ", #" }, name]);
