@@ -2,7 +2,7 @@
 //! call is unknown, the notification becomes IN_DOUBT and is never run again by itself.
 
 use crate::record::Task;
-use crate::settle::{Answer, Persistence};
+use notification::change::{Answer, Persistence};
 use crate::standing::{Standing, absent};
 use crate::{Downstream, Invocation, Problem, Result, Settled};
 use notification::ports::{After, Before, Change, Claim, Clock, DownstreamTable, Stored};

@@ -5,7 +5,7 @@
 //! has happened.
 
 use crate::record::Task;
-use crate::settle::{Answer, Persistence};
+use notification::change::{Answer, Persistence};
 use crate::standing::{Standing, absent};
 use crate::{Downstream, Problem, Result, Settled};
 use futures_channel::mpsc;

@@ -4,7 +4,7 @@
 //! of its own, and the notification is left alone.
 
 use crate::record::{Content, Record, Task};
-use crate::settle::{Answer, Persistence};
+use notification::change::{Answer, Persistence};
 use crate::standing::absent;
 use crate::{Downstream, Problem, Result, Settled};
 use notification::batch::{by_count, call_in_batches};

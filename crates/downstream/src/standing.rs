@@ -2,7 +2,7 @@
 //! claim is honoured and settled whatever guarantee the action has by now.
 
 use crate::record::Task;
-use crate::settle::{Answer, Persistence};
+use notification::change::{Answer, Persistence};
 use crate::{Downstream, Problem, Result, Settled};
 use notification::ports::{After, Before, Change, Claim, Clock, DownstreamTable, Stored};
 use notification::{Action, Deadline, Failure, Status, Timestamp, content};

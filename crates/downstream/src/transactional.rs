@@ -2,7 +2,7 @@
 //! leaves all of a group or nothing of it. An effect without writes needs no transaction: DONE alone is atomic.
 
 use crate::record::Task;
-use crate::settle::{Answer, Persistence};
+use notification::change::{Answer, Persistence};
 use crate::standing::absent;
 use crate::{Downstream, Problem, Result, Settled};
 use notification::batch::call_in_batches;

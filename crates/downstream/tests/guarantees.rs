@@ -337,10 +337,13 @@ async fn at_most_once_a_done_whose_reply_was_lost_is_done_and_not_in_doubt() {
 async fn a_lost_reply_is_recognised_and_nothing_is_retried() {
     for guarantee in [Guarantee::Transactional, Guarantee::Idempotent, AT_MOST_ONCE] {
         for (method, n) in [("change", 0), ("change", 1), ("commit", 0)] {
-            let lost = nth(method, n, Fault::LostReply);
-            let (memory, bank) = (init(Memory::failing(lost), ["a"]), Bank::new(guarantee));
-            assert!(handle(&memory, &bank, &records(["a"])).await.is_empty(), "{guarantee:?}, {method} {n}");
-            assert_eq!((status(&memory, "a"), bank.calls("a")), (Status::Done, 1), "{guarantee:?}, {method} {n}");
+            for fault in [Fault::LostReply, Fault::Repeated] {
+                let case = format!("{guarantee:?}: {fault:?} in {method} {n}");
+                let memory = init(Memory::failing(nth(method, n, fault)), ["a"]);
+                let bank = Bank::new(guarantee);
+                assert!(handle(&memory, &bank, &records(["a"])).await.is_empty(), "{case}");
+                assert_eq!((status(&memory, "a"), bank.calls("a")), (Status::Done, 1), "{case}");
+            }
         }
     }
 }

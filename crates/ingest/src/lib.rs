@@ -8,7 +8,9 @@ use message::Message;
 use notification::batch::{by_count, call_in_batches};
 use notification::ports::{Clock, IngestTable, Insertion, Stored};
 use notification::report::{BatchResponse, MissingIdentifier, SqsResult};
-use notification::{Deadline, Envelope, Failure, Notification, NotificationId, Timestamp, content, limits};
+use notification::{
+    Deadline, Envelope, Failure, Notification, NotificationId, Status, Timestamp, content, limits,
+};
 use std::collections::{HashMap, HashSet};
 
 /// The handler, over a table and a clock.
@@ -121,13 +123,28 @@ impl<T: IngestTable, C: Clock> Ingest<T, C> {
         let mut reads = call_in_batches(&self.clock, deadline, &unknown, ranges, read).await.into_iter();
 
         let gone = || Failure::retryable("the item was there a moment ago and is gone; it will be inserted next time");
-        let stored = |insertion| match insertion? {
-            Insertion::Inserted => Ok(None),
-            Insertion::Exists(Some(stored)) => Ok(Some(stored)),
-            Insertion::Exists(None) => reads.next().unwrap_or_else(|| Err(gone()))?.ok_or_else(gone).map(Some),
-        };
-        insertions.into_iter().map(stored).collect()
+        let mut results = Vec::with_capacity(notifications.len());
+        for (notification, insertion) in notifications.iter().zip(insertions) {
+            let existing = match insertion {
+                Ok(Insertion::Inserted) => Ok(None),
+                Ok(Insertion::Exists(Some(stored))) => Ok(Some(stored)),
+                Ok(Insertion::Exists(None)) => {
+                    reads.next().unwrap_or_else(|| Err(gone())).and_then(|stored| stored.ok_or_else(gone).map(Some))
+                }
+                Err(failure) => Err(failure),
+            };
+            let is_ours = |stored: &Stored| is_own_insert(notification, stored, received_at);
+            results.push(existing.map(|existing| existing.filter(|stored| !is_ours(stored))));
+        }
+        results
     }
+}
+
+/// Whether an item that exists is the one that was put just now: the reply was lost, and the put was repeated.
+fn is_own_insert(notification: &Notification, stored: &Stored, received_at: Timestamp) -> bool {
+    stored.status == Some(Status::Init)
+        && stored.since.is_some_and(|since| since.as_millisecond() == received_at.as_millisecond())
+        && &*stored.event == notification.event()
 }
 
 /// The notification of each message that may be inserted. In a FIFO queue, nothing of a group is written behind a

@@ -59,6 +59,17 @@ async fn a_new_notification_is_inserted_as_init_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn a_put_that_the_sdk_repeats_is_counted_as_inserted_and_not_as_a_duplicate() {
+    let recorder = metrics_util::debugging::DebuggingRecorder::new();
+    let counted = recorder.snapshotter();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let memory = Memory::failing(|call| (call.method == "insert").then_some(Fault::Repeated));
+    check(memory, json!([message("m1", &event("a")), message("m2", &event("b"))]), &[]).await;
+    let names: Vec<_> = counted.snapshot().into_vec().into_iter().map(|(key, ..)| key.key().name().to_owned()).collect();
+    assert_eq!(names, ["Inserted"]);
+}
+
+#[tokio::test]
 async fn rule_1_standard_queue_the_failed_message_ids_are_reported_and_no_other() {
     let records =
         json!([message("m1", &event("a")), message("m2", "not JSON"), message("m3", &event("b")), message("m4", "")]);

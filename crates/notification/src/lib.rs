@@ -13,11 +13,13 @@
 //! | [`report`] | outcomes of a batch → what each kind of event source must be told |
 //! | [`ports`], [`action`] | what the functions need from outside: table, stream, clock, business code |
 //! | [`batch`], [`deadline`], [`backoff`] | how calls are made: batched, bounded, in time |
+//! | [`change`] | how statuses are changed: conditionally, many at once, with one's own write recognised |
 //! | [`limits`] | every limit, with its unit and source |
 
 pub mod action;
 pub mod backoff;
 pub mod batch;
+pub mod change;
 pub mod content;
 pub mod deadline;
 pub mod envelope;

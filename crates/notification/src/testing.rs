@@ -65,6 +65,8 @@ pub enum Fault {
     Before(Failure),
     /// Everything is written, then the answer is lost.
     LostReply,
+    /// Everything is written, the answer is lost, and the SDK repeats the call: the repeat is answered.
+    Repeated,
     /// The entries of these ids fail, the others are written.
     Entries(Vec<&'static str>, Failure),
     /// The code panics before anything is written.
@@ -242,6 +244,10 @@ impl Memory {
                 drop::<Vec<_>>(write_all(&[], &Failure::permanent("")));
                 Err(Failure::may_have_happened("the answer was lost"))
             }
+            Some(Fault::Repeated) => {
+                drop::<Vec<_>>(write_all(&[], &Failure::permanent("")));
+                Ok(write_all(&[], &Failure::permanent("")))
+            }
             Some(Fault::Entries(ids, failure)) => Ok(write_all(&ids, &failure)),
             #[allow(clippy::panic, reason = "the fault that was asked for")]
             Some(Fault::Panic) => panic!("planned"),
@@ -285,7 +291,7 @@ impl TableReader for &Memory {
 }
 
 impl IngestTable for &Memory {
-    async fn insert(&self, notifications: &[&Notification], _: Timestamp) -> Answers<Insertion> {
+    async fn insert(&self, notifications: &[&Notification], received_at: Timestamp) -> Answers<Insertion> {
         self.call(
             "insert",
             notifications,
@@ -295,7 +301,8 @@ impl IngestTable for &Memory {
                 if let Some(item) = items.get(n.id().as_str()) {
                     return Insertion::Exists((!self.hides_old_items).then(|| item.stored()));
                 }
-                items.insert(n.id().as_str().into(), Item::new(Status::Init, n.event()));
+                let item = Item { since: Some(received_at), ..Item::new(Status::Init, n.event()) };
+                items.insert(n.id().as_str().into(), item);
                 Insertion::Inserted
             },
         )

@@ -2,59 +2,182 @@
 //! makes a notification INIT, the table's stream does the rest.
 
 use crate::cli::{RedriveArgs, ResolveArgs};
-use crate::error::{Error, exit};
+use crate::error::Error;
 use crate::output;
 use crate::stack::Stack;
 use aws::config::TableWrites;
 use aws::{DynamoTable, SystemClock};
-use notification::ports::{After, Before, Change, Changed, Clock, StatusTable, TableReader};
-use notification::{NotificationId, Status};
+use notification::change::{self, Answer, Persistence};
+use notification::ports::{After, Before, Change, Clock, Stored};
+use notification::{Deadline, Failure, NotificationId, Status, Timestamp};
 use serde_json::json;
 use std::process::ExitCode;
 
+/// Why a claim becomes IN_DOUBT before it is resolved.
+const LAPSED: &str = "its claim lapsed; an operator resolves it";
+
+/// What became of one decision.
+#[derive(Debug, PartialEq, Eq)]
+enum Decided {
+    /// The notification had the first status and has the second one now.
+    Changed(Status, Status),
+    /// It is not as the decision needs it. Its status, where it has one that is known.
+    NotAsExpected(Option<Status>),
+    /// A worker holds it, until this time at the latest.
+    Held(Timestamp),
+    /// The table does not have it.
+    Absent,
+}
+
 pub(crate) async fn redrive(stack: &Stack, args: &RedriveArgs, json: bool) -> Result<ExitCode, Error> {
-    let mut all = true;
+    let table = table(stack);
+    let mut status = Exit::default();
     for id in &args.ids {
-        all &= change(stack, id, Status::Failed, After::Init, json).await?;
+        let decided = match parse(id) {
+            Ok(parsed) => decide(&table, &parsed, Status::Failed, After::Init).await,
+            Err(error) => Err(error),
+        };
+        status.note(id, "FAILED", decided, json);
     }
-    Ok(exit(all))
+    Ok(status.code())
 }
 
 pub(crate) async fn resolve(stack: &Stack, args: &ResolveArgs, json: bool) -> Result<ExitCode, Error> {
     let to = if args.done { After::Done(None) } else { After::Init };
-    Ok(exit(change(stack, &args.id, Status::InDoubt, to, json).await?))
+    let mut status = Exit::default();
+    let decided = resolve_one(&table(stack), &parse(&args.id)?, to).await;
+    status.note(&args.id, "IN_DOUBT", decided, json);
+    Ok(status.code())
 }
 
-/// Makes one change, and tells what became of it.
-async fn change(stack: &Stack, id: &str, from: Status, to: After<'_>, json: bool) -> Result<bool, Error> {
-    let parsed =
-        NotificationId::parse(id).map_err(|invalid| Error::NoId { id: id.to_owned(), reason: invalid.to_string() })?;
-    let table = DynamoTable::new(stack.dynamodb.clone(), stack.table_name.clone()).with_writes(TableWrites::Single);
-    let change = Change { id: &parsed, from: Before::Status(from), to };
-    let failed = |call| move |failure: notification::Failure| Error::Aws { call, cause: failure.to_string() };
-    let mut answers = table.change(&[change], SystemClock.now()).await.map_err(failed("UpdateItem"))?;
-    let changed = answers.pop().unwrap_or(Ok(Changed::No(None))).map_err(failed("UpdateItem"))?;
-    let found = match changed {
-        Changed::Yes => None,
-        Changed::No(Some(stored)) => Some(Some(stored)),
-        Changed::No(None) => {
-            let mut read = table.read(&[&parsed]).await.map_err(failed("BatchGetItem"))?;
-            Some(read.pop().unwrap_or(Ok(None)).map_err(failed("BatchGetItem"))?)
-        }
-    };
-    let status = to.status();
-    if json {
-        let found = found.as_ref().map(|stored| stored.as_ref().and_then(|stored| stored.status).map(Status::as_str));
-        output::json(&json!({"id": id, "changed": found.is_none(), "status": found.unwrap_or(Some(status.as_str()))}));
-        return Ok(found.is_none());
+fn table(stack: &Stack) -> DynamoTable {
+    DynamoTable::new(stack.dynamodb.clone(), stack.table_name.clone()).with_writes(TableWrites::Single)
+}
+
+fn parse(id: &str) -> Result<NotificationId, Error> {
+    NotificationId::parse(id).map_err(|invalid| Error::NoId { id: id.to_owned(), reason: invalid.to_string() })
+}
+
+/// Resolves what is IN_DOUBT, or CLAIMED by a worker that is gone.
+async fn resolve_one(table: &DynamoTable, id: &NotificationId, to: After<'_>) -> Result<Decided, Error> {
+    let decided = decide(table, id, Status::InDoubt, to).await?;
+    if decided != Decided::NotAsExpected(Some(Status::Claimed)) {
+        return Ok(decided);
     }
-    match &found {
-        None => output::line(output::verdict(true, &format!("{id}: {from} → {status}"))),
-        Some(None) => output::line(output::verdict(false, &format!("{id}: not in the table"))),
-        Some(Some(stored)) => {
-            let is = stored.status.map_or("of no known status", Status::as_str);
-            output::line(output::verdict(false, &format!("{id}: not {from}, it is {is}; nothing was changed")));
+    let read = change::read_all(table, &SystemClock, &[id], Deadline::at(Timestamp::MAX)).await.pop();
+    let Some(stored) = read.unwrap_or(Ok(None)).map_err(failed("BatchGetItem"))? else { return Ok(Decided::Absent) };
+    match &stored.claim {
+        Some(claim) if claim.lease_until > SystemClock.now() => return Ok(Decided::Held(claim.lease_until)),
+        claim => {
+            // A claim that cannot be read belongs to nobody.
+            let from = claim.as_ref().map_or(Before::Status(Status::Claimed), Before::Claim);
+            let in_doubt = Change { id, from, to: After::InDoubt(LAPSED) };
+            if let Answer::NotAsExpected(stored) = make(table, in_doubt).await? {
+                return Ok(Decided::NotAsExpected(stored.status));
+            }
         }
     }
-    Ok(found.is_none())
+    Ok(match decide(table, id, Status::InDoubt, to).await? {
+        Decided::Changed(_, to) => Decided::Changed(Status::Claimed, to),
+        other => other,
+    })
+}
+
+async fn decide(table: &DynamoTable, id: &NotificationId, from: Status, to: After<'_>) -> Result<Decided, Error> {
+    Ok(match make(table, Change { id, from: Before::Status(from), to }).await? {
+        Answer::Made => Decided::Changed(from, to.status()),
+        Answer::NotAsExpected(Stored { status, .. }) => Decided::NotAsExpected(status),
+        Answer::Absent => Decided::Absent,
+    })
+}
+
+async fn make(table: &DynamoTable, change: Change<'_>) -> Result<Answer, Error> {
+    let deadline = Deadline::at(Timestamp::MAX);
+    let answer = change::change_all(table, &SystemClock, &[change], Persistence::Usual, deadline).await.pop();
+    answer.unwrap_or(Ok(Answer::Absent)).map_err(failed("UpdateItem"))
+}
+
+fn failed(call: &'static str) -> impl Fn(Failure) -> Error {
+    move |failure| Error::Aws { call, cause: failure.to_string() }
+}
+
+/// What the whole command answers: 0 all changed, 1 some were not as expected, 2 some could not be asked about.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Exit {
+    some_no: bool,
+    some_failed: bool,
+}
+
+impl Exit {
+    /// Prints what became of one id, and goes on.
+    fn note(&mut self, id: &str, expected: &str, decided: Result<Decided, Error>, json: bool) {
+        let decided = match decided {
+            Ok(decided) => decided,
+            Err(error) => {
+                self.some_failed = true;
+                return output::error(&format!("{id}: {error}"));
+            }
+        };
+        let (changed, text) = described(id, expected, &decided);
+        self.some_no |= !changed;
+        if json {
+            let status = match decided {
+                Decided::Changed(_, status) => Some(status),
+                Decided::NotAsExpected(status) => status,
+                Decided::Held(_) => Some(Status::Claimed),
+                Decided::Absent => None,
+            };
+            output::json(&json!({"id": id, "changed": changed, "status": status.map(Status::as_str)}));
+        } else {
+            output::line(output::verdict(changed, &text));
+        }
+    }
+
+    fn code(self) -> ExitCode {
+        ExitCode::from(match self {
+            Self { some_failed: true, .. } => 2,
+            Self { some_no: true, .. } => 1,
+            _ => 0,
+        })
+    }
+}
+
+/// Whether something was changed, and what became of it in words.
+fn described(id: &str, expected: &str, decided: &Decided) -> (bool, String) {
+    match decided {
+        Decided::Changed(from, to) => (true, format!("{id}: {from} → {to}")),
+        Decided::NotAsExpected(status) => {
+            let is = status.map_or("of no known status", Status::as_str);
+            (false, format!("{id}: not {expected}, it is {is}; nothing was changed"))
+        }
+        Decided::Held(until) => {
+            (false, format!("{id}: CLAIMED, and a worker holds it until {until:.0} at the latest; try again then"))
+        }
+        Decided::Absent => (false, format!("{id}: not in the table")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decision_is_described_by_what_became_of_it() {
+        let describe = |decided| described("a", "IN_DOUBT", &decided);
+        assert_eq!(describe(Decided::Changed(Status::Claimed, Status::Done)), (true, "a: CLAIMED → DONE".to_owned()));
+        let (changed, text) = describe(Decided::NotAsExpected(Some(Status::Done)));
+        assert!(!changed && text.contains("it is DONE; nothing was changed"), "{text}");
+        let (changed, text) = describe(Decided::Held(Timestamp::UNIX_EPOCH));
+        assert!(!changed && text.contains("until 1970-01-01T00:00:00Z"), "{text}");
+    }
+
+    #[test]
+    fn several_ids_go_on_behind_an_error_and_the_worst_of_them_is_the_exit_status() {
+        let mut exit = Exit::default();
+        exit.note("a", "FAILED", Ok(Decided::Changed(Status::Failed, Status::Init)), true);
+        assert_eq!(exit, Exit::default());
+        exit.note("b", "FAILED", Err(Error::NoRegion), true);
+        exit.note("c", "FAILED", Ok(Decided::Absent), true);
+        assert_eq!(exit, Exit { some_no: true, some_failed: true });
+    }
 }

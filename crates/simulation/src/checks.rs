@@ -72,7 +72,7 @@ fn item_is_settled(world: &World, id: &str, item: &Item) -> Option<String> {
             let reason = item.reason.as_deref().unwrap_or_default();
             Some(format!("{id} is FAILED, and nobody refused it: {reason}"))
         }
-        Status::InDoubt if world.scenario.guarantee != Guarantee::AtMostOnce => {
+        Status::InDoubt if !matches!(world.scenario.guarantee, Guarantee::AtMostOnce { .. }) => {
             Some(format!("{id} is IN_DOUBT, which only an action at most once may be"))
         }
         Status::InDoubt if !world.doubtful.contains(id) && world.scenario.action_takes < SLOW_ACTION => {
@@ -90,10 +90,10 @@ fn effect_is_as_promised(world: &World, id: &str, item: &Item) -> Option<String>
         _ => world.effects.get(id).copied().unwrap_or(0),
     };
     let wrong = match (guarantee, status) {
-        (Guarantee::Transactional | Guarantee::AtMostOnce, Status::Done) => effects != 1,
+        (Guarantee::Transactional | Guarantee::AtMostOnce { .. }, Status::Done) => effects != 1,
         (Guarantee::Transactional, _) | (_, Status::Failed) => effects != 0,
         (Guarantee::Idempotent, Status::Done) => effects == 0,
-        (Guarantee::AtMostOnce, _) => effects > 1,
+        (Guarantee::AtMostOnce { .. }, _) => effects > 1,
         (Guarantee::Idempotent, _) => false,
     };
     wrong.then(|| format!("{id} is {status} and its effect happened {effects} times, {guarantee:?}"))

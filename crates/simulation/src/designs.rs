@@ -3,7 +3,7 @@
 use crate::pipeline::Pipeline;
 use crate::ports::Ports;
 use crate::run::{Deployment, Invocation, Report, Work};
-use crate::scenario::Scenario;
+use crate::scenario::{AT_MOST_ONCE, Scenario};
 use crate::search::{self, Subject};
 use crate::trace::Trace;
 use crate::world::{CallStep, Function, QueueName, Wiring, World};
@@ -111,7 +111,7 @@ impl Design {
 
     const fn guarantee(self) -> Guarantee {
         match self {
-            Self::AtMostOnce => Guarantee::AtMostOnce,
+            Self::AtMostOnce => AT_MOST_ONCE,
             Self::Transactional => Guarantee::Transactional,
             _ => Guarantee::Idempotent,
         }

@@ -1,6 +1,6 @@
 //! The ports of the real handlers, over a world. Every call of a port is a call that can fail.
 
-use crate::aws::table::{Change as OwnedChange, To};
+use crate::aws::table::{Change as OwnedChange, From, Part, To};
 use crate::mutants::Mutant;
 use crate::rng;
 use crate::world::{CallStep, Shared, Task, World, lock};
@@ -10,7 +10,7 @@ use notification::ports::{
     NotCommitted, PendingKey, PendingPage, PendingTable, Publication, Refused, StatusTable, Stored, Stream,
     TableReader, Unreadable,
 };
-use notification::{Effect, Failure, Notification, NotificationId};
+use notification::{Failure, Notification, NotificationId};
 use std::future::pending;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -133,11 +133,13 @@ impl IngestTable for Ports {
 
 fn owned(change: &Change<'_>) -> OwnedChange {
     let from = match change.from {
-        Before::Status(status) => Err(status),
-        Before::Claim(claim) => Ok(claim.clone()),
+        Before::Status(status) => From::Status(status),
+        Before::Untouched => From::Untouched,
+        Before::Claim(claim) => From::Claim(claim.clone()),
     };
     let to = match change.to {
         After::Init => To::Init,
+        After::UnknownCall => To::UnknownCall,
         After::Claimed(claim) => To::Claimed(claim.clone()),
         After::Done(outcome) => To::Done(outcome.cloned()),
         After::Failed(reason) => To::Failed(reason.to_owned()),
@@ -173,26 +175,31 @@ fn note_change(world: &mut World, change: &OwnedChange) {
     let Some(item) = world.table.items.get(change.id.as_str()) else { return };
     let (status, lapsed) = (item.status, item.claim.as_ref().is_some_and(|claim| claim.lease_until <= world.now));
     match (&change.from, &change.to) {
-        (Ok(_), To::InDoubt(_)) if lapsed => world.note("a lapsed claim becomes IN_DOUBT"),
-        (Ok(_), To::InDoubt(_)) => world.note("a call of which nobody can tell becomes IN_DOUBT"),
-        (Ok(_), To::Init) => world.note("a claim is given back"),
-        (Err(_), To::Claimed(_)) if status == notification::Status::Claimed && !lapsed => {
+        (From::Claim(_), To::InDoubt(_)) if lapsed => world.note("a lapsed claim becomes IN_DOUBT"),
+        (From::Claim(_), To::InDoubt(_)) => world.note("a call of which nobody can tell becomes IN_DOUBT"),
+        (From::Claim(_), To::Init) => world.note("a claim is given back"),
+        (From::Untouched, To::Claimed(_)) if status == notification::Status::Claimed && !lapsed => {
             world.note("a claimed notification comes to another worker");
         }
-        (Ok(claim), To::Done(_)) if item.claim.as_ref() != Some(claim) => world.note("a late worker is fenced"),
+        (_, To::UnknownCall) => world.note("a call with an unknown outcome is noted"),
+        (From::Claim(claim), To::Done(_)) if item.claim.as_ref() != Some(claim) => world.note("a late worker is fenced"),
         _ => {}
     }
 }
 
 impl DownstreamTable for Ports {
     async fn commit(&self, group: &[Commit<'_>], done_at: Timestamp) -> Result<(), NotCommitted> {
-        let group: Vec<(NotificationId, Effect)> =
-            group.iter().map(|commit| (commit.id.clone(), commit.effect.clone())).collect();
+        let part = |commit: &Commit<'_>| Part {
+            id: commit.id.clone(),
+            event: commit.event.into(),
+            effect: commit.effect.clone(),
+        };
+        let group: Vec<Part> = group.iter().map(part).collect();
         let sabotage = lock(&self.world).mutant;
         if sabotage == Some(Mutant::TransactionSplit) {
             return self.commit_in_two(group, done_at).await;
         }
-        let ids: Vec<&str> = group.iter().map(|(id, _)| id.as_str()).collect();
+        let ids: Vec<&str> = group.iter().map(|part| part.id.as_str()).collect();
         let step = CallStep {
             what: "commit effect and DONE of",
             to: "table",
@@ -207,7 +214,7 @@ impl DownstreamTable for Ports {
                 let conflict = || Refused::Failed(Failure::retryable("in another transaction"));
                 return Err((0..group.len()).map(|place| (mask >> (place % 64) & 1 == 1).then(conflict)).collect());
             }
-            for (id, effect) in &group {
+            for Part { id, effect, .. } in &group {
                 for (_, event) in
                     effect.writes.iter().flat_map(|write| &write.attributes).filter(|(name, _)| *name == "event")
                 {
@@ -240,14 +247,14 @@ impl Ports {
     /// The bug [`Mutant::TransactionSplit`].
     async fn commit_in_two(
         &self,
-        group: Vec<(NotificationId, Effect)>,
+        group: Vec<Part>,
         done_at: Timestamp,
     ) -> Result<(), NotCommitted> {
         let effects = group.clone();
         let step = |what| CallStep::one(what, "table", "");
         let write = self.call(step("write effects"), move |world, _| {
             let mut refusals = Vec::new();
-            for (_, effect) in &effects {
+            for Part { effect, .. } in &effects {
                 let exists = effect.writes.iter().any(|write| {
                     let id = write.attributes.first().map_or("", |(_, value)| value);
                     world.table.others.insert(format!("{}/{id}", write.table), write.attributes.clone()).is_some()
@@ -259,9 +266,9 @@ impl Ports {
         });
         write.await.map_err(NotCommitted::Failed)?.map_err(NotCommitted::Refused)?;
         let done = self.call(step("write DONE"), move |world, _| {
-            for (id, _) in &group {
+            for Part { id, .. } in &group {
                 let done = To::Done(None);
-                let change = OwnedChange { id: id.clone(), from: Err(notification::Status::Init), to: done };
+                let change = OwnedChange { id: id.clone(), from: From::Status(notification::Status::Init), to: done };
                 drop(world.table.change(&change, done_at));
             }
             world.capture();

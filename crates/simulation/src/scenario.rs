@@ -4,7 +4,7 @@ use crate::faults::Plan;
 use crate::rng;
 use fastrand::Rng;
 use jiff::Timestamp;
-use notification::Guarantee;
+use notification::{Guarantee, limits};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
@@ -17,6 +17,12 @@ pub const SLOW_ACTION: Duration = Duration::from_secs(90);
 
 /// Until when they can be that slow, from the beginning of the run.
 pub const SLOW_FOR: Duration = Duration::from_mins(30);
+
+/// Messages of a backlog: their slow calls take several invocations, so records are delivered more than once.
+pub const BACKLOG: usize = 1_000;
+
+/// At most once, as the webhook states it: its client gives up then.
+pub const AT_MOST_ONCE: Guarantee = Guarantee::AtMostOnce { timeout: limits::WEBHOOK_TIMEOUT };
 
 /// One run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,7 +112,7 @@ impl Scenario {
     pub fn of(seed: u64) -> Self {
         let mut rng = rng::of(seed, "scenario");
         let guarantee = *rng
-            .choice(&[Guarantee::Transactional, Guarantee::Idempotent, Guarantee::AtMostOnce])
+            .choice(&[Guarantee::Transactional, Guarantee::Idempotent, AT_MOST_ONCE])
             .unwrap_or(&Guarantee::Idempotent);
         let is_healthy = rng.u8(0..8) == 0;
         let spread = Duration::from_secs(*rng.choice(&[0, 1, 5, 60, 900]).unwrap_or(&0));
@@ -170,6 +176,20 @@ impl Scenario {
         Self { messages: vec![message(0, "a"), message(0, "b"), message(100, "a")], ..Self::quiet(0, guarantee) }
     }
 
+    /// A backlog: more slow calls than one invocation has time for, and nothing goes wrong.
+    #[must_use]
+    pub fn backlog(guarantee: Guarantee) -> Self {
+        let message = |n: usize| {
+            let id = format!("n{n}");
+            Message { at: start(), body: event(&id, 1, false), id }
+        };
+        Self {
+            messages: (0..BACKLOG).map(message).collect(),
+            action_takes: Duration::from_secs(5),
+            ..Self::quiet(0, guarantee)
+        }
+    }
+
     /// A run with one message and much trouble.
     #[must_use]
     pub fn lone(seed: u64, guarantee: Guarantee) -> Self {
@@ -184,10 +204,11 @@ impl Scenario {
         }
     }
 
-    /// Whether nothing goes wrong in it.
+    /// Whether nothing goes wrong in it, so that each record is delivered once.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.faults.is_none()
+            && self.messages.len() < BACKLOG
             && self.action_takes < SLOW_ACTION
             && self.disturbances.iter().all(|disturbance| disturbance.what == What::ForeignRecord)
     }

@@ -6,7 +6,7 @@ use notification::Guarantee;
 use simulation::designs::Design;
 use simulation::mutants::Mutant;
 use simulation::pipeline::Pipeline;
-use simulation::scenario::Scenario;
+use simulation::scenario::{AT_MOST_ONCE, Scenario};
 use simulation::search::{self, Found, Subject};
 use simulation::template::Deployed;
 use std::sync::LazyLock;
@@ -114,7 +114,13 @@ fn every_fault_at_every_call_singly_and_in_pairs_breaks_no_rule_of_an_idempotent
 
 #[test]
 fn every_fault_at_every_call_singly_and_in_pairs_breaks_no_rule_of_an_action_at_most_once() {
-    every_fault_at_every_call(Guarantee::AtMostOnce);
+    every_fault_at_every_call(AT_MOST_ONCE);
+}
+
+#[test]
+fn a_healthy_backlog_of_slow_calls_at_most_once_leaves_nothing_in_doubt() {
+    let report = subject().run(&Scenario::backlog(AT_MOST_ONCE), false);
+    assert_eq!(report.violations, Vec::<String>::new());
 }
 
 #[test]

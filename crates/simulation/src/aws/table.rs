@@ -22,6 +22,10 @@ pub struct Item {
     pub claim: Option<Claim>,
     /// Since when it is pending.
     pub pending_since: Option<Timestamp>,
+    /// Since when it has its status.
+    pub since: Option<Timestamp>,
+    /// Whether a call ended with an unknown outcome.
+    pub unknown_call: bool,
     /// When it expires.
     pub expires_at: Option<Timestamp>,
     /// How often it became DONE.
@@ -33,10 +37,21 @@ pub struct Item {
 pub struct Change {
     /// The id.
     pub id: NotificationId,
-    /// The claim that must be there, or only a status.
-    pub from: Result<Claim, Status>,
+    /// What must be there.
+    pub from: From,
     /// What becomes of it.
     pub to: To,
+}
+
+/// What must be there for a change to be made.
+#[derive(Debug, Clone)]
+pub enum From {
+    /// This status.
+    Status(Status),
+    /// INIT, and no call with an unknown outcome.
+    Untouched,
+    /// CLAIMED, by this claim.
+    Claim(Claim),
 }
 
 /// What becomes of an item.
@@ -44,6 +59,8 @@ pub struct Change {
 pub enum To {
     /// INIT.
     Init,
+    /// INIT, with the note that the outcome of a call is unknown.
+    UnknownCall,
     /// CLAIMED.
     Claimed(Claim),
     /// DONE.
@@ -59,13 +76,24 @@ impl To {
     #[must_use]
     pub fn status(&self) -> Status {
         match self {
-            Self::Init => Status::Init,
+            Self::Init | Self::UnknownCall => Status::Init,
             Self::Claimed(_) => Status::Claimed,
             Self::Done(_) => Status::Done,
             Self::Failed(_) => Status::Failed,
             Self::InDoubt(_) => Status::InDoubt,
         }
     }
+}
+
+/// One notification's part of a transaction, like [`notification::ports::Commit`], but it owns its parts.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// The id.
+    pub id: NotificationId,
+    /// The event that the effect was made from.
+    pub event: Box<str>,
+    /// The effect.
+    pub effect: Effect,
 }
 
 /// A record for the table's stream.
@@ -107,7 +135,13 @@ pub struct Table {
 
 impl Item {
     fn stored(&self) -> Stored {
-        Stored { status: Some(self.status), event: self.event.clone(), claim: self.claim.clone() }
+        Stored {
+            status: Some(self.status),
+            event: self.event.clone(),
+            claim: self.claim.clone(),
+            since: self.since,
+            unknown_call: self.unknown_call,
+        }
     }
 }
 
@@ -162,6 +196,8 @@ impl Table {
             reason: None,
             claim: None,
             pending_since: Some(now),
+            since: Some(now),
+            unknown_call: false,
             expires_at: None,
             done,
         };
@@ -180,8 +216,9 @@ impl Table {
         let Some(item) = self.items.get(id) else { return Err(None) };
         let from = item.status;
         let expected = match &change.from {
-            Err(status) => from == *status,
-            Ok(claim) => from == Status::Claimed && item.claim.as_ref() == Some(claim),
+            From::Status(status) => from == *status,
+            From::Untouched => from == Status::Init && !item.unknown_call,
+            From::Claim(claim) => from == Status::Claimed && item.claim.as_ref() == Some(claim),
         };
         let takes_over = item.claim.as_ref().is_some_and(|claim| claim.lease_until <= now);
         let sabotaged = match self.mutant {
@@ -202,8 +239,17 @@ impl Table {
         item.status = to;
         item.claim = None;
         item.pending_since = None;
+        item.since = Some(now);
         match &change.to {
-            To::Init => item.pending_since = if change.from.is_ok() { kept_since } else { Some(now) },
+            To::Init if matches!(change.from, From::Claim(_)) => item.pending_since = kept_since,
+            To::Init => {
+                item.pending_since = Some(now);
+                item.unknown_call = false;
+            }
+            To::UnknownCall => {
+                item.pending_since = kept_since;
+                item.unknown_call = true;
+            }
             To::Claimed(claim) => {
                 item.claim = Some(claim.clone());
                 item.pending_since = kept_since;
@@ -223,8 +269,8 @@ impl Table {
     ///
     /// # Errors
     /// A place for each notification, with why it is refused, if it is.
-    pub fn commit(&mut self, group: &[(NotificationId, Effect)], now: Timestamp) -> Result<(), Vec<Option<Refused>>> {
-        let actions: usize = group.iter().map(|(_, effect)| 1 + effect.writes.len()).sum();
+    pub fn commit(&mut self, group: &[Part], now: Timestamp) -> Result<(), Vec<Option<Refused>>> {
+        let actions: usize = group.iter().map(|part| 1 + part.effect.writes.len()).sum();
         if actions > notification::limits::TRANSACT_WRITE_ITEMS_MAX {
             self.wrong_writes.push(format!("a transaction has {actions} actions"));
         }
@@ -232,24 +278,25 @@ impl Table {
             let value = write.attributes.iter().find(|(name, _)| *name == write.key).map_or("", |(_, value)| value);
             format!("{}/{value}", write.table)
         };
-        let refusal = |(id, effect): &(NotificationId, Effect)| {
-            let item = self.items.get(id.as_str());
-            let is_init = item.is_some_and(|item| item.status == Status::Init);
-            if !is_init && self.mutant != Some(Mutant::DoneNotConditional) {
-                return Some(Refused::NotInit(item.and_then(|item| self.old(item))));
+        let refusal = |part: &Part| {
+            let item = self.items.get(part.id.as_str());
+            let is_expected = item.is_some_and(|item| item.status == Status::Init && item.event == part.event);
+            if !is_expected && self.mutant != Some(Mutant::DoneNotConditional) {
+                return Some(Refused::NotAsExpected(item.and_then(|item| self.old(item))));
             }
-            let exists = effect.writes.iter().any(|write| self.others.contains_key(&key(write)));
+            let exists = part.effect.writes.iter().any(|write| self.others.contains_key(&key(write)));
             exists.then(|| Refused::Failed(Failure::permanent("an item of the effect exists already")))
         };
         let refusals: Vec<_> = group.iter().map(refusal).collect();
         if refusals.iter().any(Option::is_some) {
             return Err(refusals);
         }
-        for (id, effect) in group {
+        for Part { id, effect, .. } in group {
             for write in &effect.writes {
                 self.others.insert(key(write), write.attributes.clone());
             }
-            let done = Change { id: id.clone(), from: Err(Status::Init), to: To::Done(effect.outcome.clone()) };
+            let from = From::Status(Status::Init);
+            let done = Change { id: id.clone(), from, to: To::Done(effect.outcome.clone()) };
             drop(self.change(&done, now));
         }
         Ok(())
@@ -266,6 +313,8 @@ impl Table {
             reason: Some(reason.to_owned()),
             claim: None,
             pending_since: None,
+            since: None,
+            unknown_call: false,
             expires_at: None,
             done: 0,
         };
@@ -398,7 +447,7 @@ mod tests {
     }
 
     fn change(id: &str, from: Status, to: To) -> Change {
-        Change { id: NotificationId::parse(id).unwrap(), from: Err(from), to }
+        Change { id: NotificationId::parse(id).unwrap(), from: From::Status(from), to }
     }
 
     #[test]
@@ -427,7 +476,7 @@ mod tests {
         table.insert(&notification("a", 1), at(0));
         let claim = |owner: &str| Claim { owner: owner.into(), lease_until: at(60) };
         table.change(&change("a", Status::Init, To::Claimed(claim("x"))), at(1)).unwrap();
-        let done = |owner| Change { from: Ok(claim(owner)), ..change("a", Status::Init, To::Done(None)) };
+        let done = |owner| Change { from: From::Claim(claim(owner)), ..change("a", Status::Init, To::Done(None)) };
         assert!(table.change(&done("y"), at(2)).is_err());
         assert!(table.change(&done("x"), at(2)).is_ok());
     }
@@ -440,11 +489,12 @@ mod tests {
         }
         let part = |id: &str| {
             let write = Write { table: "ledger".into(), key: "id", attributes: vec![("id", id.to_owned())] };
-            (NotificationId::parse(id).unwrap(), Effect { outcome: None, writes: vec![write] })
+            let event = notification(id, 1).event().into();
+            Part { id: NotificationId::parse(id).unwrap(), event, effect: Effect { outcome: None, writes: vec![write] } }
         };
         table.commit(&[part("a")], at(1)).unwrap();
         let refusals = table.commit(&[part("a"), part("b")], at(2)).unwrap_err();
-        assert!(matches!(refusals[..], [Some(Refused::NotInit(Some(_))), None]));
+        assert!(matches!(refusals[..], [Some(Refused::NotAsExpected(Some(_))), None]));
         assert_eq!((table.others.len(), table.items["b"].status), (1, Status::Init));
         table.commit(&[part("b")], at(3)).unwrap();
         assert_eq!((table.others.len(), table.items["b"].status), (2, Status::Done));
