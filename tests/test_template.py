@@ -1,6 +1,7 @@
 """What the template promises, read from the template."""
 
 import json
+import re
 
 import pytest
 from samcli.yamlhelper import yaml_parse
@@ -9,6 +10,7 @@ from conftest import ROOT
 
 TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text())
 RESOURCES = TEMPLATE["Resources"]
+LIMITS = (ROOT / "crates" / "notification" / "src" / "limits.rs").read_text()
 
 
 def of_type(kind):
@@ -64,6 +66,23 @@ def test_the_visibility_timeout_is_six_times_the_function_timeout_and_the_window
     for timeout in timeouts:
         longest = 1 if timeout == 2 else max(windows)
         assert mapped[str(timeout)]["Seconds"] == 6 * timeout + longest
+
+
+def seconds_of(limit):
+    """A limit of the domain, in seconds."""
+    (text,) = re.findall(rf"pub const {limit}: Duration = Duration::from_secs\((\d+)\);", LIMITS)
+    return int(text)
+
+
+def test_a_webhook_delivery_has_the_time_that_it_may_take():
+    needed = seconds_of("WEBHOOK_TIMEOUT") + seconds_of("ACT_BEFORE_DEADLINE")
+    rule = TEMPLATE["Rules"]["WebhookNeedsTime"]
+    assert rule["RuleCondition"] == {"Fn::Equals": [{"Ref": "Action"}, "webhook"]}
+    ((allowed, timeout),) = [assertion["Assert"]["Fn::Contains"] for assertion in rule["Assertions"]]
+    values = TEMPLATE["Parameters"]["StreamFunctionTimeout"]["AllowedValues"]
+    assert timeout == {"Ref": "StreamFunctionTimeout"}
+    # A second for reading, claiming and starting.
+    assert [int(value) for value in allowed] == [value for value in values if value > needed + 1]
 
 
 @pytest.mark.parametrize("role", of_type("AWS::IAM::Role"))

@@ -332,6 +332,51 @@ mod tests {
         assert_eq!(table(&rule).change(&[change], Timestamp::UNIX_EPOCH).await.unwrap(), [Ok(Changed::Yes)]);
     }
 
+    /// The statement and parameters of one change.
+    fn statement_of(change: &Change<'_>) -> (String, Vec<AttributeValue>) {
+        Update::of(change, Timestamp::UNIX_EPOCH, 0).statement("t")
+    }
+
+    #[test]
+    fn a_claim_and_a_failure_need_that_no_call_has_an_unknown_outcome() {
+        let claim = Claim { owner: "me".into(), lease_until: Timestamp::UNIX_EPOCH };
+        let a = id("a");
+        for to in [After::Claimed(&claim), After::Failed("no")] {
+            let (statement, parameters) = statement_of(&Change { id: &a, from: Before::Untouched, to });
+            assert!(
+                statement.ends_with(r#" WHERE "id" = ? AND "status" = ? AND "unknown_call_at" IS MISSING"#),
+                "{statement}"
+            );
+            assert_eq!(parameters[parameters.len() - 2..], [text("a"), text("INIT")]);
+        }
+    }
+
+    #[test]
+    fn an_unknown_outcome_is_noted_until_an_operator_puts_the_notification_back() {
+        let a = id("a");
+        let noted = Change { id: &a, from: Before::Status(Status::Init), to: After::UnknownCall };
+        let (statement, parameters) = statement_of(&noted);
+        assert_eq!(statement, r#"UPDATE "t" SET "status" = ? SET "unknown_call_at" = ? WHERE "id" = ? AND "status" = ?"#);
+        assert_eq!(parameters, [text("INIT"), text("1970-01-01T00:00:00.000Z"), text("a"), text("INIT")]);
+        let back = Change { id: &a, from: Before::Status(Status::InDoubt), to: After::Init };
+        assert!(statement_of(&back).0.contains(r#" REMOVE "unknown_call_at""#));
+    }
+
+    #[test]
+    fn an_item_says_since_when_it_has_its_status_to_the_millisecond() {
+        let at = Timestamp::from_nanosecond(1_700_000_000_123_999_999).unwrap();
+        for (status, name) in
+            [("INIT", "pending_since"), ("DONE", "done_at"), ("FAILED", "failed_at"), ("IN_DOUBT", "in_doubt_at")]
+        {
+            let mut item = item(status);
+            item.insert(name.into(), time(at));
+            item.insert("other_at".into(), text("1970-01-01T00:00:00.000Z"));
+            let since = stored(&item).since.unwrap();
+            assert_eq!(since.as_millisecond(), at.as_millisecond(), "{status}");
+        }
+        assert_eq!(stored(&item("INIT")).since, None);
+    }
+
     #[tokio::test]
     async fn a_condition_that_fails_without_an_old_item_leaves_the_question_open() {
         let table = table(&answers(vec![Some(("ConditionalCheckFailed", None))]));

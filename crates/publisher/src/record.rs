@@ -131,13 +131,13 @@ impl Record {
 }
 
 fn image(event_name: &str, new: Attributes<'_>, old: Attributes<'_>) -> Result<Image, Failure> {
-    let is = |status: Status, of| text(of).as_deref() == Some(status.as_str());
     // The event source mapping filters too; this is what holds where it does not.
-    let became_init = matches!(event_name, "INSERT" | "MODIFY") && is(Status::Init, new.status);
-    // A claim that was given back comes again by Kinesis's own retries. Published as well, each retry would make one more
-    // record, with retries of its own.
-    let given_back = is(Status::Claimed, old.status);
-    if !became_init || given_back {
+    let became_init = matches!(event_name, "INSERT" | "MODIFY")
+        && text(new.status).as_deref() == Some(Status::Init.as_str());
+    // A claim that was given back, or a call whose outcome is unknown, is retried by Kinesis itself. Published as well, each
+    // retry would make one more record, with retries of its own.
+    let was_pending = text(old.status).and_then(|status| status.parse().ok()).is_some_and(Status::is_pending);
+    if !became_init || was_pending {
         return Ok(Image::Other);
     }
     let id = text(new.id).ok_or_else(|| Failure::permanent("the image has no id"))?;

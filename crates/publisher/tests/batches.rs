@@ -144,8 +144,11 @@ async fn rule_8_only_images_that_became_init_are_published() {
     removed["dynamodb"]["OldImage"] = old.unwrap();
     let mut given_back = record("7", "MODIFY", "g", "INIT");
     given_back["dynamodb"]["OldImage"] = json!({"id": {"S": "g"}, "status": {"S": "CLAIMED"}});
+    let mut noted = record("8", "MODIFY", "h", "INIT");
+    noted["dynamodb"]["OldImage"] = json!({"id": {"S": "h"}, "status": {"S": "INIT"}});
     let records = json!([
         given_back,
+        noted,
         record("1", "INSERT", "a", "INIT"),
         record("2", "MODIFY", "b", "INIT"),
         record("3", "MODIFY", "c", "DONE"),
