@@ -14,7 +14,17 @@ use futures_util::stream::{self, StreamExt};
 use notification::ports::{After, Before, Change, Clock, DownstreamTable, Stored};
 use notification::{Action, Deadline, Effect, Failure, FailureKind, Status, limits};
 
-/// What the action answered for the task at a place.
+/// One call of the action.
+#[derive(Debug, Clone, Copy)]
+struct Call<'a> {
+    /// The task's place.
+    place: usize,
+    task: Task<'a>,
+    /// Whether the table knows already that a call has an unknown outcome.
+    is_noted: bool,
+}
+
+/// What the action answered to a call, with the call's number.
 type Acted = (usize, std::result::Result<Effect, Failure>);
 
 impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
@@ -22,11 +32,16 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         let ids: Vec<_> = tasks.iter().map(Task::id).collect();
         let reads = self.read_all(&ids, deadline).await;
         let mut results: Vec<Option<Result>> = Vec::with_capacity(tasks.len());
-        for (task, read) in tasks.iter().zip(&reads) {
-            results.push(self.without_a_call(*task, read, deadline).await);
+        let mut calls = Vec::with_capacity(tasks.len());
+        for (place, (&task, read)) in tasks.iter().zip(&reads).enumerate() {
+            let result = self.without_a_call(task, read, deadline).await;
+            if result.is_none() {
+                let is_noted = matches!(read, Ok(Some(Stored { unknown_call: true, .. })));
+                calls.push(Call { place, task, is_noted });
+            }
+            results.push(result);
         }
-        let to_do: Vec<usize> = (0..tasks.len()).filter(|&place| results[place].is_none()).collect();
-        for (place, result) in self.act_and_settle(tasks, &to_do, deadline).await {
+        for (place, result) in self.act_and_settle(&calls, deadline).await {
             results[place] = Some(result);
         }
         let unsettled = || Err(Problem::retry("not settled"));
@@ -48,38 +63,39 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         }
     }
 
-    /// Runs the action for the tasks at these places, and settles them as they end: a slow action keeps nobody's DONE
-    /// waiting, a slow table keeps no action from going on, and a crash repeats few.
-    async fn act_and_settle(&self, tasks: &[Task<'_>], places: &[usize], deadline: Deadline) -> Vec<(usize, Result)> {
+    /// Makes the calls, and settles them as they end: a slow action keeps nobody's DONE waiting, a slow table keeps no action
+    /// from going on, and a crash repeats few.
+    async fn act_and_settle(&self, calls: &[Call<'_>], deadline: Deadline) -> Vec<(usize, Result)> {
         let (ended, acted) = mpsc::unbounded::<Acted>();
         // Made first and polled later: so the compiler sees that the whole handler can move between threads.
-        let acts: Vec<_> = places.iter().map(|&place| self.act_at(place, tasks[place], deadline)).collect();
+        let acts: Vec<_> = calls.iter().enumerate().map(|(number, call)| self.call(number, call.task, deadline)).collect();
         let act = async move {
             let acts = stream::iter(acts).buffer_unordered(limits::ACTIONS_IN_FLIGHT);
-            // It cannot fail: the receiver below lives longer.
+            // It cannot fail: the receiver lives longer.
             acts.for_each(|acted| ready(drop(ended.unbounded_send(acted)))).await;
         };
         let settle = acted
             .ready_chunks(limits::BATCH_EXECUTE_STATEMENT_MAX)
-            .map(|chunk| self.settle_acted(tasks, chunk, deadline))
+            .map(|chunk| self.settle_acted(calls, chunk, deadline))
             .buffer_unordered(limits::CALLS_IN_FLIGHT)
             .concat();
         join(act, settle).await.1
     }
 
-    async fn act_at(&self, place: usize, task: Task<'_>, deadline: Deadline) -> Acted {
-        (place, self.act(task, deadline.earlier(limits::ACT_BEFORE_DEADLINE)).await)
+    async fn call(&self, number: usize, task: Task<'_>, deadline: Deadline) -> Acted {
+        (number, self.act(task, deadline.earlier(limits::ACT_BEFORE_DEADLINE)).await)
     }
 
     /// Writes down what the action answered: DONE, or that the outcome is unknown.
-    async fn settle_acted(&self, tasks: &[Task<'_>], acted: Vec<Acted>, deadline: Deadline) -> Vec<(usize, Result)> {
-        let changes: Vec<Change<'_>> = acted.iter().filter_map(|(place, acted)| change(tasks[*place], acted)).collect();
+    async fn settle_acted(&self, calls: &[Call<'_>], acted: Vec<Acted>, deadline: Deadline) -> Vec<(usize, Result)> {
+        let changes: Vec<Change<'_>> =
+            acted.iter().filter_map(|(number, acted)| change(&calls[*number], acted)).collect();
         let mut answers = self.change_all(&changes, Persistence::UntilDeadline, deadline).await.into_iter();
         let mut results = Vec::with_capacity(acted.len());
-        for (place, acted) in &acted {
-            let task = tasks[*place];
-            let answer = change(task, acted).and_then(|_| answers.next());
-            results.push((*place, self.result(task, acted, answer, deadline).await));
+        for (number, acted) in &acted {
+            let call = &calls[*number];
+            let answer = change(call, acted).and_then(|_| answers.next());
+            results.push((call.place, self.result(call.task, acted, answer, deadline).await));
         }
         results
     }
@@ -106,11 +122,11 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
 }
 
 /// What is written about a call. A call that surely did nothing leaves no trace.
-fn change<'a>(task: Task<'a>, acted: &'a std::result::Result<Effect, Failure>) -> Option<Change<'a>> {
+fn change<'a>(call: &Call<'a>, acted: &'a std::result::Result<Effect, Failure>) -> Option<Change<'a>> {
     let to = match acted {
         Ok(effect) => After::Done(effect.outcome.as_ref()),
-        Err(failure) if failure.kind == FailureKind::MayHaveHappened => After::UnknownCall,
+        Err(failure) if failure.kind == FailureKind::MayHaveHappened && !call.is_noted => After::UnknownCall,
         Err(_) => return None,
     };
-    Some(Change { id: task.id(), from: Before::Status(Status::Init), to })
+    Some(Change { id: call.task.id(), from: Before::Status(Status::Init), to })
 }

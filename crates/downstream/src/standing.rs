@@ -5,14 +5,14 @@ use crate::record::Task;
 use notification::change::{Answer, Persistence};
 use crate::{Downstream, Problem, Result, Settled};
 use notification::ports::{After, Before, Change, Claim, Clock, DownstreamTable, Stored};
-use notification::{Action, Deadline, Failure, Status, Timestamp, content};
+use notification::{Action, Deadline, Failure, Status, Timestamp};
 
 /// Why a claim that has lapsed is in doubt.
 const LAPSED: &str = "its claim lapsed: the worker that held it ended before it wrote down what came of the call";
 
 /// Why a record is not acted on.
 const ABSENT: &str = "the table has no notification with this id";
-const OTHER_CONTENT: &str = "the table has this id with other content";
+const OTHER_CONTENT: &str = "the table has another event under this id";
 
 /// Where a record's notification stands.
 #[derive(Debug)]
@@ -35,8 +35,8 @@ pub(crate) enum Standing<'a> {
 impl<'a> Standing<'a> {
     pub(crate) fn of(task: Task<'_>, stored: Option<&'a Stored>, now: Timestamp) -> Self {
         let Some(stored) = stored else { return Self::Foreign(ABSENT) };
-        // Publisher sends the event byte for byte; only what differs needs a closer look.
-        if !content::same(&stored.event, task.notification.event()) {
+        // Publisher sends the event byte for byte.
+        if &*stored.event != task.notification.event() {
             return Self::Foreign(OTHER_CONTENT);
         }
         match (stored.status, &stored.claim) {

@@ -9,7 +9,7 @@ use notification::batch::call_in_batches;
 use notification::ports::{
     After, Answers, Before, Change, Clock, Commit, DownstreamTable, NotCommitted, Refused, Stored,
 };
-use notification::{Action, Deadline, Effect, Failure, Status, Timestamp, limits};
+use notification::{Action, Deadline, Effect, Failure, Timestamp, limits};
 use std::ops::Range;
 
 /// What became of one notification's part of a transaction.
@@ -65,7 +65,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
             .iter()
             .map(|(place, effect)| Change {
                 id: tasks[*place].id(),
-                from: Before::Status(Status::Init),
+                from: Before::Event(tasks[*place].notification.event()),
                 to: After::Done(effect.outcome.as_ref()),
             })
             .collect();
@@ -118,7 +118,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         deadline: Deadline,
     ) -> Result {
         let to = After::Done(commit.effect.outcome.as_ref());
-        let done = Change { id: commit.id, from: Before::Status(Status::Init), to };
+        let done = Change { id: commit.id, from: Before::Event(commit.event), to };
         match (committed, read) {
             (Ok(Committed::Yes), _) => Ok(Settled::Done),
             // The reply was lost.

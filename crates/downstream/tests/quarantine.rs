@@ -82,6 +82,15 @@ async fn a_notification_whose_own_event_is_malformed_is_failed() {
 }
 
 #[tokio::test]
+async fn a_record_with_another_event_than_the_table_has_never_makes_a_notification_done() {
+    let memory = init(Memory::default(), ["a"]);
+    let foreign = event("a").replace("\"s\"", "\"elsewhere\"");
+    let handled = handle(&memory, Record, &[record(0, &foreign)]).await;
+    assert_eq!((handled.reported.len(), status(&memory, "a")), (0, Status::Init));
+    assert_eq!(memory.item("kinesis:shardId-0:0").unwrap().raw, foreign.into_bytes());
+}
+
+#[tokio::test]
 async fn an_effect_is_never_written_for_another_content_than_the_table_has() {
     struct Paying;
     impl Action for Paying {

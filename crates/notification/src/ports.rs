@@ -158,6 +158,8 @@ pub enum Before<'a> {
     Status(Status),
     /// INIT, and no call of its action has an unknown outcome: nothing has happened yet, for certain.
     Untouched,
+    /// INIT, with this event, byte for byte: what the change makes of it was worked out from that.
+    Event(&'a str),
     /// CLAIMED, by exactly this claim: a later one of somebody else is not touched.
     Claim(&'a Claim),
 }
@@ -185,7 +187,7 @@ impl Before<'_> {
     pub const fn status(&self) -> Status {
         match self {
             Self::Status(status) => *status,
-            Self::Untouched => Status::Init,
+            Self::Untouched | Self::Event(_) => Status::Init,
             Self::Claim(_) => Status::Claimed,
         }
     }

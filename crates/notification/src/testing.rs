@@ -263,6 +263,7 @@ impl Memory {
         let Some(item) = items.get_mut(change.id.as_str()) else { return Changed::No(None) };
         let expected = match change.from {
             Before::Status(status) => item.status == status,
+            Before::Event(event) => item.status == Status::Init && item.event == event,
             Before::Untouched => item.status == Status::Init && !item.unknown_call,
             Before::Claim(claim) => item.status == Status::Claimed && item.claim.as_ref() == Some(claim),
         };

@@ -135,6 +135,7 @@ fn owned(change: &Change<'_>) -> OwnedChange {
     let from = match change.from {
         Before::Status(status) => From::Status(status),
         Before::Untouched => From::Untouched,
+        Before::Event(event) => From::Event(event.into()),
         Before::Claim(claim) => From::Claim(claim.clone()),
     };
     let to = match change.to {

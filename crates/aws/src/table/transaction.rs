@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{CancellationReason, Put, TransactWriteItem};
 use notification::ports::{After, Before, Change, Commit, NotCommitted, Refused};
-use notification::{Failure, Status, Timestamp, Write, limits};
+use notification::{Failure, Timestamp, Write, limits};
 
 pub(super) async fn commit(
     client: &Client,
@@ -21,8 +21,8 @@ pub(super) async fn commit(
     let mut items = Vec::with_capacity(group.iter().map(|commit| 1 + commit.effect.writes.len()).sum());
     for commit in group {
         let to = After::Done(commit.effect.outcome.as_ref());
-        let change = Change { id: commit.id, from: Before::Status(Status::Init), to };
-        let update = Update::of(&change, done_at, done_retention_seconds).expecting("event", commit.event).action(table_name);
+        let change = Change { id: commit.id, from: Before::Event(commit.event), to };
+        let update = Update::of(&change, done_at, done_retention_seconds).action(table_name);
         items.push(TransactWriteItem::builder().update(update.map_err(NotCommitted::Failed)?).build());
         for write in &commit.effect.writes {
             items.push(TransactWriteItem::builder().put(put(write).map_err(NotCommitted::Failed)?).build());

@@ -33,6 +33,7 @@ impl Update {
         let mut absent = Vec::new();
         match change.from {
             Before::Status(_) => {}
+            Before::Event(event) => expected.push(("event", text(event))),
             Before::Untouched => absent.push(UNKNOWN_CALL),
             Before::Claim(claim) => {
                 expected.extend([("owner", text(&*claim.owner)), ("lease_until", time(claim.lease_until))]);
@@ -68,12 +69,6 @@ impl Update {
             }
         }
         Self { id: text(change.id.as_str()), expected, absent, set, removed }
-    }
-
-    /// The same, only where another attribute has a value, too.
-    pub(super) fn expecting(mut self, name: &'static str, value: &str) -> Self {
-        self.expected.push((name, text(value)));
-        self
     }
 
     /// As a PartiQL statement and its parameters.

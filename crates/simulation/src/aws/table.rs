@@ -50,6 +50,8 @@ pub enum From {
     Status(Status),
     /// INIT, and no call with an unknown outcome.
     Untouched,
+    /// INIT, with this event.
+    Event(Box<str>),
     /// CLAIMED, by this claim.
     Claim(Claim),
 }
@@ -217,6 +219,7 @@ impl Table {
         let from = item.status;
         let expected = match &change.from {
             From::Status(status) => from == *status,
+            From::Event(event) => from == Status::Init && item.event == *event,
             From::Untouched => from == Status::Init && !item.unknown_call,
             From::Claim(claim) => from == Status::Claimed && item.claim.as_ref() == Some(claim),
         };
