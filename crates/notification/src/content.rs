@@ -186,6 +186,41 @@ mod tests {
     }
 
     #[test]
+    fn subject_content_type_and_schema_count() {
+        let base = r#"{"specversion":"1.0","id":"a","source":"s","type":"t","subject":"a","datacontenttype":"text/plain","dataschema":"urn:a","data":"1"}"#;
+        for attribute in [r#""subject":"a","#, r#""datacontenttype":"text/plain","#, r#""dataschema":"urn:a","#] {
+            let other = attribute.replace("a\",", "b\",").replace("plain", "html");
+            assert!(!same(base, &base.replace(attribute, &other)), "{other}");
+            assert!(!same(base, &base.replace(attribute, "")), "{attribute}");
+            let spaced = attribute.replace(':', " : ").replace("text/", "text\\/").replace("urn : ", "urn:");
+            assert!(same(base, &base.replace(attribute, &spaced)), "{spaced}");
+        }
+    }
+
+    #[test]
+    fn an_attribute_that_is_null_is_absent() {
+        let base = r#"{"specversion":"1.0","id":"a","source":"s","type":"t"}"#;
+        for attribute in ["subject", "datacontenttype", "dataschema", "data_base64"] {
+            let null = base.replace("\"t\"", &format!("\"t\",\"{attribute}\":null"));
+            assert!(same(base, &null) && same(&null, base), "{null}");
+        }
+    }
+
+    #[test]
+    fn data_without_a_content_type_is_json() {
+        let typed = |payload: &str| event(payload).replace("\"data", "\"datacontenttype\":\"application/json\",\"data");
+        assert!(same(&event("1"), &typed("1")) && same(&typed("1"), &event("1")));
+        let binary = |event: &str| event.replace("data\":1", "data_base64\":\"MQ==\"");
+        assert!(!same(&binary(&event("1")), &binary(&typed("1"))));
+    }
+
+    #[test]
+    fn extension_attributes_may_differ() {
+        let base = r#"{"specversion":"1.0","id":"a","source":"s","type":"t","traceparent":"1","data":1}"#;
+        assert!(same(base, &base.replace("\"1\"", "\"2\"")));
+    }
+
+    #[test]
     fn what_cannot_be_read_is_never_a_duplicate() {
         assert!(!same(&event("1"), ""));
         assert!(!same(&event("1"), "[]"));

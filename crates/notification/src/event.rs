@@ -2,8 +2,7 @@
 //! <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md>
 
 use crate::id::{InvalidId, NotificationId};
-use crate::limits;
-use crate::text::Text;
+use crate::{format, limits, text};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -18,7 +17,9 @@ pub struct Notification {
 }
 
 impl Notification {
-    /// Checks an event as it came from outside.
+    /// Checks an event as it came from outside: the attributes that CloudEvents defines, by its rules. An attribute that is
+    /// `null` is absent. `source` and `dataschema` are taken as any text, because nothing here resolves them and producers do
+    /// send names that are not URIs. Extension attributes pass through unread.
     ///
     /// # Errors
     /// [`Malformed`] names the first rule that the event breaks. It never quotes a value: payloads are not logged.
@@ -29,12 +30,23 @@ impl Notification {
             "1.0" => {}
             _ => return Err(Malformed::SpecVersion),
         }
-        let id = NotificationId::parse(&required("id", attributes.id)?)?;
+        let id = NotificationId::parse(&string("id", present("id", attributes.id)?)?)?;
         let source = required("source", attributes.source)?.into();
         let event_type = required("type", attributes.event_type)?.into();
-        if let Some(time) = attributes.time {
-            let time = string("time", time)?;
-            time.parse::<jiff::Timestamp>().map_err(|_| Malformed::Time)?;
+        optional("subject", attributes.subject)?;
+        optional("dataschema", attributes.dataschema)?;
+        if optional("datacontenttype", attributes.datacontenttype)?.is_some_and(|text| !format::is_content_type(&text)) {
+            return Err(Malformed::ContentType);
+        }
+        if let Some(time) = attributes.time
+            && !format::is_date_time(&string("time", time)?)
+        {
+            return Err(Malformed::Time);
+        }
+        if let Some(data) = attributes.data_base64
+            && !format::is_base64(&string("data_base64", data)?)
+        {
+            return Err(Malformed::Base64);
         }
         if attributes.data.is_some() && attributes.data_base64.is_some() {
             return Err(Malformed::TwoPayloads);
@@ -138,15 +150,15 @@ pub enum Malformed {
         /// Its name.
         attribute: &'static str,
     },
-    /// A required attribute is the empty string.
+    /// An attribute is the empty string.
     #[error("the attribute \"{attribute}\" is empty")]
     Empty {
         /// Its name.
         attribute: &'static str,
     },
-    /// A required attribute has a control character.
-    #[error("the attribute \"{attribute}\" has a control character")]
-    ControlCharacter {
+    /// An attribute has a character that CloudEvents forbids in strings ([`is_forbidden`](crate::text::is_forbidden)).
+    #[error("the attribute \"{attribute}\" has a control character or a noncharacter")]
+    ForbiddenCharacter {
         /// Its name.
         attribute: &'static str,
     },
@@ -156,6 +168,12 @@ pub enum Malformed {
     /// `time` is not RFC 3339.
     #[error("the attribute \"time\" is not an RFC 3339 timestamp")]
     Time,
+    /// `datacontenttype` is not a media type.
+    #[error("the attribute \"datacontenttype\" is not a media type, as \"application/json\" is")]
+    ContentType,
+    /// `data_base64` is not base64.
+    #[error("\"data_base64\" is not base64")]
+    Base64,
     /// `data` and `data_base64` exclude each other.
     #[error("both \"data\" and \"data_base64\" are there")]
     TwoPayloads,
@@ -172,22 +190,30 @@ pub enum Malformed {
     },
 }
 
-/// The attributes that this service looks at, still as raw JSON; all others pass through unread.
+/// The members that CloudEvents defines, still as raw JSON; all others pass through unread. A `null` is absent, save for `data`,
+/// where it is a payload.
+/// <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md#22-type-system-mapping>
 #[derive(Deserialize)]
 pub(crate) struct Attributes<'a> {
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow)]
     specversion: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow)]
     id: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow)]
     pub(crate) source: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present", rename = "type")]
+    #[serde(borrow, rename = "type")]
     pub(crate) event_type: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow)]
+    pub(crate) subject: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(crate) datacontenttype: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(crate) dataschema: Option<&'a RawValue>,
+    #[serde(borrow)]
     time: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow, default, deserialize_with = "keep_null")]
     pub(crate) data: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow)]
     pub(crate) data_base64: Option<&'a RawValue>,
 }
 
@@ -207,25 +233,35 @@ impl<'a> Attributes<'a> {
     }
 }
 
-/// Keeps an explicit `null` apart from an absent attribute.
-fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+fn keep_null<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
+fn present<'a>(attribute: &'static str, raw: Option<&'a RawValue>) -> Result<&'a RawValue, Malformed> {
+    raw.ok_or(Malformed::Missing { attribute })
+}
+
 fn string<'a>(attribute: &'static str, raw: &'a RawValue) -> Result<Cow<'a, str>, Malformed> {
-    serde_json::from_str::<Text<'a>>(raw.get()).map(|text| text.0).map_err(|_| Malformed::NotAString { attribute })
+    text::decoded(raw.get()).ok_or(Malformed::NotAString { attribute })
 }
 
 fn required<'a>(attribute: &'static str, raw: Option<&'a RawValue>) -> Result<Cow<'a, str>, Malformed> {
-    let text = string(attribute, raw.ok_or(Malformed::Missing { attribute })?)?;
-    match attribute {
-        // The id names its own rules.
-        "id" => Ok(text),
-        _ if text.is_empty() => Err(Malformed::Empty { attribute }),
-        // CloudEvents forbids them in strings, and they could play tricks on an operator's terminal.
-        _ if text.chars().any(char::is_control) => Err(Malformed::ControlCharacter { attribute }),
-        _ => Ok(text),
+    checked(attribute, present(attribute, raw)?)
+}
+
+fn optional<'a>(attribute: &'static str, raw: Option<&'a RawValue>) -> Result<Option<Cow<'a, str>>, Malformed> {
+    raw.map(|raw| checked(attribute, raw)).transpose()
+}
+
+fn checked<'a>(attribute: &'static str, raw: &'a RawValue) -> Result<Cow<'a, str>, Malformed> {
+    let text = string(attribute, raw)?;
+    if text.is_empty() {
+        return Err(Malformed::Empty { attribute });
     }
+    if text.chars().any(text::is_forbidden) {
+        return Err(Malformed::ForbiddenCharacter { attribute });
+    }
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -259,14 +295,224 @@ mod tests {
         check("7", &Malformed::NotAnObject);
         check(&VALID.replace("\"source\":\"urn:s\",", ""), &Malformed::Missing { attribute: "source" });
         check(&VALID.replace("\"urn:s\"", "5"), &Malformed::NotAString { attribute: "source" });
-        check(&VALID.replace("\"urn:s\"", "null"), &Malformed::NotAString { attribute: "source" });
+        check(&VALID.replace("\"urn:s\"", "null"), &Malformed::Missing { attribute: "source" });
         check(&VALID.replace("\"t\",", "\"\","), &Malformed::Empty { attribute: "type" });
-        check(&VALID.replace("\"t\",", "\"\\u001b[2J\","), &Malformed::ControlCharacter { attribute: "type" });
+        check(&VALID.replace("\"t\",", "\"\\u001b[2J\","), &Malformed::ForbiddenCharacter { attribute: "type" });
         check(&VALID.replace("\"1.0\"", "\"0.3\""), &Malformed::SpecVersion);
         check(&VALID.replace("2026-11-22T", "22.11.2026 "), &Malformed::Time);
         check(&VALID.replace("\"data\":", "\"data_base64\":\"\",\"data\":"), &Malformed::TwoPayloads);
         check(&VALID.replace("\"rfd-1\"", "\"\""), &Malformed::Id(InvalidId::Empty));
         check(&VALID.replace("\"type\":", "\"id\":\"other\",\"type\":"), &Malformed::AttributeTwice);
+    }
+
+    /// The examples of the JSON format, 3.2, and of the core specification, each with its placeholder of base64 filled in.
+    const EXAMPLES: [&str; 7] = [
+        r#"{
+            "specversion" : "1.0",
+            "type" : "com.example.someevent",
+            "source" : "/mycontext",
+            "id" : "A234-1234-1234",
+            "time" : "2018-04-05T17:31:00Z",
+            "comexampleextension1" : "value",
+            "comexampleothervalue" : 5,
+            "datacontenttype" : "application/vnd.apache.thrift.binary",
+            "data_base64" : "Zm9vYg=="
+        }"#,
+        r#"{
+            "specversion" : "1.0",
+            "type" : "com.example.someevent",
+            "source" : "/mycontext",
+            "id" : "B234-1234-1234",
+            "time" : "2018-04-05T17:31:00Z",
+            "comexampleextension1" : "value",
+            "comexampleothervalue" : 5,
+            "unsetextension": null,
+            "datacontenttype" : "application/xml",
+            "data" : "<much wow=\"xml\"/>"
+        }"#,
+        r#"{
+            "specversion" : "1.0",
+            "type" : "com.example.someevent",
+            "source" : "/mycontext",
+            "subject": null,
+            "id" : "C234-1234-1234",
+            "time" : "2018-04-05T17:31:00Z",
+            "comexampleextension1" : "value",
+            "comexampleothervalue" : 5,
+            "datacontenttype" : "application/json",
+            "data" : {
+                "appinfoA" : "abc",
+                "appinfoB" : 123,
+                "appinfoC" : true
+            }
+        }"#,
+        r#"{
+            "specversion" : "1.0",
+            "type" : "com.example.someevent",
+            "source" : "/mycontext",
+            "subject": null,
+            "id" : "C234-1234-1234",
+            "time" : "2018-04-05T17:31:00Z",
+            "comexampleextension1" : "value",
+            "comexampleothervalue" : 5,
+            "datacontenttype" : "application/json",
+            "data" : 1.5
+        }"#,
+        r#"{
+            "specversion" : "1.0",
+            "type" : "com.example.someevent",
+            "source" : "/mycontext",
+            "subject": null,
+            "id" : "D234-1234-1234",
+            "time" : "2018-04-05T17:31:00Z",
+            "comexampleextension1" : "value",
+            "comexampleothervalue" : 5,
+            "data" : "I'm just a string"
+        }"#,
+        r#"{
+            "specversion" : "1.0",
+            "type" : "com.example.someevent",
+            "source" : "/mycontext",
+            "id" : "D234-1234-1234",
+            "data_base64" : "eyAieHl6IjogMTIzIH0="
+        }"#,
+        r#"{
+            "specversion" : "1.0",
+            "type" : "com.github.pull_request.opened",
+            "source" : "https://github.com/cloudevents/spec/pull",
+            "subject" : "123",
+            "id" : "A234-1234-1234",
+            "time" : "2018-04-05T17:31:00Z",
+            "comexampleextension1" : "value",
+            "comexampleothervalue" : 5,
+            "datacontenttype" : "text/xml",
+            "data" : "<much wow=\"xml\"/>"
+        }"#,
+    ];
+
+    fn with(attribute: &str, value: &str) -> String {
+        format!(r#"{{"specversion":"1.0","id":"a","source":"s","type":"t","{attribute}":{value}}}"#)
+    }
+
+    #[test]
+    fn the_examples_of_the_specification_are_accepted() {
+        for example in EXAMPLES {
+            assert!(Notification::parse(example).is_ok(), "{example}");
+        }
+    }
+
+    #[test]
+    fn a_batch_of_events_is_not_an_event() {
+        check(&format!("[{}]", EXAMPLES[0]), &Malformed::NotAnObject);
+    }
+
+    #[test]
+    fn the_examples_of_each_attribute_are_accepted() {
+        for (attribute, value) in [
+            ("subject", "larger-context"),
+            ("subject", "mynewfile.jpg"),
+            ("subject", "partnerid/5:clientid/100"),
+            ("datacontenttype", "application/json"),
+            ("datacontenttype", "text/xml"),
+            ("datacontenttype", "image/png"),
+            ("datacontenttype", "multipart/form-data"),
+            ("datacontenttype", "TEXT/Plain; CharSet=utf-8"),
+            ("dataschema", "https://example.com/schema#v1"),
+            ("data_base64", "Zm9vYg=="),
+        ] {
+            let event = with(attribute, &format!("\"{value}\""));
+            assert!(Notification::parse(event.as_str()).is_ok(), "{event}");
+        }
+        for source in [
+            "https://github.com/cloudevents",
+            "mailto:cncf-wg-serverless@lists.cncf.io",
+            "urn:uuid:6e8bc430-9c3a-11d9-9669-0800200c9a66",
+            "cloudevents/spec/pull/123",
+            "/sensors/tn-1234567/alerts",
+            "1-555-123-4567",
+        ] {
+            assert_eq!(Notification::parse(VALID.replace("urn:s", source)).unwrap().source(), source);
+        }
+    }
+
+    #[test]
+    fn an_attribute_that_is_null_is_absent() {
+        for attribute in ["specversion", "id", "source", "type"] {
+            let event = |value| VALID.replace(&format!("\"{attribute}\":"), &format!("\"{attribute}\":{value},\"ext\":"));
+            check(&event("null"), &Malformed::Missing { attribute });
+        }
+        for attribute in ["subject", "datacontenttype", "dataschema", "time", "data_base64"] {
+            assert!(Notification::parse(with(attribute, "null")).is_ok(), "{attribute}");
+        }
+        assert!(Notification::parse(VALID.replace("\"data\":", "\"data_base64\":null,\"data\":")).is_ok());
+        assert_eq!(Notification::parse(with("data", "null")).unwrap().data(), Some("null"));
+        check(&with("data_base64", "\"\",\"data\":null"), &Malformed::TwoPayloads);
+    }
+
+    #[test]
+    fn no_attribute_of_the_specification_may_occur_twice() {
+        for attribute in
+            ["specversion", "id", "source", "type", "subject", "datacontenttype", "dataschema", "time", "data", "data_base64"]
+        {
+            for value in ["null", "\"x\"", "{}"] {
+                check(&format!("{{\"{attribute}\":{value},\"{attribute}\":{value}}}"), &Malformed::AttributeTwice);
+            }
+        }
+    }
+
+    #[test]
+    fn an_optional_attribute_is_a_string_that_is_not_empty_and_has_no_forbidden_characters() {
+        for attribute in ["subject", "datacontenttype", "dataschema"] {
+            for value in ["1", "true", "{}", r#"["a"]"#, r#""\ud800""#] {
+                check(&with(attribute, value), &Malformed::NotAString { attribute });
+            }
+            check(&with(attribute, "\"\""), &Malformed::Empty { attribute });
+        }
+        for attribute in ["time", "data_base64"] {
+            check(&with(attribute, "1"), &Malformed::NotAString { attribute });
+        }
+    }
+
+    #[test]
+    fn time_is_rfc_3339_and_nothing_else() {
+        for time in ["2026-11-22T10:00:00.1234567890123Z", "9999-12-31T23:59:59Z", "0000-01-01T00:00:00-00:00"] {
+            assert!(Notification::parse(with("time", &format!("\"{time}\""))).is_ok(), "{time}");
+        }
+        for time in ["", "2026-11-22", "2026-11-22T10Z", "2026-11-22T10:00:00Z[UTC]", "2026-11-22T10:00:00+25:30"] {
+            check(&with("time", &format!("\"{time}\"")), &Malformed::Time);
+        }
+    }
+
+    #[test]
+    fn a_content_type_names_a_type_and_a_subtype() {
+        for value in ["json", "application/", "/json", "application/json/x", "application /json", "a b/c", "text/é", ";a=b"] {
+            check(&with("datacontenttype", &format!("\"{value}\"")), &Malformed::ContentType);
+        }
+    }
+
+    #[test]
+    fn binary_data_is_base64() {
+        for value in ["", "AA==", "AAA=", "AAAA", "+\\/+\\/", "+/09azAZ"] {
+            assert!(Notification::parse(with("data_base64", &format!("\"{value}\""))).is_ok(), "{value}");
+        }
+        for value in ["A", "AA", "AAA", "A===", "====", "AA=A", "AA==AAAA", "AA-_", "AAAA\\n", " AAA", "é=="] {
+            check(&with("data_base64", &format!("\"{value}\"")), &Malformed::Base64);
+        }
+    }
+
+    #[test]
+    fn control_characters_and_noncharacters_are_refused_and_their_neighbours_are_not() {
+        for forbidden in ['\0', '\u{1f}', '\u{7f}', '\u{9f}', '\u{fdd0}', '\u{fdef}', '\u{fffe}', '\u{ffff}', '\u{10ffff}'] {
+            for attribute in ["subject", "datacontenttype", "dataschema"] {
+                let value = serde_json::json!(format!("a/b{forbidden}")).to_string();
+                check(&with(attribute, &value), &Malformed::ForbiddenCharacter { attribute });
+            }
+            let id = serde_json::json!({"specversion": "1.0", "source": "s", "type": "t", "id": forbidden}).to_string();
+            check(&id, &Malformed::Id(InvalidId::ForbiddenCharacter));
+        }
+        for allowed in [' ', '~', '\u{a0}', '\u{fdcf}', '\u{fdf0}', '\u{fffd}', '\u{10000}', '\u{10fffd}'] {
+            assert!(Notification::parse(with("subject", &format!("\"{allowed}\""))).is_ok(), "{allowed:?}");
+        }
     }
 
     #[test]
