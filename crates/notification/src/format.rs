@@ -6,7 +6,9 @@
 /// It takes more than [`jiff::Timestamp`] does (any number of fraction digits, the whole years 0000 and 9999), and less (the
 /// RFC requires minutes and seconds, and knows no bracketed zones).
 pub(crate) fn is_date_time(text: &str) -> bool {
-    let [date @ .., b'T' | b't' | b' ', h1, h2, b':', m1, m2, b':', s1, s2] = text.as_bytes().get(..19).unwrap_or_default() else {
+    let [date @ .., b'T' | b't' | b' ', h1, h2, b':', m1, m2, b':', s1, s2] =
+        text.as_bytes().get(..19).unwrap_or_default()
+    else {
         return false;
     };
     let (Some(date), Some(hour), Some(minute), Some(second)) =
@@ -74,9 +76,7 @@ fn offset_minutes(offset: &[u8]) -> Option<i32> {
 }
 
 fn number<const DIGITS: usize>(digits: [u8; DIGITS]) -> Option<i32> {
-    digits.iter().try_fold(0, |number, digit| {
-        digit.is_ascii_digit().then(|| 10 * number + i32::from(digit - b'0'))
-    })
+    digits.iter().try_fold(0, |number, digit| digit.is_ascii_digit().then(|| 10 * number + i32::from(digit - b'0')))
 }
 
 /// Whether `text` begins as an [RFC 2046](https://www.rfc-editor.org/rfc/rfc2045#section-5.1) content type does: with a type
@@ -160,7 +160,9 @@ mod tests {
     fn each_part_of_a_date_and_time_has_its_range() {
         check("0000-01-01T00:00:00Z", true);
         check("9999-12-31T23:59:59.999Z", true);
-        for (from, to) in [("-11-", "-00-"), ("-11-", "-13-"), ("-22T", "-00T"), ("T10", "T24"), (":20:", ":60:"), (":30Z", ":60Z")] {
+        for (from, to) in
+            [("-11-", "-00-"), ("-11-", "-13-"), ("-22T", "-00T"), ("T10", "T24"), (":20:", ":60:"), (":30Z", ":60Z")]
+        {
             check(&"2026-11-22T10:20:30Z".replace(from, to), false);
         }
         for (month, last) in (1..=12).zip([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]) {

@@ -15,17 +15,8 @@ pub(crate) fn check_named(reason: &str) {
 
 fn all() -> impl Iterator<Item = Malformed> {
     let of = |attributes: [&'static str; 9], malformed: fn(&'static str) -> Malformed| attributes.map(malformed);
-    let attributes = [
-        "specversion",
-        "id",
-        "source",
-        "type",
-        "subject",
-        "datacontenttype",
-        "dataschema",
-        "time",
-        "data_base64",
-    ];
+    let attributes =
+        ["specversion", "id", "source", "type", "subject", "datacontenttype", "dataschema", "time", "data_base64"];
     let of_attributes = [
         of(attributes, |attribute| Malformed::Missing { attribute }),
         of(attributes, |attribute| Malformed::NotAString { attribute }),
