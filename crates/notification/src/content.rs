@@ -177,21 +177,21 @@ impl<'a> Iterator for Tokens<'a> {
     type Item = Token<'a>;
 
     fn next(&mut self) -> Option<Token<'a>> {
-        let rest = &self.json[self.at..];
-        let start = self.at + rest.find(|c| !is_separator(c))?;
+        let rest = self.json.as_bytes().get(self.at..)?;
+        let start = self.at + rest.iter().position(|byte| !is_separator(*byte))?;
         let rest = &self.json[start..];
         let length = match rest.as_bytes()[0] {
             b'[' | b']' | b'{' | b'}' => 1,
             b'"' => string_length(rest)?,
-            _ => rest.find(|c| is_separator(c) || matches!(c, ']' | '}')).unwrap_or(rest.len()),
+            _ => rest.bytes().position(|byte| is_separator(byte) || matches!(byte, b']' | b'}')).unwrap_or(rest.len()),
         };
         self.at = start + length;
         Some(Token { start, text: &rest[..length] })
     }
 }
 
-fn is_separator(character: char) -> bool {
-    matches!(character, ' ' | '\t' | '\n' | '\r' | ',' | ':')
+fn is_separator(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b',' | b':')
 }
 
 /// Bytes of the string that `text` begins with, quotation marks included.

@@ -157,7 +157,7 @@ pub enum Malformed {
         /// Its name.
         attribute: &'static str,
     },
-    /// An attribute has a character that CloudEvents forbids in strings ([`is_forbidden`](crate::text::is_forbidden)).
+    /// An attribute has a character that CloudEvents forbids in strings: it could play tricks on an operator's terminal.
     #[error("the attribute \"{attribute}\" has a control character or a noncharacter")]
     ForbiddenCharacter {
         /// Its name.
@@ -259,7 +259,7 @@ fn checked<'a>(attribute: &'static str, raw: &'a RawValue) -> Result<Cow<'a, str
     if text.is_empty() {
         return Err(Malformed::Empty { attribute });
     }
-    if text.chars().any(text::is_forbidden) {
+    if text::has_forbidden(&text) {
         return Err(Malformed::ForbiddenCharacter { attribute });
     }
     Ok(text)

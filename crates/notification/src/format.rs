@@ -87,7 +87,8 @@ pub(crate) fn is_content_type(text: &str) -> bool {
 }
 
 fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&byte))
+    let is_allowed = |byte| matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'0'..=b'9' | b'A'..=b'Z' | b'^'..=b'~');
+    !text.is_empty() && text.bytes().all(is_allowed)
 }
 
 /// Whether `text` is [base64](https://www.rfc-editor.org/rfc/rfc4648#section-4) with its padding.
@@ -207,6 +208,15 @@ mod tests {
         check("1998-12-30T23:59:60Z", false);
         check("1999-01-02T08:59:60+09:00", false);
         check("1998-12-31T23:59:60+09:00", false);
+    }
+
+    #[test]
+    fn a_token_has_any_ascii_character_but_spaces_controls_and_specials() {
+        for character in '\0'..='\u{ff}' {
+            let allowed = character.is_ascii_graphic() && !"()<>@,;:\\\"/[]?=".contains(character);
+            assert_eq!(is_token(&format!("a{character}")), allowed, "{character:?}");
+        }
+        assert!(!is_token(""));
     }
 
     proptest! {

@@ -1,7 +1,7 @@
 //! The notification id: the CloudEvents `id`, and the idempotency key of the whole pipeline.
 
 use crate::limits;
-use crate::text::is_forbidden;
+use crate::text::has_forbidden;
 use std::fmt;
 
 /// Prefix of the items that keep Kinesis records without a readable id (`kinesis:<shard>:<sequence number>`). No
@@ -32,7 +32,7 @@ impl NotificationId {
         if chars > limits::ID_MAX_CHARS {
             return Err(InvalidId::TooLong { chars });
         }
-        if id.chars().any(is_forbidden) {
+        if has_forbidden(id) {
             return Err(InvalidId::ForbiddenCharacter);
         }
         if RESERVED_PREFIXES.iter().any(|prefix| id.starts_with(prefix)) {
@@ -83,7 +83,7 @@ pub enum InvalidId {
         /// How many it has.
         chars: usize,
     },
-    /// CloudEvents forbids these characters in strings ([`is_forbidden`]).
+    /// CloudEvents forbids these characters in strings.
     #[error("the id has a control character or a noncharacter")]
     ForbiddenCharacter,
     /// The id could collide with an item that is no notification.

@@ -24,11 +24,16 @@ pub(crate) fn decoded(json: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Whether CloudEvents forbids a character in attributes: control characters (which could play tricks on an operator's
-/// terminal) and what Unicode calls noncharacters.
+/// Whether a text has a character that CloudEvents forbids in attributes: a control character (which could play tricks on an
+/// operator's terminal), or what Unicode calls a noncharacter.
 /// <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md#type-system>
-#[must_use]
-pub fn is_forbidden(character: char) -> bool {
+pub(crate) fn has_forbidden(text: &str) -> bool {
+    // Most texts are plain, and bytes are quicker to look at than characters.
+    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    !is_plain && text.chars().any(is_forbidden)
+}
+
+fn is_forbidden(character: char) -> bool {
     character.is_control() || matches!(character, '\u{fdd0}'..='\u{fdef}') || u32::from(character) & 0xfffe == 0xfffe
 }
 
