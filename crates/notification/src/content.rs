@@ -15,7 +15,7 @@ use std::borrow::Cow;
 /// cannot be shown to be a duplicate is a conflict, which is never dropped. So are values that are written differently
 /// and nested deeper than [`limits::CONTENT_MAX_DEPTH`], or have a name twice in one object.
 ///
-/// It takes time linear in the size of the events, but for sorting the members of objects.
+/// Apart from sorting the members of objects, it takes time linear in the size of the events.
 #[must_use]
 pub fn same(a: &str, b: &str) -> bool {
     if a == b {
@@ -29,22 +29,23 @@ pub fn same(a: &str, b: &str) -> bool {
 
 /// What is compared, as JSON.
 fn members<'a>(event: &Attributes<'a>) -> [Option<&'a str>; 7] {
-    let [source, event_type, subject, content_type, schema, data, data_base64] = [
-        event.source,
-        event.event_type,
-        event.subject,
-        event.datacontenttype,
-        event.dataschema,
-        event.data,
-        event.data_base64,
+    let json = |member: Option<&'a RawValue>| member.map(RawValue::get);
+    let implied = event.data.map(|_| r#""application/json""#);
+    [
+        json(event.source),
+        json(event.event_type),
+        json(event.subject),
+        json(event.datacontenttype).or(implied),
+        json(event.dataschema),
+        json(event.data),
+        json(event.data_base64),
     ]
-    .map(|member| member.map(RawValue::get));
-    let content_type = content_type.or(data.map(|_| r#""application/json""#));
-    [source, event_type, subject, content_type, schema, data, data_base64]
 }
 
 fn read(json: Option<&str>) -> Option<Value<'_>> {
-    Value::read(json?, &mut Tokens { json: json?, at: 0 }, limits::CONTENT_MAX_DEPTH)
+    let json = json?;
+    let mut tokens = Tokens { json, at: 0 };
+    Value::read(tokens.next()?, json, &mut tokens, limits::CONTENT_MAX_DEPTH)
 }
 
 /// A JSON value that can be compared. serde_json's own would round numbers.
@@ -59,23 +60,19 @@ enum Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// Reads the next value of a text that serde_json has accepted as JSON, and takes each of its tokens once. `None` where they
-    /// are not those of a value.
-    fn read(json: &'a str, tokens: &mut impl Iterator<Item = Token<'a>>, depth: usize) -> Option<Self> {
-        let first = tokens.next()?;
-        Self::read_from(first, json, tokens, depth)
-    }
-
-    /// It calls itself at most `depth` times: serde_json has not bounded that, and raw JSON may be nested as deep as a message is
-    /// long.
-    fn read_from(
+    /// Reads the value that begins with the token `first` of a text that serde_json has accepted as JSON. It takes each of the
+    /// value's tokens once; `None` means that they were not those of a value.
+    ///
+    /// It calls itself at most `depth` times: raw JSON may be nested as deep as a message is long, because serde_json does not
+    /// bound that.
+    fn read(
         first: Token<'a>,
         json: &'a str,
         tokens: &mut impl Iterator<Item = Token<'a>>,
         depth: usize,
     ) -> Option<Self> {
         let Some(depth) = depth.checked_sub(1) else {
-            return Some(Self::Text(&json[first.start..end_of_value(&first, tokens)?]));
+            return Some(Self::Text(&json[first.start..end_of_value(first, tokens)?]));
         };
         match first.text {
             "[" => {
@@ -85,17 +82,17 @@ impl<'a> Value<'a> {
                     if token.text == "]" {
                         return Some(Self::Array(elements));
                     }
-                    elements.push(Self::read_from(token, json, tokens, depth)?);
+                    elements.push(Self::read(token, json, tokens, depth)?);
                 }
             }
             "{" => {
                 let mut members = Vec::new();
                 loop {
-                    let token = tokens.next()?;
-                    if token.text == "}" {
-                        return Some(Self::object(members).unwrap_or(Self::Text(&json[first.start..token.end()])));
+                    let name = tokens.next()?;
+                    if name.text == "}" {
+                        return Some(Self::object(members).unwrap_or(Self::Text(&json[first.start..name.end()])));
                     }
-                    members.push((text::decoded(token.text), Self::read(json, tokens, depth)?));
+                    members.push((text::decoded(name.text), Self::read(tokens.next()?, json, tokens, depth)?));
                 }
             }
             leaf => Some(Self::Leaf(Leaf(leaf))),
@@ -112,7 +109,7 @@ impl<'a> Value<'a> {
 }
 
 /// Where the value ends that begins with this token. All of its tokens are taken.
-fn end_of_value<'a>(first: &Token<'a>, tokens: &mut impl Iterator<Item = Token<'a>>) -> Option<usize> {
+fn end_of_value<'a>(first: Token<'a>, tokens: &mut impl Iterator<Item = Token<'a>>) -> Option<usize> {
     let mut end = first.end();
     let mut open = first.nesting();
     while open > 0 {
@@ -145,6 +142,7 @@ impl PartialEq for Leaf<'_> {
 }
 
 /// A bracket, or a [`Leaf`].
+#[derive(Clone, Copy)]
 struct Token<'a> {
     /// Its first byte in the text.
     start: usize,
@@ -152,12 +150,12 @@ struct Token<'a> {
 }
 
 impl Token<'_> {
-    fn end(&self) -> usize {
+    fn end(self) -> usize {
         self.start + self.text.len()
     }
 
     /// How many levels deeper what follows is.
-    fn nesting(&self) -> i64 {
+    fn nesting(self) -> i64 {
         match self.text {
             "[" | "{" => 1,
             "]" | "}" => -1,
@@ -330,7 +328,8 @@ mod tests {
                     read += 1;
                     bytes += token.text.len();
                 });
-                assert!(Value::read(&json, &mut tokens, limits::CONTENT_MAX_DEPTH).is_some());
+                let first = tokens.next().unwrap();
+                assert!(Value::read(first, &json, &mut tokens, limits::CONTENT_MAX_DEPTH).is_some());
                 assert!(tokens.next().is_none());
                 assert_eq!(read, Tokens { json: &json, at: 0 }.count());
                 assert!(bytes < json.len(), "{bytes} of {}", json.len());
