@@ -34,7 +34,9 @@ enum Accepted {
 enum Refused {
     #[error("malformed: {0}")]
     Malformed(Failure),
-    #[error("conflict: the table has this id with another source, type or data; nothing was written")]
+    #[error(
+        "conflict: the table has this id with other content (source, type, subject, datacontenttype, dataschema or data); nothing was written"
+    )]
     Conflict,
     #[error("{0}")]
     Failed(Failure),

@@ -2,20 +2,20 @@
 
 use crate::event::Attributes;
 use crate::limits;
-use serde::de::{Error, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use crate::text;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::fmt;
 
-/// Whether two events have the same content: `source`, `type` and `data` (or `data_base64`) are equal as JSON values.
-/// `time` and extension attributes may differ, because a producer that sends again may set them anew.
+/// Whether two events have the same content: `source`, `type`, `subject`, `datacontenttype`, `dataschema` and `data` (or
+/// `data_base64`) are equal as JSON values. `time` and extension attributes may differ, because a producer that retries may
+/// set them anew. `data` without a `datacontenttype` is `application/json`.
 ///
 /// Numbers are compared by their exact decimal value (`1.0` equals `1`; two large integers that a float would merge
 /// stay apart). Text that is not a JSON object has no content that could be equal, so the answer is `false`: what
 /// cannot be shown to be a duplicate is a conflict, which is never dropped. So are values that are written differently
 /// and nested deeper than [`limits::CONTENT_MAX_DEPTH`], or have a name twice in one object.
+///
+/// Apart from sorting the members of objects, it takes time linear in the size of the events.
 #[must_use]
 pub fn same(a: &str, b: &str) -> bool {
     if a == b {
@@ -24,84 +24,185 @@ pub fn same(a: &str, b: &str) -> bool {
     let (Ok(a), Ok(b)) = (Attributes::parse(a), Attributes::parse(b)) else {
         return false;
     };
-    same_value(a.source, b.source)
-        && same_value(a.event_type, b.event_type)
-        && same_value(a.data, b.data)
-        && same_value(a.data_base64, b.data_base64)
+    members(&a).into_iter().zip(members(&b)).all(|(a, b)| a == b || read(a).is_some_and(|a| read(b) == Some(a)))
 }
 
-fn same_value(a: Option<&RawValue>, b: Option<&RawValue>) -> bool {
-    match (a, b) {
-        (None, None) => true,
-        (Some(a), Some(b)) => same_json(a.get(), b.get(), limits::CONTENT_MAX_DEPTH),
-        _ => false,
-    }
+/// What is compared, as JSON.
+fn members<'a>(event: &Attributes<'a>) -> [Option<&'a str>; 7] {
+    let json = |member: Option<&'a RawValue>| member.map(RawValue::get);
+    let implied = event.data.map(|_| r#""application/json""#);
+    [
+        json(event.source),
+        json(event.event_type),
+        json(event.subject),
+        json(event.datacontenttype).or(implied),
+        json(event.dataschema),
+        json(event.data),
+        json(event.data_base64),
+    ]
 }
 
-/// Compares two texts that serde_json has already accepted as JSON, without a value type that rounds numbers. It calls
-/// itself for what they hold, which serde_json has not bounded: raw JSON may be nested as deep as a message is long.
-fn same_json(a: &str, b: &str, depth: usize) -> bool {
-    if a == b {
-        return true;
-    }
-    let Some(depth) = depth.checked_sub(1) else { return false };
-    match (a.as_bytes().first(), b.as_bytes().first()) {
-        (Some(b'{'), Some(b'{')) => match (serde_json::from_str::<Object<'_>>(a), serde_json::from_str(b)) {
-            (Ok(Object(a)), Ok(Object(b))) => {
-                a.len() == b.len()
-                    && a.iter().zip(&b).all(|((ka, va), (kb, vb))| ka == kb && same_json(va.get(), vb.get(), depth))
-            }
-            _ => false,
-        },
-        (Some(b'['), Some(b'[')) => {
-            match (serde_json::from_str::<Vec<&RawValue>>(a), serde_json::from_str::<Vec<&RawValue>>(b)) {
-                (Ok(a), Ok(b)) => {
-                    a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| same_json(a.get(), b.get(), depth))
-                }
-                _ => false,
-            }
-        }
-        (Some(b'"'), Some(b'"')) => {
-            match (serde_json::from_str::<Cow<'_, str>>(a), serde_json::from_str::<Cow<'_, str>>(b)) {
-                (Ok(a), Ok(b)) => a == b,
-                _ => false,
-            }
-        }
-        // With an exponent beyond 64 bits, only equal text is surely equal.
-        (Some(b'-' | b'0'..=b'9'), Some(b'-' | b'0'..=b'9')) => {
-            Decimal::parse(a).is_some_and(|a| Decimal::parse(b) == Some(a))
-        }
-        // true, false and null have one spelling each.
-        _ => false,
-    }
+fn read(json: Option<&str>) -> Option<Value<'_>> {
+    let json = json?;
+    let mut tokens = Tokens { json, at: 0 };
+    Value::read(tokens.next()?, json, &mut tokens, limits::CONTENT_MAX_DEPTH)
 }
 
-/// An object's members by name. One that has a name twice is refused: one reader takes the first and another the last, so
-/// it equals nothing but itself.
-struct Object<'a>(BTreeMap<String, &'a RawValue>);
+/// A JSON value that can be compared. serde_json's own would round numbers.
+#[derive(PartialEq)]
+enum Value<'a> {
+    Leaf(Leaf<'a>),
+    Array(Vec<Value<'a>>),
+    /// Sorted by name.
+    Object(Vec<(Cow<'a, str>, Value<'a>)>),
+    /// Equal only where the text is.
+    Text(&'a str),
+}
 
-impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-        impl<'de> Visitor<'de> for Members {
-            type Value = Object<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Object<'de>, A::Error> {
-                let mut by_name = BTreeMap::new();
-                while let Some((name, value)) = members.next_entry()? {
-                    if by_name.insert(name, value).is_some() {
-                        return Err(A::Error::custom("a name occurs twice"));
+impl<'a> Value<'a> {
+    /// Reads the value that begins with the token `first` of a text that serde_json has accepted as JSON. It takes each of the
+    /// value's tokens once; `None` means that they were not those of a value.
+    ///
+    /// It calls itself at most `depth` times: raw JSON may be nested as deep as a message is long, because serde_json does not
+    /// bound that.
+    fn read(
+        first: Token<'a>,
+        json: &'a str,
+        tokens: &mut impl Iterator<Item = Token<'a>>,
+        depth: usize,
+    ) -> Option<Self> {
+        let Some(depth) = depth.checked_sub(1) else {
+            return Some(Self::Text(&json[first.start..end_of_value(first, tokens)?]));
+        };
+        match first.text {
+            "[" => {
+                let mut elements = Vec::new();
+                loop {
+                    let token = tokens.next()?;
+                    if token.text == "]" {
+                        return Some(Self::Array(elements));
                     }
+                    elements.push(Self::read(token, json, tokens, depth)?);
                 }
-                Ok(Object(by_name))
             }
+            "{" => {
+                let mut members = Vec::new();
+                loop {
+                    let name = tokens.next()?;
+                    if name.text == "}" {
+                        return Some(Self::object(members).unwrap_or(Self::Text(&json[first.start..name.end()])));
+                    }
+                    members.push((text::decoded(name.text), Self::read(tokens.next()?, json, tokens, depth)?));
+                }
+            }
+            leaf => Some(Self::Leaf(Leaf(leaf))),
         }
-        deserializer.deserialize_map(Members)
     }
+
+    /// `None` for an object that has a name twice, because one reader takes the first and another the last, and for one with a
+    /// name that cannot be decoded.
+    fn object(members: Vec<(Option<Cow<'a, str>>, Self)>) -> Option<Self> {
+        let mut members = members.into_iter().map(|(name, value)| Some((name?, value))).collect::<Option<Vec<_>>>()?;
+        members.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        members.is_sorted_by(|(a, _), (b, _)| a < b).then_some(Self::Object(members))
+    }
+}
+
+/// Where the value ends that begins with this token. All of its tokens are taken.
+fn end_of_value<'a>(first: Token<'a>, tokens: &mut impl Iterator<Item = Token<'a>>) -> Option<usize> {
+    let mut end = first.end();
+    let mut open = first.nesting();
+    while open > 0 {
+        let token = tokens.next()?;
+        end = token.end();
+        open += token.nesting();
+    }
+    Some(end)
+}
+
+/// A string, a number, `true`, `false` or `null`, as it is written.
+struct Leaf<'a>(&'a str);
+
+impl PartialEq for Leaf<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        let (a, b) = (self.0, other.0);
+        if a == b {
+            return true;
+        }
+        match (a.as_bytes().first(), b.as_bytes().first()) {
+            (Some(b'"'), Some(b'"')) => text::decoded(a).is_some_and(|a| text::decoded(b) == Some(a)),
+            // With an exponent beyond 64 bits, only equal text is surely equal.
+            (Some(b'-' | b'0'..=b'9'), Some(b'-' | b'0'..=b'9')) => {
+                Decimal::parse(a).is_some_and(|a| Decimal::parse(b) == Some(a))
+            }
+            // true, false and null have one spelling each.
+            _ => false,
+        }
+    }
+}
+
+/// A bracket, or a [`Leaf`].
+#[derive(Clone, Copy)]
+struct Token<'a> {
+    /// Its first byte in the text.
+    start: usize,
+    text: &'a str,
+}
+
+impl Token<'_> {
+    fn end(self) -> usize {
+        self.start + self.text.len()
+    }
+
+    /// How many levels deeper what follows is.
+    fn nesting(self) -> i64 {
+        match self.text {
+            "[" | "{" => 1,
+            "]" | "}" => -1,
+            _ => 0,
+        }
+    }
+}
+
+/// The tokens of a text that serde_json has accepted as JSON: so commas and colons, like spaces, only separate them.
+struct Tokens<'a> {
+    json: &'a str,
+    /// Up to where it is read.
+    at: usize,
+}
+
+impl<'a> Iterator for Tokens<'a> {
+    type Item = Token<'a>;
+
+    fn next(&mut self) -> Option<Token<'a>> {
+        let rest = self.json.as_bytes().get(self.at..)?;
+        let start = self.at + rest.iter().position(|byte| !is_separator(*byte))?;
+        let rest = &self.json[start..];
+        let length = match rest.as_bytes()[0] {
+            b'[' | b']' | b'{' | b'}' => 1,
+            b'"' => string_length(rest)?,
+            _ => rest.bytes().position(|byte| is_separator(byte) || matches!(byte, b']' | b'}')).unwrap_or(rest.len()),
+        };
+        self.at = start + length;
+        Some(Token { start, text: &rest[..length] })
+    }
+}
+
+fn is_separator(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b',' | b':')
+}
+
+/// Bytes of the string that `text` begins with, quotation marks included.
+fn string_length(text: &str) -> Option<usize> {
+    let mut bytes = text.bytes().enumerate().skip(1);
+    while let Some((at, byte)) = bytes.next() {
+        match byte {
+            b'"' => return Some(at + 1),
+            b'\\' => drop(bytes.next()),
+            _ => {}
+        }
+    }
+    None
 }
 
 /// A JSON number in one normal form: digits without leading or trailing zeros, times ten to the exponent.
@@ -183,6 +284,63 @@ mod tests {
         assert!(!same(base, &base.replace(",\"data\":1", "")));
         assert!(!same(base, &base.replace("\"data\":1", "\"data_base64\":\"AQ==\"")));
         assert!(!same(&base.replace(",\"data\":1", ""), &base.replace("\"data\":1", "\"data\":null")));
+    }
+
+    #[test]
+    fn subject_content_type_and_schema_count() {
+        let base = r#"{"specversion":"1.0","id":"a","source":"s","type":"t","subject":"a","datacontenttype":"text/plain","dataschema":"urn:a","data":"1"}"#;
+        for attribute in [r#""subject":"a","#, r#""datacontenttype":"text/plain","#, r#""dataschema":"urn:a","#] {
+            let other = attribute.replace("a\",", "b\",").replace("plain", "html");
+            assert!(!same(base, &base.replace(attribute, &other)), "{other}");
+            assert!(!same(base, &base.replace(attribute, "")), "{attribute}");
+            let spaced = attribute.replace(':', " : ").replace("text/", "text\\/").replace("urn : ", "urn:");
+            assert!(same(base, &base.replace(attribute, &spaced)), "{spaced}");
+        }
+    }
+
+    #[test]
+    fn an_attribute_that_is_null_is_absent() {
+        let base = r#"{"specversion":"1.0","id":"a","source":"s","type":"t"}"#;
+        for attribute in ["subject", "datacontenttype", "dataschema", "data_base64"] {
+            let null = base.replace("\"t\"", &format!("\"t\",\"{attribute}\":null"));
+            assert!(same(base, &null) && same(&null, base), "{null}");
+        }
+    }
+
+    #[test]
+    fn data_without_a_content_type_is_json() {
+        let typed = |payload: &str| event(payload).replace("\"data", "\"datacontenttype\":\"application/json\",\"data");
+        assert!(same(&event("1"), &typed("1")) && same(&typed("1"), &event("1")));
+        let binary = |event: &str| event.replace("data\":1", "data_base64\":\"MQ==\"");
+        assert!(!same(&binary(&event("1")), &binary(&typed("1"))));
+    }
+
+    #[test]
+    fn each_token_is_read_once_however_deep_it_is_nested() {
+        let members = |n: usize| (0..n).map(|i| format!(r#""{i}":[{i},"\\n"]"#)).collect::<Vec<_>>().join(",");
+        for (depth, members) in [(1, members(20_000)), (120, members(20_000)), (20_000, members(1))] {
+            for name in ["a", "0"] {
+                // Below the name "0" every object has a name twice.
+                let open = format!(r#"{{"0":1,"{name}":"#).repeat(depth);
+                let json = format!("{open}{{{members}}}{}", "}".repeat(depth));
+                let (mut read, mut bytes) = (0, 0);
+                let mut tokens = Tokens { json: &json, at: 0 }.inspect(|token| {
+                    read += 1;
+                    bytes += token.text.len();
+                });
+                let first = tokens.next().unwrap();
+                assert!(Value::read(first, &json, &mut tokens, limits::CONTENT_MAX_DEPTH).is_some());
+                assert!(tokens.next().is_none());
+                assert_eq!(read, Tokens { json: &json, at: 0 }.count());
+                assert!(bytes < json.len(), "{bytes} of {}", json.len());
+            }
+        }
+    }
+
+    #[test]
+    fn extension_attributes_may_differ() {
+        let base = r#"{"specversion":"1.0","id":"a","source":"s","type":"t","traceparent":"1","data":1}"#;
+        assert!(same(base, &base.replace("\"1\"", "\"2\"")));
     }
 
     #[test]

@@ -2,8 +2,7 @@
 //! <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md>
 
 use crate::id::{InvalidId, NotificationId};
-use crate::limits;
-use crate::text::Text;
+use crate::{format, limits, text};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -18,7 +17,9 @@ pub struct Notification {
 }
 
 impl Notification {
-    /// Checks an event as it came from outside.
+    /// Checks an event as it came from outside: the attributes that CloudEvents defines, by its rules. An attribute that is
+    /// `null` is absent. `source` and `dataschema` are taken as any text, because nothing here resolves them and producers do
+    /// send names that are not URIs. Extension attributes pass through unread.
     ///
     /// # Errors
     /// [`Malformed`] names the first rule that the event breaks. It never quotes a value: payloads are not logged.
@@ -29,12 +30,24 @@ impl Notification {
             "1.0" => {}
             _ => return Err(Malformed::SpecVersion),
         }
-        let id = NotificationId::parse(&required("id", attributes.id)?)?;
+        let id = NotificationId::parse(&string("id", present("id", attributes.id)?)?)?;
         let source = required("source", attributes.source)?.into();
         let event_type = required("type", attributes.event_type)?.into();
-        if let Some(time) = attributes.time {
-            let time = string("time", time)?;
-            time.parse::<jiff::Timestamp>().map_err(|_| Malformed::Time)?;
+        optional("subject", attributes.subject)?;
+        optional("dataschema", attributes.dataschema)?;
+        if optional("datacontenttype", attributes.datacontenttype)?.is_some_and(|text| !format::is_content_type(&text))
+        {
+            return Err(Malformed::ContentType);
+        }
+        if let Some(time) = attributes.time
+            && !format::is_date_time(&string("time", time)?)
+        {
+            return Err(Malformed::Time);
+        }
+        if let Some(data) = attributes.data_base64
+            && !format::is_base64(&string("data_base64", data)?)
+        {
+            return Err(Malformed::Base64);
         }
         if attributes.data.is_some() && attributes.data_base64.is_some() {
             return Err(Malformed::TwoPayloads);
@@ -138,15 +151,15 @@ pub enum Malformed {
         /// Its name.
         attribute: &'static str,
     },
-    /// A required attribute is the empty string.
+    /// An attribute is the empty string.
     #[error("the attribute \"{attribute}\" is empty")]
     Empty {
         /// Its name.
         attribute: &'static str,
     },
-    /// A required attribute has a control character.
-    #[error("the attribute \"{attribute}\" has a control character")]
-    ControlCharacter {
+    /// An attribute has a character that CloudEvents forbids in strings: it could play tricks on an operator's terminal.
+    #[error("the attribute \"{attribute}\" has a control character or a noncharacter")]
+    ForbiddenCharacter {
         /// Its name.
         attribute: &'static str,
     },
@@ -156,6 +169,12 @@ pub enum Malformed {
     /// `time` is not RFC 3339.
     #[error("the attribute \"time\" is not an RFC 3339 timestamp")]
     Time,
+    /// `datacontenttype` is not a media type.
+    #[error("the attribute \"datacontenttype\" is not a media type, as \"application/json\" is")]
+    ContentType,
+    /// `data_base64` is not base64.
+    #[error("\"data_base64\" is not base64")]
+    Base64,
     /// `data` and `data_base64` exclude each other.
     #[error("both \"data\" and \"data_base64\" are there")]
     TwoPayloads,
@@ -172,22 +191,30 @@ pub enum Malformed {
     },
 }
 
-/// The attributes that this service looks at, still as raw JSON; all others pass through unread.
+/// The members that CloudEvents defines, still as raw JSON; all others pass through unread. A `null` is absent, save for `data`,
+/// where it is a payload.
+/// <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md#22-type-system-mapping>
 #[derive(Deserialize)]
 pub(crate) struct Attributes<'a> {
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow)]
     specversion: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow)]
     id: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow)]
     pub(crate) source: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present", rename = "type")]
+    #[serde(borrow, rename = "type")]
     pub(crate) event_type: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow)]
+    pub(crate) subject: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(crate) datacontenttype: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(crate) dataschema: Option<&'a RawValue>,
+    #[serde(borrow)]
     time: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow, default, deserialize_with = "keep_null")]
     pub(crate) data: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow)]
     pub(crate) data_base64: Option<&'a RawValue>,
 }
 
@@ -207,25 +234,35 @@ impl<'a> Attributes<'a> {
     }
 }
 
-/// Keeps an explicit `null` apart from an absent attribute.
-fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+fn keep_null<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
+fn present<'a>(attribute: &'static str, raw: Option<&'a RawValue>) -> Result<&'a RawValue, Malformed> {
+    raw.ok_or(Malformed::Missing { attribute })
+}
+
 fn string<'a>(attribute: &'static str, raw: &'a RawValue) -> Result<Cow<'a, str>, Malformed> {
-    serde_json::from_str::<Text<'a>>(raw.get()).map(|text| text.0).map_err(|_| Malformed::NotAString { attribute })
+    text::decoded(raw.get()).ok_or(Malformed::NotAString { attribute })
 }
 
 fn required<'a>(attribute: &'static str, raw: Option<&'a RawValue>) -> Result<Cow<'a, str>, Malformed> {
-    let text = string(attribute, raw.ok_or(Malformed::Missing { attribute })?)?;
-    match attribute {
-        // The id names its own rules.
-        "id" => Ok(text),
-        _ if text.is_empty() => Err(Malformed::Empty { attribute }),
-        // CloudEvents forbids them in strings, and they could play tricks on an operator's terminal.
-        _ if text.chars().any(char::is_control) => Err(Malformed::ControlCharacter { attribute }),
-        _ => Ok(text),
+    checked(attribute, present(attribute, raw)?)
+}
+
+fn optional<'a>(attribute: &'static str, raw: Option<&'a RawValue>) -> Result<Option<Cow<'a, str>>, Malformed> {
+    raw.map(|raw| checked(attribute, raw)).transpose()
+}
+
+fn checked<'a>(attribute: &'static str, raw: &'a RawValue) -> Result<Cow<'a, str>, Malformed> {
+    let text = string(attribute, raw)?;
+    if text.is_empty() {
+        return Err(Malformed::Empty { attribute });
     }
+    if text::has_forbidden(&text) {
+        return Err(Malformed::ForbiddenCharacter { attribute });
+    }
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -259,9 +296,9 @@ mod tests {
         check("7", &Malformed::NotAnObject);
         check(&VALID.replace("\"source\":\"urn:s\",", ""), &Malformed::Missing { attribute: "source" });
         check(&VALID.replace("\"urn:s\"", "5"), &Malformed::NotAString { attribute: "source" });
-        check(&VALID.replace("\"urn:s\"", "null"), &Malformed::NotAString { attribute: "source" });
+        check(&VALID.replace("\"urn:s\"", "null"), &Malformed::Missing { attribute: "source" });
         check(&VALID.replace("\"t\",", "\"\","), &Malformed::Empty { attribute: "type" });
-        check(&VALID.replace("\"t\",", "\"\\u001b[2J\","), &Malformed::ControlCharacter { attribute: "type" });
+        check(&VALID.replace("\"t\",", "\"\\u001b[2J\","), &Malformed::ForbiddenCharacter { attribute: "type" });
         check(&VALID.replace("\"1.0\"", "\"0.3\""), &Malformed::SpecVersion);
         check(&VALID.replace("2026-11-22T", "22.11.2026 "), &Malformed::Time);
         check(&VALID.replace("\"data\":", "\"data_base64\":\"\",\"data\":"), &Malformed::TwoPayloads);

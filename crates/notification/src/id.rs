@@ -1,6 +1,7 @@
 //! The notification id: the CloudEvents `id`, and the idempotency key of the whole pipeline.
 
 use crate::limits;
+use crate::text::has_forbidden;
 use std::fmt;
 
 /// Prefix of the items that keep Kinesis records without a readable id (`kinesis:<shard>:<sequence number>`). No
@@ -13,7 +14,7 @@ pub const SWEEP_CURSOR_ID: &str = "sweep:cursor";
 /// What no notification id may begin with.
 const RESERVED_PREFIXES: [&str; 2] = [QUARANTINE_PREFIX, "sweep:"];
 
-/// A valid notification id: 1 to [`limits::ID_MAX_CHARS`] characters, no control characters, no reserved prefix.
+/// A valid notification id: 1 to [`limits::ID_MAX_CHARS`] characters that CloudEvents allows, no reserved prefix.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NotificationId(Box<str>);
 
@@ -31,8 +32,8 @@ impl NotificationId {
         if chars > limits::ID_MAX_CHARS {
             return Err(InvalidId::TooLong { chars });
         }
-        if id.chars().any(char::is_control) {
-            return Err(InvalidId::ControlCharacter);
+        if has_forbidden(id) {
+            return Err(InvalidId::ForbiddenCharacter);
         }
         if RESERVED_PREFIXES.iter().any(|prefix| id.starts_with(prefix)) {
             return Err(InvalidId::ReservedPrefix);
@@ -82,9 +83,9 @@ pub enum InvalidId {
         /// How many it has.
         chars: usize,
     },
-    /// CloudEvents forbids control characters in strings.
-    #[error("the id has a control character")]
-    ControlCharacter,
+    /// CloudEvents forbids these characters in strings.
+    #[error("the id has a control character or a noncharacter")]
+    ForbiddenCharacter,
     /// The id could collide with an item that is no notification.
     #[error("the id begins with one of the reserved prefixes {RESERVED_PREFIXES:?}")]
     ReservedPrefix,
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_one_to_256_characters_without_control_characters_or_reserved_prefix() {
+    fn an_id_is_one_to_256_characters_without_forbidden_ones_or_reserved_prefix() {
         check("rfd-000001", None);
         check("ü/日本 x", None);
         check(&"ü".repeat(256), None);
@@ -107,7 +108,8 @@ mod tests {
         check(&"😀".repeat(129), Some(&InvalidId::TooLong { chars: 258 }));
         check(&"x".repeat(257), Some(&InvalidId::TooLong { chars: 257 }));
         check("", Some(&InvalidId::Empty));
-        check("a\nb", Some(&InvalidId::ControlCharacter));
+        check("a\nb", Some(&InvalidId::ForbiddenCharacter));
+        check("a\u{ffff}b", Some(&InvalidId::ForbiddenCharacter));
         check("kinesis:shardId-000000000000:1", Some(&InvalidId::ReservedPrefix));
         check(SWEEP_CURSOR_ID, Some(&InvalidId::ReservedPrefix));
     }

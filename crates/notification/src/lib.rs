@@ -6,7 +6,7 @@
 //!
 //! | file | concern |
 //! |---|---|
-//! | [`id`], [`event`], [`content`] | what comes in: the id, the CloudEvents event, duplicate or conflict |
+//! | [`id`], [`event`], `format`, [`content`] | what comes in: the id, the CloudEvents event, the formats of its attributes, duplicate or conflict |
 //! | [`status`] | the statuses and their transitions |
 //! | [`failure`] | retryable, permanent, may have happened |
 //! | [`envelope`], [`text`] | what every event source sends: a batch of unread records, and text in them |
@@ -25,6 +25,7 @@ pub mod deadline;
 pub mod envelope;
 pub mod event;
 pub mod failure;
+mod format;
 pub mod id;
 pub mod limits;
 pub mod ports;

@@ -96,8 +96,7 @@ pub const DONE_RETENTION_MIN_DAYS: u32 =
 pub const DONE_RETENTION_DEFAULT_DAYS: u32 = 90;
 
 /// Levels of values, one within the other, that the data of two events is compared in: what is nested deeper is the same
-/// only where its text is. It is as deep as serde_json reads into a value; each level costs stack, and another look at all
-/// that is within.
+/// only where its text is. It is as deep as serde_json reads into a value; each level costs stack.
 pub const CONTENT_MAX_DEPTH: usize = 128;
 
 /// Calls of one invocation in flight at once. 1,000 notifications are 40 calls of 25: three rounds of sixteen. More would be

@@ -16,9 +16,40 @@ impl Deref for Text<'_> {
     }
 }
 
+/// What a valid JSON string says; `None` for any other JSON, and for a string with half a surrogate pair.
+pub(crate) fn decoded(json: &str) -> Option<Cow<'_, str>> {
+    match json.strip_prefix('"')?.strip_suffix('"') {
+        Some(plain) if !plain.contains('\\') => Some(Cow::Borrowed(plain)),
+        _ => serde_json::from_str::<Text<'_>>(json).ok().map(|text| text.0),
+    }
+}
+
+/// Whether a text has a character that CloudEvents forbids in attributes: a control character (which could play tricks on an
+/// operator's terminal), or what Unicode calls a noncharacter.
+/// <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md#type-system>
+pub(crate) fn has_forbidden(text: &str) -> bool {
+    // Most texts are plain, and bytes are quicker to look at than characters.
+    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    !is_plain && text.chars().any(is_forbidden)
+}
+
+fn is_forbidden(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{fdd0}'..='\u{fdef}') || u32::from(character) & 0xfffe == 0xfffe
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_string_is_decoded_and_copied_only_where_it_has_escapes() {
+        assert!(matches!(decoded(r#""plain""#), Some(Cow::Borrowed("plain"))));
+        assert!(matches!(decoded(r#""""#), Some(Cow::Borrowed(""))));
+        assert_eq!(decoded(r#""a\"\u00e9""#).unwrap(), "a\"é");
+        for json in ["1", "null", r#"["a"]"#, r#"{"a":"b"}"#, r#""\ud800""#] {
+            assert_eq!(decoded(json), None, "{json}");
+        }
+    }
 
     #[test]
     fn text_is_copied_only_where_it_has_escapes() {

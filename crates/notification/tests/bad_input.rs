@@ -20,7 +20,8 @@ use std::time::Duration;
 fn event() -> Value {
     json!({
         "specversion": "1.0", "id": "rfd-1", "source": "urn:s", "type": "t", "time": "2026-11-22T10:00:00Z",
-        "traceparent": MARKER, "data": {"amount": 19.99, "lines": [1, null, {"text": MARKER}]},
+        "subject": MARKER, "datacontenttype": "application/json", "dataschema": "urn:schema", "traceparent": MARKER,
+        "data": {"amount": 19.99, "lines": [1, null, {"text": MARKER}]},
     })
 }
 

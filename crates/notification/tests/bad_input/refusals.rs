@@ -14,13 +14,14 @@ pub(crate) fn check_named(reason: &str) {
 }
 
 fn all() -> impl Iterator<Item = Malformed> {
-    let of = |attributes: [&'static str; 5], malformed: fn(&'static str) -> Malformed| attributes.map(malformed);
-    let attributes = ["specversion", "id", "source", "type", "time"];
+    let of = |attributes: [&'static str; 9], malformed: fn(&'static str) -> Malformed| attributes.map(malformed);
+    let attributes =
+        ["specversion", "id", "source", "type", "subject", "datacontenttype", "dataschema", "time", "data_base64"];
     let of_attributes = [
         of(attributes, |attribute| Malformed::Missing { attribute }),
         of(attributes, |attribute| Malformed::NotAString { attribute }),
         of(attributes, |attribute| Malformed::Empty { attribute }),
-        of(attributes, |attribute| Malformed::ControlCharacter { attribute }),
+        of(attributes, |attribute| Malformed::ForbiddenCharacter { attribute }),
     ];
     let others = [
         Malformed::NotJson { line: 1, column: 1 },
@@ -31,10 +32,12 @@ fn all() -> impl Iterator<Item = Malformed> {
         Malformed::AttributeTwice,
         Malformed::SpecVersion,
         Malformed::Time,
+        Malformed::ContentType,
+        Malformed::Base64,
         Malformed::TwoPayloads,
         Malformed::Id(InvalidId::Empty),
         Malformed::Id(InvalidId::TooLong { chars: 1 }),
-        Malformed::Id(InvalidId::ControlCharacter),
+        Malformed::Id(InvalidId::ForbiddenCharacter),
         Malformed::Id(InvalidId::ReservedPrefix),
         Malformed::TooLarge { bytes: 1, max: 1 },
     ];
