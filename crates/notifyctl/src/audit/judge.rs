@@ -183,7 +183,7 @@ impl Audit {
             Some(Status::InDoubt) => {
                 self.in_doubt += 1;
                 self.cannot_be_shown
-                    .push(format!("{id}: IN_DOUBT, the outcome is unknown; see `notifyctl resolve --help`"));
+                    .push(format!("{id}: IN_DOUBT, the outcome is unknown; `notifyctl resolve ID` decides"));
             }
             Some(status @ (Status::Init | Status::Claimed)) => {
                 self.problems.push(format!("{id}: not settled, it is {status}"));
@@ -219,7 +219,15 @@ fn done(item: &Item, changes: &Changes, started: Timestamp) -> Done {
             )),
             _ => Done::NotShown("but has no done_at to compare with the table's stream"),
         },
-        (inserted, done) => Done::NotOnce(format!("inserted {inserted} times and DONE {done} times, not once")),
+        (inserted, done) => Done::NotOnce(format!("inserted {} and DONE {}", times(inserted), times(done))),
+    }
+}
+
+fn times(count: usize) -> String {
+    match count {
+        0 => "never".to_owned(),
+        1 => "once".to_owned(),
+        _ => format!("{count} times"),
     }
 }
 
@@ -348,8 +356,8 @@ mod tests {
 
     #[test]
     fn a_second_done_or_insert_is_a_problem() {
-        check(|evidence| a(evidence).1.done = 2, "DONE 2 times");
-        check(|evidence| a(evidence).1.inserted = 2, "inserted 2 times");
+        check(|evidence| a(evidence).1.done = 2, "a: inserted once and DONE 2 times");
+        check(|evidence| a(evidence).1.inserted = 2, "a: inserted 2 times and DONE once");
         check(|evidence| a(evidence).0.done_at = Some("2026-11-22T10:30:00.000Z".into()), "a: DONE twice");
         check(|evidence| a(evidence).1.left_done = 1, "a: was DONE, and was then changed");
     }
