@@ -98,8 +98,9 @@ fn print(audit: &Audit) {
             let sums: Vec<_> = sums.iter().map(|(currency, sum)| format!("{sum} {currency}")).collect();
             if sums.is_empty() { "nothing".to_owned() } else { sums.join(", ") }
         };
+        let one_each = if audit.problems.is_empty() { ", one for each notification that is DONE" } else { "" };
         output::pairs([
-            ("ledger", format!("{} entries, one for each notification that is DONE", output::thousands(*entries))),
+            ("ledger", format!("{} entries{one_each}", output::thousands(*entries))),
             ("paid", sum(paid)),
             ("asked for", format!("{} by the distinct notifications", sum(asked))),
         ]);
@@ -115,7 +116,7 @@ fn print(audit: &Audit) {
             }
         }
         Verdict::CannotBeShown => {
-            let text = "nothing wrong was found, but that nothing was lost or doubled cannot be shown:";
+            let text = "nothing wrong was found, but it cannot be shown that nothing was lost or doubled:";
             output::line(output::undecided(text));
             examples(&audit.cannot_be_shown);
         }
