@@ -330,6 +330,17 @@ mod tests {
     }
 
     #[test]
+    fn messages_are_matched_with_dead_letters_in_one_pass() {
+        // Each message against each other one would be 400 million comparisons.
+        let audit = audit(|evidence| {
+            evidence.sent = (0..20_000).map(|n| Sent::new(&event(&n.to_string(), 1))).collect();
+            evidence.dead_letters.found = (0..10_000).map(|n| (event(&n.to_string(), 1), 1)).collect();
+        });
+        let lost = audit.problems.iter().filter(|problem| problem.contains("lost")).count();
+        assert_eq!((audit.problems.len(), lost), (20_000, 10_000));
+    }
+
+    #[test]
     fn a_notification_that_ingest_could_not_write_is_told_from_a_lost_one() {
         let refused = |copies| {
             move |evidence: &mut Evidence| {
