@@ -30,7 +30,7 @@ def up():
 The local stack runs at {stack.endpoint}. Try, in a shell of its own:
   eval "$(make -s env)"
   notifyctl send --count 100
-  notifyctl watch
+  notifyctl watch --expect 100
 `make down` stops it.""")
     return 0
 

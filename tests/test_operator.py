@@ -1,6 +1,8 @@
 """notifyctl, as an operator and a script use it."""
 
 import json
+import re
+import shlex
 import subprocess
 
 import pytest
@@ -73,8 +75,35 @@ def test_audit_finds_what_never_arrived(stack, prefix, event, tmp_path):
     sent = tmp_path / "sent.jsonl"
     sent.write_text(f"{event(prefix)}\n")
     code, result = stack.notifyctl("audit", sent)
-    assert code == 1
+    assert (code, result["verdict"]) == (1, "bad")
     assert result["problems"] == [f"{prefix}: lost, it is not in the table"]
+
+
+def test_audit_does_not_call_good_what_it_cannot_show(stack, prefix, event, tmp_path):
+    sent = tmp_path / "sent.jsonl"
+    sent.write_text(f"{event(prefix)}\n")
+    item = {"id": prefix, "status": "IN_DOUBT", "event": event(prefix)}
+    stack.dynamodb.put_item(TableName=stack.table, Item={name: {"S": value} for name, value in item.items()})
+    code, result = stack.notifyctl("audit", sent)
+    assert (code, result["verdict"], result["in_doubt"], result["problems"]) == (3, "cannot_be_shown", 1, [])
+    assert result["cannot_be_shown"] == [f"{prefix}: IN_DOUBT, the outcome is unknown; `notifyctl resolve ID` decides"]
+    assert stack.notifyctl("resolve", prefix, "--retry")[0] == 0
+    stack.wait_for_status(prefix, "DONE")
+    code, result = stack.notifyctl("audit", sent)
+    assert (code, result["verdict"], result["done_once"]) == (0, "good", 1)
+
+
+def test_a_send_that_fails_says_how_to_finish_it(stack, prefix, tmp_path):
+    sent = tmp_path / "sent.jsonl"
+    unreachable = {**stack.stack.environment, "AWS_ENDPOINT_URL_SQS": "http://127.0.0.1:9"}
+    command = [NOTIFYCTL, "--json", "send", "--count", "3", "--prefix", prefix, "--seed", "7", "--save", sent]
+    run = subprocess.run(command, env=unreachable, capture_output=True, text=True, timeout=60)
+    assert (run.returncode, run.stdout, len(run.stderr.splitlines())) == (2, "", 1)
+    assert "3 of 3 messages may not have been sent" in run.stderr
+    finish = re.search("run `notifyctl ([^`]+)`", run.stderr).group(1)
+    assert stack.notifyctl(*shlex.split(finish)) == (0, {"sent": 3, "distinct": 3, "seed": 7})
+    stack.wait_for_status(f"{prefix}-000003", "DONE")
+    stack.wait_for("the audit of what was saved is good", lambda: stack.notifyctl("audit", sent)[0] == 0)
 
 
 def test_latency_has_figures_of_every_stage_and_the_stages_make_up_the_whole_way(stack):

@@ -163,6 +163,35 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time for one attempt of one call, from sending to the last byte of the answer.
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
+// ---- What `notifyctl` sets ---------------------------------------------------------------------------------------------
+
+/// How often a stream shard that had nothing new is read again: as often as Lambda does, four times a second.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html>
+pub const STREAM_POLL: Duration = Duration::from_millis(250);
+
+/// An audit that misses something in the table's stream stops looking for it when no open shard has shown anything new for
+/// this long. An empty answer alone proves nothing: it can take several calls to get to a part of a shard that has records.
+/// This wait proves nothing either; it only bounds the audit. What is still missing then counts as not shown.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_GetRecords.html>
+pub const AUDIT_STREAM_QUIET: Duration = Duration::from_secs(10);
+
+/// Time in which an audit reads the table's stream, at most, and then the dead-letter queue. An operator waits for it. What
+/// was not read by then counts as not shown.
+pub const AUDIT_READ_MAX: Duration = Duration::from_mins(30);
+
+/// Answers in a row without a new message after which the dead-letter queue counts as read. SQS may rarely answer that a
+/// queue is empty when it is not.
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/confirm-queue-is-empty.html>
+pub const DEAD_LETTER_EMPTY_ANSWERS: usize = 2;
+
+/// The same, while fewer messages were read than SQS counts in the queue.
+pub const DEAD_LETTER_EMPTY_ANSWERS_MAX: usize = 10;
+
+/// Without an expected number of notifications, `notifyctl watch` says "all settled" only when no count has changed for this
+/// long: SQS's counts may lag for at least a minute after the last message was sent.
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html>
+pub const WATCH_QUIET: Duration = Duration::from_secs(75);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 #[command(name = "notifyctl", version, arg_required_else_help = true, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     /// The CloudFormation stack
-    #[arg(long, global = true, env = "NOTIFY_STACK", default_value = "notifications-dev", value_name = "NAME")]
+    #[arg(long, global = true, env = "NOTIFY_STACK", default_value = DEFAULT_STACK, value_name = "NAME")]
     pub(crate) stack: String,
 
     /// Print JSON, for machines
@@ -23,19 +23,58 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// The stack of `samconfig.toml`'s default environment.
+pub(crate) const DEFAULT_STACK: &str = "notifications-dev";
+
 const EXAMPLES: &str = "\
 Examples:
   notifyctl send refunds.jsonl                             send the events of a file, one a line
   notifyctl send --count 1000 --duplicates 10 --save sent.jsonl
   notifyctl watch                                          until every notification is settled
   notifyctl status rfd-000001
-  notifyctl redrive rfd-000007                             FAILED, and mended since: once more
+  notifyctl redrive rfd-000007                             FAILED, and the cause is fixed: run it again
   notifyctl resolve rfd-000008 --done                      IN_DOUBT, and it did happen
   notifyctl audit sent.jsonl                               was anything lost or doubled?
   notifyctl latency --count 500 --rate 50                  how long does each stage take?
   notifyctl local                                          be Lambda's event source mappings for a local AWS
 
-Exit status: 0 yes or done, 1 no (not found, not settled, audit failed), 2 the command could not be carried out.";
+Exit status:
+  0  yes, or done
+  1  no: not found, not settled, not changed, or the audit found problems
+  2  the command could not be carried out
+  3  the audit found no problem, but cannot show that there is none";
+
+const WATCH: &str = "\
+Follow the counts until every notification is settled (reads the whole table each time)
+
+Settled means that nothing is left to do: the queue is empty, and every notification is DONE, FAILED or IN_DOUBT.
+
+SQS counts approximately, and may miss a message for a minute after it was sent. So without --expect, nothing may have
+changed for 75 seconds. With --expect N, the table must have N notifications, all of them settled; two equal looks are then
+enough. N counts those that were there before, but not duplicates or refused messages: these may still be on their way.";
+
+const AUDIT: &str = "\
+Compare what was sent with the table, its stream and the dead-letter queue: was anything lost or doubled?
+
+The audit reads evidence only; it asks no function and changes nothing. A notification counts as DONE once only where the
+table's stream shows its one insert and its one change to DONE. The stream reaches back 24 hours, so run the audit within 24
+hours of sending. With the action `ledger`, its entries are compared too, one by one and in sum.
+
+Run `notifyctl watch` first: what is still on its way is a problem to an audit.
+
+The verdict:
+  good             nothing lost, nothing doubled: the evidence shows it
+  bad              something is lost, doubled or not settled; each problem has its id
+  cannot_be_shown  nothing wrong was found, but the evidence has gaps: a notification is IN_DOUBT, became DONE more than 24
+                   hours ago, or is missing from what could be read of the stream or the dead-letter queue";
+
+const AUDIT_EXAMPLES: &str = "\
+Examples:
+  notifyctl audit sent.jsonl
+  notifyctl audit sent.jsonl --json | jq .verdict           good, bad or cannot_be_shown
+  notifyctl audit sent.jsonl --json | jq -r '.problems[], .cannot_be_shown[]'
+
+Exit status: 0 good, 1 bad, 2 the audit could not be carried out, 3 cannot be shown.";
 
 const LATENCY: &str = "\
 Measure how long notifications take, by stage and from end to end
@@ -89,12 +128,14 @@ pub(crate) enum Command {
     /// Count the notifications of each status, and the messages in the queues (reads the whole table)
     Summary,
     /// Follow the counts until every notification is settled (reads the whole table each time)
+    #[command(long_about = WATCH)]
     Watch(WatchArgs),
     /// Put failed work back: FAILED → INIT by one conditional write, and the stream does the rest
     Redrive(RedriveArgs),
-    /// Decide what nobody else can: IN_DOUBT → DONE, or → INIT to run it again
+    /// Decide what only a person can: IN_DOUBT → DONE, or → INIT to run it again
     Resolve(ResolveArgs),
     /// Compare what was sent with the table, its stream and the dead-letter queue: was anything lost or doubled?
+    #[command(long_about = AUDIT, after_help = AUDIT_EXAMPLES)]
     Audit(AuditArgs),
     /// Measure how long notifications take, by stage and from end to end (sends real ones)
     #[command(long_about = LATENCY, after_help = LATENCY_EXAMPLES)]
@@ -122,7 +163,7 @@ pub(crate) struct SendArgs {
     #[arg(long, value_name = "TEXT", requires = "count")]
     pub(crate) prefix: Option<String>,
 
-    /// Seed for amounts and order of the made ones [default: random, and printed]
+    /// Seed for amounts and order of the made ones; the same count, prefix and seed make the same ones again [default: random, and printed]
     #[arg(long, value_name = "N", requires = "count")]
     pub(crate) seed: Option<u64>,
 
@@ -177,8 +218,9 @@ pub(crate) struct WatchArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub(crate) interval: u64,
 
-    /// Wait until this many notifications are in the table, at least
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    /// Wait until at least this many notifications are in the table, those from before included; without it, until nothing
+    /// has changed for 75 seconds
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub(crate) expect: usize,
 }
 
@@ -222,6 +264,11 @@ mod tests {
     #[test]
     fn the_options_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_watch_has_its_limit() {
+        assert!(WATCH.contains(&format!("{} seconds", notification::limits::WATCH_QUIET.as_secs())));
     }
 
     #[test]

@@ -18,6 +18,9 @@ pub(crate) enum Error {
     /// The stack is not one of ours.
     #[error("the stack {stack} has no output {output}: was it deployed from another template, or an older one?")]
     NoOutput { stack: String, output: &'static str },
+    /// An output of the stack is not what it should be.
+    #[error("the output {output} of the stack {stack} is {value:?}, not a number")]
+    BadOutput { stack: String, output: &'static str, value: String },
     /// A file could not be read or written.
     #[error("{path}: {cause}")]
     File { path: String, cause: std::io::Error },
@@ -35,11 +38,14 @@ pub(crate) enum Error {
     /// No region.
     #[error("no AWS region is set: set AWS_REGION, or a region in the AWS profile")]
     NoRegion,
-    /// Messages could not be sent.
-    #[error("{failed} of {all} messages could not be sent: {reason}; send again, duplicates are harmless")]
-    NotSent { failed: usize, all: usize, reason: String },
+    /// Some messages may not have been sent: an answer that is lost does not tell.
+    #[error("{failed} of {all} messages may not have been sent: {reason}; {finish}")]
+    NotSent { failed: usize, all: usize, reason: String, finish: String },
+    /// Ctrl-C while messages were sent.
+    #[error("interrupted: some of {all} messages may not have been sent; {finish}")]
+    SendInterrupted { all: usize, finish: String },
     /// The time for a command ran out.
-    #[error("not settled after {seconds} s: {left}")]
+    #[error("not settled after {seconds} s: {left}; --timeout waits longer")]
     NotSettled { seconds: u64, left: String },
     /// Some notifications of a measurement are not DONE.
     #[error(
@@ -72,11 +78,11 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    /// 1: the answer is no. 2: the command could not be carried out. 130: interrupted, as shells have it.
+    /// 1: the answer is no. 2: the command could not be carried out. 130: interrupted, as in shells. (An audit also has 3.)
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::NotSettled { .. } | Self::NotDone { .. } => ExitCode::from(1),
-            Self::Interrupted => ExitCode::from(130),
+            Self::Interrupted | Self::SendInterrupted { .. } => ExitCode::from(130),
             _ => ExitCode::from(2),
         }
     }

@@ -1,10 +1,12 @@
 //! The ledger's side of an audit: the sum paid against the sum that the distinct notifications ask for.
 
+mod amount;
+
 use crate::error::Error;
 use crate::stack::Stack;
+pub(crate) use amount::Amount;
 use aws_sdk_dynamodb::types::AttributeValue;
 use notification::{Notification, Status};
-use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, HashMap};
@@ -15,16 +17,24 @@ pub(crate) struct Sums {
     /// Entries in the ledger for what was sent.
     pub(crate) entries: usize,
     /// What they pay.
-    pub(crate) paid: BTreeMap<String, Decimal>,
+    pub(crate) paid: BTreeMap<String, Amount>,
     /// What the distinct DONE notifications ask for.
-    pub(crate) asked: BTreeMap<String, Decimal>,
+    pub(crate) asked: BTreeMap<String, Amount>,
 }
 
-/// One entry, or what a notification asks for.
+/// What an entry pays, or what a notification asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Payment {
-    amount: Decimal,
+    amount: Amount,
     currency: String,
+}
+
+/// One entry of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Entry {
+    Payment(Payment),
+    /// Its amount is no decimal number, or it has no amount or currency.
+    Unreadable,
 }
 
 impl Payment {
@@ -40,18 +50,33 @@ impl Payment {
         let refund: Refund<'_> = serde_json::from_str(notification.data()?).ok()?;
         Some(Self { amount: refund.amount.get().trim_matches('"').parse().ok()?, currency: refund.currency })
     }
+
+    fn add_to(&self, sums: &mut BTreeMap<String, Amount>) {
+        let sum = sums.entry(self.currency.clone()).or_insert_with(Amount::zero);
+        *sum = sum.add(&self.amount);
+    }
 }
 
-/// All entries by notification id.
-pub(crate) async fn entries(stack: &Stack, table: &str) -> Result<HashMap<String, Payment>, Error> {
+impl Entry {
+    fn of(item: &HashMap<String, AttributeValue>) -> Self {
+        let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
+        let payment = || Some(Payment { amount: text("amount")?.parse().ok()?, currency: text("currency")?.clone() });
+        payment().map_or(Self::Unreadable, Self::Payment)
+    }
+}
+
+/// The entries of the notifications that are `wanted`, by their ids.
+pub(crate) async fn entries(
+    stack: &Stack,
+    table: &str,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<HashMap<String, Entry>, Error> {
     let mut pages = stack.dynamodb.scan().table_name(table).consistent_read(true).into_paginator().send();
     let mut entries = HashMap::new();
     while let Some(page) = pages.next().await {
         for item in page.map_err(Error::aws("Scan"))?.items() {
-            let text = |name: &str| item.get(name).and_then(|value: &AttributeValue| value.as_s().ok()).cloned();
-            if let (Some(id), Some(amount), Some(currency)) = (text("id"), text("amount"), text("currency")) {
-                entries.extend(amount.parse().ok().map(|amount| (id, Payment { amount, currency })));
-            }
+            let id = item.get("id").and_then(|id| id.as_s().ok()).filter(|id| wanted(id));
+            entries.extend(id.map(|id| (id.clone(), Entry::of(item))));
         }
     }
     Ok(entries)
@@ -60,27 +85,34 @@ pub(crate) async fn entries(stack: &Stack, table: &str) -> Result<HashMap<String
 /// Compares the entries with what the notifications of the table ask for, one by one and in sum.
 pub(crate) fn compare<'a>(
     notifications: impl IntoIterator<Item = (&'a str, Option<Status>, &'a str)>,
-    entries: &HashMap<String, Payment>,
+    entries: &HashMap<String, Entry>,
     problems: &mut Vec<String>,
 ) -> Sums {
     let mut sums = Sums::default();
     for (id, status, event) in notifications {
         let entry = entries.get(id);
-        if let Some(entry) = entry {
-            sums.entries += 1;
-            *sums.paid.entry(entry.currency.clone()).or_default() += entry.amount;
+        sums.entries += usize::from(entry.is_some());
+        if let Some(Entry::Payment(payment)) = entry {
+            payment.add_to(&mut sums.paid);
         }
-        match (status, entry, Payment::asked_by(event)) {
-            (Some(Status::Done), Some(entry), Some(asked)) if *entry == asked => {
-                *sums.asked.entry(asked.currency).or_default() += asked.amount;
+        if status != Some(Status::Done) {
+            if entry.is_some() {
+                problems.push(format!("{id}: not DONE, and the ledger has an entry for it"));
             }
-            (Some(Status::Done), entry, _) => {
-                let what = if entry.is_some() { "another amount" } else { "no entry" };
-                problems.push(format!("{id}: DONE, and the ledger has {what} for it"));
-            }
-            (_, Some(_), _) => problems.push(format!("{id}: not DONE, and the ledger has an entry for it")),
-            _ => {}
+            continue;
         }
+        let asked = Payment::asked_by(event);
+        if let Some(asked) = &asked {
+            asked.add_to(&mut sums.asked);
+        }
+        let problem = match (entry, asked) {
+            (Some(Entry::Payment(paid)), Some(asked)) if *paid == asked => continue,
+            (Some(Entry::Payment(_)), Some(_)) => "the ledger has another amount for it",
+            (Some(Entry::Payment(_)), None) => "its event has no amount that could be compared with the ledger's",
+            (Some(Entry::Unreadable), _) => "the ledger's entry for it has no readable amount",
+            (None, _) => "the ledger has no entry for it",
+        };
+        problems.push(format!("{id}: DONE, and {problem}"));
     }
     sums
 }
@@ -97,8 +129,10 @@ mod tests {
 
     fn check(status: Status, asked: &str, paid: Option<&str>, problem: Option<&str>) -> Sums {
         let event = event("a", asked);
-        let payment = |amount: &str| Payment { amount: amount.parse().unwrap(), currency: "EUR".into() };
-        let entries = paid.map(|amount| ("a".to_owned(), payment(amount))).into_iter().collect();
+        let attribute = |name: &str, value: &str| (name.to_owned(), AttributeValue::S(value.to_owned()));
+        let entry =
+            |amount: &str| Entry::of(&HashMap::from([attribute("amount", amount), attribute("currency", "EUR")]));
+        let entries = paid.map(|amount| ("a".to_owned(), entry(amount))).into_iter().collect();
         let mut problems = Vec::new();
         let sums = compare([("a", Some(status), event.as_str())], &entries, &mut problems);
         assert_eq!(problems.len(), usize::from(problem.is_some()), "{problems:?}");
@@ -114,5 +148,35 @@ mod tests {
         check(Status::Done, "\"0.10\"", None, Some("no entry"));
         check(Status::Init, "\"0.10\"", Some("0.10"), Some("not DONE"));
         check(Status::Failed, "\"x\"", None, None);
+    }
+
+    #[test]
+    fn an_amount_that_cannot_be_read_is_a_problem_with_its_id() {
+        check(
+            Status::Done,
+            "\"0.10\"",
+            Some("ten"),
+            Some("a: DONE, and the ledger's entry for it has no readable amount"),
+        );
+        check(Status::Done, "\"ten\"", Some("0.10"), Some("a: DONE, and its event has no amount"));
+        check(Status::Init, "\"0.10\"", Some("ten"), Some("a: not DONE, and the ledger has an entry"));
+    }
+
+    #[test]
+    fn amounts_of_any_length_are_compared_and_summed_exactly() {
+        let longest = "9".repeat(40);
+        check(Status::Done, &longest, Some(&longest), None);
+        check(Status::Done, &longest, Some(&format!("{}8", &longest[1..])), Some("another amount"));
+
+        let (a, b) = (event("a", &longest), event("b", "0.01"));
+        let payment =
+            |amount: &str| Entry::Payment(Payment { amount: amount.parse().unwrap(), currency: "EUR".into() });
+        let entries = [("a".to_owned(), payment(&longest)), ("b".to_owned(), payment("0.01"))].into();
+        let mut problems = vec![];
+        let done = Some(Status::Done);
+        let sums = compare([("a", done, a.as_str()), ("b", done, b.as_str())], &entries, &mut problems);
+        assert_eq!(problems, Vec::<String>::new());
+        assert_eq!(sums.paid["EUR"].to_string(), format!("{longest}.01"));
+        assert_eq!(sums.asked, sums.paid);
     }
 }

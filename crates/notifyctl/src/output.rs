@@ -80,6 +80,20 @@ pub(crate) fn verdict(good: bool, text: &str) -> String {
     colour.bold().apply_to(format!("{mark} {text}")).to_string()
 }
 
+/// Neither good nor bad, in words and colour.
+pub(crate) fn undecided(text: &str) -> String {
+    Style::new().yellow().bold().apply_to(format!("? {text}")).to_string()
+}
+
+/// Progress without a known end, on standard error; hidden where that is no terminal. Its owner ticks it.
+pub(crate) fn spinner(what: &'static str) -> ProgressBar {
+    let bar = ProgressBar::new_spinner().with_message(what);
+    if let Ok(template) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
+        bar.set_style(template);
+    }
+    bar
+}
+
 /// A progress bar on standard error; hidden where that is no terminal.
 pub(crate) fn progress(total: usize, what: &'static str) -> ProgressBar {
     let bar = ProgressBar::new(total as u64).with_message(what);

@@ -1,6 +1,9 @@
 //! `notifyctl send`: put messages on the queue, ten a call, several calls at once.
+//!
+//! Where it stops half way, it says how to send the rest: the same messages again. Those that were sent before are duplicates,
+//! which change nothing.
 
-use crate::cli::SendArgs;
+use crate::cli::{DEFAULT_STACK, SendArgs};
 use crate::error::Error;
 use crate::stack::Stack;
 use crate::{events, output};
@@ -31,7 +34,12 @@ pub(crate) async fn run(stack: &Stack, args: &SendArgs, json: bool) -> Result<Ex
     }
 
     let ranges = by_count_and_bytes(events.iter().map(String::len), limits::SQS_BATCH_MAX, limits::SQS_BATCH_MAX_BYTES);
-    all(stack, &events, ranges, |_| now).await?;
+    let finish = || how_to_finish(&stack.name, args, seed, &prefix);
+    tokio::select! {
+        biased;
+        result = all(stack, &events, ranges, |_| now) => result.map_err(|error| error.with(finish())).map(drop),
+        _ = tokio::signal::ctrl_c() => Err(Error::SendInterrupted { all: events.len(), finish: finish() }),
+    }?;
 
     let distinct = distinct_ids(&events);
     if json {
@@ -47,6 +55,67 @@ pub(crate) async fn run(stack: &Stack, args: &SendArgs, json: bool) -> Result<Ex
     Ok(ExitCode::SUCCESS)
 }
 
+/// Some messages may not have been sent.
+#[derive(Debug)]
+pub(crate) struct NotSent {
+    failed: usize,
+    all: usize,
+    reason: String,
+}
+
+impl NotSent {
+    fn with(self, finish: String) -> Error {
+        Error::NotSent { failed: self.failed, all: self.all, reason: self.reason, finish }
+    }
+}
+
+impl From<NotSent> for Error {
+    fn from(not_sent: NotSent) -> Self {
+        not_sent.with("the others are on their way, and are real notifications".to_owned())
+    }
+}
+
+/// How to send the messages that were not sent: a command that sends all of them again.
+fn how_to_finish(stack: &str, args: &SendArgs, seed: u64, prefix: &str) -> String {
+    let mut command = "notifyctl send".to_owned();
+    let mut add =
+        |option: &str, value: &str| command.extend([if option.is_empty() { "" } else { " " }, option, " ", value]);
+    if stack != DEFAULT_STACK {
+        add("--stack", &word(stack));
+    }
+    let file = args.file.as_deref().filter(|file| *file != Path::new("-"));
+    let mut input = "";
+    if let Some(count) = args.count {
+        add("--count", &count.to_string());
+        add("--duplicates", &args.duplicates.to_string());
+        add("--prefix", &word(prefix));
+        add("--seed", &seed.to_string());
+    } else if let Some(file) = file.or(args.save.as_deref()) {
+        add("", &word(&file.display().to_string()));
+    } else {
+        add("", "-");
+        input = " with the same input";
+    }
+    if args.unchecked {
+        add("", "--unchecked");
+    }
+    let audit = args.save.as_ref().map_or_else(String::new, |saved| {
+        let saved = word(&saved.display().to_string());
+        format!(". {saved} has all of them already: until then, `notifyctl audit {saved}` calls the missing ones lost")
+    });
+    format!("to finish, run `{command}`{input}: what was sent before is a duplicate then, and changes nothing{audit}")
+}
+
+/// A word of a shell's command line.
+fn word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
 /// Sends all events, a call for each range and several calls at once, with progress. A call starts when its first event
 /// is due, or later where others have not ended. Returns for each event when its call started.
 pub(crate) async fn all(
@@ -54,7 +123,7 @@ pub(crate) async fn all(
     events: &[String],
     ranges: Vec<Range<usize>>,
     due: impl Fn(usize) -> Timestamp,
-) -> Result<Vec<Timestamp>, Error> {
+) -> Result<Vec<Timestamp>, NotSent> {
     let bar = output::progress(events.len(), "sending");
     let results: Vec<_> = stream::iter(ranges)
         .map(|range| async {
@@ -72,9 +141,9 @@ pub(crate) async fn all(
     bar.finish_and_clear();
 
     let times = results.iter().flat_map(|(batch, started, _)| std::iter::repeat_n(*started, batch.len())).collect();
-    let failed: usize = results.iter().filter_map(|(batch, _, result)| result.is_err().then_some(batch.len())).sum();
+    let failed = results.iter().filter_map(|(.., result)| Some(result.as_ref().err()?.entries)).sum();
     match results.into_iter().find_map(|(.., result)| result.err()) {
-        Some(reason) => Err(Error::NotSent { failed, all: events.len(), reason }),
+        Some(NotSentBatch { reason, .. }) => Err(NotSent { failed, all: events.len(), reason }),
         None => Ok(times),
     }
 }
@@ -92,20 +161,90 @@ fn distinct_ids(events: &[String]) -> usize {
     ids.collect::<HashSet<_>>().len()
 }
 
+/// Entries of a batch that may not have been sent, and why.
+struct NotSentBatch {
+    entries: usize,
+    reason: String,
+}
+
 /// One batch; entries that fail inside the answer are sent again, they alone.
-async fn send_batch(stack: &Stack, batch: &[String]) -> Result<(), String> {
+async fn send_batch(stack: &Stack, batch: &[String]) -> Result<(), NotSentBatch> {
     let mut pending: Vec<usize> = (0..batch.len()).collect();
     let mut reason = String::new();
     for attempt in 1..=limits::ENTRY_ATTEMPTS {
         let entry =
             |&n: &usize| SendMessageBatchRequestEntry::builder().id(n.to_string()).message_body(&batch[n]).build();
-        let entries = pending.iter().map(entry).collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+        let not_sent = |reason| NotSentBatch { entries: pending.len(), reason };
+        let entries = pending.iter().map(entry).collect::<Result<_, _>>();
+        let entries = entries.map_err(|error| not_sent(error.to_string()))?;
         let sent = stack.sqs.send_message_batch().queue_url(&stack.queue_url).set_entries(Some(entries)).send().await;
-        let failed = sent.map_err(|error| Error::aws("SendMessageBatch")(error).to_string())?.failed;
+        let failed = sent.map_err(|error| not_sent(Error::aws("SendMessageBatch")(error).to_string()))?.failed;
         let Some(first) = failed.first() else { return Ok(()) };
         reason = format!("SendMessageBatch: {} for an entry", first.code());
         pending = failed.iter().filter_map(|entry| entry.id().parse().ok()).collect();
         SystemClock.sleep(backoff::delay(attempt, SystemClock.now())).await;
     }
-    Err(reason)
+    Err(NotSentBatch { entries: pending.len(), reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser;
+    use notification::content;
+
+    /// The command that finishes what this one began.
+    fn check(command: &str, finish: &str) -> String {
+        let args = match Cli::parse_from(command.split(' ')).command {
+            Command::Send(args) => args,
+            other => panic!("{other:?}"),
+        };
+        let text = how_to_finish("notifications-dev", &args, 7, "made-7");
+        assert!(text.contains(&format!("`{finish}`")), "{text}");
+        text
+    }
+
+    #[test]
+    fn made_events_are_finished_by_making_the_same_ones_again() {
+        check(
+            "notifyctl send --count 3 --duplicates 50",
+            "notifyctl send --count 3 --duplicates 50 --prefix made-7 --seed 7",
+        );
+        let made = |time| events::made(30, 50, "made-7", 7, time);
+        let (first, again) = (made("2026-11-22T10:00:00Z"), made("2026-11-22T10:05:00Z"));
+        assert_ne!(first, again);
+        assert!(
+            first.iter().zip(&again).all(|(first, again)| content::same(first, again)),
+            "duplicates, not conflicts"
+        );
+    }
+
+    #[test]
+    fn the_events_of_a_file_are_finished_by_the_file() {
+        check("notifyctl send a.jsonl", "notifyctl send a.jsonl");
+        check("notifyctl send a.jsonl --unchecked --save sent.jsonl", "notifyctl send a.jsonl --unchecked");
+    }
+
+    #[test]
+    fn the_events_of_standard_input_are_finished_by_what_was_saved_or_the_same_input() {
+        check("notifyctl send - --save sent.jsonl", "notifyctl send sent.jsonl");
+        let text = check("notifyctl send -", "notifyctl send -");
+        assert!(text.contains("` with the same input"), "{text}");
+    }
+
+    #[test]
+    fn what_is_saved_but_not_sent_is_called_lost_by_an_audit_and_the_error_says_so() {
+        let command = "notifyctl send --count 3 --save sent.jsonl";
+        let text = check(command, "notifyctl send --count 3 --duplicates 0 --prefix made-7 --seed 7");
+        assert!(text.contains("sent.jsonl has all of them already"), "{text}");
+        assert!(!text.contains('\n'));
+    }
+
+    #[test]
+    fn a_command_can_be_pasted_into_a_shell() {
+        for (text, expected) in [("a-1.jsonl", "a-1.jsonl"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("", "''")] {
+            assert_eq!(word(text), expected);
+        }
+    }
 }

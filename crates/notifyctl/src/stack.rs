@@ -8,6 +8,7 @@ use aws_sdk_cloudformation::types::Output;
 
 /// A deployed stack.
 pub(crate) struct Stack {
+    pub(crate) name: String,
     pub(crate) queue_url: String,
     pub(crate) dead_letter_queue_url: String,
     pub(crate) publisher_failures_url: String,
@@ -17,6 +18,9 @@ pub(crate) struct Stack {
     pub(crate) stream_name: String,
     /// Where the action is `ledger`.
     pub(crate) ledger_table_name: Option<String>,
+    /// Days after which a DONE item expires.
+    #[allow(dead_code, reason = "`resolve --done` is to write it")]
+    pub(crate) done_retention_days: u32,
     pub(crate) sqs: aws_sdk_sqs::Client,
     pub(crate) dynamodb: aws_sdk_dynamodb::Client,
     pub(crate) streams: aws_sdk_dynamodbstreams::Client,
@@ -64,6 +68,12 @@ impl Outputs {
             .map(str::to_owned)
             .ok_or_else(|| Error::NoOutput { stack: self.stack.clone(), output: key })
     }
+
+    /// The value of an output that is a number.
+    fn number(&self, key: &'static str) -> Result<u32, Error> {
+        let value = self.get(key)?;
+        value.parse().map_err(|_| Error::BadOutput { stack: self.stack.clone(), output: key, value })
+    }
 }
 
 impl Stack {
@@ -72,6 +82,7 @@ impl Stack {
         let config = sdk_config(None).await?;
         let outputs = Outputs::read(&config, name).await?;
         Ok(Self {
+            name: name.to_owned(),
             queue_url: outputs.get("QueueUrl")?,
             dead_letter_queue_url: outputs.get("DeadLetterQueueUrl")?,
             publisher_failures_url: outputs.get("PublisherFailuresUrl")?,
@@ -80,10 +91,30 @@ impl Stack {
             table_stream_arn: outputs.get("TableStreamArn")?,
             stream_name: outputs.get("StreamName")?,
             ledger_table_name: outputs.get("LedgerTableName").ok(),
+            done_retention_days: outputs.number("DoneRetentionDays")?,
             sqs: aws_sdk_sqs::Client::new(&config),
             dynamodb: aws_sdk_dynamodb::Client::new(&config),
             streams: aws_sdk_dynamodbstreams::Client::new(&config),
             kinesis: aws_sdk_kinesis::Client::new(&config),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(outputs: &[(&str, &str)]) -> Result<u32, String> {
+        let output = |(key, value): &(&str, &str)| Output::builder().output_key(*key).output_value(*value).build();
+        let outputs = Outputs { stack: "s".into(), outputs: outputs.iter().map(output).collect() };
+        outputs.number("DoneRetentionDays").map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_output_that_is_missing_or_no_number_is_named() {
+        assert_eq!(number(&[("Other", "1"), ("DoneRetentionDays", "90")]), Ok(90));
+        assert!(number(&[]).unwrap_err().contains("the stack s has no output DoneRetentionDays"));
+        let error = number(&[("DoneRetentionDays", "many")]).unwrap_err();
+        assert_eq!(error, "the output DoneRetentionDays of the stack s is \"many\", not a number");
     }
 }

@@ -1,50 +1,142 @@
 //! The table's stream as evidence: how often each notification was inserted, and how often it became DONE.
+//!
+//! How far it is read: [`reader`] has the rules. What was read proves something only for a notification whose last change in
+//! the table was among it, which the verdict looks at.
+
+mod reader;
 
 use crate::error::Error;
+use crate::output;
 use crate::stack::Stack;
+use aws::SystemClock;
+use aws_sdk_dynamodbstreams::error::SdkError;
 use aws_sdk_dynamodbstreams::types::{AttributeValue, OperationType, Record, ShardIteratorType};
-use notification::Status;
-use std::collections::HashMap;
-
-/// Empty answers in a row after which an open shard is taken as read.
-const EMPTY_ANSWERS: usize = 2;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use indicatif::ProgressBar;
+use notification::ports::Clock;
+use notification::{Status, Timestamp, limits};
+use reader::{Answer, Listed, Next, Position, Reader};
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 /// What the stream shows of one notification. It reaches back 24 hours.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Changes {
+    /// Times it was inserted.
     pub(crate) inserted: usize,
+    /// Times it was written as DONE, over DONE included: nothing may be written to a notification that is DONE.
     pub(crate) done: usize,
+    /// The `done_at` of the last of these.
+    pub(crate) done_at: Option<String>,
+    /// Times it was DONE, and was changed to something else.
+    pub(crate) left_done: usize,
 }
 
-/// Reads the whole stream.
-pub(crate) async fn changes(stack: &Stack) -> Result<HashMap<String, Changes>, Error> {
-    let mut changes: HashMap<String, Changes> = HashMap::new();
-    for shard in shards(stack).await? {
-        let mut iterator = stack
-            .streams
-            .get_shard_iterator()
-            .stream_arn(&stack.table_stream_arn)
-            .shard_id(shard)
-            .shard_iterator_type(ShardIteratorType::TrimHorizon)
-            .send()
-            .await
-            .map_err(Error::aws("GetShardIterator"))?
-            .shard_iterator;
-        let mut empty_answers = 0;
-        while let Some(next) = iterator.take().filter(|_| empty_answers < EMPTY_ANSWERS) {
-            let answer =
-                stack.streams.get_records().shard_iterator(next).send().await.map_err(Error::aws("GetRecords"))?;
-            empty_answers = if answer.records().is_empty() { empty_answers + 1 } else { 0 };
-            for record in answer.records() {
-                note(record, &mut changes);
+/// What was read.
+#[derive(Debug, Default)]
+pub(crate) struct Reading {
+    /// By notification id.
+    pub(crate) changes: HashMap<String, Changes>,
+    /// Whether all closed shards were read to their end, and all open ones until they showed nothing new.
+    pub(crate) whole: bool,
+}
+
+/// Reads the stream for the notifications that are `wanted`, until it shows that all the `missing` ones became DONE, or as
+/// far as it goes.
+pub(crate) async fn read(
+    stack: &Stack,
+    started: Timestamp,
+    mut missing: HashSet<String>,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Reading, Error> {
+    let bar = output::spinner("reading the table's stream");
+    let mut reading = Reading::default();
+    let mut reader = Reader::new(SystemClock.now());
+    let mut records = 0;
+    loop {
+        match reader.next(SystemClock.now(), missing.is_empty()) {
+            Next::List => reader.list(shards(stack).await?, SystemClock.now()),
+            Next::Wait(until) => sleep_until(until).await,
+            Next::Read(shards) => {
+                let calls = stream::iter(shards).map(|(shard, position)| call(stack, shard, position));
+                let answers: Vec<_> = calls.buffer_unordered(limits::CALLS_IN_FLIGHT).try_collect().await?;
+                for (shard, page) in answers {
+                    records += page.records.len();
+                    for record in &page.records {
+                        note(record, &wanted, &mut missing, &mut reading.changes);
+                    }
+                    let later = page.records.iter().any(|record| is_later_than(record, started));
+                    let answer = Answer { empty: page.records.is_empty(), later_than_audit: later, next: page.next };
+                    reader.answer(&shard, answer, SystemClock.now());
+                }
+                show(&bar, records, &reader);
             }
-            iterator = answer.next_shard_iterator;
+            Next::Stop { whole } => {
+                bar.finish_and_clear();
+                return Ok(Reading { whole, ..reading });
+            }
         }
     }
-    Ok(changes)
 }
 
-async fn shards(stack: &Stack) -> Result<Vec<String>, Error> {
+async fn sleep_until(until: Timestamp) {
+    let left = Duration::try_from(until.duration_since(SystemClock.now())).unwrap_or_default();
+    SystemClock.sleep(left).await;
+}
+
+fn show(bar: &ProgressBar, records: usize, reader: &Reader) {
+    let (ended, all) = reader.shards();
+    let records = output::thousands(records);
+    bar.set_message(format!("reading the table's stream: {records} records, {ended} of {all} shards to their end"));
+    bar.tick();
+}
+
+/// An answer of `GetRecords`.
+struct Page {
+    records: Vec<Record>,
+    next: Position,
+}
+
+/// Reads once from a shard.
+async fn call(stack: &Stack, shard: String, position: Position) -> Result<(String, Page), Error> {
+    let iterator = match position {
+        Position::At(iterator) => Some(iterator),
+        Position::Start => start(stack, &shard).await?,
+        Position::End => None,
+    };
+    // A shard that has gone holds nothing of the last 24 hours.
+    let Some(iterator) = iterator else { return Ok((shard, Page { records: vec![], next: Position::End })) };
+    match stack.streams.get_records().shard_iterator(iterator).send().await {
+        Ok(answer) => {
+            let next = answer.next_shard_iterator.map_or(Position::End, Position::At);
+            Ok((shard, Page { records: answer.records.unwrap_or_default(), next }))
+        }
+        // What it points to has passed its 24 hours: the oldest record that is left is next.
+        Err(SdkError::ServiceError(error)) if error.err().is_trimmed_data_access_exception() => {
+            Ok((shard, Page { records: vec![], next: Position::Start }))
+        }
+        Err(error) => Err(Error::aws("GetRecords")(error)),
+    }
+}
+
+/// An iterator for a shard's oldest record; none where the shard has gone since it was listed.
+async fn start(stack: &Stack, shard: &str) -> Result<Option<String>, Error> {
+    let answer = stack
+        .streams
+        .get_shard_iterator()
+        .stream_arn(&stack.table_stream_arn)
+        .shard_id(shard)
+        .shard_iterator_type(ShardIteratorType::TrimHorizon)
+        .send()
+        .await;
+    match answer {
+        Ok(answer) => Ok(answer.shard_iterator),
+        Err(SdkError::ServiceError(error)) if error.err().is_resource_not_found_exception() => Ok(None),
+        Err(error) => Err(Error::aws("GetShardIterator")(error)),
+    }
+}
+
+async fn shards(stack: &Stack) -> Result<Vec<Listed>, Error> {
     let mut shards = Vec::new();
     let mut last = None;
     loop {
@@ -58,7 +150,11 @@ async fn shards(stack: &Stack) -> Result<Vec<String>, Error> {
             .map_err(Error::aws("DescribeStream"))?
             .stream_description;
         let Some(description) = description else { return Ok(shards) };
-        shards.extend(description.shards().iter().filter_map(|shard| shard.shard_id.clone()));
+        for shard in description.shards() {
+            let range = shard.sequence_number_range();
+            let closed = range.is_some_and(|range| range.ending_sequence_number().is_some());
+            shards.extend(shard.shard_id.clone().map(|id| Listed { id, closed }));
+        }
         last = description.last_evaluated_shard_id;
         if last.is_none() {
             return Ok(shards);
@@ -66,19 +162,109 @@ async fn shards(stack: &Stack) -> Result<Vec<String>, Error> {
     }
 }
 
-fn note(record: &Record, changes: &mut HashMap<String, Changes>) {
+/// Whether a record is surely of a later second than this time: its own is rounded down to the second.
+fn is_later_than(record: &Record, time: Timestamp) -> bool {
+    let created = record.dynamodb().and_then(|change| change.approximate_creation_date_time());
+    created.is_some_and(|created| created.secs() > time.as_second())
+}
+
+fn note(
+    record: &Record,
+    wanted: impl Fn(&str) -> bool,
+    missing: &mut HashSet<String>,
+    changes: &mut HashMap<String, Changes>,
+) {
     let Some(change) = record.dynamodb() else { return };
     let text = |image: Option<&HashMap<String, AttributeValue>>, name: &str| {
         image.and_then(|image| image.get(name)).and_then(|value| value.as_s().ok().cloned())
     };
-    let status = |image| text(image, "status").and_then(|status| status.parse::<Status>().ok());
-    let Some(id) = text(change.keys(), "id") else { return };
+    let is_done = |image| text(image, "status").is_some_and(|status| status == Status::Done.as_str());
+    let Some(id) = text(change.keys(), "id").filter(|id| wanted(id)) else { return };
+    let (old, new) = (change.old_image(), change.new_image());
+    if is_done(new) {
+        missing.remove(&id);
+    }
     let entry = changes.entry(id).or_default();
     if record.event_name() == Some(&OperationType::Insert) {
         entry.inserted += 1;
     }
-    // DONE over DONE as well: nothing may be written to a notification that is DONE.
-    if status(change.new_image()) == Some(Status::Done) {
+    if is_done(new) {
         entry.done += 1;
+        entry.done_at = text(new, "done_at");
+    }
+    // Not when it is deleted: a DONE item expires.
+    if is_done(old) && new.is_some() && !is_done(new) {
+        entry.left_done += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_dynamodbstreams::primitives::DateTime;
+    use aws_sdk_dynamodbstreams::types::StreamRecord;
+
+    const DONE_AT: &str = "2026-11-22T10:00:02.000Z";
+
+    /// A record of the notification a; its statuses before and after, where it was there.
+    fn record(event: OperationType, old: Option<&str>, new: Option<&str>) -> Record {
+        let text = |text: &str| AttributeValue::S(text.to_owned());
+        let image = |status: &str| {
+            let done_at = (status == "DONE").then(|| ("done_at".to_owned(), text(DONE_AT)));
+            [("status".to_owned(), text(status))].into_iter().chain(done_at).collect()
+        };
+        let change = StreamRecord::builder()
+            .keys("id", text("a"))
+            .set_old_image(old.map(image))
+            .set_new_image(new.map(image))
+            .approximate_creation_date_time(DateTime::from_secs(1_000));
+        Record::builder().event_name(event).dynamodb(change.build()).build()
+    }
+
+    fn check(records: &[(OperationType, Option<&str>, Option<&str>)], inserted: usize, done: usize, left_done: usize) {
+        let mut changes = HashMap::new();
+        for (event, old, new) in records {
+            note(&record(event.clone(), *old, *new), |_| true, &mut HashSet::new(), &mut changes);
+        }
+        let done_at = (done > 0).then(|| DONE_AT.to_owned());
+        assert_eq!(changes["a"], Changes { inserted, done, done_at, left_done });
+    }
+
+    #[test]
+    fn inserts_and_every_write_of_done_are_counted() {
+        use OperationType::{Insert, Modify, Remove};
+        let insert = (Insert, None, Some("INIT"));
+        let done = (Modify, Some("INIT"), Some("DONE"));
+        check(&[insert.clone(), done.clone()], 1, 1, 0);
+        check(&[insert.clone(), done.clone(), (Modify, Some("DONE"), Some("DONE"))], 1, 2, 0);
+        check(&[insert.clone(), done.clone(), (Modify, Some("DONE"), Some("INIT")), done.clone()], 1, 2, 1);
+        check(&[done.clone(), (Remove, Some("DONE"), None), insert, done], 1, 2, 0);
+        check(&[(Modify, Some("INIT"), Some("FAILED"))], 0, 0, 0);
+    }
+
+    #[test]
+    fn a_notification_is_missing_until_the_stream_shows_it_done() {
+        let mut missing = HashSet::from(["a".to_owned()]);
+        let mut note = |old, new| {
+            note(&record(OperationType::Modify, old, Some(new)), |_| true, &mut missing, &mut HashMap::new());
+            missing.len()
+        };
+        assert_eq!([note(None, "INIT"), note(Some("INIT"), "DONE")], [1, 0]);
+    }
+
+    #[test]
+    fn what_is_not_audited_is_not_kept() {
+        let mut changes = HashMap::new();
+        let record = record(OperationType::Insert, None, Some("INIT"));
+        note(&record, |id| id == "b", &mut HashSet::new(), &mut changes);
+        assert!(changes.is_empty());
+    }
+
+    #[test]
+    fn a_record_of_the_same_second_is_not_surely_later() {
+        let record = record(OperationType::Insert, None, Some("INIT"));
+        let at = |millis| Timestamp::from_millisecond(millis).unwrap();
+        assert!(is_later_than(&record, at(999_999)));
+        assert!(!is_later_than(&record, at(1_000_000)));
     }
 }

@@ -25,11 +25,13 @@ pub(crate) struct Summary {
 pub(crate) struct Queue {
     pub(crate) visible: usize,
     pub(crate) in_flight: usize,
+    /// Sent with a delay that has not passed.
+    pub(crate) delayed: usize,
 }
 
 impl Queue {
     pub(crate) fn all(self) -> usize {
-        self.visible + self.in_flight
+        self.visible + self.in_flight + self.delayed
     }
 }
 
@@ -70,10 +72,10 @@ pub(crate) async fn run(stack: &Stack, json: bool) -> Result<ExitCode, Error> {
     }
     let meaning = |status| match status {
         Status::Init => "accepted, the effect is still to come",
-        Status::Claimed => "a worker is at it, or was when it ended",
+        Status::Claimed => "a worker is making its one call, or died during it",
         Status::Done => "the effect has happened",
         Status::Failed => "it will not happen; `notifyctl status ID` has the reason",
-        Status::InDoubt => "nobody can tell whether it happened; `notifyctl resolve ID`",
+        Status::InDoubt => "the effect may have happened: the outcome is unknown; `notifyctl resolve ID`",
     };
     let queue = |queue: Queue, meaning: &str| format!("{meaning} ({} in flight)", output::thousands(queue.in_flight));
     let statuses =
@@ -110,19 +112,27 @@ async fn statuses(stack: &Stack) -> Result<BTreeMap<String, usize>, Error> {
     Ok(counts)
 }
 
-async fn queue(stack: &Stack, url: &str) -> Result<Queue, Error> {
-    use QueueAttributeName::{ApproximateNumberOfMessages, ApproximateNumberOfMessagesNotVisible};
+/// Counts the messages of a queue, as SQS does: approximately.
+pub(crate) async fn queue(stack: &Stack, url: &str) -> Result<Queue, Error> {
+    use QueueAttributeName::{
+        ApproximateNumberOfMessages, ApproximateNumberOfMessagesDelayed, ApproximateNumberOfMessagesNotVisible,
+    };
     let attributes = stack
         .sqs
         .get_queue_attributes()
         .queue_url(url)
         .attribute_names(ApproximateNumberOfMessages)
         .attribute_names(ApproximateNumberOfMessagesNotVisible)
+        .attribute_names(ApproximateNumberOfMessagesDelayed)
         .send()
         .await
         .map_err(Error::aws("GetQueueAttributes"))?
         .attributes
         .unwrap_or_default();
     let number = |name| attributes.get(&name).and_then(|text| text.parse().ok()).unwrap_or_default();
-    Ok(Queue { visible: number(ApproximateNumberOfMessages), in_flight: number(ApproximateNumberOfMessagesNotVisible) })
+    Ok(Queue {
+        visible: number(ApproximateNumberOfMessages),
+        in_flight: number(ApproximateNumberOfMessagesNotVisible),
+        delayed: number(ApproximateNumberOfMessagesDelayed),
+    })
 }

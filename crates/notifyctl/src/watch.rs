@@ -8,8 +8,8 @@ use crate::summary::Summary;
 use aws::SystemClock;
 use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
-use notification::Status;
 use notification::ports::Clock;
+use notification::{Status, Timestamp, limits};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -21,32 +21,88 @@ pub(crate) async fn run(stack: &Stack, args: &WatchArgs, json: bool) -> Result<E
     let is_terminal = Term::stderr().is_term();
     let start = SystemClock.now();
     let timeout = Duration::from_secs(args.timeout);
+    let mut watch = Watch::new(args.expect);
     let mut last = None;
     loop {
         let summary = Summary::read(stack).await?;
-        bar.set_length(summary.total().max(args.expect).max(1) as u64);
-        bar.set_position((summary.total() - summary.pending()) as u64);
-        bar.set_message(counts(&summary));
+        let now = SystemClock.now();
         let seen = if json { output::compact(&summary) } else { counts(&summary) };
         if last.as_ref() != Some(&seen) && (json || !is_terminal) {
             output::line(&seen);
         }
-        // SQS counts approximately, so one look is not enough.
-        let settled = summary.is_settled() && summary.total() >= args.expect;
-        if settled && last.as_ref() == Some(&seen) {
-            bar.finish_and_clear();
-            if !json {
-                output::line(format_args!("{}: {}", output::verdict(true, "all settled"), counts(&summary)));
-            }
-            return Ok(exit(true));
-        }
-        if Duration::try_from(SystemClock.now().duration_since(start)).unwrap_or_default() > timeout {
-            bar.finish_and_clear();
-            return Err(Error::NotSettled { seconds: args.timeout, left: counts(&summary) });
-        }
         last = Some(seen);
+        let state = watch.look(&summary, now);
+        bar.set_length(summary.total().max(args.expect).max(1) as u64);
+        bar.set_position((summary.total() - summary.pending()) as u64);
+        let line = match state {
+            State::Settled => {
+                bar.finish_and_clear();
+                if !json {
+                    output::line(format_args!("{}: {}", output::verdict(true, "all settled"), counts(&summary)));
+                }
+                return Ok(exit(true));
+            }
+            State::Quiet(since) => {
+                let quiet = limits::WATCH_QUIET.as_secs();
+                format!("{} · unchanged for {} of {quiet} s", counts(&summary), since.as_secs())
+            }
+            State::Working => counts(&summary),
+        };
+        if since(start, now) > timeout {
+            bar.finish_and_clear();
+            return Err(Error::NotSettled { seconds: args.timeout, left: line });
+        }
+        bar.set_message(line);
         SystemClock.sleep(Duration::from_secs(args.interval)).await;
     }
+}
+
+/// What the looks so far say.
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    Working,
+    /// Nothing is left by the counts, which have not changed for this long; but they may lag.
+    Quiet(Duration),
+    Settled,
+}
+
+/// Decides when all is settled.
+///
+/// SQS counts approximately, and a message that was just sent may not be counted for a minute. So counts alone must stay
+/// the same for [`limits::WATCH_QUIET`]. The table is read consistently: where it has as many notifications as are expected,
+/// two equal looks are enough.
+#[derive(Debug)]
+struct Watch {
+    /// Notifications that must be in the table; 0 where that is not known.
+    expect: usize,
+    last: Option<(Summary, Timestamp)>,
+}
+
+impl Watch {
+    fn new(expect: usize) -> Self {
+        Self { expect, last: None }
+    }
+
+    fn look(&mut self, summary: &Summary, now: Timestamp) -> State {
+        let unchanged = self.last.as_ref().filter(|(last, _)| last == summary).map(|(_, first)| *first);
+        let is_repeated = unchanged.is_some();
+        let first = unchanged.unwrap_or(now);
+        self.last = Some((summary.clone(), first));
+        if !summary.is_settled() || summary.total() < self.expect {
+            return State::Working;
+        }
+        let quiet = since(first, now);
+        match self.expect {
+            0 if quiet < limits::WATCH_QUIET => State::Quiet(quiet),
+            0 => State::Settled,
+            _ if is_repeated => State::Settled,
+            _ => State::Working,
+        }
+    }
+}
+
+fn since(then: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(then)).unwrap_or_default()
 }
 
 /// The counts on one line. Rare statuses are named only where there are some.
@@ -57,4 +113,57 @@ fn counts(summary: &Summary) -> String {
     let queue = output::thousands(summary.queue.all());
     let dead = output::thousands(summary.dead_letter_queue.all());
     format!("queue {queue} · {} · DLQ {dead}", statuses.join(" · "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::summary::Queue;
+
+    fn summary(init: usize, done: usize, queue: usize) -> Summary {
+        Summary {
+            notifications: [("INIT".to_owned(), init), ("DONE".to_owned(), done)].into(),
+            queue: Queue { visible: queue, ..Queue::default() },
+            ..Summary::default()
+        }
+    }
+
+    /// Looks at the counts (INIT, DONE, queue) at these seconds, and returns the last state.
+    fn check(expect: usize, looks: &[(i64, (usize, usize, usize))], expected: &State) {
+        let mut watch = Watch::new(expect);
+        let look = |(second, (init, done, queue)): &(i64, (usize, usize, usize))| {
+            watch.look(&summary(*init, *done, *queue), Timestamp::from_second(*second).unwrap())
+        };
+        assert_eq!(looks.iter().map(look).last().as_ref(), Some(expected));
+    }
+
+    const SECONDS: i64 = limits::WATCH_QUIET.as_secs().cast_signed();
+
+    #[test]
+    fn counts_that_say_nothing_is_left_must_stay_the_same_until_sqs_counts_are_consistent() {
+        check(0, &[(0, (0, 5, 0)), (1, (0, 5, 0))], &State::Quiet(Duration::from_secs(1)));
+        check(0, &[(0, (0, 5, 0)), (SECONDS, (0, 5, 0))], &State::Settled);
+        // A message that was not counted at first has become a sixth notification: the time begins again.
+        check(
+            0,
+            &[(0, (0, 5, 0)), (9, (0, 6, 0)), (SECONDS, (0, 6, 0))],
+            &State::Quiet(Duration::from_secs(limits::WATCH_QUIET.as_secs() - 9)),
+        );
+        const { assert!(limits::WATCH_QUIET.as_secs() > 60) }
+    }
+
+    #[test]
+    fn with_an_expected_number_two_equal_looks_are_enough() {
+        check(5, &[(0, (0, 5, 0))], &State::Working);
+        check(5, &[(0, (0, 5, 0)), (1, (0, 5, 0))], &State::Settled);
+        check(5, &[(0, (0, 5, 0)), (1, (0, 6, 0))], &State::Working);
+        check(6, &[(0, (0, 5, 0)), (SECONDS, (0, 5, 0))], &State::Working);
+    }
+
+    #[test]
+    fn what_is_pending_or_in_the_queue_is_not_settled() {
+        check(5, &[(0, (1, 4, 0)), (SECONDS, (1, 4, 0))], &State::Working);
+        check(5, &[(0, (0, 5, 1)), (SECONDS, (0, 5, 1))], &State::Working);
+        check(0, &[(0, (0, 5, 1)), (SECONDS, (0, 5, 1))], &State::Working);
+    }
 }

@@ -1,0 +1,468 @@
+//! The verdict of an audit, worked out from the collected evidence alone.
+
+use super::items::Item;
+use crate::dead_letters::DeadLetters;
+use crate::events;
+use crate::ledger::Sums;
+use crate::stream::{Changes, Reading};
+use notification::{Malformed, Notification, NotificationId, Status, Timestamp, content, limits};
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+/// How far back the table's stream reaches.
+const STREAM_RETENTION: Duration = Duration::from_hours(24 * limits::DYNAMODB_STREAM_RETENTION_DAYS as u64);
+
+/// The answer to "was anything lost or doubled?"
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Verdict {
+    /// No, and the evidence shows it.
+    Good,
+    /// Something is wrong.
+    Bad,
+    /// Nothing wrong was found, but the evidence has gaps.
+    CannotBeShown,
+}
+
+/// One message that was sent.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    /// On one line.
+    pub(crate) event: String,
+    /// Its notification id, or why it has none.
+    pub(crate) id: Result<NotificationId, Malformed>,
+}
+
+impl Sent {
+    pub(crate) fn new(event: &str) -> Self {
+        let id = Notification::parse(event).map(|notification| notification.id().clone());
+        Self { event: events::one_line(event), id }
+    }
+}
+
+/// All that an audit goes by.
+#[derive(Debug)]
+pub(crate) struct Evidence {
+    /// When the audit started; the table was read right after.
+    pub(crate) started: Timestamp,
+    /// What was sent.
+    pub(crate) sent: Vec<Sent>,
+    /// What the table has of it, by notification id.
+    pub(crate) table: HashMap<String, Item>,
+    /// What the table's stream shows of it.
+    pub(crate) stream: Reading,
+    /// What the dead-letter queue has of it.
+    pub(crate) dead_letters: DeadLetters,
+}
+
+/// What became of what was sent.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Audit {
+    /// Messages sent.
+    pub(crate) sent: usize,
+    /// Distinct notification ids among them.
+    pub(crate) distinct: usize,
+    /// Notifications that became DONE exactly once, as the table's stream shows.
+    pub(crate) done_once: usize,
+    /// DONE in the table for more than the stream's 24 hours: how often cannot be shown.
+    pub(crate) done_before_the_stream: usize,
+    /// Messages of an id that was there already, with the same content: nothing was written for them.
+    pub(crate) duplicates_suppressed: usize,
+    /// Notifications that the table has as FAILED, with its reason there.
+    pub(crate) failed: usize,
+    /// Notifications that are settled, but whose outcome is unknown.
+    pub(crate) in_doubt: usize,
+    /// Messages in the dead-letter queue, by reason.
+    pub(crate) dead_lettered: BTreeMap<String, usize>,
+    /// What the ledger paid, where the action is `ledger`.
+    pub(crate) ledger: Option<Sums>,
+    /// What is wrong, each with its id or line.
+    pub(crate) problems: Vec<String>,
+    /// What the evidence does not show, each with its id or line.
+    pub(crate) cannot_be_shown: Vec<String>,
+}
+
+impl Audit {
+    pub(crate) fn verdict(&self) -> Verdict {
+        match (self.problems.is_empty(), self.cannot_be_shown.is_empty()) {
+            (false, _) => Verdict::Bad,
+            (true, false) => Verdict::CannotBeShown,
+            (true, true) => Verdict::Good,
+        }
+    }
+}
+
+/// Works out what became of what was sent.
+///
+/// A notification counts as DONE once only where the stream shows it: the records of one item are in order, closed shards
+/// are read to their end, and the last record that was read is the one of the table's own `done_at`. So every earlier one was
+/// read as well. What the stream should show and does not is never taken as good.
+pub(crate) fn judge(evidence: &Evidence) -> Audit {
+    let mut audit = Audit { sent: evidence.sent.len(), ..Audit::default() };
+    let mut dead = DeadLettersLeft(evidence.dead_letters.found.clone());
+
+    let mut accepted: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (line, Sent { event, id }) in (1..).zip(&evidence.sent) {
+        match id {
+            Err(malformed) => {
+                audit.refused(&format!("line {line}"), reason(malformed), dead.take(event), &evidence.dead_letters);
+            }
+            Ok(id) => {
+                let copies = accepted.entry(id.as_str()).or_default();
+                match evidence.table.get(id.as_str()) {
+                    Some(item) if !content::same(event, &item.event) => {
+                        let reason = "conflict: the id exists with other content".to_owned();
+                        audit.refused(id.as_str(), reason, dead.take(event), &evidence.dead_letters);
+                    }
+                    _ => copies.push(event),
+                }
+            }
+        }
+    }
+
+    audit.distinct = accepted.len();
+    for (id, copies) in accepted {
+        let dead = copies.iter().filter(|event| dead.take(event)).count();
+        let Some(item) = evidence.table.get(id) else {
+            audit.problems.push(match (dead, evidence.dead_letters.complete) {
+                (0, true) => format!("{id}: lost, it is not in the table"),
+                (0, false) => format!("{id}: not in the table, nor in what could be read of the dead-letter queue"),
+                _ => format!("{id}: not in the table but in the dead-letter queue; ingest's log has the reason"),
+            });
+            continue;
+        };
+        audit.duplicates_suppressed += copies.len().saturating_sub(1);
+        audit.settle(id, item, evidence);
+        if dead > 0 {
+            audit.problems.push(format!("{id}: accepted, and {dead} of its messages are in the dead-letter queue"));
+        }
+    }
+    if audit.done_before_the_stream > 0 {
+        let older = audit.done_before_the_stream;
+        audit
+            .cannot_be_shown
+            .push(format!("{older} DONE more than 24 hours ago: the table's stream no longer shows how often"));
+    }
+    if !evidence.stream.whole {
+        let minutes = limits::AUDIT_READ_MAX.as_secs() / 60;
+        audit.cannot_be_shown.push(format!("the table's stream could not be read to its end in {minutes} minutes"));
+    }
+    audit
+}
+
+impl Audit {
+    /// A message that the pipeline must have refused.
+    fn refused(&mut self, name: &str, reason: String, found: bool, dead_letters: &DeadLetters) {
+        if found {
+            *self.dead_lettered.entry(reason).or_default() += 1;
+        } else if dead_letters.complete {
+            self.problems.push(format!("{name}: lost, refused ({reason}) and not in the dead-letter queue"));
+        } else {
+            let text = "and not in what could be read of the dead-letter queue";
+            self.cannot_be_shown.push(format!("{name}: refused ({reason}), {text}"));
+        }
+    }
+
+    /// A notification that the table has.
+    fn settle(&mut self, id: &str, item: &Item, evidence: &Evidence) {
+        let none = Changes::default();
+        let changes = evidence.stream.changes.get(id).unwrap_or(&none);
+        if changes.left_done > 0 {
+            self.problems.push(format!("{id}: was DONE, and was then changed"));
+            return;
+        }
+        match item.status {
+            Some(Status::Done) => match done(item, changes, evidence.started) {
+                Done::Once => self.done_once += 1,
+                Done::BeforeTheStream => self.done_before_the_stream += 1,
+                Done::NotShown(gap) => self.cannot_be_shown.push(format!("{id}: DONE, {gap}")),
+                Done::NotOnce(how) => self.problems.push(format!("{id}: {how}")),
+            },
+            Some(Status::Failed) => self.failed += 1,
+            Some(Status::InDoubt) => {
+                self.in_doubt += 1;
+                self.cannot_be_shown
+                    .push(format!("{id}: IN_DOUBT, the outcome is unknown; `notifyctl resolve ID` decides"));
+            }
+            Some(status @ (Status::Init | Status::Claimed)) => {
+                self.problems.push(format!("{id}: not settled, it is {status}"));
+            }
+            None => self.problems.push(format!("{id}: its item has no known status")),
+        }
+    }
+}
+
+/// How often a notification that is DONE became so.
+enum Done {
+    Once,
+    BeforeTheStream,
+    NotShown(&'static str),
+    NotOnce(String),
+}
+
+/// Whether the stream had nothing of this time any more when the audit started. An item that does not say is not older.
+pub(crate) fn is_older_than_the_stream(time: Option<Timestamp>, started: Timestamp) -> bool {
+    time.is_some_and(|time| Duration::try_from(started.duration_since(time)).is_ok_and(|age| age >= STREAM_RETENTION))
+}
+
+fn done(item: &Item, changes: &Changes, started: Timestamp) -> Done {
+    let older = |time| is_older_than_the_stream(time, started);
+    match (changes.inserted, changes.done) {
+        (0 | 1, 0) if older(item.done_time()) => Done::BeforeTheStream,
+        (0 | 1, 0) => Done::NotShown("but the table's stream does not show it"),
+        (0, 1) if !older(item.received_at) => Done::NotShown("but the table's stream does not show its insert"),
+        (0 | 1, 1) => match (&changes.done_at, &item.done_at) {
+            (Some(streamed), Some(stored)) if streamed == stored => Done::Once,
+            (Some(streamed), Some(stored)) => Done::NotOnce(format!(
+                "DONE twice: at {streamed} as the table's stream shows, and at {stored} as the table has it"
+            )),
+            _ => Done::NotShown("but has no done_at to compare with the table's stream"),
+        },
+        (inserted, done) => Done::NotOnce(format!("inserted {} and DONE {}", times(inserted), times(done))),
+    }
+}
+
+fn times(count: usize) -> String {
+    match count {
+        0 => "never".to_owned(),
+        1 => "once".to_owned(),
+        _ => format!("{count} times"),
+    }
+}
+
+/// The dead letters that no message has claimed yet, by their text.
+struct DeadLettersLeft(HashMap<String, usize>);
+
+impl DeadLettersLeft {
+    /// Takes one that has this text, if there is one.
+    fn take(&mut self, event: &str) -> bool {
+        let left = self.0.get_mut(event).filter(|left| **left > 0);
+        left.map(|left| *left -= 1).is_some()
+    }
+}
+
+/// A reason that is the same for messages that fail the same rule.
+fn reason(malformed: &Malformed) -> String {
+    match malformed {
+        Malformed::NotJson { .. } => "malformed: not valid JSON".to_owned(),
+        other => format!("malformed: {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DONE_AT: &str = "2026-11-22T10:00:02.000Z";
+
+    fn event(id: &str, amount: u32) -> String {
+        format!(r#"{{"specversion":"1.0","id":"{id}","source":"s","type":"t","data":{amount}}}"#)
+    }
+
+    fn at(time: &str) -> Timestamp {
+        time.parse().unwrap()
+    }
+
+    /// a is sent twice, b once with a conflict behind it, and one message is malformed: all as it should be.
+    fn good() -> Evidence {
+        let item = |id| Item {
+            status: Some(Status::Done),
+            event: event(id, 1).into(),
+            received_at: Some(at("2026-11-22T10:00:01Z")),
+            done_at: Some(DONE_AT.into()),
+        };
+        let changes = Changes { inserted: 1, done: 1, done_at: Some(DONE_AT.into()), left_done: 0 };
+        let sent = [event("a", 1), event("a", 1), event("b", 1), event("b", 2), "no JSON".into()];
+        let dead = ["no JSON".into(), event("b", 2)];
+        Evidence {
+            started: at("2026-11-22T11:00:00Z"),
+            sent: sent.iter().map(|event| Sent::new(event)).collect(),
+            table: ["a", "b"].map(|id| (id.to_owned(), item(id))).into(),
+            stream: Reading { changes: ["a", "b"].map(|id| (id.to_owned(), changes.clone())).into(), whole: true },
+            dead_letters: DeadLetters { found: dead.map(|event| (event, 1)).into(), complete: true },
+        }
+    }
+
+    fn a(evidence: &mut Evidence) -> (&mut Item, &mut Changes) {
+        (evidence.table.get_mut("a").unwrap(), evidence.stream.changes.get_mut("a").unwrap())
+    }
+
+    fn audit(change: impl FnOnce(&mut Evidence)) -> Audit {
+        let mut evidence = good();
+        change(&mut evidence);
+        judge(&evidence)
+    }
+
+    /// After the change there is this one problem.
+    fn check(change: impl FnOnce(&mut Evidence), problem: &str) {
+        let audit = audit(change);
+        assert_eq!((audit.verdict(), audit.problems.len()), (Verdict::Bad, 1), "{audit:?}");
+        assert!(audit.problems[0].contains(problem), "{audit:?}");
+    }
+
+    /// After the change nothing is wrong, and this one thing cannot be shown.
+    fn check_gap(change: impl FnOnce(&mut Evidence), gap: &str) {
+        let audit = audit(change);
+        assert_eq!((audit.verdict(), audit.cannot_be_shown.len()), (Verdict::CannotBeShown, 1), "{audit:?}");
+        assert!(audit.cannot_be_shown[0].contains(gap), "{audit:?}");
+    }
+
+    #[test]
+    fn a_good_run_has_no_problems_and_its_counts_add_up() {
+        let audit = audit(|_| {});
+        let dead = [("conflict: the id exists with other content", 1), ("malformed: not valid JSON", 1)];
+        let expected = Audit {
+            sent: 5,
+            distinct: 2,
+            done_once: 2,
+            duplicates_suppressed: 1,
+            dead_lettered: dead.map(|(reason, count)| (reason.to_owned(), count)).into(),
+            ..Audit::default()
+        };
+        assert_eq!(audit.verdict(), Verdict::Good);
+        assert_eq!(audit, expected);
+    }
+
+    #[test]
+    fn a_notification_that_is_not_in_the_table_is_lost() {
+        check(|evidence| drop(evidence.table.remove("a")), "a: lost");
+    }
+
+    #[test]
+    fn messages_are_matched_with_dead_letters_in_one_pass() {
+        // Each message against each other one would be 400 million comparisons.
+        let audit = audit(|evidence| {
+            evidence.sent = (0..20_000).map(|n| Sent::new(&event(&n.to_string(), 1))).collect();
+            evidence.dead_letters.found = (0..10_000).map(|n| (event(&n.to_string(), 1), 1)).collect();
+        });
+        let lost = audit.problems.iter().filter(|problem| problem.contains("lost")).count();
+        assert_eq!((audit.problems.len(), lost), (20_000, 10_000));
+    }
+
+    #[test]
+    fn a_notification_that_ingest_could_not_write_is_told_from_a_lost_one() {
+        let refused = |copies| {
+            move |evidence: &mut Evidence| {
+                evidence.table.remove("a");
+                evidence.dead_letters.found.insert(event("a", 1), copies);
+            }
+        };
+        check(refused(1), "in the dead-letter queue; ingest's log has the reason");
+        check(refused(2), "in the dead-letter queue; ingest's log has the reason");
+    }
+
+    #[test]
+    fn a_notification_that_is_pending_is_not_settled() {
+        check(|evidence| a(evidence).0.status = Some(Status::Init), "not settled, it is INIT");
+        check(|evidence| a(evidence).0.status = Some(Status::Claimed), "not settled, it is CLAIMED");
+    }
+
+    #[test]
+    fn a_notification_in_doubt_is_settled_but_its_outcome_cannot_be_shown() {
+        let in_doubt = |evidence: &mut Evidence| a(evidence).0.status = Some(Status::InDoubt);
+        check_gap(in_doubt, "a: IN_DOUBT, the outcome is unknown");
+        assert_eq!(audit(in_doubt).in_doubt, 1);
+    }
+
+    #[test]
+    fn a_second_done_or_insert_is_a_problem() {
+        check(|evidence| a(evidence).1.done = 2, "a: inserted once and DONE 2 times");
+        check(|evidence| a(evidence).1.inserted = 2, "a: inserted 2 times and DONE once");
+        check(|evidence| a(evidence).0.done_at = Some("2026-11-22T10:30:00.000Z".into()), "a: DONE twice");
+        check(|evidence| a(evidence).1.left_done = 1, "a: was DONE, and was then changed");
+    }
+
+    #[test]
+    fn a_done_that_the_stream_should_show_and_does_not_cannot_be_shown() {
+        check_gap(|evidence| drop(evidence.stream.changes.remove("a")), "a: DONE, but the table's stream");
+        let read_too_little = |evidence: &mut Evidence| *a(evidence).1 = Changes { inserted: 1, ..Changes::default() };
+        check_gap(read_too_little, "a: DONE, but the table's stream");
+        assert_eq!(audit(read_too_little).done_once, 1);
+        check_gap(|evidence| a(evidence).1.inserted = 0, "does not show its insert");
+        check_gap(|evidence| a(evidence).0.done_at = None, "no done_at");
+    }
+
+    #[test]
+    fn only_an_item_whose_own_time_says_so_is_older_than_the_stream() {
+        let unseen = |done_at: &'static str| {
+            move |evidence: &mut Evidence| {
+                evidence.stream.changes.remove("a");
+                evidence.table.get_mut("a").unwrap().done_at = Some(done_at.into());
+            }
+        };
+        let older = audit(unseen("2026-11-21T11:00:00.000Z"));
+        assert_eq!((older.done_once, older.done_before_the_stream), (1, 1));
+        let younger = audit(unseen("2026-11-21T11:00:00.001Z"));
+        assert_eq!((younger.done_once, younger.done_before_the_stream), (1, 0));
+        // Either way, how often it became DONE cannot be shown.
+        check_gap(unseen("2026-11-21T11:00:00.000Z"), "1 DONE more than 24 hours ago");
+        check_gap(unseen("2026-11-21T11:00:00.001Z"), "a: DONE, but the table's stream does not show it");
+    }
+
+    #[test]
+    fn an_insert_before_the_stream_is_no_gap() {
+        let audit = audit(|evidence| {
+            let (item, changes) = a(evidence);
+            item.received_at = Some(at("2026-11-20T10:00:00Z"));
+            changes.inserted = 0;
+        });
+        assert_eq!((audit.verdict(), audit.done_once), (Verdict::Good, 2));
+    }
+
+    #[test]
+    fn a_stream_that_was_not_read_to_its_end_shows_nothing() {
+        check_gap(|evidence| evidence.stream.whole = false, "could not be read to its end");
+    }
+
+    #[test]
+    fn a_refused_message_that_is_not_in_the_dead_letter_queue_is_lost() {
+        check(
+            |evidence| {
+                evidence.dead_letters.found.remove("no JSON");
+            },
+            "line 5: lost",
+        );
+        check(
+            |evidence| {
+                evidence.dead_letters.found.remove(&event("b", 2));
+            },
+            "b: lost, refused (conflict",
+        );
+    }
+
+    #[test]
+    fn a_refused_message_cannot_be_shown_to_be_kept_by_a_queue_that_was_read_in_part() {
+        check_gap(
+            |evidence| evidence.dead_letters = DeadLetters { found: [(event("b", 2), 1)].into(), complete: false },
+            "line 5: refused (malformed: not valid JSON), and not in what could be read",
+        );
+        let nothing_is_missing = audit(|evidence| evidence.dead_letters.complete = false);
+        assert_eq!(nothing_is_missing.verdict(), Verdict::Good);
+    }
+
+    #[test]
+    fn a_refused_message_that_was_sent_again_may_be_in_the_dead_letter_queue_twice() {
+        let audit = audit(|evidence| {
+            evidence.dead_letters.found.insert(event("b", 2), 2);
+        });
+        assert_eq!(audit.verdict(), Verdict::Good);
+    }
+
+    #[test]
+    fn an_accepted_message_in_the_dead_letter_queue_is_a_problem() {
+        let dead = |evidence: &mut Evidence| {
+            evidence.dead_letters.found.insert(event("a", 1), 1);
+        };
+        check(dead, "a: accepted, and 1 of its messages");
+    }
+
+    #[test]
+    fn an_event_over_several_lines_is_found_in_the_dead_letter_queue() {
+        let audit = audit(|evidence| {
+            evidence.sent.push(Sent::new("{\n\"no\": \"notification\"}"));
+            evidence.dead_letters.found.insert("{ \"no\": \"notification\"}".into(), 1);
+        });
+        assert_eq!(audit.verdict(), Verdict::Good);
+    }
+}

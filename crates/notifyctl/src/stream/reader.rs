@@ -1,0 +1,290 @@
+//! How far a DynamoDB stream is read for an audit, without I/O.
+//!
+//! - A closed shard ends: an answer without a next iterator is its end, and nothing else is. Empty answers before it are
+//!   usual; [it can take several calls to get to records][GetRecords].
+//! - An open shard never ends, and no answer says how far behind its end a reader is. It has shown all that matters when it
+//!   has a record that is newer than the audit. Most never do, so it also counts as caught up after an empty answer, but only
+//!   while nothing is missing, or when all shards have shown nothing new for [`limits::AUDIT_STREAM_QUIET`]. Being caught up
+//!   proves nothing: the verdict goes by what was read, and what is missing then cannot be shown.
+//! - [A shard is open until it has an ending sequence number][DescribeStream]. One that closes meanwhile has children, so the
+//!   shards are listed again before the end.
+//!
+//! [GetRecords]: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_GetRecords.html
+//! [DescribeStream]: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_DescribeStream.html
+
+use notification::{Timestamp, limits};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Where a shard is read next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Position {
+    /// At its oldest record.
+    Start,
+    /// At this iterator.
+    At(String),
+    /// Nowhere: it was read to its end.
+    End,
+}
+
+/// A shard, as the stream lists it.
+#[derive(Debug, Clone)]
+pub(super) struct Listed {
+    pub(super) id: String,
+    /// It has an ending sequence number.
+    pub(super) closed: bool,
+}
+
+/// What an answer to a read says.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// It has no records.
+    pub(super) empty: bool,
+    /// It has a record that is newer than the audit.
+    pub(super) later_than_audit: bool,
+    pub(super) next: Position,
+}
+
+/// What is to be done next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// List the stream's shards.
+    List,
+    /// Read these shards, once each.
+    Read(Vec<(String, Position)>),
+    /// Wait until then.
+    Wait(Timestamp),
+    /// Stop. Whether the stream was read as far as it goes.
+    Stop { whole: bool },
+}
+
+#[derive(Debug)]
+struct Shard {
+    position: Position,
+    closed: bool,
+    /// Its last answer was empty, or had records that are newer than the audit.
+    caught_up: bool,
+    /// When it is to be read again.
+    due: Timestamp,
+}
+
+impl Shard {
+    fn has_ended(&self) -> bool {
+        self.position == Position::End
+    }
+}
+
+/// What was read of each shard.
+#[derive(Debug)]
+pub(super) struct Reader {
+    started: Timestamp,
+    /// When something new was last seen.
+    active: Timestamp,
+    shards: BTreeMap<String, Shard>,
+    list: List,
+}
+
+/// What is known of the stream's shards.
+#[derive(Debug, PartialEq, Eq)]
+enum List {
+    /// There may be others.
+    Stale,
+    /// There were others since the last list.
+    Changed,
+    /// The last list had nothing new.
+    Confirmed,
+}
+
+impl Reader {
+    pub(super) fn new(now: Timestamp) -> Self {
+        Self { started: now, active: now, shards: BTreeMap::new(), list: List::Stale }
+    }
+
+    /// How many shards were read to their end, and how many there are.
+    pub(super) fn shards(&self) -> (usize, usize) {
+        (self.shards.values().filter(|shard| shard.has_ended()).count(), self.shards.len())
+    }
+
+    /// What to do next; `complete` says that nothing is missing.
+    pub(super) fn next(&self, now: Timestamp, complete: bool) -> Next {
+        if since(self.started, now) >= limits::AUDIT_READ_MAX {
+            return Next::Stop { whole: false };
+        }
+        if self.list == List::Stale {
+            return Next::List;
+        }
+        let read = self.shards.values().all(|shard| shard.has_ended() || (!shard.closed && shard.caught_up));
+        if read && (complete || since(self.active, now) >= limits::AUDIT_STREAM_QUIET) {
+            return if self.list == List::Confirmed { Next::Stop { whole: true } } else { Next::List };
+        }
+        let waiting = || self.shards.iter().filter(|(_, shard)| !shard.has_ended());
+        let due = waiting().filter(|(_, shard)| shard.due <= now);
+        let due: Vec<_> =
+            due.map(|(id, shard)| (id.clone(), shard.position.clone())).take(limits::CALLS_IN_FLIGHT).collect();
+        if due.is_empty() {
+            let next = waiting().map(|(_, shard)| shard.due).min();
+            return Next::Wait(next.unwrap_or_else(|| after(now, limits::STREAM_POLL)));
+        }
+        Next::Read(due)
+    }
+
+    /// Takes the list of the stream's shards.
+    pub(super) fn list(&mut self, listed: Vec<Listed>, now: Timestamp) {
+        self.list = List::Confirmed;
+        for Listed { id, closed } in listed {
+            let new = || Shard { position: Position::Start, closed: false, caught_up: false, due: now };
+            let is_new = !self.shards.contains_key(&id);
+            let shard = self.shards.entry(id).or_insert_with(new);
+            if is_new || (closed && !shard.closed && !shard.has_ended()) {
+                self.list = List::Changed;
+                self.active = now;
+            }
+            shard.closed |= closed;
+        }
+    }
+
+    /// Takes an answer.
+    pub(super) fn answer(&mut self, shard: &str, answer: Answer, now: Timestamp) {
+        let Some(shard) = self.shards.get_mut(shard) else { return };
+        shard.caught_up = answer.empty || answer.later_than_audit;
+        shard.position = answer.next;
+        if !shard.caught_up || shard.has_ended() {
+            self.active = now;
+        }
+        // A closed shard is read on at once. So is one with more to show.
+        shard.due = if shard.caught_up && !shard.closed { after(now, limits::STREAM_POLL) } else { now };
+        if shard.has_ended() && !shard.closed {
+            // It was closed since it was listed: its children have what comes next.
+            shard.closed = true;
+            self.list = List::Stale;
+        } else if self.list == List::Confirmed {
+            self.list = List::Changed;
+        }
+    }
+}
+
+fn since(then: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(then)).unwrap_or_default()
+}
+
+fn after(now: Timestamp, wait: Duration) -> Timestamp {
+    now.checked_add(wait).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Timestamp {
+        after(Timestamp::UNIX_EPOCH, Duration::from_millis(millis))
+    }
+
+    fn iterator(text: &str) -> Position {
+        Position::At(text.into())
+    }
+
+    fn answer(records: usize, next: Position) -> Answer {
+        Answer { empty: records == 0, later_than_audit: false, next }
+    }
+
+    fn listed(shards: &[(&str, bool)]) -> Vec<Listed> {
+        shards.iter().map(|(id, closed)| Listed { id: (*id).to_owned(), closed: *closed }).collect()
+    }
+
+    fn reader(shards: &[(&str, bool)]) -> Reader {
+        let mut reader = Reader::new(at(0));
+        assert_eq!(reader.next(at(0), true), Next::List);
+        reader.list(listed(shards), at(0));
+        reader
+    }
+
+    fn reads(shard: &str, position: Position) -> Next {
+        Next::Read(vec![(shard.to_owned(), position)])
+    }
+
+    const WHOLE: Next = Next::Stop { whole: true };
+
+    #[test]
+    fn a_closed_shard_is_read_to_its_end_through_any_number_of_empty_answers() {
+        let mut reader = reader(&[("s", true)]);
+        for n in 0..1_000 {
+            reader.answer("s", answer(0, iterator("more")), at(n));
+            assert_eq!(reader.next(at(n), true), reads("s", iterator("more")));
+        }
+        reader.answer("s", answer(7, Position::End), at(1_000));
+        assert_eq!(reader.next(at(1_000), true), Next::List);
+        reader.list(listed(&[("s", true)]), at(1_000));
+        assert_eq!(reader.next(at(1_000), true), WHOLE);
+    }
+
+    #[test]
+    fn an_empty_answer_ends_an_open_shard_only_where_nothing_is_missing() {
+        let mut reader = reader(&[("s", false)]);
+        reader.answer("s", answer(0, iterator("1")), at(0));
+        assert_eq!(reader.next(at(0), false), Next::Wait(at(250)));
+        assert_eq!(reader.next(at(250), false), reads("s", iterator("1")));
+        reader.answer("s", answer(3, iterator("2")), at(250));
+        assert_eq!(reader.next(at(250), true), reads("s", iterator("2")));
+        reader.answer("s", answer(0, iterator("3")), at(300));
+        assert_eq!(reader.next(at(300), true), Next::List);
+        reader.list(listed(&[("s", false)]), at(300));
+        assert_eq!(reader.next(at(300), true), WHOLE);
+    }
+
+    #[test]
+    fn what_is_missing_is_looked_for_until_every_open_shard_has_been_quiet_for_long_enough() {
+        let mut reader = reader(&[("s", false)]);
+        let quiet = u64::try_from(limits::AUDIT_STREAM_QUIET.as_millis()).unwrap();
+        reader.answer("s", answer(1, iterator("1")), at(1_000));
+        for n in 1..20 {
+            reader.answer("s", answer(0, iterator("1")), at(1_000 + n * 250));
+        }
+        assert!(matches!(reader.next(at(999 + quiet), false), Next::Read(_)));
+        assert_eq!(reader.next(at(1_000 + quiet), false), Next::List);
+        reader.list(listed(&[("s", false)]), at(1_000 + quiet));
+        assert_eq!(reader.next(at(1_000 + quiet), false), WHOLE);
+    }
+
+    #[test]
+    fn a_busy_open_shard_is_read_until_its_records_are_newer_than_the_audit() {
+        let mut reader = reader(&[("s", false)]);
+        reader.answer("s", answer(1_000, iterator("1")), at(0));
+        assert!(matches!(reader.next(at(0), true), Next::Read(_)));
+        reader.answer("s", Answer { later_than_audit: true, ..answer(1_000, iterator("2")) }, at(0));
+        assert_eq!(reader.next(at(0), true), Next::List);
+    }
+
+    #[test]
+    fn the_children_of_a_shard_that_closes_while_it_is_read_are_read_too() {
+        let mut reader = reader(&[("parent", false)]);
+        reader.answer("parent", answer(1, Position::End), at(0));
+        assert_eq!(reader.next(at(0), false), Next::List);
+        reader.list(listed(&[("parent", true), ("child", false)]), at(0));
+        assert_eq!(reader.next(at(0), true), reads("child", Position::Start));
+    }
+
+    #[test]
+    fn a_shard_that_has_closed_by_the_last_list_is_read_to_its_end() {
+        let mut reader = reader(&[("s", false)]);
+        reader.answer("s", answer(0, iterator("1")), at(0));
+        assert_eq!(reader.next(at(0), true), Next::List);
+        reader.list(listed(&[("s", true)]), at(300));
+        assert_eq!(reader.next(at(300), true), reads("s", iterator("1")));
+    }
+
+    #[test]
+    fn reading_ends_after_its_longest_time_and_is_then_not_whole() {
+        let reader = reader(&[("s", true)]);
+        let end = after(at(0), limits::AUDIT_READ_MAX);
+        assert_eq!(reader.next(end, true), Next::Stop { whole: false });
+    }
+
+    #[test]
+    fn a_stream_without_shards_is_waited_for_as_long_as_something_is_missing() {
+        let mut reader = reader(&[]);
+        assert_eq!(reader.next(at(0), false), Next::Wait(at(250)));
+        assert_eq!(reader.next(at(0), true), WHOLE);
+        reader.list(vec![], at(0));
+        assert_eq!(reader.next(after(at(0), limits::AUDIT_STREAM_QUIET), false), WHOLE);
+    }
+}
