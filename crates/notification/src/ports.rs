@@ -147,7 +147,8 @@ impl Change<'_> {
                 stored.since.is_some_and(|since| since.as_millisecond() == at.as_millisecond())
             }
         };
-        is_as_left && stored.status == Some(self.to.status())
+        let is_ours = !matches!(self.from, Before::Event(event) if event != &*stored.event);
+        is_ours && is_as_left && stored.status == Some(self.to.status())
     }
 }
 
@@ -324,6 +325,9 @@ mod tests {
         check(init, After::Failed("no"), stored(Status::Done), false);
         check(init, After::Failed("no"), Stored { since: Some(at + Duration::from_millis(1)), ..stored(Status::Failed) }, false);
         check(init, After::Failed("no"), Stored { since: None, ..stored(Status::Failed) }, false);
+        let with_event = Stored { event: "mine".into(), ..stored(Status::Done) };
+        check(Before::Event("mine"), After::Done(None), with_event.clone(), true);
+        check(Before::Event("theirs"), After::Done(None), with_event, false);
         check(Before::Status(Status::Failed), After::Init, stored(Status::Init), true);
         check(Before::Claim(&mine), After::Init, Stored { since: None, ..stored(Status::Init) }, true);
         check(Before::Claim(&mine), After::Init, Stored { claim: Some(theirs.clone()), ..stored(Status::Claimed) }, false);
