@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use notification::ports::Claim;
+use notification::ports::{Claim, IndexKey, PendingPage, PendingTable, SweepState, UnresolvedCount};
 use notification::testing::{Fault, Memory, TestClock};
 use notification::{Deadline, Failure, Status, Timestamp, limits};
 use publisher::sweep::{Sweep, Swept};
@@ -42,7 +42,7 @@ async fn what_is_pending_for_too_long_is_published_again_byte_for_byte_and_the_r
     let swept = sweep(&memory).await;
     assert_eq!(memory.records(), [("old".to_owned(), "event of old".to_owned())]);
     assert_eq!((swept.published, swept.failed, swept.complete), (1, 0, true));
-    assert_eq!(swept.oldest_pending_seconds, 901);
+    assert_eq!(swept.oldest_pending_seconds, Some(901));
 }
 
 #[tokio::test]
@@ -79,21 +79,30 @@ async fn sweep_with_change(memory: &Memory) -> Swept {
             self.0.read(ids).await
         }
     }
-    impl notification::ports::PendingTable for Lagging<'_> {
+    impl PendingTable for Lagging<'_> {
         async fn pending(
             &self,
             shard: u64,
             until: Timestamp,
-            after: Option<&notification::ports::PendingKey>,
+            after: Option<&IndexKey>,
             limit: usize,
-        ) -> Result<notification::ports::PendingPage, Failure> {
+        ) -> Result<PendingPage, Failure> {
             self.0.pending(shard, until, after, limit).await
         }
-        async fn cursor(&self) -> Result<Option<notification::ports::Cursor>, Failure> {
-            self.0.cursor().await
+        async fn count_unresolved(
+            &self,
+            status: Status,
+            shard: u64,
+            since: Timestamp,
+            limit: usize,
+        ) -> Result<UnresolvedCount, Failure> {
+            self.0.count_unresolved(status, shard, since, limit).await
         }
-        async fn save_cursor(&self, cursor: Option<&notification::ports::Cursor>) -> Result<(), Failure> {
-            self.0.save_cursor(cursor).await
+        async fn sweep_state(&self) -> Result<SweepState, Failure> {
+            self.0.sweep_state().await
+        }
+        async fn save_sweep_state(&self, state: &SweepState) -> Result<(), Failure> {
+            self.0.save_sweep_state(state).await
         }
     }
     let deadline = Deadline::at(Timestamp::from_millisecond(START + 60_000).unwrap());
@@ -137,7 +146,7 @@ async fn an_empty_index_costs_one_query_a_partition_and_nothing_is_read() {
     let swept = sweep(&memory).await;
     assert_eq!(memory.calls("pending").len(), usize::try_from(limits::PENDING_SHARDS).unwrap());
     assert!(memory.calls("read").is_empty());
-    assert_eq!((swept.oldest_pending_seconds, swept.complete), (0, true));
+    assert_eq!((swept.oldest_pending_seconds, swept.complete), (Some(0), true));
 }
 
 #[tokio::test]
@@ -160,4 +169,55 @@ async fn the_schedule_sweeps_a_batch_publishes_and_anything_else_is_an_error() {
     assert!(matches!(invoke(r#"{"sweep":true}"#).await, Ok(Response::Sweep(Swept { published: 1, .. }))));
     assert!(matches!(invoke(r#"{"Records":[]}"#).await, Ok(Response::Batch(_))));
     assert!(invoke("{}").await.is_err());
+}
+
+/// A table of which one partition of the index fails so.
+fn with_failing_partition(shard: u64, fault: fn() -> Fault) -> Memory {
+    Memory::failing(move |call| (call.method == "pending" && call.ids == [shard.to_string()]).then(fault))
+}
+
+#[tokio::test]
+async fn a_partition_that_cannot_be_read_fails_alone_and_the_others_are_swept() {
+    // "a" is in partition 12, "rfd-000001" in 17.
+    let memory = with_failing_partition(12, || Fault::Before(Failure::retryable("down")));
+    let memory = init(init(memory, "a", OLD), "rfd-000001", OLD);
+    let swept = sweep(&memory).await;
+    assert_eq!(published(&memory), BTreeSet::from(["rfd-000001".to_owned()]));
+    assert!(!swept.complete);
+}
+
+#[tokio::test]
+async fn rule_5_a_query_that_is_never_answered_does_not_hold_the_sweep_until_its_deadline() {
+    let memory = with_failing_partition(12, || Fault::Hang);
+    let memory = init(init(memory, "a", OLD), "rfd-000001", OLD);
+    let clock = TestClock::at_millis(START);
+    let deadline = Deadline::at(Timestamp::from_millisecond(START + 60_000).unwrap());
+    let publisher = Publisher::new(&memory, clock);
+    let sweep = Sweep::new(&memory, AGE);
+    let run = std::pin::pin!(sweep.run(&publisher, deadline));
+    let swept = futures_lite_poll(run).await;
+    assert!(!swept.complete && publisher.now() < deadline.time());
+    assert_eq!(published(&memory), BTreeSet::from(["rfd-000001".to_owned()]));
+}
+
+/// Polls at most a thousand times: without a bound, nothing would ever wake the sweep.
+async fn futures_lite_poll<F: Future<Output = Result<Swept, Failure>>>(mut run: std::pin::Pin<&mut F>) -> Swept {
+    for _ in 0..1_000 {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        if let std::task::Poll::Ready(swept) = run.as_mut().poll(&mut context) {
+            return swept.unwrap();
+        }
+    }
+    panic!("the sweep waits for ever")
+}
+
+#[tokio::test]
+async fn what_was_published_again_is_not_published_with_every_sweep_while_downstream_lags() {
+    let memory = init(Memory::default(), "a", OLD);
+    for minute in (0..60).step_by(5) {
+        let now = START + minute * 60_000;
+        let deadline = Deadline::at(Timestamp::from_millisecond(now + 60_000).unwrap());
+        Sweep::new(&memory, AGE).run(&Publisher::new(&memory, TestClock::at_millis(now)), deadline).await.unwrap();
+    }
+    assert_eq!(memory.records().len(), 3, "at 15, 30 and 60 minutes of its age");
 }

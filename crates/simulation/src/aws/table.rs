@@ -2,7 +2,10 @@
 
 use crate::mutants::Mutant;
 use jiff::Timestamp;
-use notification::ports::{Claim, Cursor, Insertion, PendingKey, PendingPage, Refused, Stored};
+use notification::id::index_shard;
+use notification::ports::{
+    Claim, IndexKey, Insertion, PendingKey, PendingPage, Refused, Stored, SweepState, UnresolvedCount,
+};
 use notification::{Effect, Failure, Notification, NotificationId, Outcome, Status, content, status};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +25,8 @@ pub struct Item {
     pub claim: Option<Claim>,
     /// Since when it is pending.
     pub pending_since: Option<Timestamp>,
+    /// Since when it is FAILED or IN_DOUBT.
+    pub unresolved_since: Option<Timestamp>,
     /// When it expires.
     pub expires_at: Option<Timestamp>,
     /// How often it became DONE.
@@ -96,7 +101,7 @@ pub struct Table {
     pub wrong_writes: Vec<String>,
     index: BTreeSet<(u64, Timestamp, String)>,
     indexed: BTreeMap<String, Timestamp>,
-    cursor: Option<Cursor>,
+    sweep_state: SweepState,
     /// How long DONE items are kept.
     pub done_retention: Duration,
     /// Whether a failed condition answers without the old item.
@@ -162,6 +167,7 @@ impl Table {
             reason: None,
             claim: None,
             pending_since: Some(now),
+            unresolved_since: None,
             expires_at: None,
             done,
         };
@@ -202,6 +208,7 @@ impl Table {
         item.status = to;
         item.claim = None;
         item.pending_since = None;
+        item.unresolved_since = None;
         match &change.to {
             To::Init => item.pending_since = if change.from.is_ok() { kept_since } else { Some(now) },
             To::Claimed(claim) => {
@@ -212,7 +219,10 @@ impl Table {
                 item.done += 1;
                 item.expires_at = now.checked_add(self.done_retention).ok();
             }
-            To::Failed(reason) | To::InDoubt(reason) => item.reason = Some(reason.clone()),
+            To::Failed(reason) | To::InDoubt(reason) => {
+                item.reason = Some(reason.clone());
+                item.unresolved_since = Some(now);
+            }
         }
         self.capture(id, "MODIFY", Some(from));
         Ok(())
@@ -256,7 +266,7 @@ impl Table {
     }
 
     /// Keeps a record that belongs to no notification, unless it is kept already.
-    pub fn keep(&mut self, id: &str, reason: &str) {
+    pub fn keep(&mut self, id: &str, reason: &str, failed_at: Timestamp) {
         if self.items.contains_key(id) {
             return;
         }
@@ -266,6 +276,7 @@ impl Table {
             reason: Some(reason.to_owned()),
             claim: None,
             pending_since: None,
+            unresolved_since: Some(failed_at),
             expires_at: None,
             done: 0,
         };
@@ -311,9 +322,9 @@ impl Table {
 
     /// One page of a partition of the index.
     #[must_use]
-    pub fn pending(&self, shard: u64, until: Timestamp, after: Option<&PendingKey>, limit: usize) -> PendingPage {
-        let start = match after {
-            Some(key) => Bound::Excluded((shard, key.since, key.id.as_str().to_owned())),
+    pub fn pending(&self, shard: u64, until: Timestamp, after: Option<&IndexKey>, limit: usize) -> PendingPage {
+        let start = match after.and_then(|key| Some((key.since.parse().ok()?, key.id.to_string()))) {
+            Some((since, id)) => Bound::Excluded((shard, since, id)),
             None => Bound::Included((shard, Timestamp::MIN, String::new())),
         };
         let mut keys: Vec<PendingKey> = self
@@ -325,18 +336,30 @@ impl Table {
             .collect();
         let more = keys.len() > limit;
         keys.truncate(limit);
-        PendingPage { keys, more, read_units: 0.5 }
+        let last = keys.last().filter(|_| more);
+        let next = last.map(|key| IndexKey { since: key.since.to_string().into(), id: key.id.as_str().into() });
+        PendingPage { keys, unreadable: vec![], next, read_units: 0.5 }
     }
 
-    /// Where the last sweep stopped.
+    /// Counts what is FAILED or IN_DOUBT since a time.
     #[must_use]
-    pub fn cursor(&self) -> Option<Cursor> {
-        self.cursor.clone()
+    pub fn count_unresolved(&self, status: Status, shard: u64, since: Timestamp, limit: usize) -> UnresolvedCount {
+        let is_counted = |(id, item): &(&String, &Item)| {
+            item.status == status && index_shard(id) == shard && item.unresolved_since.is_some_and(|at| at >= since)
+        };
+        let count = self.items.iter().filter(is_counted).count();
+        UnresolvedCount { count: count.min(limit), more: count > limit, read_units: 0.5 }
     }
 
-    /// Notes where the sweep stopped.
-    pub fn save_cursor(&mut self, cursor: Option<Cursor>) {
-        self.cursor = cursor;
+    /// How far the sweep is.
+    #[must_use]
+    pub fn sweep_state(&self) -> SweepState {
+        self.sweep_state.clone()
+    }
+
+    /// Saves how far the sweep is.
+    pub fn save_sweep_state(&mut self, state: SweepState) {
+        self.sweep_state = state;
     }
 
     /// Whether something is pending.
@@ -488,9 +511,9 @@ mod tests {
             table.update_index(id);
         }
         let page = table.pending(5, at(500), None, 2);
-        assert!(page.more && page.keys.iter().all(|key| key.id.pending_shard() == 5));
+        assert!(page.next.is_some() && page.keys.iter().all(|key| key.id.pending_shard() == 5));
         assert!(page.keys.is_sorted_by_key(|key| key.since));
-        let next = table.pending(5, at(500), page.keys.last(), 100);
+        let next = table.pending(5, at(500), page.next.as_ref(), 100);
         assert_eq!(2 + next.keys.len(), ids.iter().filter(|id| shard(id) == 5).count());
         table.change(&change(page.keys[0].id.as_str(), Status::Init, To::Done(None)), at(300)).unwrap();
         table.update_index(page.keys[0].id.as_str());
