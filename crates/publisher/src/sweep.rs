@@ -18,7 +18,7 @@ mod index;
 
 use crate::Publisher;
 use index::Look;
-use notification::batch::{by_count, call_in_batches};
+use notification::batch::{by_count, call_in_batches, isolate_future};
 use notification::ports::{
     Clock, IndexKey, Pass, PendingKey, PendingTable, Publication, ShardState, Stored, Stream, SweepState,
 };
@@ -87,7 +87,8 @@ impl<T: PendingTable> Sweep<T> {
         });
         run.sweep(&looks, &mut state).await;
         if saved.as_ref() != Ok(&state) {
-            let saving = deadline.bound(&publisher.clock, self.table.save_sweep_state(&state)).await;
+            let save = isolate_future(self.table.save_sweep_state(&state));
+            let saving = deadline.bound(&publisher.clock, save).await;
             if let Err(reason) = saving.and_then(|saved| saved) {
                 tracing::error!(%reason, "the state of the sweep could not be saved; the next run publishes the same again");
             }
