@@ -141,7 +141,8 @@ pub const LEASE_BEYOND_DEADLINE: Duration = Duration::from_secs(10);
 /// Partitions of the index of pending notifications. A partition takes 1,000 writes a second
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html>), and a notification
 /// makes two in it (it becomes pending, then settled; four with a claim), so 32 partitions carry 16,000 notifications a
-/// second (8,000 with claims). Looking into all of them costs the sweep 32 queries.
+/// second (8,000 with claims). Looking into all of them costs the sweep 32 queries. The index of unresolved items has as
+/// many for each of its two statuses: 64 queries more.
 pub const PENDING_SHARDS: u64 = 32;
 
 /// A notification that is pending for less is left alone by the sweep unless configured otherwise: its stream record is

@@ -154,11 +154,8 @@ impl<'a, T: PendingTable, S: Stream, C: Clock> Run<'a, T, S, C> {
         let until = self.old_since(self.now);
         let first = std::mem::take(&mut state.next_shard) % limits::PENDING_SHARDS;
         self.swept.complete = self.swept.failed_shards == 0;
-        let in_turn = (0..limits::PENDING_SHARDS).zip(looks);
-        for (shard, look) in
-            in_turn.clone().filter(|(shard, _)| *shard >= first).chain(in_turn.take_while(|(shard, _)| *shard < first))
-        {
-            let Ok(look) = look else { continue };
+        for shard in (first..limits::PENDING_SHARDS).chain(0..first) {
+            let Some(Ok(look)) = usize::try_from(shard).ok().and_then(|place| looks.get(place)) else { continue };
             let mut shard_state = state.shards.remove(&shard).unwrap_or_default();
             if !look.has_work(until) {
                 // Nothing is old enough to be due, so there is nothing to remember.
@@ -218,15 +215,13 @@ impl<'a, T: PendingTable, S: Stream, C: Clock> Run<'a, T, S, C> {
             let due: Vec<&NotificationId> = page.keys.iter().filter(is_due).map(|key| &key.id).collect();
             self.swept.not_due += page.keys.len() - due.len();
             pass.all_published &= self.publish_at_rate(&due).await;
-            match page.next {
-                Some(next) => pass.after = Some(next),
-                None => {
-                    if pass.all_published {
-                        state.published_until = Some(pass.began);
-                    }
-                    return Ok(End::Complete);
+            if page.next.is_none() {
+                if pass.all_published {
+                    state.published_until = Some(pass.began);
                 }
+                return Ok(End::Complete);
             }
+            pass.after = page.next;
         }
     }
 

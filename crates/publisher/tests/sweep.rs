@@ -260,7 +260,7 @@ async fn a_due_notification_that_could_not_be_published_is_tried_again_by_the_ne
 #[tokio::test]
 async fn a_failure_in_the_first_part_of_a_pass_is_not_forgotten_when_another_run_ends_the_pass() {
     // Its first page cannot be published, and then the deadline comes.
-    let memory = Memory::failing(|call| (call.method == "put" && call.number < 200).then(|| Fault::Hang));
+    let memory = Memory::failing(|call| (call.method == "put" && call.number < 200).then_some(Fault::Hang));
     let ids: BTreeSet<String> = one_partition().take(300).collect();
     let memory = ids.iter().fold(memory, |memory, id| init(memory, id, OLD));
     let swept = sweep_for(&memory, 30_000).await.unwrap();
@@ -276,7 +276,7 @@ fn one_partition() -> impl Iterator<Item = String> {
 
 #[tokio::test]
 async fn rule_5_the_place_is_saved_in_time_even_where_publishing_hangs() {
-    let memory = Memory::failing(|call| (call.method == "put").then(|| Fault::Hang));
+    let memory = Memory::failing(|call| (call.method == "put").then_some(Fault::Hang));
     let memory = one_partition().take(300).fold(memory, |memory, id| init(memory, &id, OLD));
     let publisher = Publisher::new(&memory, TestClock::at_millis(START));
     let deadline = Deadline::at(Timestamp::from_millisecond(START + 30_000).unwrap());
@@ -369,7 +369,7 @@ async fn no_due_time_is_ever_lost_whatever_fails() {
             assert!(swept.unwrap().complete);
             for n in 0..40 {
                 let age = (now - since(n)) / 60_000;
-                let due = [15, 30, 60].into_iter().chain((1..).map(|n| n * 120)).take_while(|due| *due <= age).last();
+                let due = [15, 30, 60].into_iter().chain((1..60).map(|n| n * 120)).take_while(|due| *due <= age).last();
                 let due = due.map_or(i64::MIN, |due| since(n) + due * 60_000);
                 assert!(last_published.get(&format!("id{n}")).is_none_or(|at| *at >= due), "id{n} after {age} minutes");
                 assert!(due == i64::MIN || last_published.contains_key(&format!("id{n}")), "id{n} after {age} minutes");

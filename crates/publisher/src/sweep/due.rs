@@ -28,7 +28,7 @@ fn last_due_age(pending_for: Duration, age: Duration) -> Option<Duration> {
         due *= 2;
     }
     if due >= longest {
-        let steps = (pending_for - due).as_nanos() / longest.as_nanos();
+        let steps = pending_for.saturating_sub(due).as_nanos() / longest.as_nanos();
         due += longest.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX));
     }
     Some(due)
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn an_age_above_the_limit_is_the_time_between_two_attempts() {
-        assert_eq!(published(Duration::from_mins(180), 5, 600), [180, 360, 540]);
+        assert_eq!(published(Duration::from_hours(3), 5, 600), [180, 360, 540]);
     }
 
     #[test]
