@@ -136,7 +136,38 @@ def test_the_sweep_runs_on_a_schedule_and_its_age_outlasts_six_retries():
     assert TEMPLATE["Parameters"]["SweepAge"]["Default"] == 900
 
 
+INDEXES = {index["IndexName"]: index for index in RESOURCES["Table"]["Properties"]["GlobalSecondaryIndexes"]}
+
+
 def test_the_index_of_pending_notifications_holds_keys_only():
-    (index,) = RESOURCES["Table"]["Properties"]["GlobalSecondaryIndexes"]
-    assert index["IndexName"] == "pending"
-    assert index["Projection"] == {"ProjectionType": "KEYS_ONLY"}
+    assert INDEXES["pending"]["Projection"] == {"ProjectionType": "KEYS_ONLY"}
+
+
+def test_the_index_of_unresolved_items_has_partitions_for_each_status_and_their_times():
+    keys = [(key["AttributeName"], key["KeyType"]) for key in INDEXES["unresolved"]["KeySchema"]]
+    assert keys == [("unresolved_partition", "HASH"), ("unresolved_since", "RANGE")]
+    assert INDEXES["unresolved"]["Projection"] == {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["status"]}
+
+
+def test_the_publisher_may_query_each_index_of_the_table():
+    (policy,) = RESOURCES["PublisherRole"]["Properties"]["Policies"]
+    statements = policy["PolicyDocument"]["Statement"]
+    queried = [statement["Resource"]["Fn::Sub"] for statement in statements if statement["Action"] == "dynamodb:Query"]
+    assert queried == [f"${{Table.Arn}}/index/{name}" for name in INDEXES]
+
+
+@pytest.mark.parametrize(
+    "alarm, metric", [("RecentlyFailedAlarm", "RecentlyFailed"), ("InDoubtItemsAlarm", "InDoubtItems")]
+)
+def test_an_alarm_follows_the_state_of_the_table_and_keeps_its_own_while_nothing_is_counted(alarm, metric):
+    properties = RESOURCES[alarm]["Properties"]
+    assert (properties["MetricName"], properties["Statistic"], properties["Threshold"]) == (metric, "Maximum", 0)
+    assert properties["TreatMissingData"] == "ignore"
+
+
+@pytest.mark.parametrize(
+    "alarm", ["OldestPendingAlarm", "UnpublishableAlarm", "RecentlyFailedAlarm", "InDoubtItemsAlarm"]
+)
+def test_an_alarm_on_a_metric_of_the_sweep_spans_three_runs_of_it(alarm):
+    assert TEMPLATE["Parameters"]["SweepSchedule"]["Default"] == "rate(5 minutes)"
+    assert RESOURCES[alarm]["Properties"]["Period"] >= 3 * 5 * 60

@@ -15,8 +15,8 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use item::{STORED_ATTRIBUTES, number, shortened, stored, text, time};
 use notification::ports::{
-    Answers, Change, Changed, Commit, Cursor, DownstreamTable, IngestTable, Insertion, NotCommitted, PendingKey,
-    PendingPage, PendingTable, StatusTable, Stored, TableReader, Unreadable,
+    Answers, Change, Changed, Commit, DownstreamTable, IndexKey, IngestTable, Insertion, NotCommitted, PendingPage,
+    PendingTable, StatusTable, Stored, SweepState, TableReader, Unreadable, UnresolvedCount,
 };
 use notification::{Failure, Notification, NotificationId, Status, Timestamp, limits};
 use std::collections::HashMap;
@@ -149,18 +149,28 @@ impl PendingTable for DynamoTable {
         &self,
         shard: u64,
         until: Timestamp,
-        after: Option<&PendingKey>,
+        after: Option<&IndexKey>,
         limit: usize,
     ) -> Result<PendingPage, Failure> {
         pending::page(&self.client, &self.table_name, shard, until, after, limit).await
     }
 
-    async fn cursor(&self) -> Result<Option<Cursor>, Failure> {
-        pending::cursor(&self.client, &self.table_name).await
+    async fn count_unresolved(
+        &self,
+        status: Status,
+        shard: u64,
+        since: Timestamp,
+        limit: usize,
+    ) -> Result<UnresolvedCount, Failure> {
+        pending::count_unresolved(&self.client, &self.table_name, status, shard, since, limit).await
     }
 
-    async fn save_cursor(&self, cursor: Option<&Cursor>) -> Result<(), Failure> {
-        pending::save_cursor(&self.client, &self.table_name, cursor).await
+    async fn sweep_state(&self) -> Result<SweepState, Failure> {
+        pending::sweep_state(&self.client, &self.table_name).await
+    }
+
+    async fn save_sweep_state(&self, state: &SweepState) -> Result<(), Failure> {
+        pending::save_sweep_state(&self.client, &self.table_name, state).await
     }
 }
 
@@ -172,11 +182,13 @@ impl DownstreamTable for DynamoTable {
 
     async fn keep(&self, record: Unreadable<'_>, reason: &str, failed_at: Timestamp) -> Result<(), Failure> {
         let kept = &record.raw[..record.raw.len().min(limits::RAW_KEPT_MAX_BYTES)];
-        let put = self
-            .client
-            .put_item()
+        let id = record.item_id();
+        let unresolved = update::unresolved(Status::Failed, &id, failed_at);
+        let put = unresolved
+            .into_iter()
+            .fold(self.client.put_item(), |put, (name, value)| put.item(name, value))
             .table_name(&self.table_name)
-            .item("id", text(record.item_id()))
+            .item("id", text(id))
             .item("status", text(Status::Failed.as_str()))
             .item("raw", AttributeValue::B(Blob::new(kept)))
             .item("raw_bytes", number(&record.raw.len()))
@@ -200,7 +212,6 @@ mod tests {
     use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
     use aws_sdk_dynamodb::operation::put_item::PutItemError;
     use aws_sdk_dynamodb::operation::put_item::PutItemOutput;
-    use aws_sdk_dynamodb::operation::query::QueryOutput;
     use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
     use aws_sdk_dynamodb::types::error::ConditionalCheckFailedException;
     use aws_sdk_dynamodb::types::{BatchStatementError, BatchStatementErrorCodeEnum, BatchStatementResponse};
@@ -356,7 +367,10 @@ mod tests {
         let a = id("a");
         let noted = Change { id: &a, from: Before::Status(Status::Init), to: After::UnknownCall };
         let (statement, parameters) = statement_of(&noted);
-        assert_eq!(statement, r#"UPDATE "t" SET "status" = ? SET "unknown_call_at" = ? WHERE "id" = ? AND "status" = ?"#);
+        assert_eq!(
+            statement,
+            r#"UPDATE "t" SET "status" = ? SET "unknown_call_at" = ? WHERE "id" = ? AND "status" = ?"#
+        );
         assert_eq!(parameters, [text("INIT"), text("1970-01-01T00:00:00.000Z"), text("a"), text("INIT")]);
         let back = Change { id: &a, from: Before::Status(Status::InDoubt), to: After::Init };
         assert!(statement_of(&back).0.contains(r#" REMOVE "unknown_call_at""#));
@@ -395,11 +409,9 @@ mod tests {
         let rule = mock!(Client::transact_write_items)
             .match_requests(|request| {
                 request.transact_items().iter().enumerate().all(|(n, item)| match n % 2 {
-                    0 => {
-                        item.update().is_some_and(|update| {
-                            update.condition_expression() == Some("#status = :o_status AND #event = :o_event")
-                        })
-                    }
+                    0 => item.update().is_some_and(|update| {
+                        update.condition_expression() == Some("#status = :o_status AND #event = :o_event")
+                    }),
                     _ => item.put().is_some_and(|put| {
                         put.table_name() == "ledger" && put.condition_expression() == Some("attribute_not_exists(#key)")
                     }),
@@ -454,22 +466,43 @@ mod tests {
         let ids = [id("b"), id("a"), id("c")];
         let answers = table(&rule).read(&ids.iter().collect::<Vec<_>>()).await.unwrap();
         assert_eq!(answers[0], Ok(None));
-        assert_eq!(answers[1], Ok(Some(Stored { status: Some(Status::Init), event: "{}".into(), ..Stored::default() })));
+        assert_eq!(
+            answers[1],
+            Ok(Some(Stored { status: Some(Status::Init), event: "{}".into(), ..Stored::default() }))
+        );
         assert!(answers[2].as_ref().unwrap_err().kind.is_retryable());
     }
 
     #[tokio::test]
-    async fn an_entry_of_the_index_that_no_notification_can_have_hides_nothing_behind_it() {
-        let entry = |id: &str| {
-            HashMap::from([("id".into(), text(id)), ("pending_since".into(), text("2026-11-22T10:00:00.000Z"))])
-        };
-        let output = move |id: &'static str| {
-            move || QueryOutput::builder().items(entry(id)).set_last_evaluated_key(Some(entry(id))).build()
-        };
-        let rule = mock!(Client::query).sequence().output(output("kinesis:by-hand")).output(output("a")).build();
-        let page = table(&rule).pending(0, Timestamp::MAX, None, 1).await.unwrap();
-        assert_eq!(page.keys.iter().map(|key| key.id.as_str()).collect::<Vec<_>>(), ["a"]);
-        assert!(page.more);
+    async fn an_item_is_in_the_index_of_unresolved_ones_while_it_is_failed_or_in_doubt_and_no_longer() {
+        let rule = mock!(Client::batch_execute_statement)
+            .match_requests(|request| {
+                let [failed, in_doubt, redriven, resolved, done] = request.statements() else { return false };
+                let sets = r#" SET "unresolved_partition" = ? SET "unresolved_since" = ?"#;
+                let removes = r#" REMOVE "unresolved_partition" REMOVE "unresolved_since""#;
+                let time = text("1970-01-01T00:00:00.000Z");
+                failed.statement().contains(sets)
+                    && failed.parameters()[3..5] == [text("FAILED#12"), time.clone()]
+                    && in_doubt.statement().contains(sets)
+                    && in_doubt.parameters()[3..5] == [text("IN_DOUBT#12"), time]
+                    && redriven.statement().contains(removes)
+                    && resolved.statement().contains(removes)
+                    && !done.statement().contains("unresolved")
+            })
+            .then_output(|| {
+                BatchExecuteStatementOutput::builder().responses(BatchStatementResponse::builder().build()).build()
+            });
+        let a = id("a");
+        let claim = Claim { owner: "me".into(), lease_until: Timestamp::from_second(9).unwrap() };
+        let change = |from, to| Change { id: &a, from, to };
+        let changes = [
+            change(Before::Status(Status::Init), After::Failed("no")),
+            change(Before::Claim(&claim), After::InDoubt("?")),
+            change(Before::Status(Status::Failed), After::Init),
+            change(Before::Status(Status::InDoubt), After::Done(None)),
+            change(Before::Status(Status::Init), After::Done(None)),
+        ];
+        assert_eq!(table(&rule).change(&changes, Timestamp::UNIX_EPOCH).await.unwrap(), [Ok(Changed::Yes)]);
     }
 
     #[tokio::test]
@@ -478,6 +511,9 @@ mod tests {
             .match_requests(|request| {
                 let item = request.item().unwrap();
                 item["id"] == text("kinesis:shardId-0:7")
+                    && item["unresolved_partition"]
+                        == text(format!("FAILED#{}", notification::id::index_shard("kinesis:shardId-0:7")))
+                    && item["unresolved_since"] == item["failed_at"]
                     && item["raw_bytes"] == AttributeValue::N("500000".into())
                     && item["raw"].as_b().unwrap().as_ref().len() == limits::RAW_KEPT_MAX_BYTES
                     && request.condition_expression() == Some("attribute_not_exists(id)")

@@ -2,16 +2,15 @@
 //! call is unknown, the notification becomes IN_DOUBT and is never run again by itself.
 
 use crate::record::Task;
-use notification::change::{Answer, Persistence};
 use crate::standing::{Standing, absent};
 use crate::{Downstream, Invocation, Problem, Result, Settled};
+use notification::change::{Answer, Persistence};
 use notification::ports::{After, Before, Change, Claim, Clock, DownstreamTable, Stored};
 use notification::{Action, Deadline, Effect, Failure, FailureKind, Status, limits};
 use std::time::Duration;
 
 /// Why a notification is not called although it is INIT.
-const CALLED_BEFORE: &str =
-    "an earlier call, made while the action was idempotent, has an unknown outcome; at most once, it is not called again";
+const CALLED_BEFORE: &str = "an earlier call, made while the action was idempotent, has an unknown outcome; at most once, it is not called again";
 
 impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     pub(crate) async fn at_most_once(
@@ -154,10 +153,7 @@ fn after(acted: &std::result::Result<Effect, Failure>) -> After<'_> {
 }
 
 /// The result of a claimed task, by what its call came to and what became of writing that down.
-fn settled(
-    acted: &std::result::Result<Effect, Failure>,
-    answer: std::result::Result<Answer, Failure>,
-) -> Result {
+fn settled(acted: &std::result::Result<Effect, Failure>, answer: std::result::Result<Answer, Failure>) -> Result {
     match (answer?, acted) {
         (Answer::Made, Ok(_)) => Ok(Settled::Done),
         (Answer::Made, Err(failure)) => match failure.kind {

@@ -5,12 +5,12 @@
 //! has happened.
 
 use crate::record::Task;
-use notification::change::{Answer, Persistence};
 use crate::standing::{Standing, absent};
 use crate::{Downstream, Problem, Result, Settled};
 use futures_channel::mpsc;
 use futures_util::future::{join, ready};
 use futures_util::stream::{self, StreamExt};
+use notification::change::{Answer, Persistence};
 use notification::ports::{After, Before, Change, Clock, DownstreamTable, Stored};
 use notification::{Action, Deadline, Effect, Failure, FailureKind, Status, limits};
 
@@ -68,7 +68,8 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     async fn act_and_settle(&self, calls: &[Call<'_>], deadline: Deadline) -> Vec<(usize, Result)> {
         let (ended, acted) = mpsc::unbounded::<Acted>();
         // Made first and polled later: so the compiler sees that the whole handler can move between threads.
-        let acts: Vec<_> = calls.iter().enumerate().map(|(number, call)| self.call(number, call.task, deadline)).collect();
+        let acts: Vec<_> =
+            calls.iter().enumerate().map(|(number, call)| self.call(number, call.task, deadline)).collect();
         let act = async move {
             let acts = stream::iter(acts).buffer_unordered(limits::ACTIONS_IN_FLIGHT);
             // It cannot fail: the receiver lives longer.

@@ -95,7 +95,8 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     async fn settle_all(&self, records: &[&Record], invocation: Invocation<'_>) -> Vec<Result> {
         let deadline = invocation.deadline;
         let tasks: Vec<Task<'_>> = records.iter().filter_map(|record| Task::of(record)).collect();
-        let malformed: Vec<MalformedRecord<'_>> = records.iter().filter_map(|record| MalformedRecord::of(record)).collect();
+        let malformed: Vec<MalformedRecord<'_>> =
+            records.iter().filter_map(|record| MalformedRecord::of(record)).collect();
         let acted = match self.action.guarantee() {
             Guarantee::Transactional => self.transactional(&tasks, deadline).await,
             Guarantee::Idempotent => self.idempotent(&tasks, deadline).await,

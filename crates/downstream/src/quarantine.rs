@@ -4,10 +4,10 @@
 //! of its own, and the notification is left alone.
 
 use crate::record::{Content, Record, Task};
-use notification::change::{Answer, Persistence};
 use crate::standing::absent;
 use crate::{Downstream, Problem, Result, Settled};
 use notification::batch::{by_count, call_in_batches};
+use notification::change::{Answer, Persistence};
 use notification::ports::{After, Before, Change, Clock, DownstreamTable, Unreadable};
 use notification::{Action, Deadline, Failure, NotificationId, Status};
 

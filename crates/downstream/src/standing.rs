@@ -2,8 +2,8 @@
 //! claim is honoured and settled whatever guarantee the action has by now.
 
 use crate::record::Task;
-use notification::change::{Answer, Persistence};
 use crate::{Downstream, Problem, Result, Settled};
+use notification::change::{Answer, Persistence};
 use notification::ports::{After, Before, Change, Claim, Clock, DownstreamTable, Stored};
 use notification::{Action, Deadline, Failure, Status, Timestamp};
 

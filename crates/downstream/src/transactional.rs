@@ -2,10 +2,10 @@
 //! leaves all of a group or nothing of it. An effect without writes needs no transaction: DONE alone is atomic.
 
 use crate::record::Task;
-use notification::change::{Answer, Persistence};
 use crate::standing::absent;
 use crate::{Downstream, Problem, Result, Settled};
 use notification::batch::call_in_batches;
+use notification::change::{Answer, Persistence};
 use notification::ports::{
     After, Answers, Before, Change, Clock, Commit, DownstreamTable, NotCommitted, Refused, Stored,
 };

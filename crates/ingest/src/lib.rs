@@ -8,9 +8,7 @@ use message::Message;
 use notification::batch::{by_count, call_in_batches};
 use notification::ports::{Clock, IngestTable, Insertion, Stored};
 use notification::report::{BatchResponse, MissingIdentifier, SqsResult};
-use notification::{
-    Deadline, Envelope, Failure, Notification, NotificationId, Status, Timestamp, content, limits,
-};
+use notification::{Deadline, Envelope, Failure, Notification, NotificationId, Status, Timestamp, content, limits};
 use std::collections::{HashMap, HashSet};
 
 /// The handler, over a table and a clock.

@@ -65,7 +65,8 @@ async fn a_put_that_the_sdk_repeats_is_counted_as_inserted_and_not_as_a_duplicat
     let _guard = metrics::set_default_local_recorder(&recorder);
     let memory = Memory::failing(|call| (call.method == "insert").then_some(Fault::Repeated));
     check(memory, json!([message("m1", &event("a")), message("m2", &event("b"))]), &[]).await;
-    let names: Vec<_> = counted.snapshot().into_vec().into_iter().map(|(key, ..)| key.key().name().to_owned()).collect();
+    let names: Vec<_> =
+        counted.snapshot().into_vec().into_iter().map(|(key, ..)| key.key().name().to_owned()).collect();
     assert_eq!(names, ["Inserted"]);
 }
 

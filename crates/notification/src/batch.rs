@@ -347,7 +347,10 @@ mod tests {
         assert!((59_000..60_000).contains(&clock.now().as_millisecond()), "{}", clock.now());
         let refused = |_: Vec<u32>| async { Answers::<u32>::Err(Failure::permanent("no")) };
         let clock = TestClock::at_millis(0);
-        assert_eq!(call_until_deadline(&clock, deadline, &[7], by_count(1, 25), refused).await, [Err(Failure::permanent("no"))]);
+        assert_eq!(
+            call_until_deadline(&clock, deadline, &[7], by_count(1, 25), refused).await,
+            [Err(Failure::permanent("no"))]
+        );
         assert_eq!(clock.now().as_millisecond(), 0, "what will never pass is not tried again");
     }
 

@@ -47,11 +47,8 @@ pub async fn change_all(
         Persistence::Usual => call_in_batches(clock, deadline, changes, ranges, change).await,
         Persistence::UntilDeadline => call_until_deadline(clock, deadline, changes, ranges, change).await,
     };
-    let open: Vec<&NotificationId> = changes
-        .iter()
-        .zip(&answers)
-        .filter_map(|(change, answer)| is_open(answer).then_some(change.id))
-        .collect();
+    let open: Vec<&NotificationId> =
+        changes.iter().zip(&answers).filter_map(|(change, answer)| is_open(answer).then_some(change.id)).collect();
     let mut reads = read_all(table, clock, &open, deadline).await.into_iter();
     let mut results = Vec::with_capacity(changes.len());
     for (change, answer) in changes.iter().zip(answers) {

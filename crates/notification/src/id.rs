@@ -47,16 +47,21 @@ impl NotificationId {
         &self.0
     }
 
-    /// The partition of the index of pending notifications that this id is in: below [`limits::PENDING_SHARDS`]. It is
-    /// stored, so it must never change: FNV-1a, <http://www.isthe.com/chongo/tech/comp/fnv/>.
+    /// The partition of the index of pending notifications that this id is in: below [`limits::PENDING_SHARDS`].
     #[must_use]
     pub fn pending_shard(&self) -> u64 {
-        let hash = self
-            .0
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-        hash % limits::PENDING_SHARDS
+        index_shard(&self.0)
     }
+}
+
+/// The partition of the table's indexes that an item's id is in: below [`limits::PENDING_SHARDS`]. It is stored, so it must
+/// never change: FNV-1a, <http://www.isthe.com/chongo/tech/comp/fnv/>.
+#[must_use]
+pub fn index_shard(id: &str) -> u64 {
+    let hash = id
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    hash % limits::PENDING_SHARDS
 }
 
 impl fmt::Display for NotificationId {

@@ -140,19 +140,44 @@ pub const LEASE_BEYOND_DEADLINE: Duration = Duration::from_secs(10);
 /// Partitions of the index of pending notifications. A partition takes 1,000 writes a second
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html>), and a notification
 /// makes two in it (it becomes pending, then settled; four with a claim), so 32 partitions carry 16,000 notifications a
-/// second (8,000 with claims). Looking into all of them costs the sweep 32 queries.
+/// second (8,000 with claims). Looking into all of them costs the sweep 32 queries. The index of unresolved items has as
+/// many for each of its two statuses: 64 queries more.
 pub const PENDING_SHARDS: u64 = 32;
 
 /// A notification that is pending for less is left alone by the sweep unless configured otherwise: its stream record is
 /// still on its way, six retries included.
 pub const SWEEP_AGE_DEFAULT: Duration = Duration::from_mins(15);
 
-/// Keys in one answer of the index of pending notifications that the sweep reads at once.
+/// Longest time between two attempts of the sweep to publish the same notification (or `SweepAge`, where that is longer).
+/// The times double up to it: while a receiver is down for a day, it sees a notification 14 times, not 285 times; and
+/// when it is back, the last notification gets there 2 hours later.
+pub const SWEEP_AGAIN_WITHIN: Duration = Duration::from_hours(2);
+
+/// Keys in one page of the index of pending notifications that the sweep reads at once.
 pub const SWEEP_PAGE: usize = BATCH_GET_ITEM_MAX;
+
+/// Keys in one page of that index while the sweep looks for the first entry that is a notification's. 1,000 keys have at
+/// most some 300 KB, and a page may have 1 MB.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Query.html>
+pub const SWEEP_SKIP_PAGE: usize = 1_000;
+
+/// Time for one query of the sweep, the SDK's retries included. A partition that does not answer must not use up the time
+/// of the others.
+pub const SWEEP_QUERY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Entries of the index that are not a notification's and that one run names in the log, at most; it counts all of them.
+pub const SWEEP_UNREADABLE_NAMED: usize = 100;
 
 /// Notifications that the sweep publishes again in a second, at most, so that it never crowds out new ones: half of what
 /// one Kinesis shard takes (1,000 records a second).
 pub const SWEEP_PER_SECOND: u32 = 500;
+
+/// How long a FAILED item counts as recently failed. Longer than `SweepSchedule` and the alarm's period together, so that
+/// each failure is seen by several runs of the sweep: FAILED items may stay for ever, and the alarm must not.
+pub const RECENTLY_FAILED: Duration = Duration::from_mins(30);
+
+/// Items of one partition of the index of unresolved items that the sweep counts, at most: about 20 read capacity units.
+pub const UNRESOLVED_COUNTED: usize = 1_000;
 
 /// Attempts of the SDK for one call, the first one included.
 pub const SDK_ATTEMPTS: u32 = 3;

@@ -9,6 +9,7 @@ use crate::id::NotificationId;
 use crate::report::Identifier;
 use crate::status::Status;
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
@@ -56,22 +57,34 @@ pub trait DownstreamTable: StatusTable {
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
-/// The index of pending notifications: sparse, because a notification is in it only while it is pending.
+/// The table as the sweep uses it: the index of pending notifications, the index of unresolved ones, and the one item
+/// that keeps how far the sweep is. Both indexes are sparse: an item is in them only while it has that status.
 pub trait PendingTable: TableReader {
-    /// Keys of one partition of the index that have been pending since a time or longer, oldest first, behind `after`.
+    /// One page of a partition of the pending index: what has been pending since `until` or longer, oldest first, behind
+    /// `after`.
     fn pending(
         &self,
         shard: u64,
         until: Timestamp,
-        after: Option<&PendingKey>,
+        after: Option<&IndexKey>,
         limit: usize,
     ) -> impl Future<Output = Result<PendingPage, Failure>> + Send;
 
-    /// Where the last sweep stopped; `None` where it had come to the end.
-    fn cursor(&self) -> impl Future<Output = Result<Option<Cursor>, Failure>> + Send;
+    /// Counts the items of a partition of the unresolved index that have been FAILED or IN_DOUBT since `since` or later.
+    /// It stops counting at `limit`.
+    fn count_unresolved(
+        &self,
+        status: Status,
+        shard: u64,
+        since: Timestamp,
+        limit: usize,
+    ) -> impl Future<Output = Result<UnresolvedCount, Failure>> + Send;
 
-    /// Notes where this sweep stops.
-    fn save_cursor(&self, cursor: Option<&Cursor>) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// How far the sweep is; the default where nothing was saved.
+    fn sweep_state(&self) -> impl Future<Output = Result<SweepState, Failure>> + Send;
+
+    /// Saves how far the sweep is.
+    fn save_sweep_state(&self, state: &SweepState) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
 /// The stream between publisher and downstream.
@@ -283,24 +296,67 @@ pub struct PendingKey {
     pub since: Timestamp,
 }
 
-/// One answer of the index.
+/// The key of an entry of the pending index exactly as the index has it. It may belong to an item that is not a
+/// notification.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct IndexKey {
+    /// Its time.
+    pub since: Box<str>,
+    /// Its id.
+    pub id: Box<str>,
+}
+
+/// One page of the pending index.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PendingPage {
-    /// Oldest first.
+    /// The notifications on it, oldest first.
     pub keys: Vec<PendingKey>,
-    /// Whether there are more behind them.
-    pub more: bool,
-    /// Read capacity units that the answer cost.
+    /// Its entries that are not a notification's: the id or the time is not valid.
+    pub unreadable: Vec<IndexKey>,
+    /// The key that the next page follows; `None` on the last page.
+    pub next: Option<IndexKey>,
+    /// Read capacity units that the page cost.
     pub read_units: f64,
 }
 
-/// Where a sweep stopped: in a partition, behind a key of it.
+/// How many items of a partition are unresolved.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct UnresolvedCount {
+    /// How many were counted.
+    pub count: usize,
+    /// Whether there are more than that.
+    pub more: bool,
+    /// Read capacity units that counting cost.
+    pub read_units: f64,
+}
+
+/// How far the sweep is, from one run to the next. A partition in its initial state is left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SweepState {
+    /// The partition that the next run begins with.
+    pub next_shard: u64,
+    /// The partitions by their numbers.
+    pub shards: BTreeMap<u64, ShardState>,
+}
+
+/// How far the sweep is in one partition of the pending index.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ShardState {
+    /// Everything that was due by then has been published; `None` where that is not known.
+    pub published_until: Option<Timestamp>,
+    /// The pass through the partition that the last run did not finish.
+    pub unfinished: Option<Pass>,
+}
+
+/// One pass through a partition, which may take several runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cursor {
-    /// The partition.
-    pub shard: u64,
-    /// The last key that was worked on; `None` where none was.
-    pub after: Option<PendingKey>,
+pub struct Pass {
+    /// When it began. It publishes what was due by then.
+    pub began: Timestamp,
+    /// The last entry that it has dealt with; `None` at its beginning.
+    pub after: Option<IndexKey>,
+    /// Whether everything that was due so far could be published.
+    pub all_published: bool,
 }
 
 #[cfg(test)]
@@ -309,28 +365,38 @@ mod tests {
 
     #[test]
     fn a_change_recognises_what_it_made_itself_and_nothing_else() {
-        let (id, at) = (NotificationId::parse("a").unwrap(), Timestamp::from_microsecond(1_700_000_000_123_456).unwrap());
+        let (id, at) =
+            (NotificationId::parse("a").unwrap(), Timestamp::from_microsecond(1_700_000_000_123_456).unwrap());
         let stored = |status| Stored {
             status: Some(status),
             since: Some(Timestamp::from_millisecond(1_700_000_000_123).unwrap()),
             ..Stored::default()
         };
-        let (mine, theirs) =
-            ["mine", "theirs"].map(|owner| Claim { owner: owner.into(), lease_until: at }).into();
+        let (mine, theirs) = ["mine", "theirs"].map(|owner| Claim { owner: owner.into(), lease_until: at }).into();
         let check = |from, to, stored: Stored, expected| {
             assert_eq!(Change { id: &id, from, to }.has_made(&stored, at), expected, "{from:?} → {to:?}: {stored:?}");
         };
         let init = Before::Status(Status::Init);
         check(init, After::Failed("no"), stored(Status::Failed), true);
         check(init, After::Failed("no"), stored(Status::Done), false);
-        check(init, After::Failed("no"), Stored { since: Some(at + Duration::from_millis(1)), ..stored(Status::Failed) }, false);
+        check(
+            init,
+            After::Failed("no"),
+            Stored { since: Some(at + Duration::from_millis(1)), ..stored(Status::Failed) },
+            false,
+        );
         check(init, After::Failed("no"), Stored { since: None, ..stored(Status::Failed) }, false);
         let with_event = Stored { event: "mine".into(), ..stored(Status::Done) };
         check(Before::Event("mine"), After::Done(None), with_event.clone(), true);
         check(Before::Event("theirs"), After::Done(None), with_event, false);
         check(Before::Status(Status::Failed), After::Init, stored(Status::Init), true);
         check(Before::Claim(&mine), After::Init, Stored { since: None, ..stored(Status::Init) }, true);
-        check(Before::Claim(&mine), After::Init, Stored { claim: Some(theirs.clone()), ..stored(Status::Claimed) }, false);
+        check(
+            Before::Claim(&mine),
+            After::Init,
+            Stored { claim: Some(theirs.clone()), ..stored(Status::Claimed) },
+            false,
+        );
         check(init, After::Claimed(&mine), Stored { claim: Some(mine.clone()), ..stored(Status::Claimed) }, true);
         check(init, After::Claimed(&mine), Stored { claim: Some(theirs.clone()), ..stored(Status::Claimed) }, false);
         check(init, After::UnknownCall, Stored { unknown_call: true, ..stored(Status::Init) }, true);

@@ -4,9 +4,9 @@ use crate::event::Notification;
 use crate::failure::Failure;
 use crate::id::NotificationId;
 use crate::ports::{
-    After, Answers, Before, Change, Changed, Claim, Clock, Commit, Cursor, DownstreamTable, IngestTable, Insertion,
-    NotCommitted, PendingKey, PendingPage, PendingTable, Publication, Refused, StatusTable, Stored, Stream,
-    TableReader, Unreadable,
+    After, Answers, Before, Change, Changed, Claim, Clock, Commit, DownstreamTable, IndexKey, IngestTable, Insertion,
+    NotCommitted, PendingKey, PendingPage, PendingTable, Publication, Refused, StatusTable, Stored, Stream, SweepState,
+    TableReader, Unreadable, UnresolvedCount,
 };
 use crate::status::{self, Status};
 use jiff::Timestamp;
@@ -147,7 +147,8 @@ pub struct Memory {
     items: Mutex<BTreeMap<String, Item>>,
     effects: Mutex<BTreeMap<String, Vec<(&'static str, String)>>>,
     records: Mutex<Vec<(String, String)>>,
-    cursor: Mutex<Option<Cursor>>,
+    sweep_state: Mutex<SweepState>,
+    unreadable: Mutex<Vec<(u64, IndexKey)>>,
     calls: Mutex<Vec<Call>>,
     plan: Option<Plan>,
     /// Whether a failed condition answers with the old item, as `ALL_OLD` asks.
@@ -185,6 +186,28 @@ impl Memory {
             item.pending_since = millis;
         }
         self
+    }
+
+    /// Sets since when an item has its status, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn since(self, id: &str, millis: i64) -> Self {
+        if let Some(item) = lock(&self.items).get_mut(id) {
+            item.since = Timestamp::from_millisecond(millis).ok();
+        }
+        self
+    }
+
+    /// Puts an entry into the pending index that is not a notification's, as if somebody had written its item by hand.
+    #[must_use]
+    pub fn with_unreadable_entry(self, shard: u64, id: &str, since: &str) -> Self {
+        lock(&self.unreadable).push((shard, IndexKey { since: since.into(), id: id.into() }));
+        self
+    }
+
+    /// What the sweep saved last.
+    #[must_use]
+    pub fn saved_sweep_state(&self) -> SweepState {
+        lock(&self.sweep_state).clone()
     }
 
     /// What actions wrote in transactions, by table and key.
@@ -325,8 +348,7 @@ impl DownstreamTable for &Memory {
         };
         let refusal = |commit: &Commit<'_>| {
             let stored = lock(&self.items).get(commit.id.as_str()).map(Item::stored);
-            let is_expected =
-                |stored: &Stored| stored.status == Some(Status::Init) && &*stored.event == commit.event;
+            let is_expected = |stored: &Stored| stored.status == Some(Status::Init) && &*stored.event == commit.event;
             if !stored.as_ref().is_some_and(is_expected) {
                 return Some(Refused::NotAsExpected(stored.filter(|_| !self.hides_old_items)));
             }
@@ -364,43 +386,76 @@ impl DownstreamTable for &Memory {
     }
 }
 
+impl Memory {
+    /// The entries of a partition of the pending index, in their order.
+    fn index(&self, shard: u64) -> Vec<(IndexKey, Option<PendingKey>)> {
+        let items = lock(&self.items);
+        let pending = items.iter().filter(|(_, item)| item.status.is_pending()).filter_map(|(id, item)| {
+            let id = NotificationId::parse(id).ok()?;
+            let since = Timestamp::from_millisecond(item.pending_since).ok()?;
+            let written = IndexKey { since: format!("{since:.3}").into(), id: id.as_str().into() };
+            (id.pending_shard() == shard).then_some((written, Some(PendingKey { id, since })))
+        });
+        let unreadable = lock(&self.unreadable);
+        let unreadable = unreadable.iter().filter(|(of, _)| *of == shard).map(|(_, key)| (key.clone(), None));
+        let mut entries: Vec<_> = pending.chain(unreadable).collect();
+        entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+        entries
+    }
+}
+
 impl PendingTable for &Memory {
     async fn pending(
         &self,
         shard: u64,
         until: Timestamp,
-        after: Option<&PendingKey>,
+        after: Option<&IndexKey>,
         limit: usize,
     ) -> Result<PendingPage, Failure> {
-        let shard_text = shard.to_string();
+        let until = format!("{until:.3}");
         let page = |_: &String| {
-            let items = lock(&self.items);
-            let mut keys: Vec<PendingKey> = items
-                .iter()
-                .filter(|(_, item)| item.status.is_pending())
-                .filter_map(|(id, item)| {
-                    let id = NotificationId::parse(id).ok()?;
-                    Some(PendingKey { id, since: Timestamp::from_millisecond(item.pending_since).ok()? })
-                })
-                .filter(|key| key.id.pending_shard() == shard && key.since <= until)
-                .collect();
-            keys.sort_by(|a, b| (a.since, &a.id).cmp(&(b.since, &b.id)));
-            keys.retain(|key| after.is_none_or(|after| (key.since, &key.id) > (after.since, &after.id)));
-            let more = keys.len() > limit;
-            keys.truncate(limit);
-            let read_units = 0.5;
-            PendingPage { keys, more, read_units }
+            let mut page = PendingPage { read_units: 0.5, ..PendingPage::default() };
+            let is_asked_for = |key: &IndexKey| *key.since <= *until && after.is_none_or(|after| key > after);
+            let mut entries = self.index(shard).into_iter().filter(|(key, _)| is_asked_for(key)).peekable();
+            for (written, key) in entries.by_ref().take(limit) {
+                page.next = Some(written.clone());
+                match key {
+                    Some(key) => page.keys.push(key),
+                    None => page.unreadable.push(written),
+                }
+            }
+            page.next = page.next.filter(|_| entries.peek().is_some());
+            page
         };
-        self.call("pending", &[shard_text], String::as_str, page).await?.remove(0)
+        self.call("pending", &[shard.to_string()], String::as_str, page).await?.remove(0)
     }
 
-    async fn cursor(&self) -> Result<Option<Cursor>, Failure> {
-        Ok(lock(&self.cursor).clone())
+    async fn count_unresolved(
+        &self,
+        status: Status,
+        shard: u64,
+        since: Timestamp,
+        limit: usize,
+    ) -> Result<UnresolvedCount, Failure> {
+        let counted = |_: &String| {
+            let items = lock(&self.items);
+            let is_counted = |(id, item): &(&String, &Item)| {
+                item.status == status && crate::id::index_shard(id) == shard && item.since.is_none_or(|at| at >= since)
+            };
+            let count = items.iter().filter(is_counted).count();
+            UnresolvedCount { count: count.min(limit), more: count > limit, read_units: 0.5 }
+        };
+        self.call("count_unresolved", &[format!("{status}#{shard}")], String::as_str, counted).await?.remove(0)
     }
 
-    async fn save_cursor(&self, cursor: Option<&Cursor>) -> Result<(), Failure> {
-        *lock(&self.cursor) = cursor.cloned();
-        Ok(())
+    async fn sweep_state(&self) -> Result<SweepState, Failure> {
+        let state = |_: &&str| lock(&self.sweep_state).clone();
+        self.call("sweep_state", &[crate::id::SWEEP_CURSOR_ID], |id| id, state).await?.remove(0)
+    }
+
+    async fn save_sweep_state(&self, state: &SweepState) -> Result<(), Failure> {
+        let save = |_: &&str| *lock(&self.sweep_state) = state.clone();
+        self.call("save_sweep_state", &[crate::id::SWEEP_CURSOR_ID], |id| id, save).await?.remove(0)
     }
 }
 

@@ -71,7 +71,8 @@ pub async fn handle<S: Stream, T: PendingTable, C: Clock>(
         Event { records: Some(records), .. } => {
             Ok(Response::Batch(publisher.handle(Envelope { records }, deadline).await?))
         }
-        Event { sweep: true, .. } => Ok(Response::Sweep(sweep.run(publisher, deadline).await?)),
+        // In a box, so that its future is not part of that of every batch.
+        Event { sweep: true, .. } => Ok(Response::Sweep(Box::pin(sweep.run(publisher, deadline)).await?)),
         Event { .. } => Err(InvocationError::UnknownEvent),
     }
 }

@@ -132,8 +132,8 @@ impl Record {
 
 fn image(event_name: &str, new: Attributes<'_>, old: Attributes<'_>) -> Result<Image, Failure> {
     // The event source mapping filters too; this is what holds where it does not.
-    let became_init = matches!(event_name, "INSERT" | "MODIFY")
-        && text(new.status).as_deref() == Some(Status::Init.as_str());
+    let became_init =
+        matches!(event_name, "INSERT" | "MODIFY") && text(new.status).as_deref() == Some(Status::Init.as_str());
     // A claim that was given back, or a call whose outcome is unknown, is retried by Kinesis itself. Published as well, each
     // retry would make one more record, with retries of its own.
     let was_pending = text(old.status).and_then(|status| status.parse().ok()).is_some_and(Status::is_pending);

@@ -1,10 +1,27 @@
-//! The sweep: what is still pending after a while is published again, so that nothing stays stuck when a stream record is
-//! lost: older than the stream's 24 hours, given up on after its retries, or its mapping deleted. The table is the one
-//! thing that must survive. Publishing again is harmless: downstream finds its work done.
+//! The sweep publishes again what is pending for too long, so that nothing stays stuck when a stream record is lost: older
+//! than the stream's 24 hours, given up on after its retries, or its mapping deleted. The table is the one thing that must
+//! survive. Publishing again is harmless: downstream finds its work done.
+//!
+//! A notification is published again at ages that double (`due`). The sweep keeps one time for each partition of the
+//! index, `published_until`: everything that was due by then has been published. A pass through a partition that begins at
+//! `t` publishes what became due after `published_until` and by `t`; if it comes to the end and everything was published,
+//! `published_until` becomes `t`. So a due time is never lost, whatever happens to a run:
+//!
+//! - A run that its deadline stops saves its place, and the next one continues the same pass.
+//! - A run that fails or dies leaves `published_until` as it was, and the next one publishes the same again.
+//! - A state that cannot be read, or that has a time of the future, counts as "nothing has been published".
+//!
+//! At worst, a notification is published more often than necessary.
+
+mod due;
+mod index;
 
 use crate::Publisher;
-use notification::batch::{by_count, call_in_batches};
-use notification::ports::{Clock, Cursor, PendingKey, PendingTable, Publication, Stored, Stream};
+use index::Look;
+use notification::batch::{by_count, call_in_batches, isolate_future};
+use notification::ports::{
+    Clock, IndexKey, Pass, PendingKey, PendingTable, Publication, ShardState, Stored, Stream, SweepState,
+};
 use notification::{Deadline, Failure, NotificationId, Status, Timestamp, limits};
 use serde::Serialize;
 use std::time::Duration;
@@ -16,19 +33,30 @@ pub struct Sweep<T> {
     age: Duration,
 }
 
-/// What one sweep did.
+/// What one run of the sweep did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Swept {
     /// Notifications published again.
     pub published: usize,
-    /// Notifications that were to be published and could not be; the next sweep tries them.
+    /// Notifications that were due and could not be published; the next run tries them again.
     pub failed: usize,
-    /// Age of the oldest pending notification, in seconds; 0 where none is pending.
-    pub oldest_pending_seconds: u64,
-    /// Whether it came to the end; if not, the next sweep goes on from there.
+    /// Notifications pending for too long that were left alone because they are not due.
+    pub not_due: usize,
+    /// Entries of the index, and items it leads to, that are not a notification's. The log names them.
+    pub unreadable: usize,
+    /// Age of the oldest pending notification in seconds, 0 where none is pending; `None` where a partition could not be
+    /// read.
+    pub oldest_pending_seconds: Option<u64>,
+    /// Items that are IN_DOUBT, at least; `None` where they could not be counted.
+    pub in_doubt: Option<usize>,
+    /// Items that became FAILED within [`limits::RECENTLY_FAILED`], at least; `None` where they could not be counted.
+    pub recently_failed: Option<usize>,
+    /// Partitions of the index that could not be read to the end. The log names them.
+    pub failed_shards: usize,
+    /// Whether it came to the end of every partition; if not, the next run continues.
     pub complete: bool,
-    /// Read capacity units that the index cost.
+    /// Read capacity units that the indexes cost.
     pub index_read_units: f64,
 }
 
@@ -38,136 +66,253 @@ impl<T: PendingTable> Sweep<T> {
         Self { table, age }
     }
 
-    /// Publishes again what is pending for too long, as far as the deadline allows.
+    /// Publishes again what is due, as far as the deadline allows.
     ///
     /// # Errors
-    /// A failure of the index; what was published is published.
+    /// A failure of the index, where no partition could be read at all.
     pub async fn run<S: Stream, C: Clock>(
         &self,
         publisher: &Publisher<S, C>,
         deadline: Deadline,
     ) -> Result<Swept, Failure> {
-        let clock = &publisher.clock;
-        let now = clock.now();
-        let until = now.checked_sub(self.age).unwrap_or(Timestamp::MIN);
-        let mut swept = Swept::default();
-        let shards = self.shards_with_work(now, until, &mut swept).await?;
+        let mut run = Run::new(self, publisher, deadline);
+        let looks = run.look().await?;
+        run.count_unresolved().await;
 
-        // Where the last sweep stopped, this one goes on to the end; the next begins again. So what stays stuck at the
-        // beginning never keeps the sweep from the rest.
-        let mut cursor = self.table.cursor().await?;
-        let had_cursor = cursor.is_some();
-        let first = cursor.as_ref().map_or(0, |cursor| cursor.shard);
-        swept.complete = true;
-        for shard in shards.into_iter().filter(|&shard| shard >= first) {
-            let after = cursor.take().filter(|cursor| cursor.shard == shard).and_then(|cursor| cursor.after);
-            if let Some(stopped) = self.sweep_shard(publisher, shard, until, after, deadline, &mut swept).await? {
-                self.table.save_cursor(Some(&stopped)).await?;
-                swept.complete = false;
-                break;
+        let saved = run.query(run.deadline, self.table.sweep_state()).await;
+        let mut state = saved.clone().unwrap_or_else(|reason| {
+            tracing::error!(%reason, "the state of the sweep could not be read; all that is old enough is published");
+            // A run that cannot come to the end must not always begin, and so end, at the same partitions.
+            SweepState { next_shard: run.now.as_second().unsigned_abs() / 60, ..SweepState::default() }
+        });
+        run.sweep(&looks, &mut state).await;
+        if saved.as_ref() != Ok(&state) {
+            let save = isolate_future(self.table.save_sweep_state(&state));
+            let saving = deadline.bound(&publisher.clock, save).await;
+            if let Err(reason) = saving.and_then(|saved| saved) {
+                tracing::error!(%reason, "the state of the sweep could not be saved; the next run publishes the same again");
             }
         }
-        if swept.complete && had_cursor {
-            self.table.save_cursor(None).await?;
-        }
-        metrics::counter!("Swept").increment(swept.published as u64);
-        #[allow(clippy::cast_precision_loss, reason = "an age in seconds is far below 2^52")]
-        // A histogram is written when it is recorded; a gauge would be written again with every batch from then on.
-        metrics::histogram!("OldestPendingAge").record(swept.oldest_pending_seconds as f64);
-        tracing::info!(?swept, "swept");
-        Ok(swept)
-    }
-
-    /// Asks each partition for its oldest key: for the metric, and to know where there is work.
-    async fn shards_with_work(&self, now: Timestamp, until: Timestamp, swept: &mut Swept) -> Result<Vec<u64>, Failure> {
-        let mut shards = Vec::new();
-        for shard in 0..limits::PENDING_SHARDS {
-            let page = self.table.pending(shard, now, None, 1).await?;
-            swept.index_read_units += page.read_units;
-            let Some(oldest) = page.keys.first() else { continue };
-            let age = Duration::try_from(now.duration_since(oldest.since)).unwrap_or_default();
-            swept.oldest_pending_seconds = swept.oldest_pending_seconds.max(age.as_secs());
-            if oldest.since <= until {
-                shards.push(shard);
-            }
-        }
-        Ok(shards)
-    }
-
-    /// Sweeps one partition; where the deadline stops it, it says where.
-    async fn sweep_shard<S: Stream, C: Clock>(
-        &self,
-        publisher: &Publisher<S, C>,
-        shard: u64,
-        until: Timestamp,
-        mut after: Option<PendingKey>,
-        deadline: Deadline,
-        swept: &mut Swept,
-    ) -> Result<Option<Cursor>, Failure> {
-        loop {
-            if !deadline.earlier(limits::ACT_BEFORE_DEADLINE).allows_new_work(publisher.clock.now()) {
-                return Ok(Some(Cursor { shard, after }));
-            }
-            let page = self.table.pending(shard, until, after.as_ref(), limits::SWEEP_PAGE).await?;
-            swept.index_read_units += page.read_units;
-            let started = publisher.clock.now();
-            let published = self.publish(publisher, &page.keys, deadline, swept).await;
-
-            // Its own time counts: what is left of the page's share of a second is waited for.
-            let share =
-                Duration::from_secs(1) * u32::try_from(published).unwrap_or(u32::MAX) / limits::SWEEP_PER_SECOND;
-            let taken = Duration::try_from(publisher.clock.now().duration_since(started)).unwrap_or_default();
-            publisher.clock.sleep(share.saturating_sub(taken)).await;
-            match page.keys.into_iter().next_back() {
-                Some(last) if page.more => after = Some(last),
-                _ => return Ok(None),
-            }
-        }
-    }
-
-    /// Publishes those that are pending still, by a consistent read: the index can lag behind.
-    async fn publish<S: Stream, C: Clock>(
-        &self,
-        publisher: &Publisher<S, C>,
-        keys: &[PendingKey],
-        deadline: Deadline,
-        swept: &mut Swept,
-    ) -> usize {
-        let ids: Vec<&NotificationId> = keys.iter().map(|key| &key.id).collect();
-        let read = |batch: Vec<_>| async move { self.table.read(&batch).await };
-        let ranges = by_count(ids.len(), limits::BATCH_GET_ITEM_MAX);
-        let stored = call_in_batches(&publisher.clock, deadline, &ids, ranges, read).await;
-        let now = publisher.clock.now();
-        let publications: Vec<Publication<'_>> = ids
-            .iter()
-            .zip(&stored)
-            .filter_map(|(&id, stored)| {
-                let stored = stored.as_ref().ok()?.as_ref()?;
-                is_stuck(stored, now).then_some(Publication { id, event: &stored.event })
-            })
-            .collect();
-        let results = publisher.publish_all(&publications, deadline).await;
-        let published = results.iter().filter(|result| result.is_ok()).count();
-        let unread = stored.iter().filter(|stored| stored.is_err()).count();
-        swept.published += published;
-        swept.failed += results.len() - published + unread;
-        for (publication, result) in publications.iter().zip(&results) {
-            match result {
-                Ok(()) => tracing::info!(id = %publication.id, "pending for too long; published again"),
-                Err(reason) => tracing::warn!(id = %publication.id, %reason, "pending for too long; not published"),
-            }
-        }
-        published
+        run.swept.record();
+        Ok(run.swept)
     }
 }
 
-/// INIT, or CLAIMED by a worker that is gone: downstream takes that for in doubt.
-fn is_stuck(stored: &Stored, now: Timestamp) -> bool {
-    let has_event = !stored.event.is_empty();
-    has_event
-        && match stored.status {
-            Some(Status::Init) => true,
-            Some(Status::Claimed) => stored.claim.as_ref().is_some_and(|claim| claim.lease_until <= now),
-            _ => false,
+impl Swept {
+    #[allow(clippy::cast_precision_loss, reason = "ages in seconds and counts of items are far below 2^52")]
+    fn record(&self) {
+        metrics::counter!("Swept").increment(self.published as u64);
+        if self.unreadable > 0 {
+            metrics::counter!("Unpublishable").increment(self.unreadable as u64);
         }
+        // A histogram is written when it is recorded; a gauge would be written again with every batch from then on.
+        if let Some(age) = self.oldest_pending_seconds {
+            metrics::histogram!("OldestPendingAge").record(age as f64);
+        }
+        if let Some(in_doubt) = self.in_doubt {
+            metrics::histogram!("InDoubtItems").record(in_doubt as f64);
+        }
+        if let Some(failed) = self.recently_failed {
+            metrics::histogram!("RecentlyFailed").record(failed as f64);
+        }
+        tracing::info!(swept = ?self, "swept");
+    }
+}
+
+/// One run.
+struct Run<'a, T, S, C> {
+    table: &'a T,
+    publisher: &'a Publisher<S, C>,
+    age: Duration,
+    /// When it began.
+    now: Timestamp,
+    /// When it must be done but for saving its state.
+    deadline: Deadline,
+    /// How long it waits for one query.
+    patience: Duration,
+    swept: Swept,
+}
+
+/// How a pass through a partition ends.
+enum End {
+    Complete,
+    Stopped,
+}
+
+impl<'a, T: PendingTable, S: Stream, C: Clock> Run<'a, T, S, C> {
+    fn new(sweep: &'a Sweep<T>, publisher: &'a Publisher<S, C>, deadline: Deadline) -> Self {
+        let now = publisher.clock.now();
+        let deadline = deadline.earlier(limits::ACT_BEFORE_DEADLINE);
+        // Even where queries are not answered, half of the time is left for publishing.
+        let time = Duration::try_from(deadline.time().duration_since(now)).unwrap_or_default();
+        let patience = limits::SWEEP_QUERY_TIMEOUT.min(time / 12);
+        Self { table: &sweep.table, publisher, age: sweep.age, now, deadline, patience, swept: Swept::default() }
+    }
+
+    /// Passes through every partition that has work. It begins where the last run was stopped, so that each gets its turn.
+    async fn sweep(&mut self, looks: &[Result<Look, Failure>], state: &mut SweepState) {
+        let until = self.old_since(self.now);
+        let first = std::mem::take(&mut state.next_shard) % limits::PENDING_SHARDS;
+        self.swept.complete = self.swept.failed_shards == 0;
+        for shard in (first..limits::PENDING_SHARDS).chain(0..first) {
+            let Some(Ok(look)) = usize::try_from(shard).ok().and_then(|place| looks.get(place)) else { continue };
+            let mut shard_state = state.shards.remove(&shard).unwrap_or_default();
+            if !look.has_work(until) {
+                // Nothing is old enough to be due, so there is nothing to remember.
+                continue;
+            }
+            let end = self.pass(shard, &mut shard_state).await;
+            if shard_state != ShardState::default() {
+                state.shards.insert(shard, shard_state);
+            }
+            match end {
+                Ok(End::Complete) => {}
+                Ok(End::Stopped) => {
+                    state.next_shard = shard;
+                    self.swept.complete = false;
+                    return;
+                }
+                Err(failure) => {
+                    self.shard_failed(shard, &failure);
+                    self.swept.complete = false;
+                }
+            }
+        }
+    }
+
+    /// Passes through one partition, or continues a pass that an earlier run began.
+    async fn pass(&mut self, shard: u64, state: &mut ShardState) -> Result<End, Failure> {
+        let published_until = state.published_until.filter(|until| *until <= self.now);
+        let begin = || Pass { began: self.now, after: None, all_published: true };
+        let mut pass = state.unfinished.take().filter(|pass| pass.began <= self.now).unwrap_or_else(begin);
+        let until = self.old_since(pass.began);
+        loop {
+            if !self.deadline.allows_new_work(self.publisher.clock.now()) {
+                state.unfinished = pass.after.is_some().then_some(pass);
+                return Ok(End::Stopped);
+            }
+            let page = self.table.pending(shard, until, pass.after.as_ref(), limits::SWEEP_PAGE);
+            let page = match self.query(self.deadline, page).await {
+                Ok(page) => page,
+                Err(failure) => {
+                    // A place that the index refuses is given up; the next pass is a new one.
+                    state.unfinished = (failure.kind.is_retryable() && pass.after.is_some()).then_some(pass);
+                    return Err(failure);
+                }
+            };
+            self.swept.index_read_units += page.read_units;
+            for IndexKey { id, since } in &page.unreadable {
+                self.unreadable(|| {
+                    tracing::warn!(
+                        ?id,
+                        ?since,
+                        shard,
+                        "an entry of the pending index is not a notification's; fix its item or delete it"
+                    );
+                });
+            }
+            let is_due = |key: &&PendingKey| due::is_due(key.since, self.age, published_until, pass.began);
+            let due: Vec<&NotificationId> = page.keys.iter().filter(is_due).map(|key| &key.id).collect();
+            self.swept.not_due += page.keys.len() - due.len();
+            pass.all_published &= self.publish_at_rate(&due).await;
+            if page.next.is_none() {
+                if pass.all_published {
+                    state.published_until = Some(pass.began);
+                }
+                return Ok(End::Complete);
+            }
+            pass.after = page.next;
+        }
+    }
+
+    /// Publishes, and waits until that has taken its share of a second. Returns whether nothing failed.
+    async fn publish_at_rate(&mut self, ids: &[&NotificationId]) -> bool {
+        if ids.is_empty() {
+            return true;
+        }
+        let clock = &self.publisher.clock;
+        let (before, started) = (self.swept, clock.now());
+        self.publish(ids).await;
+        let published = self.swept.published - before.published;
+        let share = Duration::from_secs(1) * u32::try_from(published).unwrap_or(u32::MAX) / limits::SWEEP_PER_SECOND;
+        let taken = Duration::try_from(clock.now().duration_since(started)).unwrap_or_default();
+        clock.sleep(share.saturating_sub(taken)).await;
+        self.swept.failed == before.failed
+    }
+
+    /// Publishes those that are pending still, by a consistent read: the index can lag behind.
+    async fn publish(&mut self, ids: &[&NotificationId]) {
+        let (publisher, table) = (self.publisher, self.table);
+        let read = |batch: Vec<_>| async move { table.read(&batch).await };
+        let ranges = by_count(ids.len(), limits::BATCH_GET_ITEM_MAX);
+        let stored = call_in_batches(&publisher.clock, self.deadline, ids, ranges, read).await;
+        let now = publisher.clock.now();
+        let mut publications = Vec::with_capacity(ids.len());
+        for (&id, stored) in ids.iter().zip(&stored) {
+            match stored.as_ref().map(|stored| stored.as_ref().map(|stored| (stored, Found::of(stored, now)))) {
+                Ok(Some((stored, Found::Stuck))) => publications.push(Publication { id, event: &stored.event }),
+                Ok(Some((_, Found::Unreadable))) => self.unreadable(|| {
+                    tracing::warn!(%id, "a pending item lacks its event, or its status is unknown; fix it or delete it");
+                }),
+                Ok(Some((_, Found::NotStuck)) | None) => {}
+                Err(reason) => {
+                    self.swept.failed += 1;
+                    tracing::warn!(%id, %reason, "pending for too long; could not be read");
+                }
+            }
+        }
+        let results = publisher.publish_all(&publications, self.deadline).await;
+        for (publication, result) in publications.iter().zip(&results) {
+            match result {
+                Ok(()) => {
+                    self.swept.published += 1;
+                    tracing::info!(id = %publication.id, "pending for too long; published again");
+                }
+                Err(reason) => {
+                    self.swept.failed += 1;
+                    tracing::warn!(id = %publication.id, %reason, "pending for too long; not published");
+                }
+            }
+        }
+    }
+
+    /// Counts something that is not a notification. Only so many are named in the log.
+    fn unreadable(&mut self, name: impl FnOnce()) {
+        if self.swept.unreadable < limits::SWEEP_UNREADABLE_NAMED {
+            name();
+        }
+        self.swept.unreadable += 1;
+    }
+
+    fn shard_failed(&mut self, shard: u64, reason: &Failure) {
+        self.swept.failed_shards += 1;
+        tracing::error!(shard, %reason, "a partition of the pending index could not be read; the next run tries again");
+    }
+
+    /// Since when something must be pending to be old enough at a time.
+    fn old_since(&self, at: Timestamp) -> Timestamp {
+        at.checked_sub(self.age).unwrap_or(Timestamp::MIN)
+    }
+}
+
+/// What the table has under a key of the index.
+enum Found {
+    /// INIT, or CLAIMED by a worker that is gone: downstream takes that for in doubt.
+    Stuck,
+    /// Settled already, or a worker has it.
+    NotStuck,
+    /// Not a notification: something else wrote it.
+    Unreadable,
+}
+
+impl Found {
+    fn of(stored: &Stored, now: Timestamp) -> Self {
+        match stored.status {
+            None => Self::Unreadable,
+            Some(Status::Init | Status::Claimed) if stored.event.is_empty() => Self::Unreadable,
+            Some(Status::Init) => Self::Stuck,
+            Some(Status::Claimed) if stored.claim.as_ref().is_some_and(|claim| claim.lease_until <= now) => Self::Stuck,
+            Some(_) => Self::NotStuck,
+        }
+    }
 }

@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use notification::ports::Claim;
-use notification::testing::{Fault, Memory, TestClock};
+use notification::ports::{Claim, IndexKey, PendingPage, PendingTable, SweepState, UnresolvedCount};
+use notification::testing::{Call, Fault, Memory, TestClock};
 use notification::{Deadline, Failure, Status, Timestamp, limits};
 use publisher::sweep::{Sweep, Swept};
 use publisher::{Event, Publisher, Response, handle};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 const START: i64 = 1_763_805_600_000;
@@ -42,7 +44,7 @@ async fn what_is_pending_for_too_long_is_published_again_byte_for_byte_and_the_r
     let swept = sweep(&memory).await;
     assert_eq!(memory.records(), [("old".to_owned(), "event of old".to_owned())]);
     assert_eq!((swept.published, swept.failed, swept.complete), (1, 0, true));
-    assert_eq!(swept.oldest_pending_seconds, 901);
+    assert_eq!(swept.oldest_pending_seconds, Some(901));
 }
 
 #[tokio::test]
@@ -79,21 +81,30 @@ async fn sweep_with_change(memory: &Memory) -> Swept {
             self.0.read(ids).await
         }
     }
-    impl notification::ports::PendingTable for Lagging<'_> {
+    impl PendingTable for Lagging<'_> {
         async fn pending(
             &self,
             shard: u64,
             until: Timestamp,
-            after: Option<&notification::ports::PendingKey>,
+            after: Option<&IndexKey>,
             limit: usize,
-        ) -> Result<notification::ports::PendingPage, Failure> {
+        ) -> Result<PendingPage, Failure> {
             self.0.pending(shard, until, after, limit).await
         }
-        async fn cursor(&self) -> Result<Option<notification::ports::Cursor>, Failure> {
-            self.0.cursor().await
+        async fn count_unresolved(
+            &self,
+            status: Status,
+            shard: u64,
+            since: Timestamp,
+            limit: usize,
+        ) -> Result<UnresolvedCount, Failure> {
+            self.0.count_unresolved(status, shard, since, limit).await
         }
-        async fn save_cursor(&self, cursor: Option<&notification::ports::Cursor>) -> Result<(), Failure> {
-            self.0.save_cursor(cursor).await
+        async fn sweep_state(&self) -> Result<SweepState, Failure> {
+            self.0.sweep_state().await
+        }
+        async fn save_sweep_state(&self, state: &SweepState) -> Result<(), Failure> {
+            self.0.save_sweep_state(state).await
         }
     }
     let deadline = Deadline::at(Timestamp::from_millisecond(START + 60_000).unwrap());
@@ -137,7 +148,7 @@ async fn an_empty_index_costs_one_query_a_partition_and_nothing_is_read() {
     let swept = sweep(&memory).await;
     assert_eq!(memory.calls("pending").len(), usize::try_from(limits::PENDING_SHARDS).unwrap());
     assert!(memory.calls("read").is_empty());
-    assert_eq!((swept.oldest_pending_seconds, swept.complete), (0, true));
+    assert_eq!((swept.oldest_pending_seconds, swept.complete), (Some(0), true));
 }
 
 #[tokio::test]
@@ -160,4 +171,258 @@ async fn the_schedule_sweeps_a_batch_publishes_and_anything_else_is_an_error() {
     assert!(matches!(invoke(r#"{"sweep":true}"#).await, Ok(Response::Sweep(Swept { published: 1, .. }))));
     assert!(matches!(invoke(r#"{"Records":[]}"#).await, Ok(Response::Batch(_))));
     assert!(invoke("{}").await.is_err());
+}
+
+/// Sweeps so many minutes after [`START`].
+async fn sweep_at(memory: &Memory, minute: i64) -> Swept {
+    let now = START + minute * 60_000;
+    let deadline = Deadline::at(Timestamp::from_millisecond(now + 60_000).unwrap());
+    Sweep::new(memory, AGE).run(&Publisher::new(memory, TestClock::at_millis(now)), deadline).await.unwrap()
+}
+
+/// A table whose calls fail as `fault` says while the switch is on.
+fn switched(fault: fn(&Call) -> Option<Fault>) -> (Arc<AtomicBool>, Memory) {
+    let switch = Arc::new(AtomicBool::new(true));
+    let is_on = Arc::clone(&switch);
+    (switch, Memory::failing(move |call| if is_on.load(Relaxed) { fault(call) } else { None }))
+}
+
+fn down() -> Fault {
+    Fault::Before(Failure::retryable("down"))
+}
+
+/// A table of which one partition of the index fails so.
+fn with_failing_partition(shard: u64, fault: fn() -> Fault) -> Memory {
+    Memory::failing(move |call| (call.method == "pending" && call.ids == [shard.to_string()]).then(fault))
+}
+
+#[tokio::test]
+async fn a_partition_that_cannot_be_read_fails_alone_and_the_others_are_swept() {
+    // "a" is in partition 12, "rfd-000001" in 17.
+    let memory = with_failing_partition(12, down);
+    let memory = init(init(memory, "a", OLD), "rfd-000001", OLD);
+    let swept = sweep(&memory).await;
+    assert_eq!(published(&memory), BTreeSet::from(["rfd-000001".to_owned()]));
+    assert_eq!((swept.complete, swept.failed_shards), (false, 1));
+    assert_eq!(swept.oldest_pending_seconds, None, "the oldest may be in that partition");
+}
+
+#[tokio::test]
+async fn rule_4_a_panic_in_one_partition_is_that_partitions_failure() {
+    let memory = with_failing_partition(12, || Fault::Panic);
+    let swept = sweep(&init(memory, "rfd-000001", OLD)).await;
+    assert_eq!((swept.published, swept.failed_shards), (1, 1));
+}
+
+#[tokio::test]
+async fn a_sweep_that_can_read_no_partition_at_all_is_a_failure() {
+    let memory = Memory::failing(|call| (call.method == "pending").then(down));
+    assert!(sweep_for(&memory, 60_000).await.is_err());
+}
+
+#[tokio::test]
+async fn rule_5_a_query_that_is_never_answered_does_not_hold_the_sweep_until_its_deadline() {
+    let memory = with_failing_partition(12, || Fault::Hang);
+    let memory = init(init(memory, "a", OLD), "rfd-000001", OLD);
+    let deadline = Deadline::at(Timestamp::from_millisecond(START + 60_000).unwrap());
+    let publisher = Publisher::new(&memory, TestClock::at_millis(START));
+    let swept = Sweep::new(&memory, AGE).run(&publisher, deadline).await.unwrap();
+    assert_eq!((swept.complete, swept.failed_shards), (false, 1));
+    assert!(publisher.now() <= Timestamp::from_millisecond(START + 6_000).unwrap(), "it waits for 5 s");
+    assert_eq!(published(&memory), BTreeSet::from(["rfd-000001".to_owned()]));
+}
+
+#[tokio::test]
+async fn what_was_published_again_is_not_published_with_every_sweep_while_downstream_lags() {
+    let memory = init(Memory::default(), "a", OLD);
+    for minute in (0..60).step_by(5) {
+        sweep_at(&memory, minute).await;
+    }
+    assert_eq!(memory.records().len(), 3, "at 15, 30 and 60 minutes of its age");
+}
+
+#[tokio::test]
+async fn a_due_notification_that_could_not_be_published_is_tried_again_by_the_next_sweep() {
+    for method in ["read", "put"] {
+        let fault: fn(&Call) -> Option<Fault> = match method {
+            "read" => |call| (call.method == "read").then(down),
+            _ => |call| (call.method == "put").then(down),
+        };
+        let (fails, memory) = switched(fault);
+        let memory = init(memory, "a", OLD);
+        assert_eq!(sweep_at(&memory, 0).await.failed, 1);
+        fails.store(false, Relaxed);
+        assert_eq!(sweep_at(&memory, 5).await.published, 1, "{method}");
+        assert_eq!(sweep_at(&memory, 10).await.published, 0, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn a_failure_in_the_first_part_of_a_pass_is_not_forgotten_when_another_run_ends_the_pass() {
+    // Its first page cannot be published, and then the deadline comes.
+    let memory = Memory::failing(|call| (call.method == "put" && call.number < 200).then_some(Fault::Hang));
+    let ids: BTreeSet<String> = one_partition().take(300).collect();
+    let memory = ids.iter().fold(memory, |memory, id| init(memory, id, OLD));
+    let swept = sweep_for(&memory, 30_000).await.unwrap();
+    assert_eq!((swept.complete, swept.failed, swept.published), (false, 100, 0));
+    while sweep_at(&memory, 0).await.published > 0 {}
+    assert_eq!(published(&memory), ids);
+}
+
+/// Ids that are all in partition 12.
+fn one_partition() -> impl Iterator<Item = String> {
+    (0..).map(|n| format!("id{n}")).filter(|id| notification::id::index_shard(id) == 12)
+}
+
+#[tokio::test]
+async fn rule_5_the_place_is_saved_in_time_even_where_publishing_hangs() {
+    let memory = Memory::failing(|call| (call.method == "put").then_some(Fault::Hang));
+    let memory = one_partition().take(300).fold(memory, |memory, id| init(memory, &id, OLD));
+    let publisher = Publisher::new(&memory, TestClock::at_millis(START));
+    let deadline = Deadline::at(Timestamp::from_millisecond(START + 30_000).unwrap());
+    let swept = Sweep::new(&memory, AGE).run(&publisher, deadline).await.unwrap();
+    assert!(!swept.complete && publisher.now() < deadline.time());
+    let state = memory.saved_sweep_state();
+    assert_eq!(state.next_shard, 12);
+    assert!(state.shards[&12].unfinished.is_some());
+}
+
+#[tokio::test]
+async fn a_partition_that_fails_at_its_second_page_goes_on_there_and_does_not_keep_the_others_from_their_turn() {
+    let (fails, memory) = switched(|call| {
+        let is_later = call.number > 32 + 64 + 3;
+        (call.method == "pending" && call.ids == ["12"] && is_later).then(down)
+    });
+    let ids: BTreeSet<String> = one_partition().take(150).chain(["rfd-000001".to_owned()]).collect();
+    let memory = ids.iter().fold(memory, |memory, id| init(memory, id, OLD));
+    let swept = sweep_at(&memory, 0).await;
+    assert_eq!((swept.published, swept.failed_shards, swept.complete), (101, 1, false));
+    fails.store(false, Relaxed);
+    let swept = sweep_at(&memory, 5).await;
+    assert_eq!((swept.published, swept.complete), (50, true));
+    assert_eq!(published(&memory), ids);
+}
+
+#[tokio::test]
+async fn where_the_state_cannot_be_read_or_is_of_the_future_all_that_is_old_enough_is_published() {
+    let (fails, memory) = switched(|call| (call.method == "sweep_state").then(down));
+    let memory = init(memory, "a", OLD);
+    sweep_at(&memory, 0).await;
+    assert_eq!(sweep_at(&memory, 5).await.published, 1, "not read");
+    fails.store(false, Relaxed);
+    assert_eq!(sweep_at(&memory, 10).await.published, 0);
+    assert_eq!(sweep_at(&memory, 9).await.published, 1, "of the future");
+}
+
+#[tokio::test]
+async fn where_the_state_cannot_be_saved_the_next_sweep_publishes_the_same_again() {
+    let (_, memory) = switched(|call| (call.method == "save_sweep_state").then(down));
+    let memory = init(memory, "a", OLD);
+    for minute in [0, 5] {
+        let swept = sweep_at(&memory, minute).await;
+        assert_eq!((swept.published, swept.complete), (1, true));
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_saved_while_nothing_is_pending_for_too_long() {
+    let memory = init(Memory::default(), "a", YOUNG);
+    sweep(&memory).await;
+    assert!(memory.calls("save_sweep_state").is_empty());
+    // What was saved is dropped when it is needed no more.
+    sweep_at(&memory, 1).await;
+    assert_eq!(memory.saved_sweep_state().shards.len(), 1);
+}
+
+/// Sweeps every 5 minutes over three days, most of them under random faults: after each sweep without a fault, everything
+/// has been published since it was due last.
+#[tokio::test]
+async fn no_due_time_is_ever_lost_whatever_fails() {
+    let (fails, memory) = switched(|call| {
+        // A hash of the call's number says whether and how it fails.
+        let chance = (call.number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
+        match chance % 29 {
+            0 | 1 => Some(down()),
+            2 => Some(Fault::LostReply),
+            3 => Some(Fault::Hang),
+            4 if call.method != "put" => Some(Fault::Panic),
+            5 => Some(Fault::Before(Failure::permanent("refused"))),
+            _ => None,
+        }
+    });
+    let since = |n: i64| START - n * 77_000;
+    let memory = (0..40).fold(memory, |memory, n| init(memory, &format!("id{n}"), since(n)));
+    let mut last_published = BTreeMap::new();
+    let (mut seen, mut publications) = (0, 0);
+    for run in 0..3 * 24 * 12 {
+        let now = START + run * 5 * 60_000;
+        let is_clean = run % 7 == 6;
+        fails.store(!is_clean, Relaxed);
+        let deadline = Deadline::at(Timestamp::from_millisecond(now + 60_000).unwrap());
+        let publisher = Publisher::new(&memory, TestClock::at_millis(now));
+        let swept = Sweep::new(&memory, AGE).run(&publisher, deadline).await;
+        let records = memory.records();
+        last_published.extend(records[seen..].iter().map(|(id, _)| (id.clone(), now)));
+        publications += records.len() - seen;
+        seen = records.len();
+        if is_clean {
+            assert!(swept.unwrap().complete);
+            for n in 0..40 {
+                let age = (now - since(n)) / 60_000;
+                let due = [15, 30, 60].into_iter().chain((1..60).map(|n| n * 120)).take_while(|due| *due <= age).last();
+                let due = due.map_or(i64::MIN, |due| since(n) + due * 60_000);
+                assert!(last_published.get(&format!("id{n}")).is_none_or(|at| *at >= due), "id{n} after {age} minutes");
+                assert!(due == i64::MIN || last_published.contains_key(&format!("id{n}")), "id{n} after {age} minutes");
+            }
+        }
+    }
+    assert!(publications < 40 * 200, "{publications}: fewer than a quarter of what every sweep would publish");
+}
+
+#[tokio::test]
+async fn entries_of_the_index_that_are_not_a_notifications_hide_nothing_however_many_they_are() {
+    let memory = init(Memory::default(), "a", OLD);
+    let memory = (0..3_000).fold(memory, |memory, n| {
+        memory.with_unreadable_entry(12, &format!("kinesis:{n:04}"), "2000-01-01T00:00:00.000Z")
+    });
+    let swept = sweep(&memory).await;
+    assert_eq!((swept.published, swept.unreadable, swept.complete), (1, 3_000, true));
+    assert_eq!(swept.oldest_pending_seconds, Some(901));
+}
+
+#[tokio::test]
+async fn an_entry_with_a_time_that_is_not_one_is_counted_and_passed() {
+    let memory = init(Memory::default(), "a", OLD).with_unreadable_entry(12, "b", "1763805600");
+    let swept = sweep(&memory).await;
+    assert_eq!((swept.published, swept.unreadable), (1, 1));
+}
+
+#[tokio::test]
+async fn a_pending_item_without_an_event_is_counted_and_not_published() {
+    let memory = Memory::default().with("a", Status::Init, "").pending_since("a", OLD);
+    let swept = sweep(&memory).await;
+    assert_eq!((swept.published, swept.failed, swept.unreadable), (0, 0, 1));
+}
+
+fn unresolved(memory: Memory) -> Memory {
+    let old = START - 31 * 60_000;
+    let memory = memory.with("doubt", Status::InDoubt, "e").since("doubt", old);
+    let memory = memory.with("failed", Status::Failed, "e").since("failed", START - 29 * 60_000);
+    memory.with("long ago", Status::Failed, "e").since("long ago", old)
+}
+
+#[tokio::test]
+async fn the_sweep_counts_all_that_is_in_doubt_and_what_failed_recently() {
+    let swept = sweep(&unresolved(Memory::default())).await;
+    assert_eq!((swept.in_doubt, swept.recently_failed), (Some(1), Some(1)));
+}
+
+#[tokio::test]
+async fn a_count_that_fails_is_unknown_and_keeps_nothing_from_being_published() {
+    for fault in [down, || Fault::Hang, || Fault::Panic] {
+        let memory = Memory::failing(move |call| (call.ids == ["FAILED#12"]).then(fault));
+        let swept = sweep(&init(unresolved(memory), "a", OLD)).await;
+        assert_eq!((swept.in_doubt, swept.recently_failed), (Some(1), None));
+        assert_eq!((swept.published, swept.complete), (1, true));
+    }
 }

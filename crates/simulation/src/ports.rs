@@ -6,11 +6,11 @@ use crate::rng;
 use crate::world::{CallStep, Shared, Task, World, lock};
 use jiff::Timestamp;
 use notification::ports::{
-    After, Answers, Before, Change, Changed, Clock, Commit, Cursor, DownstreamTable, IngestTable, Insertion,
-    NotCommitted, PendingKey, PendingPage, PendingTable, Publication, Refused, StatusTable, Stored, Stream,
-    TableReader, Unreadable,
+    After, Answers, Before, Change, Changed, Clock, Commit, DownstreamTable, IndexKey, IngestTable, Insertion,
+    NotCommitted, PendingPage, PendingTable, Publication, Refused, StatusTable, Stored, Stream, SweepState,
+    TableReader, Unreadable, UnresolvedCount,
 };
-use notification::{Failure, Notification, NotificationId};
+use notification::{Failure, Notification, NotificationId, Status};
 use std::future::pending;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -183,7 +183,9 @@ fn note_change(world: &mut World, change: &OwnedChange) {
             world.note("a claimed notification comes to another worker");
         }
         (_, To::UnknownCall) => world.note("a call with an unknown outcome is noted"),
-        (From::Claim(claim), To::Done(_)) if item.claim.as_ref() != Some(claim) => world.note("a late worker is fenced"),
+        (From::Claim(claim), To::Done(_)) if item.claim.as_ref() != Some(claim) => {
+            world.note("a late worker is fenced")
+        }
         _ => {}
     }
 }
@@ -232,12 +234,12 @@ impl DownstreamTable for Ports {
         committed.await.map_err(NotCommitted::Failed)?.map_err(NotCommitted::Refused)
     }
 
-    async fn keep(&self, record: Unreadable<'_>, reason: &str, _: Timestamp) -> Result<(), Failure> {
+    async fn keep(&self, record: Unreadable<'_>, reason: &str, failed_at: Timestamp) -> Result<(), Failure> {
         let (id, reason) = (record.item_id(), reason.to_owned());
         let step = CallStep::one("keep", "table", id.clone());
         self.call(step, move |world, _| {
             world.note("a foreign record is kept");
-            world.table.keep(&id, &reason);
+            world.table.keep(&id, &reason, failed_at);
             world.capture();
         })
         .await
@@ -246,11 +248,7 @@ impl DownstreamTable for Ports {
 
 impl Ports {
     /// The bug [`Mutant::TransactionSplit`].
-    async fn commit_in_two(
-        &self,
-        group: Vec<Part>,
-        done_at: Timestamp,
-    ) -> Result<(), NotCommitted> {
+    async fn commit_in_two(&self, group: Vec<Part>, done_at: Timestamp) -> Result<(), NotCommitted> {
         let effects = group.clone();
         let step = |what| CallStep::one(what, "table", "");
         let write = self.call(step("write effects"), move |world, _| {
@@ -283,7 +281,7 @@ impl PendingTable for Ports {
         &self,
         shard: u64,
         until: Timestamp,
-        after: Option<&PendingKey>,
+        after: Option<&IndexKey>,
         limit: usize,
     ) -> Result<PendingPage, Failure> {
         let after = after.cloned();
@@ -291,15 +289,26 @@ impl PendingTable for Ports {
         self.call(step, move |world, _| world.table.pending(shard, until, after.as_ref(), limit)).await
     }
 
-    async fn cursor(&self) -> Result<Option<Cursor>, Failure> {
-        let step = CallStep::one("read the sweep's cursor", "table", "");
-        self.call(step, |world, _| world.table.cursor()).await
+    /// Without faults: it only feeds a metric, and 64 calls more a sweep would be 64 places more for each fault.
+    async fn count_unresolved(
+        &self,
+        status: Status,
+        shard: u64,
+        since: Timestamp,
+        limit: usize,
+    ) -> Result<UnresolvedCount, Failure> {
+        Ok(lock(&self.world).table.count_unresolved(status, shard, since, limit))
     }
 
-    async fn save_cursor(&self, cursor: Option<&Cursor>) -> Result<(), Failure> {
-        let cursor = cursor.cloned();
-        let step = CallStep::one("save the sweep's cursor", "table", "");
-        self.call(step, move |world, _| world.table.save_cursor(cursor.clone())).await
+    async fn sweep_state(&self) -> Result<SweepState, Failure> {
+        let step = CallStep::one("read the sweep's state", "table", "");
+        self.call(step, |world, _| world.table.sweep_state()).await
+    }
+
+    async fn save_sweep_state(&self, state: &SweepState) -> Result<(), Failure> {
+        let state = state.clone();
+        let step = CallStep::one("save the sweep's state", "table", "");
+        self.call(step, move |world, _| world.table.save_sweep_state(state.clone())).await
     }
 }
 

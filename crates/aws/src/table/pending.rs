@@ -1,19 +1,18 @@
-//! The index of pending notifications, and the item that keeps where the sweep stopped.
+//! The index of pending notifications, the index of unresolved items, and the item that keeps how far the sweep is.
 
 use super::item::{number, text, time};
+use super::update::unresolved_partition;
 use crate::classify;
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{AttributeValue, ConsumedCapacity, ReturnConsumedCapacity};
+use aws_sdk_dynamodb::types::{AttributeValue, ConsumedCapacity, ReturnConsumedCapacity, Select};
 use notification::id::SWEEP_CURSOR_ID;
-use notification::ports::{Cursor, PendingKey, PendingPage};
-use notification::{Failure, NotificationId, Timestamp};
-use std::collections::HashMap;
+use notification::ports::{IndexKey, Pass, PendingKey, PendingPage, ShardState, SweepState, UnresolvedCount};
+use notification::{Failure, NotificationId, Status, Timestamp};
+use std::collections::{BTreeMap, HashMap};
 
-/// The index's name in the template.
-const INDEX: &str = "pending";
-
-/// Pages in a row of which no entry can be read, at most; more of them wait for the next sweep.
-const UNREADABLE_PAGES_MAX: usize = 20;
+/// The names of the indexes in the template.
+const PENDING: &str = "pending";
+const UNRESOLVED: &str = "unresolved";
 
 type Item = HashMap<String, AttributeValue>;
 
@@ -22,66 +21,230 @@ pub(super) async fn page(
     table_name: &str,
     shard: u64,
     until: Timestamp,
-    after: Option<&PendingKey>,
+    after: Option<&IndexKey>,
     limit: usize,
 ) -> Result<PendingPage, Failure> {
     let start: Option<Item> = after.map(|after| {
-        let key =
-            [("id", text(after.id.as_str())), ("pending_shard", number(&shard)), ("pending_since", time(after.since))];
+        let key = [("id", text(&*after.id)), ("pending_shard", number(&shard)), ("pending_since", text(&*after.since))];
         key.map(|(name, value)| (name.to_owned(), value)).into()
     });
-    let mut page = PendingPage::default();
-    let mut next = start;
-    // Entries that no notification can have, e.g. put in by hand, must not hide what is behind them.
-    for _ in 0..UNREADABLE_PAGES_MAX {
-        let answer = client
-            .query()
-            .table_name(table_name)
-            .index_name(INDEX)
-            .key_condition_expression("pending_shard = :shard AND pending_since <= :until")
-            .expression_attribute_values(":shard", number(&shard))
-            .expression_attribute_values(":until", time(until))
-            .set_exclusive_start_key(next)
-            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
-            .await
-            .map_err(|error| classify::failure("Query", &error))?;
-        page.keys = answer.items().iter().filter_map(|item| key(item, "id", "pending_since")).collect();
-        page.read_units += answer.consumed_capacity().and_then(ConsumedCapacity::capacity_units).unwrap_or_default();
-        next = answer.last_evaluated_key.filter(|key| !key.is_empty());
-        page.more = next.is_some();
-        if !page.more || !page.keys.is_empty() {
-            break;
+    let answer = client
+        .query()
+        .table_name(table_name)
+        .index_name(PENDING)
+        .key_condition_expression("pending_shard = :shard AND pending_since <= :until")
+        .expression_attribute_values(":shard", number(&shard))
+        .expression_attribute_values(":until", time(until))
+        .set_exclusive_start_key(start)
+        .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+        .return_consumed_capacity(ReturnConsumedCapacity::Total)
+        .send()
+        .await
+        .map_err(|error| classify::failure("Query", &error))?;
+    let mut page = PendingPage {
+        next: answer.last_evaluated_key().and_then(|item| index_key(item, "id", "pending_since")),
+        read_units: read_units(answer.consumed_capacity()),
+        ..PendingPage::default()
+    };
+    // The index has an entry for each item with these attributes, whoever wrote it.
+    for entry in answer.items().iter().filter_map(|item| index_key(item, "id", "pending_since")) {
+        match pending_key(&entry) {
+            Some(key) => page.keys.push(key),
+            None => page.unreadable.push(entry),
         }
     }
     Ok(page)
 }
 
-/// The key of an item of the index; `None` where no notification can have it.
-fn key(item: &Item, id: &str, since: &str) -> Option<PendingKey> {
-    let attribute = |name: &str| item.get(name)?.as_s().ok();
-    Some(PendingKey { id: NotificationId::parse(attribute(id)?).ok()?, since: attribute(since)?.parse().ok()? })
+/// The key of an entry of the index. Both attributes are keys of type string, so an entry has them.
+fn index_key(item: &Item, id: &str, since: &str) -> Option<IndexKey> {
+    let attribute = |name: &str| Some(item.get(name)?.as_s().ok()?.as_str().into());
+    Some(IndexKey { id: attribute(id)?, since: attribute(since)? })
 }
 
-pub(super) async fn cursor(client: &Client, table_name: &str) -> Result<Option<Cursor>, Failure> {
+fn pending_key(key: &IndexKey) -> Option<PendingKey> {
+    Some(PendingKey { id: NotificationId::parse(&key.id).ok()?, since: key.since.parse().ok()? })
+}
+
+fn read_units(consumed: Option<&ConsumedCapacity>) -> f64 {
+    consumed.and_then(ConsumedCapacity::capacity_units).unwrap_or_default()
+}
+
+pub(super) async fn count_unresolved(
+    client: &Client,
+    table_name: &str,
+    status: Status,
+    shard: u64,
+    since: Timestamp,
+    limit: usize,
+) -> Result<UnresolvedCount, Failure> {
+    let answer = client
+        .query()
+        .table_name(table_name)
+        .index_name(UNRESOLVED)
+        .select(Select::Count)
+        .key_condition_expression("unresolved_partition = :partition AND unresolved_since >= :since")
+        .expression_attribute_values(":partition", text(unresolved_partition(status, shard)))
+        .expression_attribute_values(":since", time(since))
+        .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+        .return_consumed_capacity(ReturnConsumedCapacity::Total)
+        .send()
+        .await
+        .map_err(|error| classify::failure("Query", &error))?;
+    Ok(UnresolvedCount {
+        count: usize::try_from(answer.count()).unwrap_or_default(),
+        more: answer.last_evaluated_key().is_some_and(|key| !key.is_empty()),
+        read_units: read_units(answer.consumed_capacity()),
+    })
+}
+
+pub(super) async fn sweep_state(client: &Client, table_name: &str) -> Result<SweepState, Failure> {
     let call = client.get_item().table_name(table_name).key("id", text(SWEEP_CURSOR_ID)).consistent_read(true);
     let answer = call.send().await.map_err(|error| classify::failure("GetItem", &error))?;
-    Ok(answer.item().and_then(|item| {
-        let shard = item.get("after_shard")?.as_n().ok()?.parse().ok()?;
-        Some(Cursor { shard, after: key(item, "after_id", "after_since") })
-    }))
+    Ok(answer.item().map(state).unwrap_or_default())
 }
 
-pub(super) async fn save_cursor(client: &Client, table_name: &str, cursor: Option<&Cursor>) -> Result<(), Failure> {
-    let put = client.put_item().table_name(table_name).item("id", text(SWEEP_CURSOR_ID));
-    let put = match cursor {
-        None => put,
-        Some(Cursor { shard, after: None }) => put.item("after_shard", number(shard)),
-        Some(Cursor { shard, after: Some(after) }) => put
-            .item("after_shard", number(shard))
-            .item("after_id", text(after.id.as_str()))
-            .item("after_since", time(after.since)),
-    };
+pub(super) async fn save_sweep_state(client: &Client, table_name: &str, state: &SweepState) -> Result<(), Failure> {
+    let put = client.put_item().table_name(table_name).set_item(Some(item(state)));
     put.send().await.map(drop).map_err(|error| classify::failure("PutItem", &error))
+}
+
+/// The item that keeps a state: a map of partitions by number, with what is known of each.
+fn item(state: &SweepState) -> Item {
+    let mut shards = Item::new();
+    for (number, shard) in &state.shards {
+        let mut entry = Item::new();
+        let mut set = |name: &str, value: AttributeValue| entry.insert(name.to_owned(), value);
+        if let Some(until) = shard.published_until {
+            set("published_until", time(until));
+        }
+        if let Some(Pass { began, after, all_published }) = &shard.unfinished {
+            set("began", time(*began));
+            set("all_published", AttributeValue::Bool(*all_published));
+            if let Some(IndexKey { id, since }) = after {
+                set("after_id", text(&**id));
+                set("after_since", text(&**since));
+            }
+        }
+        shards.insert(number.to_string(), AttributeValue::M(entry));
+    }
+    let attributes = [
+        ("id", text(SWEEP_CURSOR_ID)),
+        ("next_shard", number(&state.next_shard)),
+        ("shards", AttributeValue::M(shards)),
+    ];
+    attributes.map(|(name, value)| (name.to_owned(), value)).into()
+}
+
+/// The state that an item keeps. What it lacks is not known, and the sweep then publishes more, never less.
+fn state(item: &Item) -> SweepState {
+    let shards = item.get("shards").and_then(|shards| shards.as_m().ok());
+    let shard = |(number, shard): (&String, &AttributeValue)| {
+        let shard = shard.as_m().ok()?;
+        let time = |name: &str| shard.get(name)?.as_s().ok()?.parse().ok();
+        let pass = || {
+            let all_published = *shard.get("all_published")?.as_bool().ok()?;
+            Some(Pass { began: time("began")?, after: index_key(shard, "after_id", "after_since"), all_published })
+        };
+        Some((number.parse().ok()?, ShardState { published_until: time("published_until"), unfinished: pass() }))
+    };
+    SweepState {
+        next_shard: item.get("next_shard").and_then(|next| next.as_n().ok()?.parse().ok()).unwrap_or_default(),
+        shards: shards.into_iter().flatten().filter_map(shard).collect::<BTreeMap<_, _>>(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_dynamodb::operation::query::QueryOutput;
+    use aws_smithy_mocks::{mock, mock_client};
+
+    const SINCE: &str = "2026-11-22T10:00:00.000Z";
+
+    fn entry(id: &str, since: &str) -> Item {
+        let attributes = [("id", text(id)), ("pending_shard", number(&7)), ("pending_since", text(since))];
+        attributes.map(|(name, value)| (name.to_owned(), value)).into()
+    }
+
+    fn index_key(id: &str, since: &str) -> IndexKey {
+        IndexKey { id: id.into(), since: since.into() }
+    }
+
+    #[tokio::test]
+    async fn a_page_tells_notifications_from_what_is_not_a_notification_and_says_where_it_ends() {
+        let rule = mock!(Client::query)
+            .match_requests(|request| {
+                request.index_name() == Some("pending")
+                    && request.exclusive_start_key() == Some(&entry("kinesis:before", "0"))
+                    && request.limit() == Some(3)
+            })
+            .then_output(|| {
+                QueryOutput::builder()
+                    .set_items(Some(vec![entry("kinesis:x", SINCE), entry("a", SINCE), entry("b", "2026")]))
+                    .set_last_evaluated_key(Some(entry("b", "2026")))
+                    .build()
+            });
+        let client = mock_client!(aws_sdk_dynamodb, [&rule]);
+        let after = index_key("kinesis:before", "0");
+        let page = page(&client, "t", 7, Timestamp::MAX, Some(&after), 3).await.unwrap();
+        assert_eq!(page.keys.iter().map(|key| key.id.as_str()).collect::<Vec<_>>(), ["a"]);
+        assert_eq!(page.unreadable, [index_key("kinesis:x", SINCE), index_key("b", "2026")]);
+        assert_eq!(page.next, Some(index_key("b", "2026")));
+    }
+
+    #[tokio::test]
+    async fn a_page_of_which_nothing_is_a_notification_still_leads_to_the_next() {
+        let rule = mock!(Client::query).then_output(|| {
+            let last = entry("kinesis:x", SINCE);
+            QueryOutput::builder().items(last.clone()).set_last_evaluated_key(Some(last)).build()
+        });
+        let client = mock_client!(aws_sdk_dynamodb, [&rule]);
+        let page = page(&client, "t", 7, Timestamp::MAX, None, 1).await.unwrap();
+        assert!(page.keys.is_empty());
+        assert_eq!(page.next, Some(index_key("kinesis:x", SINCE)));
+        assert_eq!(rule.num_calls(), 1, "one query a page");
+    }
+
+    #[tokio::test]
+    async fn unresolved_items_are_counted_by_status_partition_and_time_without_being_read() {
+        let rule = mock!(Client::query)
+            .match_requests(|request| {
+                let values = request.expression_attribute_values().unwrap();
+                request.index_name() == Some("unresolved")
+                    && request.select() == Some(&Select::Count)
+                    && values[":partition"] == text("FAILED#7")
+                    && values[":since"] == text("1970-01-01T00:00:00.000Z")
+            })
+            .then_output(|| QueryOutput::builder().count(5).set_last_evaluated_key(Some(entry("a", SINCE))).build());
+        let client = mock_client!(aws_sdk_dynamodb, [&rule]);
+        let counted = count_unresolved(&client, "t", Status::Failed, 7, Timestamp::UNIX_EPOCH, 5).await.unwrap();
+        assert_eq!((counted.count, counted.more), (5, true));
+    }
+
+    #[test]
+    fn what_is_saved_is_read_back() {
+        let began = Timestamp::from_millisecond(1_763_805_600_123).unwrap();
+        let pass = |after| Some(Pass { began, after, all_published: false });
+        let shards = BTreeMap::from([
+            (0, ShardState { published_until: Some(began), unfinished: None }),
+            (12, ShardState { published_until: None, unfinished: pass(Some(index_key("kinesis:x\n", "0"))) }),
+            (31, ShardState { published_until: Some(began), unfinished: pass(None) }),
+        ]);
+        let saved = SweepState { next_shard: 12, shards };
+        assert_eq!(state(&item(&saved)), saved);
+        assert_eq!(item(&saved)["id"], text("sweep:cursor"));
+    }
+
+    #[test]
+    fn an_item_that_something_else_wrote_is_read_as_far_as_it_can_be() {
+        assert_eq!(state(&Item::new()), SweepState::default());
+        let shards = AttributeValue::M(HashMap::from([
+            ("x".to_owned(), AttributeValue::M(Item::new())),
+            ("3".to_owned(), AttributeValue::Bool(true)),
+            ("4".to_owned(), AttributeValue::M(HashMap::from([("published_until".to_owned(), text("soon"))]))),
+        ]));
+        let read = state(&HashMap::from([("shards".to_owned(), shards), ("next_shard".to_owned(), text("4"))]));
+        assert_eq!(read, SweepState { next_shard: 0, shards: BTreeMap::from([(4, ShardState::default())]) });
+    }
 }

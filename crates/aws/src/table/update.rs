@@ -5,12 +5,17 @@ use super::item::{UNKNOWN_CALL, number, shortened, text, time};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{self, AttributeValue, ReturnValuesOnConditionCheckFailure::AllOld};
+use notification::id::index_shard;
 use notification::ports::{After, Before, Change, Claim};
-use notification::{Failure, NotificationId, Timestamp};
+use notification::{Failure, NotificationId, Status, Timestamp};
 use std::collections::HashMap;
 
 /// The attributes that a notification has only while it is pending: they are the key of the index that the sweep reads.
 const PENDING: [&str; 2] = ["pending_shard", "pending_since"];
+
+/// The attributes that an item has only while it is FAILED or IN_DOUBT: they are the key of the index that alarms and
+/// operators read.
+const UNRESOLVED: [&str; 2] = ["unresolved_partition", "unresolved_since"];
 
 /// The attributes that it has only while it is CLAIMED.
 const CLAIM: [&str; 2] = ["owner", "lease_until"];
@@ -40,7 +45,10 @@ impl Update {
                 removed.extend(CLAIM);
             }
         }
-        let mut set = Vec::with_capacity(4);
+        if is_unresolved(change.from.status()) && !is_unresolved(change.to.status()) {
+            removed.extend(UNRESOLVED);
+        }
+        let mut set = Vec::with_capacity(5);
         set.push(("status", text(change.to.status().as_str())));
         match change.to {
             // A claim that is given back leaves the notification pending since when it was.
@@ -61,10 +69,12 @@ impl Update {
             }
             After::Failed(reason) => {
                 set.extend([("failed_at", time(at)), ("reason", text(shortened(reason)))]);
+                set.extend(unresolved(change.to.status(), change.id.as_str(), at));
                 removed.extend(PENDING);
             }
             After::InDoubt(reason) => {
                 set.extend([("in_doubt_at", time(at)), ("reason", text(shortened(reason)))]);
+                set.extend(unresolved(change.to.status(), change.id.as_str(), at));
                 removed.extend(PENDING);
             }
         }
@@ -149,6 +159,22 @@ impl Update {
         }
         Expression { id: self.id, update, condition, names, values }
     }
+}
+
+/// Whether an operator may have to look at an item with this status.
+fn is_unresolved(status: Status) -> bool {
+    matches!(status, Status::Failed | Status::InDoubt)
+}
+
+/// What puts an item into the index of unresolved ones.
+pub(super) fn unresolved(status: Status, id: &str, since: Timestamp) -> [(&'static str, AttributeValue); 2] {
+    let partition = unresolved_partition(status, index_shard(id));
+    [("unresolved_partition", text(partition)), ("unresolved_since", time(since))]
+}
+
+/// The partition key of that index. Each status has partitions of its own: few items are IN_DOUBT, and many may be FAILED.
+pub(super) fn unresolved_partition(status: Status, shard: u64) -> String {
+    format!("{status}#{shard}")
 }
 
 /// What makes an item pending.

@@ -2,7 +2,10 @@
 
 use crate::mutants::Mutant;
 use jiff::Timestamp;
-use notification::ports::{Claim, Cursor, Insertion, PendingKey, PendingPage, Refused, Stored};
+use notification::id::index_shard;
+use notification::ports::{
+    Claim, IndexKey, Insertion, PendingKey, PendingPage, Refused, Stored, SweepState, UnresolvedCount,
+};
 use notification::{Effect, Failure, Notification, NotificationId, Outcome, Status, content, status};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -126,7 +129,7 @@ pub struct Table {
     pub wrong_writes: Vec<String>,
     index: BTreeSet<(u64, Timestamp, String)>,
     indexed: BTreeMap<String, Timestamp>,
-    cursor: Option<Cursor>,
+    sweep_state: SweepState,
     /// How long DONE items are kept.
     pub done_retention: Duration,
     /// Whether a failed condition answers without the old item.
@@ -306,7 +309,7 @@ impl Table {
     }
 
     /// Keeps a record that belongs to no notification, unless it is kept already.
-    pub fn keep(&mut self, id: &str, reason: &str) {
+    pub fn keep(&mut self, id: &str, reason: &str, failed_at: Timestamp) {
         if self.items.contains_key(id) {
             return;
         }
@@ -316,7 +319,7 @@ impl Table {
             reason: Some(reason.to_owned()),
             claim: None,
             pending_since: None,
-            since: None,
+            since: Some(failed_at),
             unknown_call: false,
             expires_at: None,
             done: 0,
@@ -363,9 +366,9 @@ impl Table {
 
     /// One page of a partition of the index.
     #[must_use]
-    pub fn pending(&self, shard: u64, until: Timestamp, after: Option<&PendingKey>, limit: usize) -> PendingPage {
-        let start = match after {
-            Some(key) => Bound::Excluded((shard, key.since, key.id.as_str().to_owned())),
+    pub fn pending(&self, shard: u64, until: Timestamp, after: Option<&IndexKey>, limit: usize) -> PendingPage {
+        let start = match after.and_then(|key| Some((key.since.parse().ok()?, key.id.to_string()))) {
+            Some((since, id)) => Bound::Excluded((shard, since, id)),
             None => Bound::Included((shard, Timestamp::MIN, String::new())),
         };
         let mut keys: Vec<PendingKey> = self
@@ -377,18 +380,30 @@ impl Table {
             .collect();
         let more = keys.len() > limit;
         keys.truncate(limit);
-        PendingPage { keys, more, read_units: 0.5 }
+        let last = keys.last().filter(|_| more);
+        let next = last.map(|key| IndexKey { since: key.since.to_string().into(), id: key.id.as_str().into() });
+        PendingPage { keys, unreadable: vec![], next, read_units: 0.5 }
     }
 
-    /// Where the last sweep stopped.
+    /// Counts what is FAILED or IN_DOUBT since a time.
     #[must_use]
-    pub fn cursor(&self) -> Option<Cursor> {
-        self.cursor.clone()
+    pub fn count_unresolved(&self, status: Status, shard: u64, since: Timestamp, limit: usize) -> UnresolvedCount {
+        let is_counted = |(id, item): &(&String, &Item)| {
+            item.status == status && index_shard(id) == shard && item.since.is_some_and(|at| at >= since)
+        };
+        let count = self.items.iter().filter(is_counted).count();
+        UnresolvedCount { count: count.min(limit), more: count > limit, read_units: 0.5 }
     }
 
-    /// Notes where the sweep stopped.
-    pub fn save_cursor(&mut self, cursor: Option<Cursor>) {
-        self.cursor = cursor;
+    /// How far the sweep is.
+    #[must_use]
+    pub fn sweep_state(&self) -> SweepState {
+        self.sweep_state.clone()
+    }
+
+    /// Saves how far the sweep is.
+    pub fn save_sweep_state(&mut self, state: SweepState) {
+        self.sweep_state = state;
     }
 
     /// Whether something is pending.
@@ -493,7 +508,11 @@ mod tests {
         let part = |id: &str| {
             let write = Write { table: "ledger".into(), key: "id", attributes: vec![("id", id.to_owned())] };
             let event = notification(id, 1).event().into();
-            Part { id: NotificationId::parse(id).unwrap(), event, effect: Effect { outcome: None, writes: vec![write] } }
+            Part {
+                id: NotificationId::parse(id).unwrap(),
+                event,
+                effect: Effect { outcome: None, writes: vec![write] },
+            }
         };
         table.commit(&[part("a")], at(1)).unwrap();
         let refusals = table.commit(&[part("a"), part("b")], at(2)).unwrap_err();
@@ -541,9 +560,9 @@ mod tests {
             table.update_index(id);
         }
         let page = table.pending(5, at(500), None, 2);
-        assert!(page.more && page.keys.iter().all(|key| key.id.pending_shard() == 5));
+        assert!(page.next.is_some() && page.keys.iter().all(|key| key.id.pending_shard() == 5));
         assert!(page.keys.is_sorted_by_key(|key| key.since));
-        let next = table.pending(5, at(500), page.keys.last(), 100);
+        let next = table.pending(5, at(500), page.next.as_ref(), 100);
         assert_eq!(2 + next.keys.len(), ids.iter().filter(|id| shard(id) == 5).count());
         table.change(&change(page.keys[0].id.as_str(), Status::Init, To::Done(None)), at(300)).unwrap();
         table.update_index(page.keys[0].id.as_str());
