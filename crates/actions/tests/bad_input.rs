@@ -52,6 +52,7 @@ proptest! {
             Ok(effect) => {
                 let (_, amount) = &effect.writes[0].attributes[2];
                 prop_assert!(amount.parse::<f64>().unwrap() > 0.0 && data.contains(amount.as_str()), "{}", amount);
+                prop_assert!(effect.writes[0].attributes.iter().all(|(_, value)| !value.trim().is_empty()));
             }
             Err(ActionError::Rejected(reason)) => prop_assert!(!reason.contains(MARKER), "{}", reason),
             Err(other) => prop_assert!(false, "{}", other),
