@@ -34,6 +34,13 @@ pub enum Guarantee {
     Idempotent,
     /// **At most once**, for a receiver that cannot dedupe. The notification is claimed before the call; where nobody
     /// can tell whether the call happened, it becomes IN_DOUBT and is never run again by itself.
+    ///
+    /// [`Action::run`] must send its call at most once for each time it is run. A client that retries by itself can make the
+    /// effect happen twice:
+    /// - The AWS SDK retries a call whose answer was lost. Use a client made from `Wiring::sdk_without_retries`.
+    /// - An HTTP client may retry, too. For `reqwest`, set `retry(reqwest::retry::never())` and `pool_max_idle_per_host(0)`, as
+    ///   the webhook does: a pooled connection may have been closed while Lambda froze the process, and the call that finds
+    ///   it closed is IN_DOUBT.
     AtMostOnce,
 }
 
