@@ -11,6 +11,7 @@ import secrets
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote
 
 #: Seconds that a delivery's timestamp may differ from our clock.
 TOLERANCE = 300
@@ -20,8 +21,7 @@ class Receiver:
     """Listens on a loopback port, in threads of its own."""
 
     def __init__(self):
-        self._key = secrets.token_bytes(24)
-        self.secret = "whsec_" + base64.b64encode(self._key).decode()
+        self.rotate()
         #: How often each notification id was delivered.
         self.calls = collections.Counter()
         #: The bodies by notification id: what a receiver that dedupes by the idempotency key acts on.
@@ -44,15 +44,22 @@ class Receiver:
         self._server.shutdown()
         self._server.server_close()
 
+    def rotate(self):
+        """Takes a new secret; deliveries must be signed with it from now on."""
+        self._key = secrets.token_bytes(24)
+        self.secret = "whsec_" + base64.b64encode(self._key).decode()
+
     def problem_of(self, headers, body):
-        notification_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
-        signed = f"{notification_id}.{timestamp}.".encode() + body
+        webhook_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
+        signed = f"{webhook_id}.{timestamp}.".encode() + body
         signature = base64.b64encode(hmac.digest(self._key, signed, hashlib.sha256)).decode()
         if f"v1,{signature}" not in headers.get("webhook-signature", "").split():
             return "wrong signature"
         if abs(time.time() - int(timestamp)) > TOLERANCE:
             return "too old"
-        if headers.get("idempotency-key") != notification_id:
+        if "." in webhook_id:
+            return "a dot in webhook-id"
+        if headers.get("idempotency-key", "").replace(".", "%2E") != webhook_id:
             return "another idempotency key"
         if headers.get("content-type") != "application/cloudevents+json; charset=utf-8":
             return "another content type"
@@ -68,7 +75,7 @@ def _handler(receiver):
 
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            notification_id = self.headers.get("webhook-id", "")
+            notification_id = unquote(self.headers.get("idempotency-key", ""))
             problem = receiver.problem_of(self.headers, body)
             if problem:
                 receiver.problems.append(f"{notification_id}: {problem}")

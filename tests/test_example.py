@@ -30,7 +30,7 @@ def test_an_action_of_your_own_is_one_line_in_the_template(stack, prefix):
     with LambdaHost(BUILT / "Downstream" / "bootstrap", forward=stack.stack.endpoint, **variables) as host:
         assert host.invoke(batches.kinesis_of(cheap)) == {"batchItemFailures": []}
     assert stack.status(cheap) == "DONE"
-    assert stack.item(cheap)["outcome"] == {"S": '{"approved":true,"limit":19.99}'}
+    assert stack.item(cheap)["outcome"] == {"S": '{"approved":true,"limit":"19.99"}'}
     with LambdaHost(BUILT / "Downstream" / "bootstrap", forward=stack.stack.endpoint, **{**variables, "REFUND_LIMIT": "5"}) as host:
         assert host.invoke(batches.kinesis_of(dear)) == {"batchItemFailures": []}
     assert stack.status(dear) == "FAILED"

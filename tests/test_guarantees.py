@@ -17,23 +17,29 @@ OK = {"batchItemFailures": []}
 #: Seconds from an invocation to its deadline, and how long a claim outlasts it (limits.rs).
 DEADLINE, LEASE_BEYOND_DEADLINE = 4, 10
 
+#: Where a delivery must have its whole time (20 s) before the deadline, or may be repeated.
+LONG_DEADLINE = 25
+
 
 class World:
     """One notification that is INIT, and downstream's processes that work on it."""
 
-    def __init__(self, stack, notification_id, **variables):
-        self.stack, self.id = stack, notification_id
+    def __init__(self, stack, notification_id, seconds=DEADLINE, **variables):
+        self.stack, self.id, self.seconds = stack, notification_id, seconds
         # By PartiQL, so that the deployed functions know nothing of it.
         stack.lose_stream_record(notification_id, batches.event(notification_id), seconds_ago=0)
         self.variables = {"TABLE_NAME": stack.table, "TABLE_WRITES": "batched", **variables}
 
     def run(self, kill_before=None, kill_after=None):
         """One process and one invocation. It may be killed before or after the backend call that holds a text."""
-        with LambdaHost(DOWNSTREAM, forward=self.stack.stack.endpoint, seconds=DEADLINE, **self.variables) as host:
+        with self.start() as host:
             self.host = host
             host.before_call = lambda _, body: kill_before and kill_before in body and host.kill()
             host.after_call = lambda _, body: kill_after and kill_after in body and host.kill()
             return host.invoke(batches.kinesis_of(self.id))
+
+    def start(self):
+        return LambdaHost(DOWNSTREAM, forward=self.stack.stack.endpoint, seconds=self.seconds, **self.variables)
 
     @property
     def status(self):
@@ -71,8 +77,8 @@ def receiver(stack):
 
 def webhook(stack, notification_id, receiver, guarantee):
     return World(
-        stack, notification_id, ACTION="webhook", WEBHOOK_URL=receiver.url, WEBHOOK_SECRET_ID=receiver.secret_id,
-        WEBHOOK_GUARANTEE=guarantee,
+        stack, notification_id, LONG_DEADLINE if guarantee == "at-most-once" else DEADLINE, ACTION="webhook",
+        WEBHOOK_URL=receiver.url, WEBHOOK_SECRET_ID=receiver.secret_id, WEBHOOK_GUARANTEE=guarantee,
     )
 
 
@@ -125,7 +131,7 @@ def test_at_most_once_a_crash_never_makes_a_second_call(stack, prefix, receiver)
         if after_crash == "CLAIMED":
             assert world.run() != OK, f"{point}: the claim is live, so the record must come again"
             assert world.status == "CLAIMED", point
-            time.sleep(DEADLINE + LEASE_BEYOND_DEADLINE)
+            time.sleep(world.seconds + LEASE_BEYOND_DEADLINE)
         assert world.run() == OK, point
         assert world.run() == OK, point
         assert (world.status, receiver.calls[notification_id]) == (in_the_end, calls), point
@@ -150,7 +156,14 @@ def test_at_most_once_a_crash_never_makes_a_second_call(stack, prefix, receiver)
 
 @pytest.mark.parametrize(
     "answer, status, come_again",
-    [(204, "DONE", False), (404, "FAILED", False), (302, "FAILED", False), (429, "INIT", True), (503, "INIT", True)],
+    [
+        (204, "DONE", False),
+        (404, "FAILED", False),
+        (302, "FAILED", False),
+        (409, "INIT", True),
+        (429, "INIT", True),
+        (503, "INIT", True),
+    ],
 )
 def test_an_answer_of_the_receiver_has_its_meaning(stack, prefix, receiver, answer, status, come_again):
     receiver.on_call = lambda _: answer
@@ -179,6 +192,36 @@ def test_an_answer_of_5xx_leaves_an_at_most_once_delivery_in_doubt_and_is_not_re
     assert world.run() == OK
     assert (world.status, receiver.calls) == ("IN_DOUBT", {prefix: 1})
     assert "503" in stack.item(prefix)["reason"]["S"]
+
+
+@pytest.mark.parametrize("guarantee", ["idempotent", "at-most-once"])
+def test_a_secret_that_was_rotated_since_the_start_is_read_again_and_the_delivery_repeated(stack, prefix, receiver, guarantee):
+    world = webhook(stack, prefix, receiver, guarantee)
+    world.seconds = LONG_DEADLINE + 5
+    with world.start() as host:
+        receiver.rotate()
+        stack.stack.client("secretsmanager").put_secret_value(SecretId=receiver.secret_id, SecretString=receiver.secret)
+        assert host.invoke(batches.kinesis_of(prefix)) == OK
+    assert (world.status, receiver.calls) == ("DONE", {prefix: 1})
+    assert receiver.problems == [f"{prefix}: wrong signature"]
+    receiver.problems.clear()
+
+
+def test_while_the_secret_holds_two_a_receiver_that_knows_either_accepts_the_delivery(stack, prefix, receiver):
+    secrets = stack.stack.client("secretsmanager")
+    old = receiver.secret
+    receiver.rotate()
+    for number, both in enumerate([f"{receiver.secret} {old}", f"{old}\n{receiver.secret}"]):
+        secrets.put_secret_value(SecretId=receiver.secret_id, SecretString=both)
+        world = webhook(stack, f"{prefix}-{number}", receiver, "idempotent")
+        assert world.run() == OK
+        assert world.status == "DONE"
+
+
+def test_an_id_with_a_dot_is_delivered_under_its_own_key(stack, prefix, receiver):
+    world = webhook(stack, f"{prefix}.1", receiver, "idempotent")
+    assert world.run() == OK
+    assert (world.status, receiver.calls) == ("DONE", {f"{prefix}.1": 1})
 
 
 @pytest.mark.parametrize(

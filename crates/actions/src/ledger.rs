@@ -44,6 +44,11 @@ impl Action for Ledger {
         // serde_json's own text could quote the data.
         let refund: Refund<'_> = serde_json::from_str(data)
             .map_err(|_| rejected("the data needs orderId and currency as strings, and an amount"))?;
+        for (name, value) in [("orderId", &refund.order_id), ("currency", &refund.currency)] {
+            if value.trim().is_empty() {
+                return Err(rejected(&format!("{name} is empty")));
+            }
+        }
         // "19.99" and 19.99 alike, and never by way of a float.
         let amount = refund.amount.get().trim_matches('"');
         if !is_positive_decimal(amount) {
@@ -106,9 +111,20 @@ mod tests {
             r#"{"orderId":"42","amount":0.00,"currency":"EUR"}"#,
             r#"{"orderId":"42","amount":1e3,"currency":"EUR"}"#,
             r#"{"orderId":"42","amount":{"secret":1},"currency":"EUR"}"#,
+            r#"{"orderId":"42","amount":"\u0031","currency":"EUR"}"#,
         ] {
             let ActionError::Rejected(reason) = run(data).await.unwrap_err() else { panic!("{data}") };
             assert!(!reason.contains("secret"), "{reason}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_order_id_or_currency_that_is_empty_or_blank_is_rejected_by_its_name() {
+        for blank in ["", " ", r"\t\n", r"\u00a0"] {
+            let data = format!(r#"{{"orderId":"{blank}","amount":"1","currency":"EUR"}}"#);
+            assert_eq!(run(&data).await, Err(ActionError::Rejected("orderId is empty".into())), "{blank:?}");
+            let data = format!(r#"{{"orderId":"42","amount":"1","currency":"{blank}"}}"#);
+            assert_eq!(run(&data).await, Err(ActionError::Rejected("currency is empty".into())), "{blank:?}");
         }
     }
 }

@@ -2,13 +2,14 @@
 //! none of them (see `examples/`).
 
 pub mod ledger;
-mod secret;
+pub mod secret;
 pub mod webhook;
 
-use aws::SdkConfig;
 use aws::config::{ConfigError, Environment};
+use aws::{SdkConfig, SystemClock};
 use ledger::Ledger;
 use notification::{Action, ActionError, Deadline, Effect, Guarantee, Notification, Record};
+use secret::SecretsManager;
 use webhook::{Settings, Webhook};
 
 /// The action that is configured.
@@ -19,7 +20,7 @@ pub enum Chosen {
     /// An entry in a second table.
     Ledger(Ledger),
     /// A delivery over HTTPS.
-    Webhook(Webhook),
+    Webhook(Webhook<SecretsManager, SystemClock>),
 }
 
 impl Chosen {
@@ -34,8 +35,8 @@ impl Chosen {
             Some("ledger") => Ok(Self::Ledger(Ledger::from_environment(environment)?)),
             Some("webhook") => {
                 let settings = Settings::from_environment(environment)?;
-                let secret = secret::read(sdk, &settings.secret_id).await?;
-                Ok(Self::Webhook(Webhook::new(settings, &secret)?))
+                let secret = SecretsManager::new(sdk, settings.secret_id.clone());
+                Ok(Self::Webhook(Webhook::new(settings, secret, SystemClock).await?))
             }
             Some(other) => Err(ConfigError::Wrong {
                 name: NAME,

@@ -1,17 +1,48 @@
-//! Secrets: read from Secrets Manager at start, and kept in memory only.
+//! Secrets: read from Secrets Manager, and kept in memory only.
 
 use aws::SdkConfig;
-use aws::config::ConfigError;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
+use std::fmt;
 
-/// The text of a secret, by its name or ARN.
-pub(crate) async fn read(sdk: &SdkConfig, secret_id: &str) -> Result<String, ConfigError> {
-    let wrong = |problem: String| ConfigError::Wrong { name: "WEBHOOK_SECRET_ID", problem };
-    let answer = Client::new(sdk).get_secret_value().secret_id(secret_id).send().await;
-    let answer = answer.map_err(|error| {
-        let code = error.code().unwrap_or("no answer");
-        wrong(format!("the secret {secret_id} cannot be read from Secrets Manager: {code}"))
-    })?;
-    answer.secret_string.ok_or_else(|| wrong(format!("the secret {secret_id} holds no text")))
+/// Where the text of one secret is read from.
+pub trait SecretSource: Send + Sync {
+    /// Reads the secret as it is now.
+    fn read(&self) -> impl Future<Output = Result<String, Unreadable>> + Send;
+}
+
+/// Why a secret could not be read. The text never holds a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unreadable(pub String);
+
+/// One secret in Secrets Manager.
+pub struct SecretsManager {
+    client: Client,
+    secret_id: String,
+}
+
+impl SecretsManager {
+    /// The secret with this name or ARN.
+    #[must_use]
+    pub fn new(sdk: &SdkConfig, secret_id: String) -> Self {
+        Self { client: Client::new(sdk), secret_id }
+    }
+}
+
+impl SecretSource for SecretsManager {
+    async fn read(&self) -> Result<String, Unreadable> {
+        let id = &self.secret_id;
+        let answer = self.client.get_secret_value().secret_id(id).send().await.map_err(|error| {
+            let code = error.code().unwrap_or("no answer");
+            Unreadable(format!("the secret {id} cannot be read from Secrets Manager: {code}"))
+        })?;
+        answer.secret_string.ok_or_else(|| Unreadable(format!("the secret {id} holds no text")))
+    }
+}
+
+impl fmt::Debug for SecretsManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecretsManager").field("secret_id", &self.secret_id).finish_non_exhaustive()
+    }
 }

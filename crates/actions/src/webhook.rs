@@ -5,273 +5,223 @@
 //! - Idempotency: the header `Idempotency-Key` is the notification id.
 //! - Signature: as [Standard Webhooks](https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md)
 //!   says; `webhook-id` is the notification id, too.
+//!
+//! | file | concern |
+//! |---|---|
+//! | `settings` | the environment |
+//! | `key` | the notification id as a header |
+//! | `signer`, `secrets` | signatures, and secrets that change |
+//! | `answer` | what the receiver's answer means |
 
-use aws::SystemClock;
-use aws::config::{self, ConfigError, Environment};
+mod answer;
+mod key;
+mod secrets;
+mod settings;
+mod signer;
+
+use crate::secret::SecretSource;
+use answer::{Next, Refusal};
+use aws::config::ConfigError;
+use futures_util::future::{Either, select};
 use notification::ports::Clock;
-use notification::{Action, ActionError, Deadline, Effect, Guarantee, Notification, NotificationId, Outcome, limits};
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use notification::{Action, ActionError, Deadline, Effect, Guarantee, Notification, Outcome, Timestamp, limits};
+use reqwest::header::CONTENT_TYPE;
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response, StatusCode, Url};
-use serde_json::{Value, json};
-use std::fmt;
-use std::fmt::Write as _;
+use reqwest::{Client, ClientBuilder, Response, Url};
+use secrets::{Checked, Secrets};
+pub use settings::Settings;
+use signer::Signer;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The content type of one event in the structured mode.
 const CLOUDEVENTS_JSON: &str = "application/cloudevents+json; charset=utf-8";
 
-/// Delivers notifications to one receiver.
+/// Delivers notifications to one receiver. Its signing secret comes from `S`, its time from `C`.
 #[derive(Debug)]
-pub struct Webhook {
+pub struct Webhook<S, C> {
     client: Client,
     url: Url,
-    signer: Signer,
+    secrets: Secrets<S>,
+    clock: C,
     guarantee: Guarantee,
 }
 
-/// The signing secret. It is never shown.
-struct Signer(standardwebhooks::Webhook);
-
-impl fmt::Debug for Signer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Signer")
-    }
+/// What is the same in each attempt to deliver one notification.
+struct Delivery<'a> {
+    event: &'a str,
+    idempotency_key: String,
+    webhook_id: String,
 }
 
-/// Where to deliver, and how often, without the secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
-    url: Url,
-    guarantee: Guarantee,
-    /// The name or ARN of the signing secret in Secrets Manager.
-    pub secret_id: String,
-}
-
-const URL: &str = "WEBHOOK_URL";
-const GUARANTEE: &str = "WEBHOOK_GUARANTEE";
-const SECRET_ID: &str = "WEBHOOK_SECRET_ID";
-
-impl Settings {
-    /// Reads `WEBHOOK_URL`, `WEBHOOK_GUARANTEE` (`idempotent` if not set, or `at-most-once`) and `WEBHOOK_SECRET_ID`.
+impl<S: SecretSource, C: Clock> Webhook<S, C> {
+    /// The action with these settings. The signing secret is read now: one or more Standard Webhooks secrets (`whsec_` and
+    /// base64), separated by white space, the newest first.
     ///
     /// # Errors
-    /// [`ConfigError`] where one is missing or wrong, e.g. a URL that is not https (http is for a loopback address).
-    pub fn from_environment(environment: &impl Environment) -> Result<Self, ConfigError> {
-        let wrong = |name, problem: &str| ConfigError::Wrong { name, problem: problem.to_owned() };
-        let text = config::required(environment, URL, "the URL that notifications are delivered to")?;
-        let url = Url::parse(&text).map_err(|error| wrong(URL, &error.to_string()))?;
-        let is_loopback = matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
-        match url.scheme() {
-            "https" => {}
-            "http" if is_loopback => {}
-            _ => return Err(wrong(URL, "it is not https")),
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(wrong(URL, "it holds credentials: secrets belong into Secrets Manager"));
-        }
-        let guarantee = match environment.get(GUARANTEE).as_deref() {
-            None | Some("" | "idempotent") => Guarantee::Idempotent,
-            Some("at-most-once") => Guarantee::AtMostOnce { timeout: limits::WEBHOOK_TIMEOUT },
-            Some(_) => return Err(wrong(GUARANTEE, "it is neither \"idempotent\" nor \"at-most-once\"")),
-        };
-        let secret_id =
-            config::required(environment, SECRET_ID, "the signing secret's name or ARN in Secrets Manager")?;
-        Ok(Self { url, guarantee, secret_id })
-    }
-}
-
-impl Webhook {
-    /// The action with these settings and this secret (`whsec_` and base64).
-    ///
-    /// # Errors
-    /// [`ConfigError`] where the secret is none, or no client can be made.
-    pub fn new(settings: Settings, secret: &str) -> Result<Self, ConfigError> {
-        let wrong = |problem: &str| ConfigError::Wrong { name: SECRET_ID, problem: problem.to_owned() };
-        let signer = standardwebhooks::Webhook::new(secret.trim())
-            .map_err(|_| wrong("the secret is not a Standard Webhooks secret: whsec_ and base64"))?;
-        let client = Client::builder()
-            .redirect(Policy::none())
-            .connect_timeout(limits::CONNECT_TIMEOUT)
-            .timeout(limits::WEBHOOK_TIMEOUT)
-            .pool_max_idle_per_host(limits::ACTIONS_IN_FLIGHT)
-            .user_agent(concat!("atomic-notification-service/", env!("CARGO_PKG_VERSION")))
+    /// [`ConfigError`] where the secret cannot be read or is not valid, or no client can be made.
+    pub async fn new(settings: Settings, source: S, clock: C) -> Result<Self, ConfigError> {
+        let secrets = Secrets::read(source, &clock)
+            .await
+            .map_err(|problem| ConfigError::Wrong { name: settings::SECRET_ID, problem })?;
+        let client = client(settings.guarantee)
             .build()
-            .map_err(|error| ConfigError::Wrong { name: URL, problem: error.to_string() })?;
-        Ok(Self { client, url: settings.url, signer: Signer(signer), guarantee: settings.guarantee })
+            .map_err(|error| ConfigError::Wrong { name: settings::URL, problem: error.to_string() })?;
+        Ok(Self { client, url: settings.url, secrets, clock, guarantee: settings.guarantee })
     }
 
-    async fn deliver(&self, notification: &Notification) -> Result<Response, ActionError> {
-        let id = header_text(notification.id());
-        let timestamp = SystemClock.now().as_second();
-        let body = notification.event().to_owned();
-        let signature = self
-            .signer
-            .0
-            .sign(&id, timestamp, body.as_bytes())
-            .map_err(|_| ActionError::Rejected("the delivery could not be signed".to_owned()))?;
+    /// One attempt: an answer of 2xx, or what its refusal means.
+    async fn deliver(
+        &self,
+        delivery: &Delivery<'_>,
+        signer: &Signer,
+        signed_at: Timestamp,
+    ) -> Result<Response, Refusal> {
+        let timestamp = signed_at.as_second();
         let request = self
             .client
             .post(self.url.clone())
             .header(CONTENT_TYPE, CLOUDEVENTS_JSON)
-            .header("idempotency-key", &id)
-            .header("webhook-id", &id)
+            .header("idempotency-key", &delivery.idempotency_key)
+            .header("webhook-id", &delivery.webhook_id)
             .header("webhook-timestamp", timestamp)
-            .header("webhook-signature", signature)
-            .body(body);
-        request.send().await.map_err(|error| {
+            .header("webhook-signature", signer.sign(&delivery.webhook_id, timestamp, delivery.event))
+            .body(delivery.event.to_owned());
+        // The client's own time-out would cover the body of the answer as well.
+        let error = match within(&self.clock, limits::WEBHOOK_TIMEOUT, request.send()).await {
+            Some(Ok(response)) if response.status().is_success() => return Ok(response),
+            Some(Ok(response)) => return Err(answer::refusal(&response, self.guarantee, self.clock.now())),
             // The error's own text holds the URL, which may hold a token.
-            if error.is_connect() {
+            Some(Err(error)) if error.is_connect() => {
                 ActionError::Retry("the receiver could not be connected to".to_owned())
-            } else if error.is_timeout() {
-                ActionError::MayHaveHappened("the receiver did not answer in time".to_owned())
-            } else {
-                ActionError::MayHaveHappened("the connection to the receiver broke".to_owned())
             }
-        })
+            Some(Err(_)) => ActionError::MayHaveHappened("the connection to the receiver broke".to_owned()),
+            None => ActionError::MayHaveHappened("the receiver did not answer in time".to_owned()),
+        };
+        Err(Refusal { error, next: Next::Nothing })
+    }
+
+    /// The signer for a new delivery. The secret is read again only where there is time for that and the delivery.
+    async fn signer(&self, deadline: Deadline) -> Arc<Signer> {
+        if self.fits(deadline, limits::SECRET_READ_TIMEOUT) {
+            self.secrets.fresh(&self.clock).await
+        } else {
+            self.secrets.known()
+        }
+    }
+
+    /// Another signer than the one that the receiver refused, if there is one; or the error that the delivery ends with.
+    async fn other_signer(
+        &self,
+        refused: &Arc<Signer>,
+        signed_at: Timestamp,
+        error: ActionError,
+        deadline: Deadline,
+    ) -> Result<Arc<Signer>, ActionError> {
+        let check = self.secrets.check(refused, signed_at, &self.clock);
+        // The receiver did nothing, which must still be said before the deadline.
+        let checked = deadline.earlier(limits::REPORT_BEFORE_DEADLINE).bound(&self.clock, check).await;
+        let problem = match checked {
+            Ok(Checked::Changed(signer)) if self.fits(deadline, Duration::ZERO) => return Ok(signer),
+            Ok(Checked::Changed(_)) => {
+                "the signing secret has changed, but the deadline is too near for another attempt"
+            }
+            Ok(Checked::Unchanged) => return Err(error),
+            Ok(Checked::Unknown) | Err(_) => "the signing secret could not be read again, and may have changed",
+        };
+        Err(ActionError::Retry(format!("{}; {problem}", reason(error))))
+    }
+
+    fn may_repeat(&self, error: &ActionError) -> bool {
+        match error {
+            ActionError::Retry(_) => true,
+            ActionError::MayHaveHappened(_) => self.guarantee == Guarantee::Idempotent,
+            ActionError::Rejected(_) => false,
+        }
+    }
+
+    /// Whether an attempt may begin after a wait. At most once, its whole time must be left: given up, it would be in doubt.
+    fn fits(&self, deadline: Deadline, wait: Duration) -> bool {
+        let attempt = match self.guarantee {
+            Guarantee::AtMostOnce { timeout } => timeout,
+            _ => Duration::ZERO,
+        };
+        deadline.earlier(wait.saturating_add(attempt)).allows_new_work(self.clock.now())
     }
 }
 
-impl Action for Webhook {
+impl<S: SecretSource, C: Clock> Action for Webhook<S, C> {
     fn guarantee(&self) -> Guarantee {
         self.guarantee
     }
 
     async fn run(&self, notification: &Notification, deadline: Deadline) -> Result<Effect, ActionError> {
-        loop {
-            let response = self.deliver(notification).await?;
-            let status = response.status();
-            if status.is_success() {
-                let outcome = Outcome::new(&answer(response).await);
-                return Ok(Effect { outcome: Some(outcome), writes: vec![] });
-            }
-            let error = refusal(status);
-            let may_repeat = match error {
-                ActionError::Retry(_) => true,
-                ActionError::MayHaveHappened(_) => self.guarantee == Guarantee::Idempotent,
-                ActionError::Rejected(_) => false,
-            };
-            // Waited for only where the receiver asks, and where the deadline leaves time for one more try.
-            match retry_after(&response) {
-                Some(wait) if may_repeat && deadline.earlier(wait).allows_new_work(SystemClock.now()) => {
-                    SystemClock.sleep(wait).await;
-                }
-                _ => return Err(error),
-            }
-        }
-    }
-}
-
-/// What an answer other than 2xx means.
-fn refusal(status: StatusCode) -> ActionError {
-    let text = format!("the receiver answered {}", status.as_u16());
-    match status {
-        // It says itself that it did nothing.
-        StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => ActionError::Retry(text),
-        StatusCode::REQUEST_TIMEOUT => ActionError::MayHaveHappened(text),
-        status if status.is_server_error() => ActionError::MayHaveHappened(text),
-        status if status.is_redirection() => ActionError::Rejected(format!("{text}; redirects are not followed")),
-        _ => ActionError::Rejected(text),
-    }
-}
-
-/// How long the receiver asks to wait, in seconds. A date, or no time at all, is not waited for: the stream brings the
-/// notification again.
-fn retry_after(response: &Response) -> Option<Duration> {
-    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok().filter(|&seconds| seconds > 0)?;
-    Some(Duration::from_secs(seconds))
-}
-
-/// The answer for the audit, bounded: a receiver cannot fill our memory.
-async fn answer(mut response: Response) -> Value {
-    let status = response.status().as_u16();
-    let mut body = Vec::new();
-    while let Ok(Some(chunk)) = response.chunk().await {
-        let left = limits::WEBHOOK_ANSWER_MAX_BYTES - body.len();
-        body.extend_from_slice(&chunk[..chunk.len().min(left)]);
-        if body.len() == limits::WEBHOOK_ANSWER_MAX_BYTES {
-            return json!({"status": status, "body": "too large to keep"});
-        }
-    }
-    let body = serde_json::from_slice(&body).unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&body)));
-    json!({"status": status, "body": body})
-}
-
-/// An id as a header's value: as the CloudEvents HTTP binding has it, what is not visible ASCII is percent-encoded, and
-/// so are `"` and `%`.
-fn header_text(id: &NotificationId) -> String {
-    let mut text = String::with_capacity(id.as_str().len());
-    for byte in id.as_str().bytes() {
-        match byte {
-            0x21..=0x7E if !matches!(byte, b'"' | b'%') => text.push(char::from(byte)),
-            // Writing to a string cannot fail.
-            _ => drop(write!(text, "%{byte:02X}")),
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tests::Variables;
-
-    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-
-    fn settings(url: &str) -> Result<Settings, String> {
-        let variables = [("WEBHOOK_URL", url), ("WEBHOOK_SECRET_ID", "s")];
-        Settings::from_environment(&Variables(&variables)).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn a_url_must_be_https_but_on_loopback_and_hold_no_credentials() {
-        for good in ["https://example.com/hook?x=1", "http://127.0.0.1:8080/", "http://localhost/", "http://[::1]/"] {
-            assert!(settings(good).is_ok(), "{good}");
-        }
-        for bad in
-            ["http://example.com", "ftp://example.com", "http://127.0.0.1.example.com", "http://localhost.evil.com"]
-        {
-            assert!(settings(bad).unwrap_err().contains("WEBHOOK_URL is wrong: it is not https"), "{bad}");
-        }
-        assert!(settings("https://me:secret@example.com").unwrap_err().contains("credentials"));
-        assert!(settings("no URL").unwrap_err().contains("WEBHOOK_URL is wrong"));
-        assert!(settings("").unwrap_err().contains("WEBHOOK_URL is missing"));
-        let no_secret = Settings::from_environment(&Variables(&[("WEBHOOK_URL", "https://example.com")]));
-        assert!(no_secret.unwrap_err().to_string().contains("WEBHOOK_SECRET_ID is missing"));
-    }
-
-    #[test]
-    fn a_secret_must_be_one_and_is_never_shown() {
-        let settings = settings("https://example.com").unwrap();
-        assert!(
-            Webhook::new(settings.clone(), "not base64!").unwrap_err().to_string().contains("not a Standard Webhooks")
-        );
-        let webhook = Webhook::new(settings, SECRET).unwrap();
-        assert!(!format!("{webhook:?}").contains("MfKQ"));
-    }
-
-    #[test]
-    fn each_answer_has_its_meaning() {
-        let kind = |status: u16| match refusal(StatusCode::from_u16(status).unwrap()) {
-            ActionError::Rejected(_) => "rejected",
-            ActionError::Retry(_) => "retry",
-            ActionError::MayHaveHappened(_) => "may have happened",
+        let delivery = Delivery {
+            event: notification.event(),
+            idempotency_key: key::idempotency_key(notification.id()),
+            webhook_id: key::webhook_id(notification.id()),
         };
-        for status in [425, 429] {
-            assert_eq!(kind(status), "retry", "{status}");
-        }
-        for status in [408, 500, 502, 503, 504] {
-            assert_eq!(kind(status), "may have happened", "{status}");
-        }
-        for status in [301, 307, 400, 401, 404, 409, 410, 422] {
-            assert_eq!(kind(status), "rejected", "{status}");
-        }
+        let mut signer = self.signer(deadline).await;
+        let mut signed_again = false;
+        let mut earlier_unknown = false;
+        let error = loop {
+            let signed_at = self.clock.now();
+            let refusal = match self.deliver(&delivery, &signer, signed_at).await {
+                Ok(response) => {
+                    let outcome = Outcome::new(&answer::outcome(response, &self.clock, deadline).await);
+                    return Ok(Effect { outcome: Some(outcome), writes: vec![] });
+                }
+                Err(refusal) => refusal,
+            };
+            match refusal.next {
+                Next::Wait(wait) if self.may_repeat(&refusal.error) && self.fits(deadline, wait) => {
+                    earlier_unknown |= matches!(refusal.error, ActionError::MayHaveHappened(_));
+                    self.clock.sleep(wait).await;
+                }
+                Next::CheckSecret if !signed_again => {
+                    match self.other_signer(&signer, signed_at, refusal.error, deadline).await {
+                        Ok(other) => signer = other,
+                        Err(error) => break error,
+                    }
+                    signed_again = true;
+                }
+                _ => break refusal.error,
+            }
+        };
+        // What the last attempt says is true of itself alone.
+        Err(if earlier_unknown {
+            ActionError::MayHaveHappened(format!("{}, after an attempt whose outcome is unknown", reason(error)))
+        } else {
+            error
+        })
     }
+}
 
-    #[test]
-    fn an_id_is_percent_encoded_where_a_header_needs_it() {
-        for (id, text) in [("rfd-1", "rfd-1"), ("a b", "a%20b"), ("ü%\"", "%C3%BC%25%22")] {
-            assert_eq!(header_text(&NotificationId::parse(id).unwrap()), text);
-        }
+fn client(guarantee: Guarantee) -> ClientBuilder {
+    let client = Client::builder()
+        .redirect(Policy::none())
+        .connect_timeout(limits::CONNECT_TIMEOUT)
+        .user_agent(concat!("atomic-notification-service/", env!("CARGO_PKG_VERSION")));
+    match guarantee {
+        // Lambda freezes the process between invocations, and receivers close idle connections meanwhile. A call on such a
+        // connection breaks, and its outcome is unknown: IN_DOUBT, for no reason. A new connection costs less. It also
+        // leaves the client nothing to retry; its retries, which are for calls that the receiver refused to begin, are off.
+        Guarantee::AtMostOnce { .. } => client.pool_max_idle_per_host(0).retry(reqwest::retry::never()),
+        _ => client.pool_max_idle_per_host(limits::ACTIONS_IN_FLIGHT),
+    }
+}
+
+fn reason(error: ActionError) -> String {
+    match error {
+        ActionError::Rejected(reason) | ActionError::Retry(reason) | ActionError::MayHaveHappened(reason) => reason,
+    }
+}
+
+/// What `work` gives, unless it takes longer than `limit`.
+async fn within<T>(clock: &impl Clock, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    match select(pin!(work), pin!(clock.sleep(limit))).await {
+        Either::Left((result, _)) => Some(result),
+        Either::Right(_) => None,
     }
 }

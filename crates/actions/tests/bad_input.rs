@@ -6,6 +6,8 @@
 mod check;
 #[path = "../../notification/tests/bad_input/generate.rs"]
 mod generate;
+#[path = "webhook/ports.rs"]
+mod ports;
 
 use actions::Chosen;
 use actions::ledger::Ledger;
@@ -14,6 +16,7 @@ use aws::SdkConfig;
 use check::{Variables, named};
 use generate::{MARKER, config, json, marked, spoiled};
 use notification::{Action, ActionError, Deadline, Effect, Notification, Timestamp};
+use ports::{Secret, Time};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -52,6 +55,7 @@ proptest! {
             Ok(effect) => {
                 let (_, amount) = &effect.writes[0].attributes[2];
                 prop_assert!(amount.parse::<f64>().unwrap() > 0.0 && data.contains(amount.as_str()), "{}", amount);
+                prop_assert!(effect.writes[0].attributes.iter().all(|(_, value)| !value.trim().is_empty()));
             }
             Err(ActionError::Rejected(reason)) => prop_assert!(!reason.contains(MARKER), "{}", reason),
             Err(other) => prop_assert!(false, "{}", other),
@@ -76,7 +80,7 @@ proptest! {
         prop_assert!(!error.to_string().contains(MARKER), "{}", error);
         named::<()>("WEBHOOK_GUARANTEE", Err(error));
         let settings = Settings::from_environment(&of("idempotent")).unwrap();
-        if let Err(error) = Webhook::new(settings, &secret) {
+        if let Err(error) = block_on(Webhook::new(settings, Secret::new(&secret), Time::stands())) {
             prop_assert!(!error.to_string().contains(MARKER), "{}", error);
             named::<()>("WEBHOOK_SECRET_ID", Err(error));
         }

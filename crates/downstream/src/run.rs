@@ -5,6 +5,7 @@ use aws::config::{self, Environment, Process};
 use aws::telemetry::Metrics;
 use aws::{DynamoTable, SdkConfig, SystemClock};
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use notification::{Action, Deadline, Envelope};
 
@@ -26,10 +27,18 @@ impl Wiring {
         Ok(Self { metrics, sdk: config::sdk(&Process).await? })
     }
 
-    /// The SDK's settings, for an action that calls AWS.
+    /// The SDK's settings, for an action that calls AWS. The SDK tries a failed call up to
+    /// [`notification::limits::SDK_ATTEMPTS`] times.
     #[must_use]
     pub fn sdk(&self) -> &SdkConfig {
         &self.sdk
+    }
+
+    /// The same settings, but each call is sent once. An action with [`notification::Guarantee::AtMostOnce`] must make its
+    /// call with a client of these: the SDK retries a call whose answer was lost, and the effect could happen twice.
+    #[must_use]
+    pub fn sdk_without_retries(&self) -> SdkConfig {
+        without_retries(&self.sdk)
     }
 
     /// The environment that settings are read from.
@@ -62,4 +71,34 @@ pub async fn run(wiring: Wiring, action: impl Action) -> Result<(), Error> {
         response.map_err(Error::from)
     }))
     .await
+}
+
+fn without_retries(sdk: &SdkConfig) -> SdkConfig {
+    sdk.clone().into_builder().retry_config(RetryConfig::disabled()).build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Region;
+
+    impl Environment for Region {
+        fn get(&self, name: &str) -> Option<String> {
+            (name == "AWS_REGION").then(|| "eu-central-1".to_owned())
+        }
+    }
+
+    #[tokio::test]
+    async fn an_sdk_without_retries_sends_a_call_once_and_is_otherwise_the_same() {
+        let sdk = config::sdk(&Region).await.unwrap();
+        let once = without_retries(&sdk);
+        assert_eq!(sdk.retry_config().unwrap().max_attempts(), 3);
+        assert_eq!(once.retry_config().unwrap().max_attempts(), 1);
+        let client = Client::new(&once);
+        assert_eq!(client.config().retry_config().unwrap().max_attempts(), 1);
+        assert_eq!(once.region(), sdk.region());
+        assert_eq!(format!("{:?}", once.timeout_config()), format!("{:?}", sdk.timeout_config()));
+        assert!(once.credentials_provider().is_some() && once.http_client().is_some());
+    }
 }

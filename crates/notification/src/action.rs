@@ -33,11 +33,18 @@ pub enum Guarantee {
     /// **At least once, and once for a receiver that dedupes** by the notification id, which the action must pass on. It
     /// runs before DONE, and again where the process dies between the two.
     Idempotent,
-    /// **At most once**, for a receiver that cannot dedupe. The notification is claimed before the call; where the call's
-    /// outcome is unknown, the notification becomes IN_DOUBT and is never run again by itself.
+    /// **At most once**, for a receiver that cannot dedupe. The notification is claimed before the call; where the outcome of
+    /// the call is unknown, the notification becomes IN_DOUBT and is never run again by itself.
+    ///
+    /// [`Action::run`] must send its call at most once for each time it is run. A client that retries by itself can make the
+    /// effect happen twice:
+    /// - The AWS SDK retries a call whose answer was lost. Use a client made from `Wiring::sdk_without_retries`.
+    /// - An HTTP client may retry, too. For `reqwest`, set `retry(reqwest::retry::never())` and `pool_max_idle_per_host(0)`, as
+    ///   the webhook does: a pooled connection may have been closed while Lambda froze the process, and the call that finds
+    ///   it closed is IN_DOUBT.
     AtMostOnce {
         /// The longest that one call can take. A call starts only where this much time is left until the deadline, because
-        /// one that the deadline cuts off is in doubt. The function's timeout must be longer by a few seconds.
+        /// one that the deadline cuts off is IN_DOUBT. The function's timeout must be a few seconds longer.
         timeout: Duration,
     },
 }

@@ -1,5 +1,6 @@
 //! Every limit of the service, in one place: its unit, and the page or the reason that it comes from.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 // ---- What AWS sets -------------------------------------------------------------------------------------------------
@@ -125,13 +126,39 @@ pub const BACKOFF_CAP: Duration = Duration::from_secs(1);
 /// Actions stop this long before the deadline, so that what they did can still be written down.
 pub const ACT_BEFORE_DEADLINE: Duration = Duration::from_secs(2);
 
-/// Time for one delivery of a webhook, from connecting to the last byte of the answer. Standard Webhooks asks receivers to
+/// Time for one delivery of a webhook, from connecting to the status line of the answer. Standard Webhooks asks receivers to
 /// answer within 15 to 30 seconds.
-/// <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#operational-considerations>
+/// <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#request-timeouts>
 pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Time for the body of a receiver's answer, after its status line. The status alone decides, so the body is not worth more.
+pub const WEBHOOK_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Bytes of a receiver's answer that are kept as outcome, at most.
 pub const WEBHOOK_ANSWER_MAX_BYTES: usize = 2 * 1024;
+
+/// Longest `Idempotency-Key` and `webhook-id`, in bytes. It is what receivers commonly take, as Stripe does.
+/// <https://docs.stripe.com/api/idempotent_requests>
+pub const IDEMPOTENCY_KEY_MAX_BYTES: usize = 255;
+
+/// Bytes of a webhook's signing secret.
+/// <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#signature-scheme>
+pub const WEBHOOK_SECRET_BYTES: RangeInclusive<usize> = 24..=64;
+
+/// Signing secrets at once, and so signatures of a delivery. A rotation needs two; more than four are a mistake.
+pub const WEBHOOK_SECRETS_MAX: usize = 4;
+
+/// The signing secret is read again when it is this old, so that a rotation needs no restart. Each function instance makes
+/// one call to Secrets Manager in this time.
+pub const SECRET_MAX_AGE: Duration = Duration::from_mins(5);
+
+/// Time between two readings of the signing secret, at least, where a receiver refuses one delivery after the other.
+/// 1,000 concurrent instances then make 1,000 calls a second, a tenth of the quota.
+/// <https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html>
+pub const SECRET_READ_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Time to read the signing secret again. Without an answer, the secret read before is kept.
+pub const SECRET_READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A claim outlasts the deadline of its invocation by this: when it has lapsed, its worker is surely gone, even where
 /// clocks differ a little.

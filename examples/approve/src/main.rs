@@ -1,47 +1,61 @@
-//! An action of your own: approves refunds up to `REFUND_LIMIT` (100 if it is not set), and refuses the others.
+//! Your own action: approves refunds up to `REFUND_LIMIT` (100 if it is not set), and rejects all others.
 
 use aws::config::{ConfigError, Environment};
 use downstream::Wiring;
 use lambda_runtime::Error;
 use notification::{Action, ActionError, Deadline, Effect, Guarantee, Notification, Outcome};
-use serde_json::{Value, json};
+use rust_decimal::Decimal;
+use serde::Deserialize;
+use serde_json::{json, value::RawValue};
 
 struct Approve {
-    limit: f64,
+    limit: Decimal,
+}
+
+#[derive(Deserialize)]
+struct Refund<'a> {
+    /// As text, because a float would round it.
+    #[serde(borrow)]
+    amount: &'a RawValue,
 }
 
 impl Action for Approve {
     fn guarantee(&self) -> Guarantee {
-        // It has no effect but what is stored with DONE, in one write. Add `Effect::writes`, and they are in one
-        // transaction with it. For calls to the outside, choose Idempotent or AtMostOnce.
+        // The only effect is the outcome, which is stored with DONE in one write. `Effect::writes` would join them in one
+        // transaction. For calls to other systems, choose Idempotent or AtMostOnce.
         Guarantee::Transactional
     }
 
     async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
-        // Rejected: FAILED, with this reason. Retry and MayHaveHappened bring the notification again.
+        // Rejected means FAILED, with this reason. After Retry or MayHaveHappened, the notification is retried.
         let rejected = |reason: &str| ActionError::Rejected(reason.to_owned());
         let data = notification.data().ok_or_else(|| rejected("the notification has no data"))?;
-        let data: Value = serde_json::from_str(data).map_err(|_| rejected("the data cannot be read"))?;
-        let amount = data["amount"].as_str().and_then(|amount| amount.parse::<f64>().ok());
-        match amount {
-            None => Err(rejected("the data has no amount")),
-            Some(amount) if amount > self.limit => Err(rejected("the amount is above the limit")),
-            Some(_) => {
-                let outcome = Outcome::new(&json!({"approved": true, "limit": self.limit}));
-                Ok(Effect { outcome: Some(outcome), writes: vec![] })
-            }
+        let refund: Refund = serde_json::from_str(data).map_err(|_| rejected("the data needs one amount"))?;
+        let amount = positive_decimal(refund.amount.get().trim_matches('"'))
+            .ok_or_else(|| rejected("the amount is not a positive decimal number"))?;
+        if amount > self.limit {
+            return Err(rejected("the amount is above the limit"));
         }
+        let outcome = Outcome::new(&json!({"approved": true, "limit": self.limit}));
+        Ok(Effect { outcome: Some(outcome), writes: vec![] })
     }
+}
+
+fn positive_decimal(text: &str) -> Option<Decimal> {
+    Decimal::from_str_exact(text).ok().filter(|number| *number > Decimal::ZERO)
+}
+
+fn parse_limit(text: &str) -> Result<Decimal, ConfigError> {
+    let problem = "it is not a positive decimal number".to_owned();
+    positive_decimal(text).ok_or(ConfigError::Wrong { name: "REFUND_LIMIT", problem })
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let wiring = Wiring::new().await?;
-    let limit = match wiring.environment().get("REFUND_LIMIT") {
-        None => 100.0,
-        Some(text) => text
-            .parse()
-            .map_err(|_| ConfigError::Wrong { name: "REFUND_LIMIT", problem: "it is no number".to_owned() })?,
-    };
+    let limit = parse_limit(&wiring.environment().get("REFUND_LIMIT").unwrap_or_else(|| "100".to_owned()))?;
     downstream::run(wiring, Approve { limit }).await
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! The signing secrets that are current: read at start, again when they are old, and again when the receiver refuses them.
+
+use super::signer::Signer;
+use super::within;
+use crate::secret::{SecretSource, Unreadable};
+use notification::ports::Clock;
+use notification::{Timestamp, limits};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// The current signer, and where a newer one is read from.
+pub(super) struct Secrets<S> {
+    source: S,
+    current: Mutex<Arc<Signer>>,
+    /// Held while the secret is read, so that only one delivery reads it. No delivery is made under this lock.
+    last_reading: tokio::sync::Mutex<Reading>,
+}
+
+struct Reading {
+    began: Timestamp,
+    succeeded: bool,
+}
+
+/// What is known of a secret that the receiver refused.
+#[derive(Debug)]
+pub(super) enum Checked {
+    /// It is no longer the current one; this is.
+    Changed(Arc<Signer>),
+    /// It was read again after the delivery was signed, and is the same.
+    Unchanged,
+    /// It could not be read again.
+    Unknown,
+}
+
+impl<S: SecretSource> Secrets<S> {
+    /// Reads the secret for the first time. An error says why there is none to sign with.
+    pub(super) async fn read(source: S, clock: &impl Clock) -> Result<Self, String> {
+        let began = clock.now();
+        let text = source.read().await.map_err(|Unreadable(problem)| problem)?;
+        let signer = Signer::parse(&text).map_err(|invalid| invalid.to_string())?;
+        Ok(Self {
+            source,
+            current: Mutex::new(Arc::new(signer)),
+            last_reading: tokio::sync::Mutex::new(Reading { began, succeeded: true }),
+        })
+    }
+
+    /// The signer that is known, however old.
+    pub(super) fn known(&self) -> Arc<Signer> {
+        Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The signer, read again if it is older than [`limits::SECRET_MAX_AGE`]. While another delivery reads it, the one that
+    /// is known serves.
+    pub(super) async fn fresh(&self, clock: &impl Clock) -> Arc<Signer> {
+        if let Ok(mut last) = self.last_reading.try_lock()
+            && since(last.began, clock) >= limits::SECRET_MAX_AGE
+        {
+            self.read_again(&mut last, clock).await;
+        }
+        self.known()
+    }
+
+    /// Checks a signer that the receiver refused for a delivery that was signed at a time. The secret is read again, unless
+    /// that was done since; of many deliveries, one reads it, and the others wait.
+    pub(super) async fn check(&self, refused: &Arc<Signer>, signed_at: Timestamp, clock: &impl Clock) -> Checked {
+        let mut last = self.last_reading.lock().await;
+        if Arc::ptr_eq(refused, &self.known()) && last.began <= signed_at {
+            let wait = limits::SECRET_READ_INTERVAL.saturating_sub(since(last.began, clock));
+            if !wait.is_zero() {
+                clock.sleep(wait).await;
+            }
+            self.read_again(&mut last, clock).await;
+        }
+        let known = self.known();
+        if !Arc::ptr_eq(refused, &known) {
+            Checked::Changed(known)
+        } else if last.succeeded {
+            Checked::Unchanged
+        } else {
+            Checked::Unknown
+        }
+    }
+
+    /// Reads the secret. Where that fails, the one that is known stays.
+    async fn read_again(&self, last: &mut Reading, clock: &impl Clock) {
+        *last = Reading { began: clock.now(), succeeded: false };
+        let text = match within(clock, limits::SECRET_READ_TIMEOUT, self.source.read()).await {
+            Some(Ok(text)) => text,
+            Some(Err(Unreadable(problem))) => return warn_of(&problem),
+            None => return warn_of("Secrets Manager did not answer in time"),
+        };
+        if !self.known().is_of(&text) {
+            match Signer::parse(&text) {
+                Ok(signer) => *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(signer),
+                Err(invalid) => return warn_of(&invalid.to_string()),
+            }
+            tracing::info!("the signing secret has changed; deliveries are signed with the new one");
+        }
+        last.succeeded = true;
+    }
+}
+
+fn warn_of(problem: &str) {
+    tracing::warn!(problem, "the signing secret was not read again; deliveries are signed with the one read before");
+}
+
+fn since(time: Timestamp, clock: &impl Clock) -> Duration {
+    Duration::try_from(clock.now().duration_since(time)).unwrap_or_default()
+}
+
+impl<S> fmt::Debug for Secrets<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secrets")
+    }
+}

@@ -1,0 +1,75 @@
+//! The settings of the webhook, from the environment.
+
+use aws::config::{self, ConfigError, Environment};
+use notification::{Guarantee, limits};
+use reqwest::Url;
+
+pub(super) const URL: &str = "WEBHOOK_URL";
+pub(super) const SECRET_ID: &str = "WEBHOOK_SECRET_ID";
+const GUARANTEE: &str = "WEBHOOK_GUARANTEE";
+
+/// Where to deliver, and how often, without the secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    pub(super) url: Url,
+    pub(super) guarantee: Guarantee,
+    /// The name or ARN of the signing secret in Secrets Manager.
+    pub secret_id: String,
+}
+
+impl Settings {
+    /// Reads `WEBHOOK_URL`, `WEBHOOK_GUARANTEE` (`idempotent` if not set, or `at-most-once`) and `WEBHOOK_SECRET_ID`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where one is missing or wrong, e.g. a URL that is not https (http is for a loopback address).
+    pub fn from_environment(environment: &impl Environment) -> Result<Self, ConfigError> {
+        let wrong = |name, problem: &str| ConfigError::Wrong { name, problem: problem.to_owned() };
+        let text = config::required(environment, URL, "the URL that notifications are delivered to")?;
+        let url = Url::parse(&text).map_err(|error| wrong(URL, &error.to_string()))?;
+        let is_loopback = matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
+        match url.scheme() {
+            "https" => {}
+            "http" if is_loopback => {}
+            _ => return Err(wrong(URL, "it is not https")),
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(wrong(URL, "it holds credentials: secrets belong into Secrets Manager"));
+        }
+        let guarantee = match environment.get(GUARANTEE).as_deref() {
+            None | Some("" | "idempotent") => Guarantee::Idempotent,
+            Some("at-most-once") => Guarantee::AtMostOnce { timeout: limits::WEBHOOK_TIMEOUT },
+            Some(_) => return Err(wrong(GUARANTEE, "it is neither \"idempotent\" nor \"at-most-once\"")),
+        };
+        let secret_id =
+            config::required(environment, SECRET_ID, "the signing secret's name or ARN in Secrets Manager")?;
+        Ok(Self { url, guarantee, secret_id })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::Variables;
+
+    fn settings(url: &str) -> Result<Settings, String> {
+        let variables = [("WEBHOOK_URL", url), ("WEBHOOK_SECRET_ID", "s")];
+        Settings::from_environment(&Variables(&variables)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_url_must_be_https_but_on_loopback_and_hold_no_credentials() {
+        for good in ["https://example.com/hook?x=1", "http://127.0.0.1:8080/", "http://localhost/", "http://[::1]/"] {
+            assert!(settings(good).is_ok(), "{good}");
+        }
+        for bad in
+            ["http://example.com", "ftp://example.com", "http://127.0.0.1.example.com", "http://localhost.evil.com"]
+        {
+            assert!(settings(bad).unwrap_err().contains("WEBHOOK_URL is wrong: it is not https"), "{bad}");
+        }
+        assert!(settings("https://me:secret@example.com").unwrap_err().contains("credentials"));
+        assert!(settings("no URL").unwrap_err().contains("WEBHOOK_URL is wrong"));
+        assert!(settings("").unwrap_err().contains("WEBHOOK_URL is missing"));
+        let no_secret = Settings::from_environment(&Variables(&[("WEBHOOK_URL", "https://example.com")]));
+        assert!(no_secret.unwrap_err().to_string().contains("WEBHOOK_SECRET_ID is missing"));
+    }
+}

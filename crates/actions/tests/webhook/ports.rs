@@ -1,0 +1,80 @@
+//! A secret in memory, and a time that passes as the test says.
+
+#![allow(dead_code, reason = "the tests of bad input take a part of it")]
+
+use actions::secret::{SecretSource, Unreadable};
+use notification::Timestamp;
+use notification::ports::Clock;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// A secret in memory. Each reading takes a few turns of the runtime, so that several can meet.
+#[derive(Debug, Clone)]
+pub(crate) struct Secret(Arc<Mutex<(Result<String, Unreadable>, usize)>>);
+
+impl Secret {
+    pub(crate) fn new(text: &str) -> Self {
+        Self(Arc::new(Mutex::new((Ok(text.to_owned()), 0))))
+    }
+
+    pub(crate) fn set(&self, text: &str) {
+        self.0.lock().unwrap().0 = Ok(text.to_owned());
+    }
+
+    pub(crate) fn fail(&self) {
+        self.0.lock().unwrap().0 = Err(Unreadable("AccessDeniedException".to_owned()));
+    }
+
+    /// How often it was read.
+    pub(crate) fn readings(&self) -> usize {
+        self.0.lock().unwrap().1
+    }
+}
+
+impl SecretSource for Secret {
+    async fn read(&self) -> Result<String, Unreadable> {
+        self.0.lock().unwrap().1 += 1;
+        for _ in 0..5 {
+            tokio::task::yield_now().await;
+        }
+        self.0.lock().unwrap().0.clone()
+    }
+}
+
+/// Which waits pass.
+type Passes = fn(Duration) -> bool;
+
+/// A clock that stands, but for the waits that pass: they pass at once. The others never end.
+#[derive(Debug, Clone)]
+pub(crate) struct Time {
+    now: Arc<Mutex<Timestamp>>,
+    passes: Passes,
+}
+
+impl Time {
+    pub(crate) fn new(passes: Passes) -> Self {
+        Self { now: Arc::new(Mutex::new(Timestamp::from_second(1_795_000_000).unwrap())), passes }
+    }
+
+    /// No wait ever ends: what comes, comes in time.
+    pub(crate) fn stands() -> Self {
+        Self::new(|_| false)
+    }
+
+    pub(crate) fn advance(&self, by: Duration) {
+        *self.now.lock().unwrap() += by;
+    }
+}
+
+impl Clock for Time {
+    fn now(&self) -> Timestamp {
+        *self.now.lock().unwrap()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        if !(self.passes)(duration) {
+            std::future::pending::<()>().await;
+        }
+        self.advance(duration);
+    }
+}
