@@ -18,6 +18,9 @@ from local.stack import Stack  # noqa: E402
 #: Seconds until a test gives up waiting. A refused message needs 6 receives, 12 seconds apart.
 PATIENCE = 150
 
+#: Not the default, so that a test sees who forgets it.
+DONE_RETENTION_DAYS = 40
+
 
 def pytest_configure(config):
     if not (ROOT / ".aws-sam" / "build" / "template.yaml").exists():
@@ -27,7 +30,7 @@ def pytest_configure(config):
 @pytest.fixture(scope="session")
 def stack():
     # The ledger is the action that shows most: its effect is in the same transaction as DONE.
-    stack = Stack.start("test", Action="ledger", SweepAge=60)
+    stack = Stack.start("test", Action="ledger", SweepAge=60, DoneRetentionDays=DONE_RETENTION_DAYS)
     yield Service(stack)
     stack.stop()
 

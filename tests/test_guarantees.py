@@ -173,6 +173,41 @@ def test_an_answer_of_the_receiver_has_its_meaning(stack, prefix, receiver, answ
     assert receiver.calls == {prefix: 1}
 
 
+def test_a_refusal_is_not_failed_where_an_earlier_call_may_have_succeeded(stack, prefix, receiver):
+    receiver.on_call = lambda _: 503
+    world = webhook(stack, prefix, receiver, "idempotent")
+    assert world.run() != OK
+    assert world.status == "INIT" and "unknown_call_at" in stack.item(prefix)
+    receiver.on_call = lambda _: 404
+    assert world.run() == OK
+    assert (world.status, receiver.calls) == ("IN_DOUBT", {prefix: 2})
+    assert "404" in stack.item(prefix)["reason"]["S"] and "unknown" in stack.item(prefix)["reason"]["S"]
+
+
+def test_a_call_with_an_unknown_outcome_keeps_the_notification_from_a_call_at_most_once(stack, prefix, receiver):
+    """The deployment changes its guarantee between two attempts."""
+    receiver.on_call = lambda _: 503
+    world = webhook(stack, prefix, receiver, "idempotent")
+    assert world.run() != OK
+    world.variables["WEBHOOK_GUARANTEE"], world.seconds = "at-most-once", LONG_DEADLINE
+    assert world.run() == OK
+    assert (world.status, receiver.calls) == ("IN_DOUBT", {prefix: 1})
+
+
+def test_a_lapsed_claim_is_settled_after_the_action_was_changed(stack, prefix):
+    world = World(stack, prefix, ACTION="record")
+    stack.dynamodb.update_item(
+        TableName=stack.table, Key={"id": {"S": prefix}},
+        UpdateExpression="SET #s = :claimed, #o = :owner, lease_until = :past",
+        ExpressionAttributeNames={"#s": "status", "#o": "owner"},
+        ExpressionAttributeValues={
+            ":claimed": {"S": "CLAIMED"}, ":owner": {"S": "gone"}, ":past": {"S": "2026-01-01T00:00:00.000Z"},
+        },
+    )
+    assert world.run() == OK
+    assert world.status == "IN_DOUBT"
+
+
 @pytest.mark.parametrize("busy", [429, 503])
 def test_retry_after_is_waited_for_where_the_deadline_leaves_time_and_not_where_it_does_not(stack, prefix, receiver, busy):
     receiver.on_call = lambda notification_id: (busy, {"Retry-After": "1"}) if receiver.calls[notification_id] == 1 else 200

@@ -4,9 +4,11 @@ import json
 import re
 import shlex
 import subprocess
+import time
 
 import pytest
 
+from conftest import DONE_RETENTION_DAYS
 from local.stack import NOTIFYCTL
 
 
@@ -151,6 +153,41 @@ def test_resolve_settles_what_is_in_doubt_as_the_operator_says(stack, prefix, ev
     stack.wait_for_status(f"{prefix}-did-not", "DONE")
     assert stack.entry(f"{prefix}-did-not") is not None
     assert stack.notifyctl("resolve", f"{prefix}-did", "--retry")[0] == 1
+
+
+def test_redrive_of_several_ids_goes_on_behind_one_that_cannot_be_asked_about(stack, prefix, event):
+    stack.send(event(prefix).replace("19.99", "none"))
+    stack.wait_for_status(prefix, "FAILED")
+    run = stack.stack.notifyctl("redrive", "kinesis:shardId-0:1", prefix, f"{prefix}-no", capture_output=True)
+    assert run.returncode == 2, "one could not be asked about"
+    assert "kinesis:shardId-0:1" in run.stderr and "reserved" in run.stderr
+    assert f"{prefix}: FAILED → INIT" in run.stdout and f"{prefix}-no: not in the table" in run.stdout
+
+
+def test_a_claim_that_has_lapsed_can_be_resolved_and_a_live_one_cannot(stack, prefix, event):
+    def claimed(notification_id, lease_until):
+        item = {
+            "id": notification_id, "status": "CLAIMED", "event": event(notification_id), "owner": "a worker",
+            "lease_until": lease_until,
+        }
+        stack.dynamodb.put_item(TableName=stack.table, Item={name: {"S": value} for name, value in item.items()})
+
+    claimed(f"{prefix}-lapsed", "2026-01-01T00:00:00.000Z")
+    assert stack.notifyctl("resolve", f"{prefix}-lapsed", "--done")[0] == 0
+    assert stack.status(f"{prefix}-lapsed") == "DONE"
+    assert "owner" not in stack.item(f"{prefix}-lapsed")
+
+    claimed(f"{prefix}-live", "2999-01-01T00:00:00.000Z")
+    assert stack.notifyctl("resolve", f"{prefix}-live", "--done")[0] == 1
+    assert stack.status(f"{prefix}-live") == "CLAIMED"
+
+
+def test_what_is_resolved_as_done_expires_when_the_stack_says(stack, prefix, event):
+    item = {"id": prefix, "status": "IN_DOUBT", "event": event(prefix)}
+    stack.dynamodb.put_item(TableName=stack.table, Item={name: {"S": value} for name, value in item.items()})
+    assert stack.notifyctl("resolve", prefix, "--done")[0] == 0
+    days = (int(stack.item(prefix)["expires_at"]["N"]) - time.time()) / (24 * 3600)
+    assert abs(days - DONE_RETENTION_DAYS) < 1
 
 
 def test_an_unknown_stack_is_named_with_what_to_do(stack):

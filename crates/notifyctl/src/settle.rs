@@ -51,7 +51,9 @@ pub(crate) async fn resolve(stack: &Stack, args: &ResolveArgs, json: bool) -> Re
 }
 
 fn table(stack: &Stack) -> DynamoTable {
-    DynamoTable::new(stack.dynamodb.clone(), stack.table_name.clone()).with_writes(TableWrites::Single)
+    DynamoTable::new(stack.dynamodb.clone(), stack.table_name.clone())
+        .with_writes(TableWrites::Single)
+        .with_done_retention(stack.done_retention_days)
 }
 
 fn parse(id: &str) -> Result<NotificationId, Error> {

@@ -19,7 +19,6 @@ pub(crate) struct Stack {
     /// Where the action is `ledger`.
     pub(crate) ledger_table_name: Option<String>,
     /// Days after which a DONE item expires.
-    #[allow(dead_code, reason = "`resolve --done` is to write it")]
     pub(crate) done_retention_days: u32,
     pub(crate) sqs: aws_sdk_sqs::Client,
     pub(crate) dynamodb: aws_sdk_dynamodb::Client,

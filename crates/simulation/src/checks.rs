@@ -96,7 +96,15 @@ fn effect_is_as_promised(world: &World, id: &str, item: &Item) -> Option<String>
         (Guarantee::AtMostOnce { .. }, _) => effects > 1,
         (Guarantee::Idempotent, _) => false,
     };
-    wrong.then(|| format!("{id} is {status} and its effect happened {effects} times, {guarantee:?}"))
+    wrong.then(|| format!("{id} is {status} and its effect happened {effects} times, {}", named(guarantee)))
+}
+
+const fn named(guarantee: Guarantee) -> &'static str {
+    match guarantee {
+        Guarantee::Transactional => "transactional",
+        Guarantee::Idempotent => "idempotent",
+        Guarantee::AtMostOnce { .. } => "at most once",
+    }
 }
 
 /// Where nothing goes wrong, nothing is done twice and nothing needs the sweep.

@@ -108,8 +108,17 @@ impl Clock for Ports {
 impl TableReader for Ports {
     async fn read(&self, ids: &[&NotificationId]) -> Answers<Option<Stored>> {
         let entries = ids.iter().map(|id| (id.to_string(), id.to_string())).collect();
-        self.call_each("read", "table", entries, |world, id| world.table.read(id)).await
+        self.call_each("read", "table", entries, |world, id| world.table.read(id).map(|stored| seen(world, stored))).await
     }
+}
+
+/// What a worker takes an item for: with [`Mutant::ClaimNotFenced`], a lapsed claim looks free.
+fn seen(world: &World, stored: Stored) -> Stored {
+    let has_lapsed = stored.claim.as_ref().is_some_and(|claim| claim.lease_until <= world.now);
+    if world.mutant == Some(Mutant::ClaimNotFenced) && has_lapsed {
+        return Stored { status: Some(Status::Init), claim: None, ..stored };
+    }
+    stored
 }
 
 impl IngestTable for Ports {
