@@ -136,18 +136,14 @@ impl<S: SecretSource, C: Clock> Webhook<S, C> {
     fn may_repeat(&self, error: &ActionError) -> bool {
         match error {
             ActionError::Retry(_) => true,
-            ActionError::MayHaveHappened(_) => self.guarantee == Guarantee::Idempotent,
+            ActionError::MayHaveHappened(_) => matches!(self.guarantee, Guarantee::Idempotent { .. }),
             ActionError::Rejected(_) => false,
         }
     }
 
-    /// Whether an attempt may begin after a wait. At most once, its whole time must be left: given up, it would be in doubt.
+    /// Whether an attempt may begin after a wait. Its whole time must be left: the outcome of one that is given up is unknown.
     fn fits(&self, deadline: Deadline, wait: Duration) -> bool {
-        let attempt = match self.guarantee {
-            Guarantee::AtMostOnce { timeout } => timeout,
-            _ => Duration::ZERO,
-        };
-        deadline.earlier(wait.saturating_add(attempt)).allows_new_work(self.clock.now())
+        deadline.allows(self.clock.now(), wait.saturating_add(self.guarantee.timeout()))
     }
 }
 
@@ -185,6 +181,10 @@ impl<S: SecretSource, C: Clock> Action for Webhook<S, C> {
                         Err(error) => break error,
                     }
                     signed_again = true;
+                }
+                // The secret changed a moment ago: the next run finds out whether it has changed once more.
+                Next::CheckSecret => {
+                    break ActionError::Retry(format!("{}, also with the new secret", reason(refusal.error)));
                 }
                 _ => break refusal.error,
             }

@@ -353,12 +353,13 @@ mod tests {
         let claim = Claim { owner: "me".into(), lease_until: Timestamp::UNIX_EPOCH };
         let a = id("a");
         for to in [After::Claimed(&claim), After::Failed("no")] {
-            let (statement, parameters) = statement_of(&Change { id: &a, from: Before::Untouched, to });
+            let (statement, parameters) = statement_of(&Change { id: &a, from: Before::Untouched("{}"), to });
             assert!(
-                statement.ends_with(r#" WHERE "id" = ? AND "status" = ? AND "unknown_call_at" IS MISSING"#),
+                statement
+                    .ends_with(r#" WHERE "id" = ? AND "status" = ? AND "event" = ? AND "unknown_call_at" IS MISSING"#),
                 "{statement}"
             );
-            assert_eq!(parameters[parameters.len() - 2..], [text("a"), text("INIT")]);
+            assert_eq!(parameters[parameters.len() - 3..], [text("a"), text("INIT"), text("{}")]);
         }
     }
 

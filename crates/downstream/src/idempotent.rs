@@ -5,14 +5,14 @@
 //! has happened.
 
 use crate::record::Task;
-use crate::standing::{Standing, absent};
-use crate::{Downstream, Problem, Result, Settled};
+use crate::standing::{Standing, absent, not_as_expected};
+use crate::{Acted, Downstream, Problem, Result, Settled};
 use futures_channel::mpsc;
 use futures_util::future::{join, ready};
 use futures_util::stream::{self, StreamExt};
 use notification::change::{Answer, Persistence};
-use notification::ports::{After, Before, Change, Clock, DownstreamTable, Stored};
-use notification::{Action, Deadline, Effect, Failure, FailureKind, Status, limits};
+use notification::ports::{After, Before, Change, Clock, DownstreamTable};
+use notification::{Action, Deadline, Failure, FailureKind, Status, Timestamp, limits};
 
 /// One call of the action.
 #[derive(Debug, Clone, Copy)]
@@ -24,110 +24,140 @@ struct Call<'a> {
     is_noted: bool,
 }
 
-/// What the action answered to a call, with the call's number.
-type Acted = (usize, std::result::Result<Effect, Failure>);
+/// A call that has ended: its number, and what the action answered.
+type Ended = (usize, Acted);
+
+/// What became of writing down ended calls: those that are settled, by place, and those that could not be written.
+#[derive(Default)]
+struct Written {
+    settled: Vec<(usize, Result)>,
+    open: Vec<Ended>,
+}
+
+impl Extend<Written> for Written {
+    fn extend<I: IntoIterator<Item = Written>>(&mut self, others: I) {
+        for other in others {
+            self.settled.extend(other.settled);
+            self.open.extend(other.open);
+        }
+    }
+}
 
 impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     pub(crate) async fn idempotent(&self, tasks: &[Task<'_>], deadline: Deadline) -> Vec<Result> {
         let ids: Vec<_> = tasks.iter().map(Task::id).collect();
         let reads = self.read_all(&ids, deadline).await;
-        let mut results: Vec<Option<Result>> = Vec::with_capacity(tasks.len());
+        let now = self.clock.now();
+        let mut results: Vec<Result> = Vec::with_capacity(tasks.len());
         let mut calls = Vec::with_capacity(tasks.len());
-        for (place, (&task, read)) in tasks.iter().zip(&reads).enumerate() {
-            let result = self.without_a_call(task, read, deadline).await;
-            if result.is_none() {
-                let is_noted = matches!(read, Ok(Some(Stored { unknown_call: true, .. })));
-                calls.push(Call { place, task, is_noted });
-            }
-            results.push(result);
+        for (place, (&task, read)) in tasks.iter().zip(reads).enumerate() {
+            let standing = read.map(|stored| Standing::of(task.subject(), stored.as_ref(), now));
+            let is_noted = matches!(standing, Ok(Standing::UnknownCall));
+            results.push(match standing {
+                Err(failure) => Err(failure.into()),
+                Ok(Standing::Other(result)) => result,
+                Ok(Standing::Init | Standing::UnknownCall) => {
+                    calls.push(Call { place, task, is_noted });
+                    Err(Problem::retry("not settled"))
+                }
+            });
         }
-        for (place, result) in self.act_and_settle(&calls, deadline).await {
-            results[place] = Some(result);
+        for (place, result) in self.call_and_settle(&calls, deadline).await {
+            results[place] = result;
         }
-        let unsettled = || Err(Problem::retry("not settled"));
-        results.into_iter().map(|result| result.unwrap_or_else(unsettled)).collect()
-    }
-
-    /// The result of a task that needs no call. `None`: call.
-    async fn without_a_call(
-        &self,
-        task: Task<'_>,
-        read: &std::result::Result<Option<Stored>, Failure>,
-        deadline: Deadline,
-    ) -> Option<Result> {
-        // Where the read fails, the action is run: harmlessly, because it is idempotent.
-        let stored = read.as_ref().ok()?;
-        match Standing::of(task, stored.as_ref(), self.clock.now()) {
-            Standing::Init { .. } => None,
-            standing => Some(self.settled_or_held(task, standing, deadline).await),
-        }
+        results
     }
 
     /// Makes the calls, and settles them as they end: a slow action keeps nobody's DONE waiting, a slow table keeps no action
-    /// from going on, and a crash repeats few.
-    async fn act_and_settle(&self, calls: &[Call<'_>], deadline: Deadline) -> Vec<(usize, Result)> {
-        let (ended, acted) = mpsc::unbounded::<Acted>();
+    /// from going on, and a crash repeats few. What could not be written is tried until the deadline when all calls have
+    /// ended, so that it keeps nobody waiting either.
+    async fn call_and_settle(&self, calls: &[Call<'_>], deadline: Deadline) -> Vec<(usize, Result)> {
+        let (ending, ended) = mpsc::unbounded::<Ended>();
         // Made first and polled later: so the compiler sees that the whole handler can move between threads.
         let acts: Vec<_> =
             calls.iter().enumerate().map(|(number, call)| self.call(number, call.task, deadline)).collect();
         let act = async move {
             let acts = stream::iter(acts).buffer_unordered(limits::ACTIONS_IN_FLIGHT);
             // It cannot fail: the receiver lives longer.
-            acts.for_each(|acted| ready(drop(ended.unbounded_send(acted)))).await;
+            acts.for_each(|ended| ready(drop(ending.unbounded_send(ended)))).await;
         };
-        let settle = acted
+        let settle = ended
             .ready_chunks(limits::BATCH_EXECUTE_STATEMENT_MAX)
-            .map(|chunk| self.settle_acted(calls, chunk, deadline))
+            .map(|chunk| self.write_down(calls, chunk, Persistence::Usual, deadline))
             .buffer_unordered(limits::CALLS_IN_FLIGHT)
-            .concat();
-        join(act, settle).await.1
+            .collect();
+        let ((), Written { mut settled, open }) = join(act, settle).await;
+        settled.extend(self.write_down(calls, open, Persistence::UntilDeadline, deadline).await.settled);
+        settled
     }
 
-    async fn call(&self, number: usize, task: Task<'_>, deadline: Deadline) -> Acted {
+    async fn call(&self, number: usize, task: Task<'_>, deadline: Deadline) -> Ended {
         (number, self.act(task, deadline.earlier(limits::ACT_BEFORE_DEADLINE)).await)
     }
 
     /// Writes down what the action answered: DONE, or that the outcome is unknown.
-    async fn settle_acted(&self, calls: &[Call<'_>], acted: Vec<Acted>, deadline: Deadline) -> Vec<(usize, Result)> {
-        let changes: Vec<Change<'_>> =
-            acted.iter().filter_map(|(number, acted)| change(&calls[*number], acted)).collect();
-        let mut answers = self.change_all(&changes, Persistence::UntilDeadline, deadline).await.into_iter();
-        let mut results = Vec::with_capacity(acted.len());
-        for (number, acted) in &acted {
-            let call = &calls[*number];
-            let answer = change(call, acted).and_then(|_| answers.next());
-            results.push((call.place, self.result(call.task, acted, answer, deadline).await));
-        }
-        results
-    }
-
-    async fn result(
+    async fn write_down(
         &self,
-        task: Task<'_>,
-        acted: &std::result::Result<Effect, Failure>,
-        answer: Option<std::result::Result<Answer, Failure>>,
+        calls: &[Call<'_>],
+        ended: Vec<Ended>,
+        persistence: Persistence,
         deadline: Deadline,
-    ) -> Result {
-        match (acted, answer) {
-            (Err(failure), _) => Err(Problem::of_action(failure)),
-            (Ok(_), None) => Err(Problem::retry("no answer for this record")),
-            (Ok(_), Some(Err(failure))) => Err(failure.into()),
-            (Ok(_), Some(Ok(Answer::Made))) => Ok(Settled::Done),
-            (Ok(_), Some(Ok(Answer::Absent))) => Err(absent()),
-            (Ok(_), Some(Ok(Answer::NotAsExpected(stored)))) => match stored.status {
-                Some(status @ (Status::Failed | Status::InDoubt)) => Ok(Settled::LateSuccess(status)),
-                _ => self.not_as_expected(task, &stored, deadline).await,
-            },
+    ) -> Written {
+        let changes: Vec<Change<'_>> =
+            ended.iter().filter_map(|(number, acted)| change(&calls[*number], acted)).collect();
+        let mut answers = self.change_all(&changes, persistence, deadline).await.into_iter();
+        let now = self.clock.now();
+        let mut written = Written::default();
+        for (number, acted) in ended {
+            let call = &calls[number];
+            match change(call, &acted).and_then(|_| answers.next()) {
+                Some(Err(_)) if persistence == Persistence::Usual => written.open.push((number, acted)),
+                answer => written.settled.push((call.place, result(call, &acted, answer, now))),
+            }
         }
+        written
     }
 }
 
 /// What is written about a call. A call that surely did nothing leaves no trace.
-fn change<'a>(call: &Call<'a>, acted: &'a std::result::Result<Effect, Failure>) -> Option<Change<'a>> {
+fn change<'a>(call: &Call<'a>, acted: &'a Acted) -> Option<Change<'a>> {
     let to = match acted {
         Ok(effect) => After::Done(effect.outcome.as_ref()),
         Err(failure) if failure.kind == FailureKind::MayHaveHappened && !call.is_noted => After::UnknownCall,
         Err(_) => return None,
     };
-    Some(Change { id: call.task.id(), from: Before::Status(Status::Init), to })
+    Some(Change { id: call.task.id(), from: Before::Event(call.task.subject().event), to })
+}
+
+/// The result of a call, by what the action answered and what became of writing that down, if anything was to be written.
+fn result(
+    call: &Call<'_>,
+    acted: &Acted,
+    answer: Option<std::result::Result<Answer, Failure>>,
+    now: Timestamp,
+) -> Result {
+    match (acted, answer) {
+        (Err(failure), None | Some(Ok(Answer::Made))) => Err(Problem::of_action(failure)),
+        (Err(failure), Some(Err(table))) => {
+            call.task.record.span().in_scope(|| {
+                tracing::error!(
+                    reason = %failure,
+                    table = %table,
+                    "the outcome of a call is unknown, and that could not be noted; if its repeat is refused, ask the receiver"
+                );
+            });
+            Err(Problem::of_action(failure))
+        }
+        (Ok(_), None) => Err(Problem::retry("no answer for this record")),
+        (Ok(_), Some(Err(table))) => Err(table.into()),
+        (Ok(_), Some(Ok(Answer::Made))) => Ok(Settled::Done),
+        (_, Some(Ok(Answer::Absent))) => Err(absent()),
+        (acted, Some(Ok(Answer::NotAsExpected(stored)))) => match (stored.status, acted) {
+            // Somebody else has settled it meanwhile, as if nothing had happened.
+            (Some(status @ Status::Failed), _) | (Some(status @ Status::InDoubt), Ok(_)) => {
+                Ok(Settled::LateEffect(status))
+            }
+            _ => not_as_expected(call.task.subject(), &stored, now),
+        },
+    }
 }

@@ -35,6 +35,7 @@ use outcome::{Problem, Result, Settled};
 use quarantine::MalformedRecord;
 use record::{Content, Record, Task};
 use std::collections::HashMap;
+use std::time::Duration;
 
 /// The handler, over a table, a clock and the action.
 #[derive(Debug)]
@@ -52,6 +53,9 @@ pub struct Invocation<'a> {
     /// Lambda's id of it.
     pub request_id: &'a str,
 }
+
+/// What the action answered.
+type Acted = std::result::Result<Effect, Failure>;
 
 impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     /// The handler over these ports.
@@ -99,7 +103,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
             records.iter().filter_map(|record| MalformedRecord::of(record)).collect();
         let acted = match self.action.guarantee() {
             Guarantee::Transactional => self.transactional(&tasks, deadline).await,
-            Guarantee::Idempotent => self.idempotent(&tasks, deadline).await,
+            Guarantee::Idempotent { .. } => self.idempotent(&tasks, deadline).await,
             Guarantee::AtMostOnce { timeout } => self.at_most_once(&tasks, timeout, invocation).await,
         };
         let (mut acted, mut malformed) = (acted.into_iter(), self.malformed(&malformed, deadline).await.into_iter());
@@ -116,22 +120,29 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     }
 
     /// Runs the action for tasks, several at once. It ends early enough for what it did to be written down.
-    async fn act_all(&self, tasks: &[Task<'_>], deadline: Deadline) -> Vec<std::result::Result<Effect, Failure>> {
+    async fn act_all(&self, tasks: &[Task<'_>], deadline: Deadline) -> Vec<Acted> {
         let deadline = deadline.earlier(limits::ACT_BEFORE_DEADLINE);
         // Made first and polled later: so the compiler sees that the whole handler can move between threads.
         let acts: Vec<_> = tasks.iter().map(|task| self.act(*task, deadline)).collect();
         stream::iter(acts).buffered(limits::ACTIONS_IN_FLIGHT).collect().await
     }
 
-    async fn act(&self, task: Task<'_>, deadline: Deadline) -> std::result::Result<Effect, Failure> {
-        if let Guarantee::AtMostOnce { timeout } = self.action.guarantee()
-            && !deadline.allows(self.clock.now(), timeout)
-        {
-            return Err(at_most_once::too_late(timeout));
+    async fn act(&self, task: Task<'_>, deadline: Deadline) -> Acted {
+        let timeout = self.action.guarantee().timeout();
+        if !deadline.allows(self.clock.now(), timeout) {
+            return Err(too_late(timeout));
         }
         let run = isolate_future(async { self.action.run(task.notification, deadline).await.map_err(Failure::from) });
         deadline.bound(&self.clock, run).await?
     }
+}
+
+/// Why a call does not start.
+fn too_late(timeout: Duration) -> Failure {
+    Failure::retryable(format!(
+        "not started: the action may take {timeout:?}, and less is left of the invocation; if this never passes, the \
+         function's timeout is too short for the action"
+    ))
 }
 
 /// The records of a batch that are settled at once: one of each id. Producers' retries give duplicates new sequence

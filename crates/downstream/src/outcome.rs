@@ -1,6 +1,7 @@
 //! What became of a record, and what is logged and counted of it: each outcome in one place, so that none is forgotten.
 
 use crate::record::Record;
+use notification::ports::Claim;
 use notification::{Failure, FailureKind, Status};
 
 /// What became of one record that needs no retry.
@@ -14,8 +15,8 @@ pub(crate) enum Settled {
     Failed(String),
     /// The outcome of a call is unknown, for this reason: an operator must look.
     InDoubt(String),
-    /// The effect has happened, and the notification had this settled status already.
-    LateSuccess(Status),
+    /// The effect has happened, or may have, and the notification had this status by then.
+    LateEffect(Status),
     /// The record belongs to no notification and is kept.
     Kept {
         /// The id of the item that keeps it.
@@ -32,8 +33,26 @@ pub(crate) enum Problem {
     Retry(Failure),
     /// It failed permanently and had no effect: the notification is to become FAILED, for this reason.
     Refused(String),
+    /// The outcome of a call is unknown, for this reason: the notification is to become IN_DOUBT.
+    InDoubt {
+        /// As the notification is.
+        from: Doubtful,
+        /// Why.
+        reason: String,
+    },
     /// The record is not the table's notification, for this reason: it is to be kept, and the notification left alone.
     Foreign(String),
+}
+
+/// What a notification is like that is to become IN_DOUBT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Doubtful {
+    /// INIT.
+    Init,
+    /// CLAIMED, by a worker that is gone.
+    Claim(Claim),
+    /// CLAIMED, by a claim that cannot be read.
+    UnreadableClaim,
 }
 
 /// What became of a record.
@@ -85,10 +104,10 @@ pub(crate) fn log_and_count(record: &Record, result: &Result) {
             let _span = span();
             tracing::error!(reason, "IN_DOUBT: an operator must resolve it");
         }
-        Ok(Settled::LateSuccess(status)) => {
-            metrics::counter!("LateSuccess").increment(1);
+        Ok(Settled::LateEffect(status)) => {
+            metrics::counter!("LateEffect").increment(1);
             let _span = span();
-            tracing::error!(%status, "the effect has happened, but the notification was settled before; an operator must look");
+            tracing::error!(%status, "a call happened, or may have, and its notification was changed before; an operator must investigate");
         }
         Ok(Settled::Kept { item, reason }) => {
             metrics::counter!("Failed").increment(1);
@@ -100,10 +119,10 @@ pub(crate) fn log_and_count(record: &Record, result: &Result) {
             let _span = span();
             tracing::warn!(reason = %failure, "not settled; the record is retried");
         }
-        Err(Problem::Refused(reason) | Problem::Foreign(reason)) => {
+        Err(Problem::Refused(reason) | Problem::InDoubt { reason, .. } | Problem::Foreign(reason)) => {
             metrics::counter!("Retried").increment(1);
             let _span = span();
-            tracing::warn!(reason, "not kept as FAILED; the record is retried");
+            tracing::warn!(reason, "not written down; the record is retried");
         }
     }
 }

@@ -1,38 +1,39 @@
-//! Poison: what fails permanently is kept as FAILED, with its reason, and passed. It neither blocks its shard nor vanishes.
+//! What cannot go well any more: FAILED or IN_DOUBT, with its reason, or kept as an item of its own. It neither blocks its
+//! shard nor vanishes.
 //!
-//! A notification becomes FAILED only by its own record. A record that is not the table's notification is kept as an item
-//! of its own, and the notification is left alone.
+//! A notification is changed only by its own record. A record that is not the table's notification is kept, and the
+//! notification is left alone.
 
-use crate::record::{Content, Record, Task};
-use crate::standing::absent;
+use crate::outcome::Doubtful;
+use crate::record::{Content, Record, Subject};
+use crate::standing::{Standing, absent, not_as_expected};
 use crate::{Downstream, Problem, Result, Settled};
 use notification::batch::{by_count, call_in_batches};
 use notification::change::{Answer, Persistence};
 use notification::ports::{After, Before, Change, Clock, DownstreamTable, Unreadable};
-use notification::{Action, Deadline, Failure, NotificationId, Status};
+use notification::{Action, Deadline, Failure, Status};
 
 /// A record that holds no notification, or a malformed one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MalformedRecord<'a> {
-    pub(crate) record: &'a Record,
-    pub(crate) id: Option<&'a NotificationId>,
-    pub(crate) failure: &'a Failure,
+    subject: Option<Subject<'a>>,
+    failure: &'a Failure,
 }
 
 impl<'a> MalformedRecord<'a> {
     /// Of a record that holds no valid notification.
     pub(crate) fn of(record: &'a Record) -> Option<Self> {
         match &record.content {
-            Content::Malformed { id, failure } => Some(Self { record, id: id.as_ref(), failure }),
+            Content::Malformed { failure, .. } => Some(Self { subject: record.subject(), failure }),
             Content::Notification(_) => None,
         }
     }
 }
 
-/// A notification that is to become FAILED, and why.
-struct Refused<'a> {
+/// A notification that is to become FAILED or IN_DOUBT.
+struct Poisoned<'a> {
     place: usize,
-    id: &'a NotificationId,
+    subject: Subject<'a>,
     reason: String,
 }
 
@@ -46,78 +47,106 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     /// What follows from malformed records: FAILED where the table itself has the malformed event, else the record is not
     /// ours.
     pub(crate) async fn malformed(&self, malformed: &[MalformedRecord<'_>], deadline: Deadline) -> Vec<Result> {
-        let ids: Vec<&NotificationId> = malformed.iter().filter_map(|malformed| malformed.id).collect();
+        let ids: Vec<_> = malformed.iter().filter_map(|malformed| Some(malformed.subject?.id)).collect();
         let mut reads = self.read_all(&ids, deadline).await.into_iter();
+        let now = self.clock.now();
         let mut results = Vec::with_capacity(malformed.len());
-        for MalformedRecord { record, id, failure } in malformed {
+        for MalformedRecord { subject, failure } in malformed {
             let reason = failure.reason.clone();
-            results.push(Err(match id.and_then(|_| reads.next()) {
-                Some(Err(failure)) => failure.into(),
-                Some(Ok(Some(stored))) if stored.event.as_bytes() == record.data => Problem::Refused(reason),
-                Some(Ok(_)) | None => Problem::Foreign(reason),
-            }));
+            let read = subject.and_then(|subject| Some((subject, reads.next()?)));
+            results.push(match read {
+                None => Err(Problem::Foreign(reason)),
+                Some((_, Err(failure))) => Err(failure.into()),
+                Some((subject, Ok(stored))) => match Standing::of(subject, stored.as_ref(), now) {
+                    Standing::Init | Standing::UnknownCall => Err(Problem::Refused(reason)),
+                    Standing::Other(Err(Problem::Foreign(_))) => Err(Problem::Foreign(reason)),
+                    Standing::Other(result) => result,
+                },
+            });
         }
         results
     }
 
-    /// Keeps as FAILED what is refused or foreign. A failure of that, of whichever kind, is retried: the record would
+    /// Writes down what is refused, in doubt or foreign. A failure of that, of whichever kind, is retried: the record would
     /// vanish otherwise.
     pub(crate) async fn quarantine_all(&self, records: &[&Record], results: &mut [Result], deadline: Deadline) {
+        self.fail_all(records, results, deadline).await;
+        self.doubt_all(records, results, deadline).await;
+        self.keep_all(records, results, deadline).await;
+    }
+
+    async fn fail_all(&self, records: &[&Record], results: &mut [Result], deadline: Deadline) {
         let mut refused = Vec::new();
         for (place, result) in results.iter().enumerate() {
-            if let (Err(Problem::Refused(reason)), Some(id)) = (result, records[place].content.id()) {
-                refused.push(Refused { place, id, reason: reason.clone() });
+            if let (Err(Problem::Refused(reason)), Some(subject)) = (result, records[place].subject()) {
+                refused.push(Poisoned { place, subject, reason: reason.clone() });
             }
         }
-        for (place, result) in self.fail_all(records, &refused, deadline).await {
-            results[place] = result;
+        let mut changes = Vec::with_capacity(refused.len());
+        for Poisoned { subject, reason, .. } in &refused {
+            changes.push(Change { id: subject.id, from: Before::Untouched(subject.event), to: After::Failed(reason) });
         }
+        let answers = self.change_all(&changes, Persistence::Usual, deadline).await;
+        let now = self.clock.now();
+        for (Poisoned { place, subject, reason }, answer) in refused.into_iter().zip(answers) {
+            results[place] = match answer {
+                Err(failure) => Err(failure.into()),
+                Ok(Answer::Made) => Ok(Settled::Failed(reason)),
+                Ok(Answer::Absent) => Err(absent()),
+                Ok(Answer::NotAsExpected(stored)) => match Standing::of(subject, Some(&stored), now) {
+                    Standing::UnknownCall => {
+                        let reason = format!("{reason}, but an earlier call has an unknown outcome");
+                        Err(Problem::InDoubt { from: Doubtful::Init, reason })
+                    }
+                    _ => not_as_expected(subject, &stored, now),
+                },
+            };
+        }
+    }
 
+    async fn doubt_all(&self, records: &[&Record], results: &mut [Result], deadline: Deadline) {
+        let mut doubtful = Vec::new();
+        for (place, result) in results.iter().enumerate() {
+            if let (Err(Problem::InDoubt { from, reason }), Some(subject)) = (result, records[place].subject()) {
+                doubtful.push((Poisoned { place, subject, reason: reason.clone() }, from.clone()));
+            }
+        }
+        let mut changes = Vec::with_capacity(doubtful.len());
+        for (Poisoned { subject, reason, .. }, from) in &doubtful {
+            let from = match from {
+                Doubtful::Init => Before::Event(subject.event),
+                Doubtful::Claim(claim) => Before::Claim(claim),
+                Doubtful::UnreadableClaim => Before::Status(Status::Claimed),
+            };
+            changes.push(Change { id: subject.id, from, to: After::InDoubt(reason) });
+        }
+        let answers = self.change_all(&changes, Persistence::Usual, deadline).await;
+        let now = self.clock.now();
+        for ((Poisoned { place, subject, reason }, _), answer) in doubtful.into_iter().zip(answers) {
+            results[place] = match answer {
+                Err(failure) => Err(failure.into()),
+                Ok(Answer::Made) => Ok(Settled::InDoubt(reason)),
+                Ok(Answer::Absent) => Err(absent()),
+                Ok(Answer::NotAsExpected(stored)) => match not_as_expected(subject, &stored, now) {
+                    // Another worker was faster, or holds it.
+                    Err(Problem::InDoubt { .. }) => Err(Problem::retry("another worker has changed the notification")),
+                    result => result,
+                },
+            };
+        }
+    }
+
+    /// Keeps each foreign record as an item of its own.
+    async fn keep_all(&self, records: &[&Record], results: &mut [Result], deadline: Deadline) {
+        let mut places = Vec::new();
         let mut foreign = Vec::new();
         for (place, result) in results.iter().enumerate() {
             if let Err(Problem::Foreign(reason)) = result {
-                foreign.push((place, Foreign { record: records[place], reason: reason.clone() }));
+                places.push(place);
+                foreign.push(Foreign { record: records[place], reason: reason.clone() });
             }
         }
-        let kept = self.keep_all(&foreign, deadline).await;
-        for ((place, Foreign { reason, .. }), kept) in foreign.into_iter().zip(kept) {
-            results[place] = kept.map(|item| Settled::Kept { item, reason }).map_err(Problem::from);
-        }
-    }
-
-    async fn fail_all(&self, records: &[&Record], refused: &[Refused<'_>], deadline: Deadline) -> Vec<(usize, Result)> {
-        let changes: Vec<Change<'_>> = refused
-            .iter()
-            .map(|refused| Change { id: refused.id, from: Before::Untouched, to: After::Failed(&refused.reason) })
-            .collect();
-        let answers = self.change_all(&changes, Persistence::Usual, deadline).await;
-        let mut results = Vec::with_capacity(refused.len());
-        for (refused, answer) in refused.iter().zip(answers) {
-            let result = match answer {
-                Err(failure) => Err(failure.into()),
-                Ok(Answer::Made) => Ok(Settled::Failed(refused.reason.clone())),
-                Ok(Answer::Absent) => Err(absent()),
-                Ok(Answer::NotAsExpected(stored)) => match Task::of(records[refused.place]) {
-                    Some(task) if stored.status == Some(Status::Init) && stored.unknown_call => {
-                        let reason = format!("{}, but an earlier call has an unknown outcome", refused.reason);
-                        self.in_doubt(task, Before::Status(Status::Init), &reason, deadline).await
-                    }
-                    Some(task) => self.not_as_expected(task, &stored, deadline).await,
-                    None => Ok(Settled::Before(stored.status)),
-                },
-            };
-            results.push((refused.place, result));
-        }
-        results
-    }
-
-    /// Keeps each record as an item of its own, and tells the item's id.
-    async fn keep_all(
-        &self,
-        foreign: &[(usize, Foreign<'_>)],
-        deadline: Deadline,
-    ) -> Vec<std::result::Result<String, Failure>> {
-        let entries: Vec<&Foreign<'_>> = foreign.iter().map(|(_, foreign)| foreign).collect();
+        let entries: Vec<&Foreign<'_>> = foreign.iter().collect();
         let keep = |batch: Vec<_>| async move {
             let mut kept = Vec::with_capacity(batch.len());
             for entry in batch {
@@ -125,7 +154,10 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
             }
             Ok(kept)
         };
-        call_in_batches(&self.clock, deadline, &entries, by_count(entries.len(), 1), keep).await
+        let kept = call_in_batches(&self.clock, deadline, &entries, by_count(entries.len(), 1), keep).await;
+        for ((place, Foreign { reason, .. }), kept) in places.into_iter().zip(foreign).zip(kept) {
+            results[place] = kept.map(|item| Settled::Kept { item, reason }).map_err(Problem::from);
+        }
     }
 
     async fn keep(&self, Foreign { record, reason }: &Foreign<'_>) -> std::result::Result<String, Failure> {

@@ -68,6 +68,17 @@ impl<'a> Task<'a> {
     pub(crate) fn id(&self) -> &'a NotificationId {
         self.notification.id()
     }
+
+    pub(crate) fn subject(&self) -> Subject<'a> {
+        Subject { id: self.notification.id(), event: self.notification.event() }
+    }
+}
+
+/// What a record is about: the table must have exactly this event under this id, or the record is not the table's.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Subject<'a> {
+    pub(crate) id: &'a NotificationId,
+    pub(crate) event: &'a str,
 }
 
 /// A record as it comes. Only what is needed is read, so that nothing else can spoil it (e.g. a time in microseconds).
@@ -130,6 +141,11 @@ impl Record {
         let shard =
             event_id.and_then(|event_id| event_id.split_once(':')).map_or("unknown", |(shard, _)| shard).to_owned();
         Self { sequence_number, shard, data, content }
+    }
+
+    /// What it is about, where its id can be read.
+    pub(crate) fn subject(&self) -> Option<Subject<'_>> {
+        Some(Subject { id: self.content.id()?, event: std::str::from_utf8(&self.data).ok()? })
     }
 
     /// A span with its identifiers, for what is logged of it. Most records need none.

@@ -2,14 +2,14 @@
 //! leaves all of a group or nothing of it. An effect without writes needs no transaction: DONE alone is atomic.
 
 use crate::record::Task;
-use crate::standing::absent;
+use crate::standing::{absent, not_as_expected};
 use crate::{Downstream, Problem, Result, Settled};
 use notification::batch::call_in_batches;
 use notification::change::{Answer, Persistence};
 use notification::ports::{
     After, Answers, Before, Change, Clock, Commit, DownstreamTable, NotCommitted, Refused, Stored,
 };
-use notification::{Action, Deadline, Effect, Failure, Timestamp, limits};
+use notification::{Action, Deadline, Effect, Failure, FailureKind, Timestamp, limits};
 use std::ops::Range;
 
 /// What became of one notification's part of a transaction.
@@ -70,13 +70,14 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
             })
             .collect();
         let answers = self.change_all(&changes, Persistence::Usual, deadline).await;
+        let now = self.clock.now();
         let mut results = Vec::with_capacity(plain.len());
         for ((place, _), answer) in plain.iter().zip(answers) {
             let result = match answer {
                 Err(failure) => Err(failure.into()),
                 Ok(Answer::Made) => Ok(Settled::Done),
                 Ok(Answer::Absent) => Err(absent()),
-                Ok(Answer::NotAsExpected(stored)) => self.not_as_expected(tasks[*place], &stored, deadline).await,
+                Ok(Answer::NotAsExpected(stored)) => not_as_expected(tasks[*place].subject(), &stored, now),
             };
             results.push((*place, result));
         }
@@ -98,44 +99,17 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         let unknown = commits.iter().zip(&committed).filter(|(_, committed)| is_unknown(committed));
         let unknown: Vec<_> = unknown.map(|(commit, _)| commit.id).collect();
         let mut reads = self.read_all(&unknown, deadline).await.into_iter();
+        let now = self.clock.now();
         let mut results = Vec::with_capacity(with_writes.len());
         for (WithWrites { place, commit, .. }, committed) in with_writes.iter().zip(committed) {
-            let read = if is_unknown(&committed) { reads.next() } else { None };
-            let result = self.committed(tasks[*place], commit, done_at, committed, read, deadline).await;
-            results.push((*place, result));
+            let stored = match &committed {
+                Ok(Committed::NotAsExpected(Some(stored))) => Some(Ok(Some(stored.clone()))),
+                committed if is_unknown(committed) => reads.next(),
+                _ => None,
+            };
+            results.push((*place, result(tasks[*place], commit, done_at, committed, stored, now)));
         }
         results
-    }
-
-    /// What became of one notification, by its answer and, where that leaves it open, by what the table has now.
-    async fn committed(
-        &self,
-        task: Task<'_>,
-        commit: &Commit<'_>,
-        done_at: Timestamp,
-        committed: std::result::Result<Committed, Failure>,
-        read: Option<std::result::Result<Option<Stored>, Failure>>,
-        deadline: Deadline,
-    ) -> Result {
-        let to = After::Done(commit.effect.outcome.as_ref());
-        let done = Change { id: commit.id, from: Before::Event(commit.event), to };
-        match (committed, read) {
-            (Ok(Committed::Yes), _) => Ok(Settled::Done),
-            // The reply was lost.
-            (_, Some(Ok(Some(stored)))) if done.has_made(&stored, done_at) => Ok(Settled::Done),
-            (Ok(Committed::NotAsExpected(Some(stored))), _)
-            | (Ok(Committed::NotAsExpected(None)), Some(Ok(Some(stored)))) => {
-                if done.has_made(&stored, done_at) {
-                    return Ok(Settled::Done);
-                }
-                self.not_as_expected(task, &stored, deadline).await
-            }
-            (Ok(Committed::NotAsExpected(None)), Some(Ok(None))) => Err(absent()),
-            (Ok(Committed::NotAsExpected(None)), Some(Err(failure))) => Err(failure.into()),
-            (Ok(Committed::NotAsExpected(None)), None) => Err(Problem::retry("the item was not read")),
-            // All or nothing, and it was nothing: what the transaction refuses for good cannot have happened.
-            (Err(failure), _) => Err(Problem::of_action(&failure)),
-        }
     }
 
     /// Commits a group. Those that are refused leave it, they alone, and the others are committed without them.
@@ -153,8 +127,10 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
                 }
                 Err(NotCommitted::Failed(failure)) if left.len() == group.len() => return Err(failure),
                 Err(NotCommitted::Failed(failure)) => {
+                    // One of several may be the cause. The next attempt, without those that left, splits them.
+                    let kind = if failure.kind.may_have_happened() { failure.kind } else { FailureKind::Retryable };
                     for &place in &left {
-                        results[place] = Err(failure.clone());
+                        results[place] = Err(Failure { kind, reason: failure.reason.clone() });
                     }
                     break;
                 }
@@ -173,6 +149,30 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
             });
         }
         Ok(results)
+    }
+}
+
+/// What became of one notification: by its answer and, where that leaves it open, by what the table has.
+fn result(
+    task: Task<'_>,
+    commit: &Commit<'_>,
+    done_at: Timestamp,
+    committed: std::result::Result<Committed, Failure>,
+    stored: Option<std::result::Result<Option<Stored>, Failure>>,
+    now: Timestamp,
+) -> Result {
+    let to = After::Done(commit.effect.outcome.as_ref());
+    let done = Change { id: commit.id, from: Before::Event(commit.event), to };
+    match (committed, stored) {
+        (Ok(Committed::Yes), _) => Ok(Settled::Done),
+        // The reply was lost.
+        (_, Some(Ok(Some(stored)))) if done.has_made(&stored, done_at) => Ok(Settled::Done),
+        // All or nothing, and it was nothing: what the transaction refuses for good cannot have happened.
+        (Err(failure), _) => Err(Problem::of_action(&failure)),
+        (Ok(Committed::NotAsExpected(_)), Some(Ok(Some(stored)))) => not_as_expected(task.subject(), &stored, now),
+        (Ok(Committed::NotAsExpected(_)), Some(Ok(None))) => Err(absent()),
+        (Ok(Committed::NotAsExpected(_)), Some(Err(failure))) => Err(failure.into()),
+        (Ok(Committed::NotAsExpected(_)), None) => Err(Problem::retry("the item was not read")),
     }
 }
 

@@ -4,7 +4,7 @@
 
 mod support;
 
-use notification::ports::Claim;
+use notification::ports::{After, Before, Change, Claim, StatusTable};
 use notification::testing::{Call, Fault, Memory};
 use notification::{Action, ActionError, Deadline, Effect, Failure, Guarantee, Notification, Status, Timestamp};
 use std::sync::Mutex;
@@ -17,6 +17,7 @@ struct Counted {
     calls: Mutex<usize>,
 }
 
+const IDEMPOTENT: Guarantee = Guarantee::Idempotent { timeout: Duration::from_secs(5) };
 const AT_MOST_ONCE: Guarantee = Guarantee::AtMostOnce { timeout: Duration::from_secs(5) };
 
 impl Counted {
@@ -59,7 +60,7 @@ fn claim(lease_until: i64) -> Claim {
 
 #[tokio::test]
 async fn a_lapsed_claim_is_in_doubt_whatever_guarantee_the_action_has_by_then() {
-    for guarantee in [Guarantee::Transactional, Guarantee::Idempotent, AT_MOST_ONCE] {
+    for guarantee in [Guarantee::Transactional, IDEMPOTENT, AT_MOST_ONCE] {
         let memory = init(Memory::default(), ["a"]).with_claim("a", claim(START - 1));
         let bank = Counted::new(guarantee);
         let handled = handle(&memory, &bank, &records(["a"])).await;
@@ -73,7 +74,7 @@ async fn a_lapsed_claim_is_in_doubt_whatever_guarantee_the_action_has_by_then() 
 
 #[tokio::test]
 async fn a_live_claim_is_left_to_its_worker_whatever_guarantee_the_action_has_by_then() {
-    for guarantee in [Guarantee::Transactional, Guarantee::Idempotent, AT_MOST_ONCE] {
+    for guarantee in [Guarantee::Transactional, IDEMPOTENT, AT_MOST_ONCE] {
         let memory = init(Memory::default(), ["a"]).with_claim("a", claim(START + 1_000));
         let bank = Counted::new(guarantee);
         let handled = handle(&memory, &bank, &records(["a"])).await;
@@ -132,4 +133,61 @@ async fn a_lapsed_claim_is_counted_although_the_reply_to_its_write_was_lost() {
     let memory = init(Memory::failing(every_change), ["a"]).with_claim("a", claim(START - 1));
     let handled = handle(&memory, &Counted::new(AT_MOST_ONCE), &records(["a"])).await;
     assert_eq!((handled.reported.len(), handled.count("InDoubt"), handled.count("Repeated")), (0, 1, 0));
+}
+
+#[tokio::test]
+async fn a_claim_whose_reply_was_lost_is_given_back_because_no_call_was_made() {
+    let lost = |call: &Call| match (call.method, call.number) {
+        ("change", 1) => Some(Fault::LostReply),
+        // Nor can it be read whether the claim was made.
+        ("read", 2) => Some(Fault::Before(Failure::retryable("down"))),
+        _ => None,
+    };
+    let (memory, bank) = (init(Memory::failing(lost), ["a"]), Counted::new(AT_MOST_ONCE));
+    let handled = handle(&memory, &bank, &records(["a"])).await;
+    assert_eq!((handled.reported.len(), status(&memory, "a"), bank.calls()), (1, Status::Init, 0));
+    let handled = handle_for(&memory, &bank, &records(["a"]), 1_000, 60_000).await;
+    assert_eq!((handled.reported.len(), status(&memory, "a"), bank.calls()), (0, Status::Done, 1));
+}
+
+#[tokio::test]
+async fn a_done_that_is_throttled_until_the_deadline_keeps_no_other_notification_waiting() {
+    let ids: Vec<String> = (0..100).map(|n| format!("id{n}")).collect();
+    let ids = || ids.iter().map(String::as_str);
+    let changes = Mutex::new(0);
+    let throttled = move |call: &Call| {
+        let is_of_it = call.method == "change" && call.ids.contains(&"id0".to_owned());
+        let mut changes = changes.lock().unwrap();
+        *changes += usize::from(is_of_it);
+        (is_of_it && *changes > 1).then(|| Fault::Entries(vec!["id0"], Failure::retryable("throttled")))
+    };
+    let (memory, bank) = (init(Memory::failing(throttled), ids()), Counted::new(AT_MOST_ONCE));
+    let handled = handle(&memory, &bank, &records(ids())).await;
+    assert_eq!((handled.count("Done"), handled.count("Retried"), bank.calls()), (99, 1, 100));
+    assert_eq!(status(&memory, "id0"), Status::Claimed, "it becomes IN_DOUBT when its claim has lapsed");
+}
+
+#[tokio::test]
+async fn a_call_that_ends_after_its_notification_was_put_back_is_in_doubt_and_not_made_again() {
+    /// While it runs, its claim lapses, and an operator decides that it did not happen.
+    struct Slow<'a>(&'a Memory);
+    impl Action for Slow<'_> {
+        fn guarantee(&self) -> Guarantee {
+            AT_MOST_ONCE
+        }
+
+        async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
+            let (table, id) = (&self.0, notification.id());
+            let claim = self.0.item(id.as_str()).unwrap().claim.unwrap();
+            let in_doubt = Change { id, from: Before::Claim(&claim), to: After::InDoubt("lapsed") };
+            let put_back = Change { id, from: Before::Status(Status::InDoubt), to: After::Init };
+            for change in [in_doubt, put_back] {
+                table.change(&[change], Timestamp::UNIX_EPOCH).await.unwrap();
+            }
+            Ok(Effect::default())
+        }
+    }
+    let memory = init(Memory::default(), ["a"]);
+    let handled = handle(&memory, Slow(&memory), &records(["a"])).await;
+    assert_eq!((handled.reported.len(), status(&memory, "a"), handled.count("InDoubt")), (0, Status::InDoubt, 1));
 }

@@ -10,7 +10,9 @@ use notification::{
 };
 use serde_json::{Value, json};
 use std::sync::Mutex;
+use std::time::Duration;
 
+const IDEMPOTENT: Guarantee = Guarantee::Idempotent { timeout: Duration::from_secs(5) };
 const START: i64 = 1_763_805_600_000;
 
 fn event(id: &str) -> String {
@@ -69,7 +71,7 @@ struct Scripted(Mutex<Vec<String>>);
 
 impl Action for &Scripted {
     fn guarantee(&self) -> Guarantee {
-        Guarantee::Idempotent
+        IDEMPOTENT
     }
 
     async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
@@ -263,7 +265,7 @@ async fn actions_in_flight_are_bounded() {
     struct Counting(Mutex<(usize, usize)>);
     impl Action for &Counting {
         fn guarantee(&self) -> Guarantee {
-            Guarantee::Idempotent
+            IDEMPOTENT
         }
 
         async fn run(&self, _: &Notification, _: Deadline) -> Result<Effect, ActionError> {

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const START: i64 = 1_763_805_600_000;
+const IDEMPOTENT: Guarantee = Guarantee::Idempotent { timeout: Duration::from_secs(5) };
 const AT_MOST_ONCE: Guarantee = Guarantee::AtMostOnce { timeout: Duration::from_secs(5) };
 const LEASE: i64 = START + 60_000 + 10_000;
 
@@ -205,7 +206,7 @@ async fn idempotent_a_crash_between_call_and_done_repeats_the_call_under_the_sam
     let is_dead = Arc::default();
     let crash = dies_at("change", 0, Fault::Before(Failure::retryable("crash")), &is_dead);
     let memory = init(Memory::failing(crash), ["a"]);
-    let bank = Bank::new(Guarantee::Idempotent);
+    let bank = Bank::new(IDEMPOTENT);
     assert_eq!(handle(&memory, &bank, &records(["a"])).await, ["0"]);
     is_dead.store(false, Ordering::Relaxed);
     assert!(handle(&memory, &bank, &records(["a"])).await.is_empty());
@@ -216,7 +217,7 @@ async fn idempotent_a_crash_between_call_and_done_repeats_the_call_under_the_sam
 async fn idempotent_what_is_settled_is_not_run_again() {
     for settled in [Status::Done, Status::Failed, Status::InDoubt] {
         let memory = init(Memory::default(), ["b"]).with("a", settled, &event("a"));
-        let bank = Bank::new(Guarantee::Idempotent);
+        let bank = Bank::new(IDEMPOTENT);
         assert!(handle(&memory, &bank, &records(["a", "b"])).await.is_empty());
         assert_eq!((bank.calls("a"), bank.calls("b")), (0, 1));
         assert_eq!(memory.calls("read").len(), 1, "one read tells for the batch");
@@ -225,14 +226,14 @@ async fn idempotent_what_is_settled_is_not_run_again() {
 
 #[tokio::test]
 async fn idempotent_what_the_table_does_not_have_is_kept_and_not_run() {
-    let (memory, bank) = (Memory::default(), Bank::new(Guarantee::Idempotent));
+    let (memory, bank) = (Memory::default(), Bank::new(IDEMPOTENT));
     assert!(handle(&memory, &bank, &records(["foreign"])).await.is_empty());
     assert_eq!((bank.calls("foreign"), memory.item("kinesis:shardId-0:0").unwrap().status), (0, Status::Failed));
 }
 
 #[tokio::test]
 async fn idempotent_a_hanging_action_keeps_nobody_elses_done_waiting() {
-    let (memory, bank) = (init(Memory::default(), ["a", "hang", "b"]), Bank::new(Guarantee::Idempotent));
+    let (memory, bank) = (init(Memory::default(), ["a", "hang", "b"]), Bank::new(IDEMPOTENT));
     assert_eq!(handle(&memory, &bank, &records(["a", "hang", "b"])).await, ["1"]);
     assert_eq!(
         (status(&memory, "a"), status(&memory, "hang"), status(&memory, "b")),
@@ -241,17 +242,8 @@ async fn idempotent_a_hanging_action_keeps_nobody_elses_done_waiting() {
 }
 
 #[tokio::test]
-async fn idempotent_a_read_that_fails_is_no_reason_not_to_run() {
-    let memory =
-        init(Memory::failing(|call| (call.method == "read").then(|| Fault::Before(Failure::retryable("down")))), ["a"]);
-    let bank = Bank::new(Guarantee::Idempotent);
-    assert!(handle(&memory, &bank, &records(["a"])).await.is_empty());
-    assert_eq!((status(&memory, "a"), bank.calls("a")), (Status::Done, 1));
-}
-
-#[tokio::test]
 async fn idempotent_a_lost_answer_of_the_call_is_tried_again() {
-    let (memory, bank) = (init(Memory::default(), ["lost"]), Bank::new(Guarantee::Idempotent));
+    let (memory, bank) = (init(Memory::default(), ["lost"]), Bank::new(IDEMPOTENT));
     assert_eq!(handle(&memory, &bank, &records(["lost"])).await, ["0"]);
     assert_eq!(status(&memory, "lost"), Status::Init);
 }
@@ -335,7 +327,7 @@ async fn at_most_once_a_done_whose_reply_was_lost_is_done_and_not_in_doubt() {
 
 #[tokio::test]
 async fn a_lost_reply_is_recognised_and_nothing_is_retried() {
-    for guarantee in [Guarantee::Transactional, Guarantee::Idempotent, AT_MOST_ONCE] {
+    for guarantee in [Guarantee::Transactional, IDEMPOTENT, AT_MOST_ONCE] {
         for (method, n) in [("change", 0), ("change", 1), ("commit", 0)] {
             for fault in [Fault::LostReply, Fault::Repeated] {
                 let case = format!("{guarantee:?}: {fault:?} in {method} {n}");

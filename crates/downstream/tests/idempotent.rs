@@ -5,14 +5,18 @@
 mod support;
 
 use notification::ports::{
-    Answers, Change, Changed, Commit, DownstreamTable, NotCommitted, StatusTable, Stored, TableReader, Unreadable,
+    After, Answers, Before, Change, Changed, Claim, Commit, DownstreamTable, NotCommitted, StatusTable, Stored,
+    TableReader, Unreadable,
 };
-use notification::testing::{Memory, TestClock};
+use notification::testing::{Call, Fault, Memory, TestClock};
 use notification::{
     Action, ActionError, Deadline, Effect, Failure, Guarantee, Notification, NotificationId, Status, Timestamp,
 };
 use std::sync::Mutex;
-use support::{event, handle, init, record, records, status};
+use std::time::Duration;
+use support::{event, handle, handle_for, init, record, records, status};
+
+const IDEMPOTENT: Guarantee = Guarantee::Idempotent { timeout: Duration::from_secs(5) };
 
 /// A receiver that gives its answers one after the other, to whichever call comes.
 struct Receiver(Mutex<Vec<Result<Effect, ActionError>>>);
@@ -27,7 +31,7 @@ impl Receiver {
 
 impl Action for &Receiver {
     fn guarantee(&self) -> Guarantee {
-        Guarantee::Idempotent
+        IDEMPOTENT
     }
 
     async fn run(&self, _: &Notification, _: Deadline) -> Result<Effect, ActionError> {
@@ -81,7 +85,7 @@ async fn a_success_that_meets_failed_is_counted() {
     struct Overtaken<'a>(&'a Memory);
     impl Action for Overtaken<'_> {
         fn guarantee(&self) -> Guarantee {
-            Guarantee::Idempotent
+            IDEMPOTENT
         }
 
         async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
@@ -96,7 +100,7 @@ async fn a_success_that_meets_failed_is_counted() {
     }
     let memory = init(Memory::default(), ["a"]);
     let handled = handle(&memory, Overtaken(&memory), &records(["a"])).await;
-    assert_eq!((handled.reported.len(), status(&memory, "a"), handled.count("LateSuccess")), (0, Status::Failed, 1));
+    assert_eq!((handled.reported.len(), status(&memory, "a"), handled.count("LateEffect")), (0, Status::Failed, 1));
 }
 
 #[tokio::test]
@@ -147,7 +151,7 @@ async fn actions_go_on_while_the_table_is_written() {
     struct Slow<'a>(&'a Mutex<bool>);
     impl Action for Slow<'_> {
         fn guarantee(&self) -> Guarantee {
-            Guarantee::Idempotent
+            IDEMPOTENT
         }
 
         async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
@@ -166,4 +170,86 @@ async fn actions_go_on_while_the_table_is_written() {
     let handled = handle(table, Slow(&gone_on), &records(["a", "b"])).await;
     assert_eq!(handled.reported, Vec::<String>::new());
     assert_eq!((status(&memory, "a"), status(&memory, "b")), (Status::Done, Status::Done));
+}
+
+/// Every read fails.
+fn reads_fail(call: &Call) -> Option<Fault> {
+    (call.method == "read").then(|| Fault::Before(Failure::retryable("down")))
+}
+
+#[tokio::test]
+async fn where_the_table_cannot_be_read_nothing_is_run_and_all_is_retried() {
+    let live =
+        Claim { owner: "other".into(), lease_until: Timestamp::from_millisecond(support::START + 50_000).unwrap() };
+    let memory = init(Memory::failing(reads_fail), ["init", "claimed"]).with_claim("claimed", live);
+    let memory = memory.with("failed", Status::Failed, &event("failed"));
+    let receiver = Receiver::answering([]);
+    let handled = handle(&memory, &receiver, &records(["init", "claimed", "failed", "absent"])).await;
+    assert_eq!((handled.reported, handled.counted["Retried"]), (vec!["0".to_owned()], 4));
+    assert_eq!(memory.calls("change").len(), 0);
+}
+
+#[tokio::test]
+async fn a_call_starts_only_where_the_time_that_it_may_take_is_left() {
+    let memory = init(Memory::default(), ["a"]);
+    let receiver = Receiver::answering([Ok(Effect::default())]);
+    let handled = handle_for(&memory, &receiver, &records(["a"]), 0, 7_000).await;
+    assert_eq!((handled.reported.len(), memory.item("a").unwrap().unknown_call), (1, false), "it was not called");
+    let handled = handle_for(&memory, &receiver, &records(["a"]), 0, 7_500).await;
+    assert_eq!((handled.reported.len(), status(&memory, "a")), (0, Status::Done));
+}
+
+/// A thousand ids, of which every fiftieth is always throttled where it is written.
+fn twenty_of_a_thousand_throttled() -> (Vec<String>, impl Fn(&Call) -> Option<Fault> + Send + Sync) {
+    let ids: Vec<String> = (0..1000).map(|n| format!("id{n}")).collect();
+    let throttled: Vec<&'static str> =
+        ids.iter().step_by(50).map(|id| &*Box::leak(id.clone().into_boxed_str())).collect();
+    let plan = move |call: &Call| {
+        (call.method == "change").then(|| Fault::Entries(throttled.clone(), Failure::retryable("throttled")))
+    };
+    (ids, plan)
+}
+
+#[tokio::test]
+async fn writes_that_are_throttled_until_the_deadline_keep_no_other_notification_waiting() {
+    let (ids, plan) = twenty_of_a_thousand_throttled();
+    let ids = || ids.iter().map(String::as_str);
+    let memory = init(Memory::failing(plan), ids());
+    let receiver = Receiver::answering((0..1000).map(|_| Ok(Effect::default())));
+    let handled = handle(&memory, &receiver, &records(ids())).await;
+    assert_eq!((handled.count("Done"), handled.count("Retried")), (980, 20));
+}
+
+#[tokio::test]
+async fn lapsed_claims_that_cannot_be_settled_keep_nobody_from_its_call() {
+    let (ids, plan) = twenty_of_a_thousand_throttled();
+    let ids = || ids.iter().map(String::as_str);
+    let lapsed = Claim { owner: "gone".into(), lease_until: Timestamp::from_millisecond(support::START - 1).unwrap() };
+    let memory =
+        ids().step_by(50).fold(init(Memory::failing(plan), ids()), |memory, id| memory.with_claim(id, lapsed.clone()));
+    let receiver = Receiver::answering((0..980).map(|_| Ok(Effect::default())));
+    let handled = handle(&memory, &receiver, &records(ids())).await;
+    assert_eq!((handled.count("Done"), handled.count("Retried")), (980, 20));
+}
+
+#[tokio::test]
+async fn a_call_with_an_unknown_outcome_that_meets_failed_is_counted() {
+    /// While its call runs, the notification becomes FAILED by another worker's.
+    struct Overtaken<'a>(&'a Memory);
+    impl Action for Overtaken<'_> {
+        fn guarantee(&self) -> Guarantee {
+            IDEMPOTENT
+        }
+
+        async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
+            let from = Before::Untouched(notification.event());
+            let failed = Change { id: notification.id(), from, to: After::Failed("the receiver answered 404") };
+            let table = &self.0;
+            table.change(&[failed], Timestamp::UNIX_EPOCH).await.unwrap();
+            no_answer()
+        }
+    }
+    let memory = init(Memory::default(), ["a"]);
+    let handled = handle(&memory, Overtaken(&memory), &records(["a"])).await;
+    assert_eq!((handled.reported.len(), status(&memory, "a"), handled.count("LateEffect")), (0, Status::Failed, 1));
 }

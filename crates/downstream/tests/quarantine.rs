@@ -4,11 +4,17 @@
 
 mod support;
 
+use notification::ports::{After, Before, Change, Claim, StatusTable};
 use notification::testing::{Fault, Memory};
 use notification::{
-    Action, ActionError, Deadline, Effect, Failure, Guarantee, Notification, Record, Status, Write, limits,
+    Action, ActionError, Deadline, Effect, Failure, Guarantee, Notification, NotificationId, Record, Status, Timestamp,
+    Write, limits,
 };
-use support::{event, handle, init, record, records, status};
+use std::time::Duration;
+use support::{START, event, handle, init, record, records, status};
+
+const IDEMPOTENT: Guarantee = Guarantee::Idempotent { timeout: Duration::from_secs(5) };
+const AT_MOST_ONCE: Guarantee = Guarantee::AtMostOnce { timeout: Duration::from_secs(5) };
 
 /// An action that rejects everything.
 struct Rejecting;
@@ -109,4 +115,68 @@ async fn an_effect_is_never_written_for_another_content_than_the_table_has() {
     assert_eq!((handled.reported.len(), status(&memory, "a")), (0, Status::Done));
     assert_eq!(memory.effects()["ledger/a"][1], ("source", "s".to_owned()));
     assert_eq!(memory.item("kinesis:shardId-0:0").unwrap().raw, foreign.into_bytes());
+}
+
+/// An action that rejects what comes from elsewhere.
+struct RejectingElsewhere(Guarantee);
+
+impl Action for RejectingElsewhere {
+    fn guarantee(&self) -> Guarantee {
+        self.0
+    }
+
+    async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
+        match notification.source() {
+            "elsewhere" => Err(ActionError::Rejected("no such order".into())),
+            _ => Ok(Effect::default()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_record_fails_no_notification_whatever_the_action_says_to_it() {
+    for guarantee in [Guarantee::Transactional, IDEMPOTENT, AT_MOST_ONCE] {
+        let memory = init(Memory::default(), ["a"]);
+        let foreign = event("a").replace("\"s\"", "\"elsewhere\"");
+        let batch = [record(0, &foreign), record(1, event("a"))];
+        let handled = handle(&memory, RejectingElsewhere(guarantee), &batch).await;
+        assert_eq!((handled.reported.len(), status(&memory, "a")), (0, Status::Done), "{guarantee:?}");
+        assert_eq!(memory.item("kinesis:shardId-0:0").unwrap().raw, foreign.into_bytes(), "{guarantee:?}");
+    }
+}
+
+/// As an older version may have accepted it.
+const MALFORMED: &str = r#"{"specversion":"1.0","id":"a","source":"s","type":"t","time":"2026-11-22T10Z"}"#;
+
+#[tokio::test]
+async fn a_notification_whose_own_event_is_malformed_is_in_doubt_where_a_call_may_have_succeeded() {
+    let lapsed = Claim { owner: "gone".into(), lease_until: Timestamp::from_millisecond(START - 1).unwrap() };
+    let claimed = Memory::default().with("a", Status::Init, MALFORMED).with_claim("a", lapsed);
+    let called = Memory::default().with("a", Status::Init, MALFORMED);
+    let id = NotificationId::parse("a").unwrap();
+    let note = Change { id: &id, from: Before::Event(MALFORMED), to: After::UnknownCall };
+    (&called).change(&[note], Timestamp::UNIX_EPOCH).await.unwrap();
+    for memory in [claimed, called] {
+        let handled = handle(&memory, Record, &[record(0, MALFORMED)]).await;
+        assert_eq!((handled.reported.len(), handled.count("InDoubt")), (0, 1));
+        assert_eq!(status(&memory, "a"), Status::InDoubt);
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_lapsed_claims_need_forty_writes() {
+    let lapsed = Claim { owner: "gone".into(), lease_until: Timestamp::from_millisecond(START - 1).unwrap() };
+    let ids: Vec<String> = (0..1000).map(|n| format!("id{n}")).collect();
+    let ids = || ids.iter().map(String::as_str);
+    let memory = ids().fold(init(Memory::default(), ids()), |memory, id| memory.with_claim(id, lapsed.clone()));
+    let handled = handle(&memory, RejectingElsewhere(IDEMPOTENT), &records(ids())).await;
+    assert_eq!((handled.reported.len(), handled.count("InDoubt")), (0, 1000));
+    assert_eq!(memory.calls("change").len(), 40);
+}
+
+#[tokio::test]
+async fn a_claim_that_cannot_be_read_is_in_doubt() {
+    let memory = Memory::default().with("a", Status::Claimed, &event("a"));
+    let handled = handle(&memory, Record, &records(["a"])).await;
+    assert_eq!((handled.reported.len(), status(&memory, "a")), (0, Status::InDoubt));
 }

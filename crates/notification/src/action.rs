@@ -32,7 +32,11 @@ pub enum Guarantee {
     Transactional,
     /// **At least once, and once for a receiver that dedupes** by the notification id, which the action must pass on. It
     /// runs before DONE, and again where the process dies between the two.
-    Idempotent,
+    Idempotent {
+        /// The longest that one call can take. A call starts only where this much time is left until the deadline, because
+        /// the outcome of one that the deadline cuts off is unknown. The function's timeout must be a few seconds longer.
+        timeout: Duration,
+    },
     /// **At most once**, for a receiver that cannot dedupe. The notification is claimed before the call; where the outcome of
     /// the call is unknown, the notification becomes IN_DOUBT and is never run again by itself.
     ///
@@ -43,10 +47,20 @@ pub enum Guarantee {
     ///   the webhook does: a pooled connection may have been closed while Lambda froze the process, and the call that finds
     ///   it closed is IN_DOUBT.
     AtMostOnce {
-        /// The longest that one call can take. A call starts only where this much time is left until the deadline, because
-        /// one that the deadline cuts off is IN_DOUBT. The function's timeout must be a few seconds longer.
+        /// As for [`Self::Idempotent`]; here, a call that the deadline cuts off is IN_DOUBT.
         timeout: Duration,
     },
+}
+
+impl Guarantee {
+    /// The time that must be left until the deadline for the action to start.
+    #[must_use]
+    pub const fn timeout(self) -> Duration {
+        match self {
+            Self::Transactional => Duration::ZERO,
+            Self::Idempotent { timeout } | Self::AtMostOnce { timeout } => timeout,
+        }
+    }
 }
 
 /// What an action did, or wants to be written in the same transaction as DONE.

@@ -164,6 +164,11 @@ pub const SECRET_READ_TIMEOUT: Duration = Duration::from_secs(2);
 /// clocks differ a little.
 pub const LEASE_BEYOND_DEADLINE: Duration = Duration::from_secs(10);
 
+/// How far the clock of an operator's machine may be from AWS's: a claim counts as lapsed for `notifyctl` only when it has
+/// been for this long. AWS refuses requests from a clock that differs by more.
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html>
+pub const OPERATOR_CLOCK_SKEW: Duration = Duration::from_mins(5);
+
 /// Partitions of the index of pending notifications. A partition takes 1,000 writes a second
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html>), and a notification
 /// makes two in it (it becomes pending, then settled; four with a claim), so 32 partitions carry 16,000 notifications a

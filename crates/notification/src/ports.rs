@@ -115,6 +115,8 @@ pub struct Stored {
     pub since: Option<Timestamp>,
     /// Whether a call of its action ended with an unknown outcome.
     pub unknown_call: bool,
+    /// When an operator last put it back to INIT, to the millisecond; it keeps that through later statuses.
+    pub put_back_at: Option<Timestamp>,
 }
 
 /// A worker's right to make the one call for a notification.
@@ -151,16 +153,17 @@ impl Change<'_> {
     /// repeat is refused by its own result.
     #[must_use]
     pub fn has_made(&self, stored: &Stored, at: Timestamp) -> bool {
+        let is_now = |time: Option<Timestamp>| time.is_some_and(|time| time.as_millisecond() == at.as_millisecond());
         let is_as_left = match self.to {
+            // The pipeline may have gone on with it since.
+            After::Init if !matches!(self.from, Before::Claim(_)) => return is_now(stored.put_back_at),
             After::Claimed(claim) => stored.claim.as_ref() == Some(claim),
             After::UnknownCall => stored.unknown_call,
             // A claim that was given back leaves the notification pending since when it was.
-            After::Init if matches!(self.from, Before::Claim(_)) => true,
-            After::Init | After::Done(_) | After::Failed(_) | After::InDoubt(_) => {
-                stored.since.is_some_and(|since| since.as_millisecond() == at.as_millisecond())
-            }
+            After::Init => true,
+            After::Done(_) | After::Failed(_) | After::InDoubt(_) => is_now(stored.since),
         };
-        let is_ours = !matches!(self.from, Before::Event(event) if event != &*stored.event);
+        let is_ours = !matches!(self.from, Before::Event(event) | Before::Untouched(event) if event != &*stored.event);
         is_ours && is_as_left && stored.status == Some(self.to.status())
     }
 }
@@ -170,10 +173,10 @@ impl Change<'_> {
 pub enum Before<'a> {
     /// This status.
     Status(Status),
-    /// INIT, and no call of its action has an unknown outcome: nothing has happened yet, for certain.
-    Untouched,
     /// INIT, with this event, byte for byte: what the change makes of it was worked out from that.
     Event(&'a str),
+    /// The same, and no call of its action has an unknown outcome: nothing has happened yet, for certain.
+    Untouched(&'a str),
     /// CLAIMED, by exactly this claim: a later one of somebody else is not touched.
     Claim(&'a Claim),
 }
@@ -201,7 +204,7 @@ impl Before<'_> {
     pub const fn status(&self) -> Status {
         match self {
             Self::Status(status) => *status,
-            Self::Untouched | Self::Event(_) => Status::Init,
+            Self::Event(_) | Self::Untouched(_) => Status::Init,
             Self::Claim(_) => Status::Claimed,
         }
     }
@@ -389,7 +392,10 @@ mod tests {
         let with_event = Stored { event: "mine".into(), ..stored(Status::Done) };
         check(Before::Event("mine"), After::Done(None), with_event.clone(), true);
         check(Before::Event("theirs"), After::Done(None), with_event, false);
-        check(Before::Status(Status::Failed), After::Init, stored(Status::Init), true);
+        let put_back = |status| Stored { put_back_at: Some(at), ..stored(status) };
+        check(Before::Status(Status::Failed), After::Init, put_back(Status::Init), true);
+        check(Before::Status(Status::Failed), After::Init, put_back(Status::Done), true);
+        check(Before::Status(Status::Failed), After::Init, stored(Status::Init), false);
         check(Before::Claim(&mine), After::Init, Stored { since: None, ..stored(Status::Init) }, true);
         check(
             Before::Claim(&mine),

@@ -109,6 +109,8 @@ pub struct Item {
     pub since: Option<Timestamp>,
     /// Whether a call ended with an unknown outcome.
     pub unknown_call: bool,
+    /// When it was last put back.
+    pub put_back_at: Option<Timestamp>,
     /// How often it was written.
     pub writes: usize,
 }
@@ -126,6 +128,7 @@ impl Item {
             pending_since: 0,
             since: None,
             unknown_call: false,
+            put_back_at: None,
             writes: 1,
         }
     }
@@ -137,6 +140,7 @@ impl Item {
             claim: self.claim.clone(),
             since: self.since,
             unknown_call: self.unknown_call,
+            put_back_at: self.put_back_at,
         }
     }
 }
@@ -287,7 +291,7 @@ impl Memory {
         let expected = match change.from {
             Before::Status(status) => item.status == status,
             Before::Event(event) => item.status == Status::Init && item.event == event,
-            Before::Untouched => item.status == Status::Init && !item.unknown_call,
+            Before::Untouched(event) => item.status == Status::Init && item.event == event && !item.unknown_call,
             Before::Claim(claim) => item.status == Status::Claimed && item.claim.as_ref() == Some(claim),
         };
         if !expected {
@@ -298,7 +302,8 @@ impl Memory {
         item.since = Some(at);
         item.writes += 1;
         match change.to {
-            After::Init => item.unknown_call = false,
+            After::Init if matches!(change.from, Before::Claim(_)) => {}
+            After::Init => (item.unknown_call, item.put_back_at) = (false, Some(at)),
             After::UnknownCall => item.unknown_call = true,
             After::Claimed(claim) => item.claim = Some(claim.clone()),
             After::Done(outcome) => item.outcome = outcome.map(|outcome| outcome.as_str().to_owned()),

@@ -8,8 +8,8 @@ use crate::stack::Stack;
 use aws::config::TableWrites;
 use aws::{DynamoTable, SystemClock};
 use notification::change::{self, Answer, Persistence};
-use notification::ports::{After, Before, Change, Clock, Stored};
-use notification::{Deadline, Failure, NotificationId, Status, Timestamp};
+use notification::ports::{After, Before, Change, Claim, Clock, Stored};
+use notification::{Deadline, Failure, NotificationId, Status, Timestamp, limits};
 use serde_json::json;
 use std::process::ExitCode;
 
@@ -69,7 +69,7 @@ async fn resolve_one(table: &DynamoTable, id: &NotificationId, to: After<'_>) ->
     let read = change::read_all(table, &SystemClock, &[id], Deadline::at(Timestamp::MAX)).await.pop();
     let Some(stored) = read.unwrap_or(Ok(None)).map_err(failed("BatchGetItem"))? else { return Ok(Decided::Absent) };
     match &stored.claim {
-        Some(claim) if claim.lease_until > SystemClock.now() => return Ok(Decided::Held(claim.lease_until)),
+        Some(claim) if is_live(claim, SystemClock.now()) => return Ok(Decided::Held(claim.lease_until)),
         claim => {
             // A claim that cannot be read belongs to nobody.
             let from = claim.as_ref().map_or(Before::Status(Status::Claimed), Before::Claim);
@@ -83,6 +83,11 @@ async fn resolve_one(table: &DynamoTable, id: &NotificationId, to: After<'_>) ->
         Decided::Changed(_, to) => Decided::Changed(Status::Claimed, to),
         other => other,
     })
+}
+
+/// Whether a worker may still hold a claim. This machine's clock may be fast.
+fn is_live(claim: &Claim, now: Timestamp) -> bool {
+    now < claim.lease_until.saturating_add(limits::OPERATOR_CLOCK_SKEW).unwrap_or(Timestamp::MAX)
 }
 
 async fn decide(table: &DynamoTable, id: &NotificationId, from: Status, to: After<'_>) -> Result<Decided, Error> {
@@ -117,6 +122,9 @@ impl Exit {
             Ok(decided) => decided,
             Err(error) => {
                 self.some_failed = true;
+                if json {
+                    output::json(&json!({"id": id, "changed": false, "error": error.to_string()}));
+                }
                 return output::error(&format!("{id}: {error}"));
             }
         };
@@ -153,7 +161,8 @@ fn described(id: &str, expected: &str, decided: &Decided) -> (bool, String) {
             (false, format!("{id}: not {expected}, it is {is}; nothing was changed"))
         }
         Decided::Held(until) => {
-            (false, format!("{id}: CLAIMED, and a worker holds it until {until:.0} at the latest; try again then"))
+            let from = until.saturating_add(limits::OPERATOR_CLOCK_SKEW).unwrap_or(Timestamp::MAX);
+            (false, format!("{id}: CLAIMED by a worker until {until:.0} at the latest; try again at {from:.0}"))
         }
         Decided::Absent => (false, format!("{id}: not in the table")),
     }
@@ -171,6 +180,14 @@ mod tests {
         assert!(!changed && text.contains("it is DONE; nothing was changed"), "{text}");
         let (changed, text) = describe(Decided::Held(Timestamp::UNIX_EPOCH));
         assert!(!changed && text.contains("until 1970-01-01T00:00:00Z"), "{text}");
+        assert!(text.contains("try again at 1970-01-01T00:05:00Z"), "{text}");
+    }
+
+    #[test]
+    fn a_claim_is_live_until_even_a_fast_clock_shows_that_it_has_lapsed() {
+        let claim = Claim { owner: "w".into(), lease_until: Timestamp::from_second(1_000).unwrap() };
+        assert!(is_live(&claim, Timestamp::from_second(1_299).unwrap()));
+        assert!(!is_live(&claim, Timestamp::from_second(1_300).unwrap()));
     }
 
     #[test]

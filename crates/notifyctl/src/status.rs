@@ -9,13 +9,15 @@ use serde_json::{Map, Value};
 use std::process::ExitCode;
 
 /// The attributes in the order in which a person asks for them.
-const ATTRIBUTES: [&str; 15] = [
+const ATTRIBUTES: [&str; 17] = [
     "id",
     "status",
     "source",
     "type",
     "received_at",
     "pending_since",
+    "unknown_call_at",
+    "put_back_at",
     "owner",
     "lease_until",
     "done_at",

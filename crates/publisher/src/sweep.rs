@@ -311,7 +311,7 @@ impl Found {
             None => Self::Unreadable,
             Some(Status::Init | Status::Claimed) if stored.event.is_empty() => Self::Unreadable,
             Some(Status::Init) => Self::Stuck,
-            Some(Status::Claimed) if stored.claim.as_ref().is_some_and(|claim| claim.lease_until <= now) => Self::Stuck,
+            Some(Status::Claimed) if stored.claim.as_ref().is_none_or(|claim| claim.lease_until <= now) => Self::Stuck,
             Some(_) => Self::NotStuck,
         }
     }

@@ -92,9 +92,9 @@ fn effect_is_as_promised(world: &World, id: &str, item: &Item) -> Option<String>
     let wrong = match (guarantee, status) {
         (Guarantee::Transactional | Guarantee::AtMostOnce { .. }, Status::Done) => effects != 1,
         (Guarantee::Transactional, _) | (_, Status::Failed) => effects != 0,
-        (Guarantee::Idempotent, Status::Done) => effects == 0,
+        (Guarantee::Idempotent { .. }, Status::Done) => effects == 0,
         (Guarantee::AtMostOnce { .. }, _) => effects > 1,
-        (Guarantee::Idempotent, _) => false,
+        (Guarantee::Idempotent { .. }, _) => false,
     };
     wrong.then(|| format!("{id} is {status} and its effect happened {effects} times, {}", named(guarantee)))
 }
@@ -102,7 +102,7 @@ fn effect_is_as_promised(world: &World, id: &str, item: &Item) -> Option<String>
 const fn named(guarantee: Guarantee) -> &'static str {
     match guarantee {
         Guarantee::Transactional => "transactional",
-        Guarantee::Idempotent => "idempotent",
+        Guarantee::Idempotent { .. } => "idempotent",
         Guarantee::AtMostOnce { .. } => "at most once",
     }
 }

@@ -8,7 +8,7 @@ use notification::Guarantee;
 use simulation::designs::{Design, Invariant};
 use simulation::mutants::Mutant;
 use simulation::pipeline::Pipeline;
-use simulation::scenario::{AT_MOST_ONCE, Scenario};
+use simulation::scenario::{AT_MOST_ONCE, IDEMPOTENT, Scenario};
 use simulation::search::{self, Found, Subject};
 use simulation::template::Deployed;
 use std::process::ExitCode;
@@ -101,7 +101,7 @@ fn seeds(subject: Subject<'_>, cli: &Cli) -> ExitCode {
 
 fn sweep(subject: Subject<'_>) -> ExitCode {
     let mut all_well = true;
-    for guarantee in [Guarantee::Transactional, Guarantee::Idempotent, AT_MOST_ONCE] {
+    for guarantee in [Guarantee::Transactional, IDEMPOTENT, AT_MOST_ONCE] {
         let bar = ProgressBar::new_spinner();
         let found = search::every_fault(subject, guarantee, || bar.inc(1));
         bar.finish_and_clear();

@@ -3,7 +3,7 @@
 use crate::pipeline::Pipeline;
 use crate::ports::Ports;
 use crate::run::{Deployment, Invocation, Report, Work};
-use crate::scenario::{AT_MOST_ONCE, Scenario};
+use crate::scenario::{AT_MOST_ONCE, IDEMPOTENT, Scenario};
 use crate::search::{self, Subject};
 use crate::trace::Trace;
 use crate::world::{CallStep, Function, QueueName, Wiring, World};
@@ -113,7 +113,7 @@ impl Design {
         match self {
             Self::AtMostOnce => AT_MOST_ONCE,
             Self::Transactional => Guarantee::Transactional,
-            _ => Guarantee::Idempotent,
+            _ => IDEMPOTENT,
         }
     }
 

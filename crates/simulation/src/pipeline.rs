@@ -109,15 +109,12 @@ impl Action for SimulatedAction {
             let done = Change { id: notification.id(), from: Before::Status(Status::Init), to: After::Done(None) };
             drop(self.ports.change(&[done], self.ports.now()).await);
         }
-        let once = match self.guarantee {
-            Guarantee::AtMostOnce { timeout } if takes > timeout => {
-                self.ports.sleep(timeout).await;
-                return Err(ActionError::MayHaveHappened("no answer in time".to_owned()));
-            }
-            Guarantee::AtMostOnce { .. } => true,
-            Guarantee::Idempotent | Guarantee::Transactional => false,
-        };
+        if takes > self.guarantee.timeout() {
+            self.ports.sleep(self.guarantee.timeout()).await;
+            return Err(ActionError::MayHaveHappened("no answer in time".to_owned()));
+        }
         self.ports.sleep(takes).await;
+        let once = matches!(self.guarantee, Guarantee::AtMostOnce { .. });
         let step = CallStep { once, ..CallStep::one("effect of", "receiver", id.clone()) };
         let event = notification.event().to_owned();
         let called = self.ports.call(step, move |world, _| {

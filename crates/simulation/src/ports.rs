@@ -108,7 +108,8 @@ impl Clock for Ports {
 impl TableReader for Ports {
     async fn read(&self, ids: &[&NotificationId]) -> Answers<Option<Stored>> {
         let entries = ids.iter().map(|id| (id.to_string(), id.to_string())).collect();
-        self.call_each("read", "table", entries, |world, id| world.table.read(id).map(|stored| seen(world, stored))).await
+        self.call_each("read", "table", entries, |world, id| world.table.read(id).map(|stored| seen(world, stored)))
+            .await
     }
 }
 
@@ -143,7 +144,7 @@ impl IngestTable for Ports {
 fn owned(change: &Change<'_>) -> OwnedChange {
     let from = match change.from {
         Before::Status(status) => From::Status(status),
-        Before::Untouched => From::Untouched,
+        Before::Untouched(event) => From::Untouched(event.into()),
         Before::Event(event) => From::Event(event.into()),
         Before::Claim(claim) => From::Claim(claim.clone()),
     };
@@ -188,7 +189,7 @@ fn note_change(world: &mut World, change: &OwnedChange) {
         (From::Claim(_), To::InDoubt(_)) if lapsed => world.note("a lapsed claim becomes IN_DOUBT"),
         (From::Claim(_), To::InDoubt(_)) => world.note("a call of which nobody can tell becomes IN_DOUBT"),
         (From::Claim(_), To::Init) => world.note("a claim is given back"),
-        (From::Untouched, To::Claimed(_)) if status == notification::Status::Claimed && !lapsed => {
+        (From::Untouched(_), To::Claimed(_)) if status == notification::Status::Claimed && !lapsed => {
             world.note("a claimed notification comes to another worker");
         }
         (_, To::UnknownCall) => world.note("a call with an unknown outcome is noted"),

@@ -21,6 +21,9 @@ pub const SLOW_FOR: Duration = Duration::from_mins(30);
 /// Messages of a backlog: their slow calls take several invocations, so records are delivered more than once.
 pub const BACKLOG: usize = 1_000;
 
+/// Idempotent, as the webhook states it.
+pub const IDEMPOTENT: Guarantee = Guarantee::Idempotent { timeout: limits::WEBHOOK_TIMEOUT };
+
 /// At most once, as the webhook states it: its client gives up then.
 pub const AT_MOST_ONCE: Guarantee = Guarantee::AtMostOnce { timeout: limits::WEBHOOK_TIMEOUT };
 
@@ -111,9 +114,7 @@ impl Scenario {
     #[must_use]
     pub fn of(seed: u64) -> Self {
         let mut rng = rng::of(seed, "scenario");
-        let guarantee = *rng
-            .choice(&[Guarantee::Transactional, Guarantee::Idempotent, AT_MOST_ONCE])
-            .unwrap_or(&Guarantee::Idempotent);
+        let guarantee = *rng.choice(&[Guarantee::Transactional, IDEMPOTENT, AT_MOST_ONCE]).unwrap_or(&IDEMPOTENT);
         let is_healthy = rng.u8(0..8) == 0;
         let spread = Duration::from_secs(*rng.choice(&[0, 1, 5, 60, 900]).unwrap_or(&0));
         let count = rng.usize(1..=21);

@@ -6,7 +6,7 @@ use notification::Guarantee;
 use simulation::designs::Design;
 use simulation::mutants::Mutant;
 use simulation::pipeline::Pipeline;
-use simulation::scenario::{AT_MOST_ONCE, Scenario};
+use simulation::scenario::{AT_MOST_ONCE, IDEMPOTENT, Scenario};
 use simulation::search::{self, Found, Subject};
 use simulation::template::Deployed;
 use std::sync::LazyLock;
@@ -109,7 +109,7 @@ fn every_fault_at_every_call_singly_and_in_pairs_breaks_no_rule_of_a_transaction
 
 #[test]
 fn every_fault_at_every_call_singly_and_in_pairs_breaks_no_rule_of_an_idempotent_action() {
-    every_fault_at_every_call(Guarantee::Idempotent);
+    every_fault_at_every_call(IDEMPOTENT);
 }
 
 #[test]

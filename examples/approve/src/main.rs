@@ -41,8 +41,11 @@ impl Action for Approve {
     }
 }
 
+/// Digits with at most one point between them, and not zero. `Decimal` alone also takes "+1", "1_0", ".5" and "1.".
 fn positive_decimal(text: &str) -> Option<Decimal> {
-    Decimal::from_str_exact(text).ok().filter(|number| *number > Decimal::ZERO)
+    let is_digit = |char: char| char.is_ascii_digit();
+    let is_plain = text.starts_with(is_digit) && text.ends_with(is_digit) && !text.contains('_');
+    Decimal::from_str_exact(text).ok().filter(|number| is_plain && *number > Decimal::ZERO)
 }
 
 fn parse_limit(text: &str) -> Result<Decimal, ConfigError> {

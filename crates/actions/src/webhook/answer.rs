@@ -43,7 +43,7 @@ fn error_for(status: StatusCode, guarantee: Guarantee) -> ActionError {
         StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => ActionError::Retry(text),
         // Receivers that dedupe answer so while an earlier call with the same key is in progress
         // (https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/). At most once, there is none.
-        StatusCode::CONFLICT if guarantee == Guarantee::Idempotent => {
+        StatusCode::CONFLICT if matches!(guarantee, Guarantee::Idempotent { .. }) => {
             ActionError::Retry(format!("{text}: an earlier call with this key is in progress"))
         }
         StatusCode::REQUEST_TIMEOUT => ActionError::MayHaveHappened(text),
@@ -109,6 +109,7 @@ async fn body_of(mut response: Response) -> Body {
 mod tests {
     use super::*;
 
+    const IDEMPOTENT: Guarantee = Guarantee::Idempotent { timeout: limits::WEBHOOK_TIMEOUT };
     const AT_MOST_ONCE: Guarantee = Guarantee::AtMostOnce { timeout: limits::WEBHOOK_TIMEOUT };
 
     #[test]
@@ -118,7 +119,7 @@ mod tests {
             ActionError::Retry(_) => "retry",
             ActionError::MayHaveHappened(_) => "may have happened",
         };
-        for guarantee in [Guarantee::Idempotent, AT_MOST_ONCE] {
+        for guarantee in [IDEMPOTENT, AT_MOST_ONCE] {
             for status in [425, 429] {
                 assert_eq!(kind(status, guarantee), "retry", "{status}");
             }
@@ -129,7 +130,7 @@ mod tests {
                 assert_eq!(kind(status, guarantee), "rejected", "{status}");
             }
         }
-        assert_eq!(kind(409, Guarantee::Idempotent), "retry", "an earlier call with this key is in progress");
+        assert_eq!(kind(409, IDEMPOTENT), "retry", "an earlier call with this key is in progress");
         assert_eq!(kind(409, AT_MOST_ONCE), "rejected", "there was no earlier call");
     }
 

@@ -36,7 +36,7 @@ impl Settings {
             return Err(wrong(URL, "it holds credentials: secrets belong into Secrets Manager"));
         }
         let guarantee = match environment.get(GUARANTEE).as_deref() {
-            None | Some("" | "idempotent") => Guarantee::Idempotent,
+            None | Some("" | "idempotent") => Guarantee::Idempotent { timeout: limits::WEBHOOK_TIMEOUT },
             Some("at-most-once") => Guarantee::AtMostOnce { timeout: limits::WEBHOOK_TIMEOUT },
             Some(_) => return Err(wrong(GUARANTEE, "it is neither \"idempotent\" nor \"at-most-once\"")),
         };

@@ -31,11 +31,15 @@ pub(super) fn stored(item: &HashMap<String, AttributeValue>) -> Stored {
         claim: claim(),
         since: status.and_then(since_attribute).and_then(attribute).and_then(|since| since.parse().ok()),
         unknown_call: item.contains_key(UNKNOWN_CALL),
+        put_back_at: attribute(PUT_BACK).and_then(|at| at.parse().ok()),
     }
 }
 
 /// When a call of the action first ended with an unknown outcome. The item has it from then on, until an operator decides.
 pub(super) const UNKNOWN_CALL: &str = "unknown_call_at";
+
+/// When an operator last put the notification back to INIT.
+pub(super) const PUT_BACK: &str = "put_back_at";
 
 /// The attribute that says since when an item has a status.
 const fn since_attribute(status: Status) -> Option<&'static str> {
@@ -49,7 +53,7 @@ const fn since_attribute(status: Status) -> Option<&'static str> {
 }
 
 /// What is read of an item.
-pub(super) const STORED_ATTRIBUTES: [&str; 10] = [
+pub(super) const STORED_ATTRIBUTES: [&str; 11] = [
     "id",
     "status",
     "event",
@@ -60,6 +64,7 @@ pub(super) const STORED_ATTRIBUTES: [&str; 10] = [
     "failed_at",
     "in_doubt_at",
     UNKNOWN_CALL,
+    PUT_BACK,
 ];
 
 /// A reason within its limit, cut between characters.

@@ -1,7 +1,7 @@
 //! One conditional change of an item, in the three forms that DynamoDB takes: a PartiQL statement, an `UpdateItem`, and
 //! an action of a transaction.
 
-use super::item::{UNKNOWN_CALL, number, shortened, text, time};
+use super::item::{PUT_BACK, UNKNOWN_CALL, number, shortened, text, time};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{self, AttributeValue, ReturnValuesOnConditionCheckFailure::AllOld};
@@ -39,7 +39,10 @@ impl Update {
         match change.from {
             Before::Status(_) => {}
             Before::Event(event) => expected.push(("event", text(event))),
-            Before::Untouched => absent.push(UNKNOWN_CALL),
+            Before::Untouched(event) => {
+                expected.push(("event", text(event)));
+                absent.push(UNKNOWN_CALL);
+            }
             Before::Claim(claim) => {
                 expected.extend([("owner", text(&*claim.owner)), ("lease_until", time(claim.lease_until))]);
                 removed.extend(CLAIM);
@@ -55,6 +58,7 @@ impl Update {
             After::Init if matches!(change.from, Before::Claim(_)) => {}
             After::Init => {
                 set.extend(pending(change.id, at));
+                set.push((PUT_BACK, time(at)));
                 // An operator has found out.
                 removed.push(UNKNOWN_CALL);
             }

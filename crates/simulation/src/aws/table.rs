@@ -51,8 +51,8 @@ pub struct Change {
 pub enum From {
     /// This status.
     Status(Status),
-    /// INIT, and no call with an unknown outcome.
-    Untouched,
+    /// INIT, with this event, and no call with an unknown outcome.
+    Untouched(Box<str>),
     /// INIT, with this event.
     Event(Box<str>),
     /// CLAIMED, by this claim.
@@ -146,6 +146,8 @@ impl Item {
             claim: self.claim.clone(),
             since: self.since,
             unknown_call: self.unknown_call,
+            // Operators change nothing in a run.
+            put_back_at: None,
         }
     }
 }
@@ -223,7 +225,7 @@ impl Table {
         let expected = match &change.from {
             From::Status(status) => from == *status,
             From::Event(event) => from == Status::Init && item.event == *event,
-            From::Untouched => from == Status::Init && !item.unknown_call,
+            From::Untouched(event) => from == Status::Init && item.event == *event && !item.unknown_call,
             From::Claim(claim) => from == Status::Claimed && item.claim.as_ref() == Some(claim),
         };
         let takes_over = item.claim.as_ref().is_some_and(|claim| claim.lease_until <= now);
