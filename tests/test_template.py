@@ -159,10 +159,10 @@ def test_the_publisher_may_query_each_index_of_the_table():
 @pytest.mark.parametrize(
     "alarm, metric", [("RecentlyFailedAlarm", "RecentlyFailed"), ("InDoubtItemsAlarm", "InDoubtItems")]
 )
-def test_an_alarm_follows_the_state_of_the_table_and_keeps_its_own_while_nothing_is_counted(alarm, metric):
+def test_an_alarm_follows_the_state_of_the_table_and_is_raised_where_nobody_counts(alarm, metric):
     properties = RESOURCES[alarm]["Properties"]
     assert (properties["MetricName"], properties["Statistic"], properties["Threshold"]) == (metric, "Maximum", 0)
-    assert properties["TreatMissingData"] == "ignore"
+    assert properties["TreatMissingData"] == "breaching"
 
 
 @pytest.mark.parametrize(

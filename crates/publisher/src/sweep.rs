@@ -48,9 +48,9 @@ pub struct Swept {
     /// Age of the oldest pending notification in seconds, 0 where none is pending; `None` where a partition could not be
     /// read.
     pub oldest_pending_seconds: Option<u64>,
-    /// Items that are IN_DOUBT, at least; `None` where they could not be counted.
+    /// Items that are IN_DOUBT, at least; `None` where none was found, and not every partition could be read.
     pub in_doubt: Option<usize>,
-    /// Items that became FAILED within [`limits::RECENTLY_FAILED`], at least; `None` where they could not be counted.
+    /// Items that became FAILED within [`limits::RECENTLY_FAILED`], at least; `None` as for `in_doubt`.
     pub recently_failed: Option<usize>,
     /// Partitions of the index that could not be read to the end. The log names them.
     pub failed_shards: usize,
@@ -76,8 +76,9 @@ impl<T: PendingTable> Sweep<T> {
         deadline: Deadline,
     ) -> Result<Swept, Failure> {
         let mut run = Run::new(self, publisher, deadline);
-        let looks = run.look().await?;
+        let looks = run.look().await;
         run.count_unresolved().await;
+        let looks = looks.inspect_err(|_| run.swept.record())?;
 
         let saved = run.query(run.deadline, self.table.sweep_state()).await;
         let mut state = saved.clone().unwrap_or_else(|reason| {

@@ -33,7 +33,7 @@ impl Settings {
             _ => return Err(wrong(URL, "it is not https")),
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(wrong(URL, "it holds credentials: secrets belong into Secrets Manager"));
+            return Err(wrong(URL, "it holds credentials: secrets belong in Secrets Manager"));
         }
         let guarantee = match environment.get(GUARANTEE).as_deref() {
             None | Some("" | "idempotent") => Guarantee::Idempotent { timeout: limits::WEBHOOK_TIMEOUT },

@@ -19,12 +19,12 @@ pub(super) struct Signer {
 pub(super) enum InvalidSecrets {
     #[error("the secret is empty; it must hold a Standard Webhooks secret, whsec_ and base64")]
     None,
-    #[error("the secret holds {count} signing secrets, at most {max} are allowed", max = limits::WEBHOOK_SECRETS_MAX)]
+    #[error("the secret holds {count} signing secrets; at most {max} are allowed", max = limits::WEBHOOK_SECRETS_MAX)]
     TooMany { count: usize },
     #[error("signing secret {place} of {count} is not a Standard Webhooks secret, whsec_ and base64")]
     NotBase64 { place: usize, count: usize },
     #[error(
-        "signing secret {place} of {count} has {bytes} bytes, Standard Webhooks needs {min} to {max}",
+        "signing secret {place} of {count} has {bytes} bytes; Standard Webhooks requires {min} to {max}",
         min = limits::WEBHOOK_SECRET_BYTES.start(), max = limits::WEBHOOK_SECRET_BYTES.end()
     )]
     Length { place: usize, count: usize, bytes: usize },
@@ -107,7 +107,7 @@ mod tests {
             let text = format!("{} {}", secret(24), secret(bytes));
             let error = Signer::parse(&text).unwrap_err();
             assert_eq!(error, InvalidSecrets::Length { place: 2, count: 2, bytes });
-            assert!(error.to_string().ends_with("bytes, Standard Webhooks needs 24 to 64"), "{error}");
+            assert!(error.to_string().ends_with("bytes; Standard Webhooks requires 24 to 64"), "{error}");
         }
         assert!(Signer::parse(&secret(24)).is_ok() && Signer::parse(&secret(64)).is_ok());
     }

@@ -98,7 +98,7 @@ impl<T: PendingTable, S: Stream, C: Clock> Run<'_, T, S, C> {
         looks.iter().map(age).try_fold(0, |oldest: u64, age| Some(oldest.max(age?)))
     }
 
-    /// Counts what is IN_DOUBT, and what became FAILED recently. What cannot be counted stays unknown.
+    /// Counts what is IN_DOUBT, and what became FAILED recently, at least: a partition that cannot be read hides no others.
     pub(super) async fn count_unresolved(&mut self) {
         self.swept.in_doubt = self.count(Status::InDoubt, Timestamp::MIN).await;
         let recently = self.now.checked_sub(limits::RECENTLY_FAILED).unwrap_or(Timestamp::MIN);
@@ -113,8 +113,8 @@ impl<T: PendingTable, S: Stream, C: Clock> Run<'_, T, S, C> {
         })
         .await;
         let mut total = 0;
-        let mut is_complete = true;
-        for count in &counts {
+        let (mut is_complete, mut is_known) = (true, true);
+        for (shard, count) in (0..).zip(&counts) {
             match count {
                 Ok(count) => {
                     total += count.count;
@@ -122,15 +122,17 @@ impl<T: PendingTable, S: Stream, C: Clock> Run<'_, T, S, C> {
                     self.swept.index_read_units += count.read_units;
                 }
                 Err(reason) => {
-                    tracing::error!(%status, %reason, "unresolved items could not be counted; the metric is not written");
-                    return None;
+                    let shard: u64 = shard;
+                    tracing::error!(%status, shard, %reason, "unresolved items of a partition could not be counted");
+                    is_known = false;
                 }
             }
         }
         if !is_complete {
             tracing::warn!(%status, at_least = total, "there are more unresolved items than are counted");
         }
-        Some(total)
+        // Nothing found, and not everywhere looked, says nothing.
+        (is_known || total > 0).then_some(total)
     }
 
     /// Makes one query: it is given up in time for the others, and a panic is its failure.
