@@ -12,7 +12,7 @@ use std::path::PathBuf;
 #[command(name = "notifyctl", version, arg_required_else_help = true, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     /// The CloudFormation stack
-    #[arg(long, global = true, env = "NOTIFY_STACK", default_value = DEFAULT_STACK, value_name = "NAME")]
+    #[arg(long, global = true, env = "NOTIFY_STACK", default_value = "notifications-dev", value_name = "NAME")]
     pub(crate) stack: String,
 
     /// Print JSON, for machines
@@ -22,9 +22,6 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
 }
-
-/// The stack of `samconfig.toml`'s default environment.
-pub(crate) const DEFAULT_STACK: &str = "notifications-dev";
 
 const EXAMPLES: &str = "\
 Examples:
