@@ -76,7 +76,7 @@ async fn receive_some(stack: &Stack) -> Result<Vec<Message>, Error> {
 
 async fn show_again(stack: &Stack, receipts: &[String]) {
     let calls = stream::iter(receipts.chunks(limits::SQS_BATCH_MAX)).map(|batch| show_some_again(stack, batch));
-    calls.buffer_unordered(limits::CALLS_IN_FLIGHT).collect().await
+    calls.buffer_unordered(limits::CALLS_IN_FLIGHT).collect::<()>().await;
 }
 
 async fn show_some_again(stack: &Stack, receipts: &[String]) {
