@@ -49,7 +49,7 @@ pub(crate) enum Error {
     NotSettled { seconds: u64, left: String },
     /// `watch` could never succeed within its timeout.
     #[error(
-        "--timeout must be more than {quiet} without --expect: the counts must not change for {quiet} seconds before all counts as settled"
+        "--timeout must be more than {quiet} without --expect: `watch` ends only when no count has changed for {quiet} seconds"
     )]
     TimeoutTooShort { quiet: u64 },
     /// Some notifications of a measurement are not DONE.
