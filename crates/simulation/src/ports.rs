@@ -108,8 +108,7 @@ impl Clock for Ports {
 impl TableReader for Ports {
     async fn read(&self, ids: &[&NotificationId]) -> Answers<Option<Stored>> {
         let entries = ids.iter().map(|id| (id.to_string(), id.to_string())).collect();
-        self.call_each("read", "table", entries, |world, id| world.table.read(id).map(|stored| seen(world, stored)))
-            .await
+        self.call_each("read", "table", entries, |world, id| world.table.read(id).map(|stored| seen(world, stored))).await
     }
 }
 
