@@ -236,13 +236,19 @@ pub const AUDIT_STREAM_QUIET: Duration = Duration::from_secs(10);
 /// was not read by then counts as not shown.
 pub const AUDIT_READ_MAX: Duration = Duration::from_mins(30);
 
-/// Answers in a row without a new message after which the dead-letter queue counts as read. SQS may rarely answer that a
-/// queue is empty when it is not.
+/// How long an audit hides a dead letter while it reads the others. They are shown again as soon as all are read, and after
+/// this time where the audit is interrupted. SQS lets about 120,000 messages be hidden at once; sixteen calls in flight with
+/// ten messages each read so many in this time even if each call takes 400 ms.
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
+pub const DEAD_LETTER_HIDDEN: Duration = Duration::from_mins(5);
+
+/// Rounds of calls without a message after which the dead-letter queue counts as read. SQS may rarely answer that a queue is
+/// empty when it is not.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/confirm-queue-is-empty.html>
-pub const DEAD_LETTER_EMPTY_ANSWERS: usize = 2;
+pub const DEAD_LETTER_EMPTY_ROUNDS: usize = 2;
 
 /// The same, while fewer messages were read than SQS counts in the queue.
-pub const DEAD_LETTER_EMPTY_ANSWERS_MAX: usize = 10;
+pub const DEAD_LETTER_EMPTY_ROUNDS_MAX: usize = 10;
 
 /// Without an expected number of notifications, `notifyctl watch` says "all settled" only when no count has changed for this
 /// long: SQS's counts may lag for at least a minute after the last message was sent.

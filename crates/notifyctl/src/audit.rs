@@ -10,6 +10,7 @@ use crate::cli::AuditArgs;
 use crate::error::Error;
 use crate::ledger::{self, Sums};
 use crate::stack::Stack;
+use crate::summary::queue;
 use crate::{dead_letters, events, output, stream};
 use aws::SystemClock;
 use judge::{Audit, Evidence, Sent, Verdict};
@@ -60,7 +61,9 @@ fn exit(verdict: Verdict) -> ExitCode {
 async fn collect(stack: &Stack, sent: Vec<Sent>) -> Result<Evidence, Error> {
     let ids: HashSet<&NotificationId> = sent.iter().filter_map(|sent| sent.id.as_ref().ok()).collect();
     let ids: Vec<NotificationId> = ids.into_iter().cloned().collect();
-    // The table first: what it shows then is in the stream, which is read after it.
+    // The queue first: a message that leaves it later is still counted.
+    let queued = queue(stack, &stack.queue_url).await?.all();
+    // The table next: what it shows then is in the stream, which is read after it.
     let started = SystemClock.now();
     let table = items::read(stack, &ids).await?;
     let done = table.iter().filter(|(_, item)| item.status == Some(Status::Done));
@@ -69,18 +72,21 @@ async fn collect(stack: &Stack, sent: Vec<Sent>) -> Result<Evidence, Error> {
     let stream = stream::read(stack, started, missing, |id| table.contains_key(id)).await?;
     let wanted: HashSet<&str> = sent.iter().map(|sent| sent.event.as_str()).collect();
     let dead_letters = dead_letters::read(stack, |body| wanted.contains(body)).await?;
-    Ok(Evidence { started, sent, table, stream, dead_letters })
+    // SQS may have missed a message when it counted the first time.
+    let queue_is_empty = queued == 0 && queue(stack, &stack.queue_url).await?.all() == 0;
+    Ok(Evidence { started, sent, table, stream, dead_letters, queue_is_empty })
 }
 
 fn print(audit: &Audit) {
     let mut rows = vec![
         ("sent", audit.sent, "messages put on the queue".to_owned()),
         ("distinct", audit.distinct, "notification ids among them".to_owned()),
-        ("DONE", audit.done_once, "inserted once and DONE once, as the table's stream shows".to_owned()),
-        ("suppressed", audit.duplicates_suppressed, "duplicates: same id, same content, nothing written".to_owned()),
     ];
+    rows.extend(done_rows(audit));
+    let meaning = "duplicates: same id, same content, nothing written".to_owned();
+    rows.push(("suppressed", audit.duplicates_suppressed, meaning));
     if audit.done_before_the_stream > 0 {
-        let meaning = "DONE, but more than 24 hours ago: how often cannot be shown".to_owned();
+        let meaning = "DONE more than 24 hours ago; how many times cannot be shown".to_owned();
         rows.push(("older", audit.done_before_the_stream, meaning));
     }
     if audit.failed > 0 {
@@ -123,11 +129,45 @@ fn print(audit: &Audit) {
     }
 }
 
+/// What became DONE once: with its insert, and without it where the stream no longer shows it.
+fn done_rows(audit: &Audit) -> Vec<(&'static str, usize, String)> {
+    let older = audit.inserted_before_the_stream;
+    let seen = audit.done_once - older;
+    let mut rows = Vec::new();
+    if seen > 0 || older == 0 {
+        rows.push(("DONE", seen, "inserted once and DONE once, as the table's stream shows".to_owned()));
+    }
+    if older > 0 {
+        let text = "DONE once, as the table's stream shows; inserted more than 24 hours ago";
+        rows.push(("DONE", older, text.to_owned()));
+    }
+    rows
+}
+
 fn examples(lines: &[String]) {
     for line in lines.iter().take(EXAMPLES) {
         output::line(format_args!("  {line}"));
     }
     if lines.len() > EXAMPLES {
         output::line(format_args!("  … and {} more; --json has all", output::thousands(lines.len() - EXAMPLES)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_insert_that_was_not_seen_is_not_called_inserted_once() {
+        let rows = |done_once, inserted_before_the_stream| {
+            let audit = Audit { done_once, inserted_before_the_stream, ..Audit::default() };
+            done_rows(&audit).into_iter().map(|(_, count, text)| (count, text)).collect::<Vec<_>>()
+        };
+        let seen = "inserted once and DONE once, as the table's stream shows".to_owned();
+        let unseen = "DONE once, as the table's stream shows; inserted more than 24 hours ago".to_owned();
+        assert_eq!(rows(5, 0), [(5, seen.clone())]);
+        assert_eq!(rows(5, 2), [(3, seen.clone()), (2, unseen.clone())]);
+        assert_eq!(rows(2, 2), [(2, unseen)]);
+        assert_eq!(rows(0, 0), [(0, seen)]);
     }
 }

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 #[command(name = "notifyctl", version, arg_required_else_help = true, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     /// The CloudFormation stack
-    #[arg(long, global = true, env = "NOTIFY_STACK", default_value = DEFAULT_STACK, value_name = "NAME")]
+    #[arg(long, global = true, env = "NOTIFY_STACK", default_value = "notifications-dev", value_name = "NAME")]
     pub(crate) stack: String,
 
     /// Print JSON, for machines
@@ -22,9 +22,6 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
 }
-
-/// The stack of `samconfig.toml`'s default environment.
-pub(crate) const DEFAULT_STACK: &str = "notifications-dev";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,34 +36,40 @@ Examples:
   notifyctl local                                          be Lambda's event source mappings for a local AWS
 
 Exit status:
-  0  yes, or done
-  1  no: not found, not settled, not changed, or the audit found problems
-  2  the command could not be carried out
-  3  the audit found no problem, but cannot show that there is none";
+  0    yes, or done
+  1    no: not found, not settled, not changed, or the audit found problems
+  2    the command could not be carried out
+  3    the audit found no problem, but cannot show that there is none
+  130  interrupted";
 
 const WATCH: &str = "\
 Follow the counts until every notification is settled (reads the whole table each time)
 
 Settled means that nothing is left to do: the queue is empty, and every notification is DONE, FAILED or IN_DOUBT.
 
-SQS counts approximately, and may miss a message for a minute after it was sent. So without --expect, nothing may have
-changed for 75 seconds. With --expect N, the table must have N notifications, all of them settled; two equal looks are then
-enough. N counts those that were there before, but not duplicates or refused messages: these may still be on their way.";
+SQS counts are approximate, and can miss a message for a minute after it was sent. So without --expect, nothing may have
+changed for 75 seconds, and --timeout must be longer than that. With --expect N, the table must have N notifications, all of
+them settled; two identical readings in a row are then enough. N counts those that were there before, but not duplicates or
+refused messages: these may still be on their way.";
 
 const AUDIT: &str = "\
 Compare what was sent with the table, its stream and the dead-letter queue: was anything lost or doubled?
 
-The audit reads evidence only; it asks no function and changes nothing. A notification counts as DONE once only where the
-table's stream shows its one insert and its one change to DONE. The stream reaches back 24 hours, so run the audit within 24
-hours of sending. With the action `ledger`, its entries are compared too, one by one and in sum.
+The audit reads evidence only: it asks no function, and writes nothing. But SQS shows messages only by receiving them: dead
+letters are hidden for up to 5 minutes, and their receive count rises. A notification counts as DONE once only where the
+table's stream shows its one change to DONE, and its one insert unless that is more than 24 hours old. The stream reaches back
+24 hours, so run the audit within 24 hours of sending. With the action `ledger`, its entries are compared too, one by one and
+in sum.
 
-Run `notifyctl watch` first: what is still on its way is a problem to an audit.
+Run `notifyctl watch` first, without --expect if some messages should be refused: the audit reports anything still in flight
+as a problem, and cannot show that a message is lost while the queue has any.
 
 The verdict:
   good             nothing lost, nothing doubled: the evidence shows it
   bad              something is lost, doubled or not settled; each problem has its id
   cannot_be_shown  nothing wrong was found, but the evidence has gaps: a notification is IN_DOUBT, became DONE more than 24
-                   hours ago, or is missing from what could be read of the stream or the dead-letter queue";
+                   hours ago, or is missing from what could be read of the stream or the dead-letter queue; or a message was
+                   not found, and the queue is not empty";
 
 const AUDIT_EXAMPLES: &str = "\
 Examples:
@@ -132,7 +135,7 @@ pub(crate) enum Command {
     Watch(WatchArgs),
     /// Put failed work back: FAILED → INIT by one conditional write, and the stream does the rest
     Redrive(RedriveArgs),
-    /// Decide what only a person can: IN_DOUBT → DONE, or → INIT to run it again
+    /// Settle what only a person can: IN_DOUBT, or CLAIMED by a worker that is gone → DONE, or → INIT to run it again
     Resolve(ResolveArgs),
     /// Compare what was sent with the table, its stream and the dead-letter queue: was anything lost or doubled?
     #[command(long_about = AUDIT, after_help = AUDIT_EXAMPLES)]
@@ -210,7 +213,7 @@ pub(crate) struct ResolveArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
-    /// Give up after this many seconds
+    /// Give up after this many seconds; more than 75 without --expect
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) timeout: u64,
 
@@ -260,6 +263,12 @@ pub(crate) struct LocalArgs {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+    use notification::limits;
+
+    fn help(command: &str) -> String {
+        let mut cli = Cli::command();
+        cli.find_subcommand_mut(command).unwrap().render_long_help().to_string()
+    }
 
     #[test]
     fn the_options_are_consistent() {
@@ -268,7 +277,27 @@ mod tests {
 
     #[test]
     fn the_help_of_watch_has_its_limit() {
-        assert!(WATCH.contains(&format!("{} seconds", notification::limits::WATCH_QUIET.as_secs())));
+        let quiet = limits::WATCH_QUIET.as_secs();
+        assert!(WATCH.contains(&format!("{quiet} seconds")));
+        let help = help("watch");
+        assert!(help.contains(&format!("more than {quiet} without --expect")), "{help}");
+    }
+
+    #[test]
+    fn the_help_of_audit_says_what_becomes_of_dead_letters() {
+        let minutes = limits::DEAD_LETTER_HIDDEN.as_secs() / 60;
+        assert!(AUDIT.contains(&format!("letters are hidden for up to {minutes} minutes")));
+    }
+
+    #[test]
+    fn the_help_of_resolve_names_both_statuses_that_it_settles() {
+        let help = help("resolve");
+        assert!(help.contains("IN_DOUBT, or CLAIMED by a worker that is gone → DONE"), "{help}");
+    }
+
+    #[test]
+    fn the_help_lists_the_exit_status_of_an_interrupted_command() {
+        assert!(EXAMPLES.contains("  130  interrupted"));
     }
 
     #[test]

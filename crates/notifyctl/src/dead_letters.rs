@@ -6,14 +6,11 @@ use crate::summary::queue;
 use crate::{events, output};
 use aws::SystemClock;
 use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, Message};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use notification::ports::Clock;
 use notification::{Timestamp, limits};
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
-
-/// How long a message is hidden while it is read, in seconds: longer than a queue of some ten thousand takes. It is shown
-/// again as soon as all are read, and after this time where the reading is interrupted.
-const HIDDEN_SECONDS: i32 = 60;
 
 /// What was read of the dead-letter queue.
 #[derive(Debug, Default)]
@@ -26,9 +23,27 @@ pub(crate) struct DeadLetters {
 
 /// Reads all messages, and keeps those whose text is `wanted`.
 pub(crate) async fn read(stack: &Stack, wanted: impl Fn(&str) -> bool) -> Result<DeadLetters, Error> {
-    let bar = output::spinner("reading the dead-letter queue");
+    let mut look = Look::new(count(stack).await?, SystemClock.now());
     let mut receipts = Vec::new();
-    let mut look = Look::new(queue(stack, &stack.dead_letter_queue_url).await?.all(), SystemClock.now());
+    let result = read_all(stack, &mut look, &mut receipts, wanted).await;
+    show_again(stack, &receipts).await;
+    result?;
+    // Some may have come meanwhile, or were not counted yet.
+    look.counted = look.counted.max(count(stack).await?);
+    Ok(DeadLetters { complete: look.is_complete(), found: look.found })
+}
+
+async fn count(stack: &Stack) -> Result<usize, Error> {
+    Ok(queue(stack, &stack.dead_letter_queue_url).await?.all())
+}
+
+async fn read_all(
+    stack: &Stack,
+    look: &mut Look,
+    receipts: &mut Vec<String>,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<(), Error> {
+    let bar = output::spinner("reading the dead-letter queue");
     while !look.is_over(SystemClock.now()) {
         let messages = receive(stack).await?;
         receipts.extend(messages.iter().filter_map(|message| message.receipt_handle.clone()));
@@ -36,20 +51,23 @@ pub(crate) async fn read(stack: &Stack, wanted: impl Fn(&str) -> bool) -> Result
         bar.set_message(format!("reading the dead-letter queue: {} messages", output::thousands(look.ids.len())));
         bar.tick();
     }
-    show_again(stack, &receipts).await;
     bar.finish_and_clear();
-    // Some may have come meanwhile, or were not counted yet.
-    look.counted = look.counted.max(queue(stack, &stack.dead_letter_queue_url).await?.all());
-    Ok(DeadLetters { complete: look.is_complete(), found: look.found })
+    Ok(())
 }
 
+/// One round: several calls at once, and the messages of all of them.
 async fn receive(stack: &Stack) -> Result<Vec<Message>, Error> {
+    let calls = stream::iter(0..limits::CALLS_IN_FLIGHT).map(|_| receive_some(stack));
+    calls.buffer_unordered(limits::CALLS_IN_FLIGHT).try_concat().await
+}
+
+async fn receive_some(stack: &Stack) -> Result<Vec<Message>, Error> {
     let answer = stack
         .sqs
         .receive_message()
         .queue_url(&stack.dead_letter_queue_url)
-        .max_number_of_messages(10)
-        .visibility_timeout(HIDDEN_SECONDS)
+        .max_number_of_messages(i32::try_from(limits::SQS_BATCH_MAX).unwrap_or(i32::MAX))
+        .visibility_timeout(i32::try_from(limits::DEAD_LETTER_HIDDEN.as_secs()).unwrap_or(i32::MAX))
         .wait_time_seconds(1)
         .send()
         .await;
@@ -57,20 +75,23 @@ async fn receive(stack: &Stack) -> Result<Vec<Message>, Error> {
 }
 
 async fn show_again(stack: &Stack, receipts: &[String]) {
-    for batch in receipts.chunks(limits::SQS_BATCH_MAX) {
-        let entry = |(n, receipt): (usize, &String)| {
-            ChangeMessageVisibilityBatchRequestEntry::builder()
-                .id(n.to_string())
-                .receipt_handle(receipt)
-                .visibility_timeout(0)
-                .build()
-                .ok()
-        };
-        let entries = batch.iter().enumerate().filter_map(entry).collect();
-        let queue = &stack.dead_letter_queue_url;
-        // Where this fails, the messages show again by themselves.
-        let _ = stack.sqs.change_message_visibility_batch().queue_url(queue).set_entries(Some(entries)).send().await;
-    }
+    let calls = stream::iter(receipts.chunks(limits::SQS_BATCH_MAX)).map(|batch| show_some_again(stack, batch));
+    calls.buffer_unordered(limits::CALLS_IN_FLIGHT).collect::<()>().await;
+}
+
+async fn show_some_again(stack: &Stack, receipts: &[String]) {
+    let entry = |(n, receipt): (usize, &String)| {
+        ChangeMessageVisibilityBatchRequestEntry::builder()
+            .id(n.to_string())
+            .receipt_handle(receipt)
+            .visibility_timeout(0)
+            .build()
+            .ok()
+    };
+    let entries = receipts.iter().enumerate().filter_map(entry).collect();
+    let queue = &stack.dead_letter_queue_url;
+    // Where this fails, the messages show again by themselves.
+    let _ = stack.sqs.change_message_visibility_batch().queue_url(queue).set_entries(Some(entries)).send().await;
 }
 
 /// How far the reading has come.
@@ -78,16 +99,16 @@ struct Look {
     started: Timestamp,
     /// Messages that SQS counts in the queue, approximately.
     counted: usize,
-    /// By message id: one that was hidden for too long is received again.
+    /// By message id: one that is no longer hidden may be received again.
     ids: HashSet<String>,
     found: HashMap<String, usize>,
-    /// Answers in a row that had nothing new.
-    empty_answers: usize,
+    /// Rounds without a message since the last new one.
+    empty_rounds: usize,
 }
 
 impl Look {
     fn new(counted: usize, now: Timestamp) -> Self {
-        Self { started: now, counted, ids: HashSet::new(), found: HashMap::new(), empty_answers: 0 }
+        Self { started: now, counted, ids: HashSet::new(), found: HashMap::new(), empty_rounds: 0 }
     }
 
     fn is_complete(&self) -> bool {
@@ -96,13 +117,14 @@ impl Look {
 
     fn is_over(&self, now: Timestamp) -> bool {
         let enough =
-            if self.is_complete() { limits::DEAD_LETTER_EMPTY_ANSWERS } else { limits::DEAD_LETTER_EMPTY_ANSWERS_MAX };
-        let taken = Duration::try_from(now.duration_since(self.started)).unwrap_or_default();
-        self.empty_answers >= enough || taken >= limits::AUDIT_READ_MAX
+            if self.is_complete() { limits::DEAD_LETTER_EMPTY_ROUNDS } else { limits::DEAD_LETTER_EMPTY_ROUNDS_MAX };
+        self.empty_rounds >= enough || since(self.started, now) >= limits::AUDIT_READ_MAX
     }
 
+    /// Takes the messages of a round.
     fn note(&mut self, messages: Vec<Message>, wanted: impl Fn(&str) -> bool) {
         let before = self.ids.len();
+        let is_empty = messages.is_empty();
         for message in messages {
             if self.ids.insert(message.message_id.unwrap_or_default()) {
                 let body = events::one_line(&message.body.unwrap_or_default());
@@ -111,39 +133,104 @@ impl Look {
                 }
             }
         }
-        self.empty_answers = if self.ids.len() == before { self.empty_answers + 1 } else { 0 };
+        if self.ids.len() > before {
+            self.empty_rounds = 0;
+        } else if is_empty || self.is_complete() {
+            self.empty_rounds += 1;
+        }
+        // Else only messages came that were read before: the queue is not empty, and has others.
     }
+}
+
+fn since(then: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(then)).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::VecDeque;
 
     fn message(id: usize) -> Message {
         Message::builder().message_id(id.to_string()).body(format!("body\n{id}")).build()
     }
 
-    #[test]
-    fn a_queue_of_any_length_is_read_whole() {
-        let mut look = Look::new(150_000, Timestamp::UNIX_EPOCH);
-        for n in 0..15_000 {
-            assert!(!look.is_over(Timestamp::UNIX_EPOCH));
-            look.note((n * 10..n * 10 + 10).map(message).collect(), |body| body == "body 149999");
+    /// A queue that hands out any of its visible messages, and shows each again when it was hidden for long enough.
+    struct Queue {
+        visible: Vec<usize>,
+        /// The times at which they are visible again, in order.
+        hidden: VecDeque<(Timestamp, usize)>,
+        random: fastrand::Rng,
+    }
+
+    impl Queue {
+        fn receive(&mut self, calls: usize, now: Timestamp, hide: Duration) -> Vec<Message> {
+            while let Some((_, id)) = self.hidden.pop_front_if(|(until, _)| *until <= now) {
+                self.visible.push(id);
+            }
+            let taken = self.visible.len().min(calls * limits::SQS_BATCH_MAX);
+            let take = |_| {
+                let id = self.visible.swap_remove(self.random.usize(..self.visible.len()));
+                self.hidden.push_back((now + hide, id));
+                message(id)
+            };
+            (0..taken).map(take).collect()
         }
-        assert!(look.is_complete());
-        assert_eq!(look.found, HashMap::from([("body 149999".to_owned(), 1)]));
+    }
+
+    /// Reads a queue of this length, of which each round of calls takes this long. Returns when it was read.
+    fn read(length: usize, round: Duration) -> (Look, Duration) {
+        let mut queue =
+            Queue { visible: (0..length).collect(), hidden: VecDeque::new(), random: fastrand::Rng::with_seed(7) };
+        let mut now = Timestamp::UNIX_EPOCH;
+        let mut look = Look::new(length, now);
+        let last = format!("body {}", length - 1);
+        while !look.is_over(now) {
+            look.note(queue.receive(limits::CALLS_IN_FLIGHT, now, limits::DEAD_LETTER_HIDDEN), |body| body == last);
+            now += round;
+        }
+        assert!(look.is_complete(), "{} of {length} read", look.ids.len());
+        assert_eq!(look.found, HashMap::from([(last, 1)]));
+        (look, since(Timestamp::UNIX_EPOCH, now))
+    }
+
+    #[test]
+    fn a_queue_of_as_many_messages_as_sqs_can_hide_is_read_whole_while_they_are_hidden() {
+        let (look, taken) = read(120_000, Duration::from_millis(400));
+        assert_eq!(look.ids.len(), 120_000);
+        assert!(taken <= limits::DEAD_LETTER_HIDDEN + Duration::from_secs(1), "{taken:?}");
+    }
+
+    #[test]
+    fn a_queue_whose_messages_come_back_before_all_are_read_is_read_whole() {
+        let (_, taken) = read(20_000, Duration::from_secs(3));
+        assert!(taken > limits::DEAD_LETTER_HIDDEN);
+    }
+
+    #[test]
+    fn messages_that_were_read_before_do_not_end_the_reading_of_a_queue_that_has_others() {
+        let mut look = Look::new(2, Timestamp::UNIX_EPOCH);
+        for _ in 0..1_000 {
+            look.note(vec![message(1)], |_| true);
+            assert!(!look.is_over(Timestamp::UNIX_EPOCH));
+        }
+        look.note(vec![message(2)], |_| true);
+        for _ in 0..limits::DEAD_LETTER_EMPTY_ROUNDS {
+            look.note(vec![message(1)], |_| true);
+        }
+        assert!(look.is_over(Timestamp::UNIX_EPOCH) && look.is_complete());
+        assert_eq!(look.found["body 1"], 1, "one that is received again counts once");
     }
 
     #[test]
     fn a_queue_that_shows_fewer_messages_than_it_counts_is_asked_more_often_and_is_then_not_complete() {
         let mut look = Look::new(2, Timestamp::UNIX_EPOCH);
         look.note(vec![message(1)], |_| true);
-        for _ in 0..limits::DEAD_LETTER_EMPTY_ANSWERS_MAX {
+        for _ in 0..limits::DEAD_LETTER_EMPTY_ROUNDS_MAX {
             assert!(!look.is_over(Timestamp::UNIX_EPOCH));
-            look.note(vec![message(1)], |_| true);
+            look.note(vec![], |_| true);
         }
         assert!(look.is_over(Timestamp::UNIX_EPOCH) && !look.is_complete());
-        assert_eq!(look.found, HashMap::from([("body 1".to_owned(), 1)]), "one that is received again counts once");
     }
 
     #[test]

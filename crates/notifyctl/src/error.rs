@@ -47,6 +47,11 @@ pub(crate) enum Error {
     /// The time for a command ran out.
     #[error("not settled after {seconds} s: {left}; --timeout waits longer")]
     NotSettled { seconds: u64, left: String },
+    /// `watch` could never succeed within its timeout.
+    #[error(
+        "--timeout must be more than {quiet} without --expect: `watch` ends only when no count has changed for {quiet} seconds"
+    )]
+    TimeoutTooShort { quiet: u64 },
     /// Some notifications of a measurement are not DONE.
     #[error(
         "{missing} of {all} notifications are not DONE, so the figures lack them; `notifyctl status {example}` shows one of them"

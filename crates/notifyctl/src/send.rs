@@ -3,7 +3,7 @@
 //! Where it stops half way, it says how to send the rest: the same messages again. Those that were sent before are duplicates,
 //! which change nothing.
 
-use crate::cli::{DEFAULT_STACK, SendArgs};
+use crate::cli::SendArgs;
 use crate::error::Error;
 use crate::stack::Stack;
 use crate::{events, output};
@@ -28,13 +28,11 @@ pub(crate) async fn run(stack: &Stack, args: &SendArgs, json: bool) -> Result<Ex
     // The seed is in the ids: two runs never make the same id with another amount.
     let prefix = args.prefix.clone().unwrap_or_else(|| format!("made-{seed:016x}"));
     let events = events::to_send(args, seed, &prefix, &format!("{now:.0}"))?;
-    if let Some(path) = &args.save {
-        // Before anything is sent: what is sent is then surely noted, also where this is interrupted.
-        save(path, &events)?;
-    }
+    // Before anything is sent: what is sent is then surely noted, also where this is interrupted.
+    let saved = args.save.as_deref().map_or(Ok(Saved::Nothing), |path| save(path, &events))?;
 
     let ranges = by_count_and_bytes(events.iter().map(String::len), limits::SQS_BATCH_MAX, limits::SQS_BATCH_MAX_BYTES);
-    let finish = || how_to_finish(&stack.name, args, seed, &prefix);
+    let finish = || how_to_finish(&stack.name, args, saved, seed, &prefix);
     tokio::select! {
         biased;
         result = all(stack, &events, ranges, |_| now) => result.map_err(|error| error.with(finish())).map(drop),
@@ -75,35 +73,43 @@ impl From<NotSent> for Error {
     }
 }
 
-/// How to send the messages that were not sent: a command that sends all of them again.
-fn how_to_finish(stack: &str, args: &SendArgs, seed: u64, prefix: &str) -> String {
-    let mut command = "notifyctl send".to_owned();
-    let mut add =
-        |option: &str, value: &str| command.extend([if option.is_empty() { "" } else { " " }, option, " ", value]);
-    if stack != DEFAULT_STACK {
-        add("--stack", &word(stack));
-    }
+/// What the file of `--save` holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Saved {
+    /// There is none.
+    Nothing,
+    /// The events of this run alone.
+    ThisRun,
+    /// The events of this run, appended to what was there before.
+    MoreThanThisRun,
+}
+
+/// How to send the messages that were not sent: a command that sends all of them again. It names the stack, as the
+/// environment variable NOTIFY_STACK may name another.
+fn how_to_finish(stack: &str, args: &SendArgs, saved: Saved, seed: u64, prefix: &str) -> String {
+    let mut command = format!("notifyctl send --stack {}", word(stack));
+    let mut add = |text: &str| command.extend([" ", text]);
     let file = args.file.as_deref().filter(|file| *file != Path::new("-"));
+    let copy = args.save.as_deref().filter(|_| saved == Saved::ThisRun);
     let mut input = "";
     if let Some(count) = args.count {
-        add("--count", &count.to_string());
-        add("--duplicates", &args.duplicates.to_string());
-        add("--prefix", &word(prefix));
-        add("--seed", &seed.to_string());
-    } else if let Some(file) = file.or(args.save.as_deref()) {
-        add("", &word(&file.display().to_string()));
+        let (duplicates, prefix) = (args.duplicates, word(prefix));
+        add(&format!("--count {count} --duplicates {duplicates} --prefix {prefix} --seed {seed}"));
+    } else if let Some(file) = file.or(copy) {
+        add(&word(&file.display().to_string()));
     } else {
-        add("", "-");
+        add("-");
         input = " with the same input";
     }
     if args.unchecked {
-        add("", "--unchecked");
+        add("--unchecked");
     }
     let audit = args.save.as_ref().map_or_else(String::new, |saved| {
         let saved = word(&saved.display().to_string());
-        format!(". {saved} has all of them already: until then, `notifyctl audit {saved}` calls the missing ones lost")
+        let lost = format!("so until then `notifyctl audit {saved}` reports the unsent ones as lost");
+        format!(". {saved} already lists every message, {lost}")
     });
-    format!("to finish, run `{command}`{input}: what was sent before is a duplicate then, and changes nothing{audit}")
+    format!("to finish, run `{command}`{input}: messages already sent are duplicates and change nothing{audit}")
 }
 
 /// A word of a shell's command line.
@@ -148,12 +154,15 @@ pub(crate) async fn all(
     }
 }
 
-/// Appends what is to be sent to a file, one event a line.
-fn save(path: &Path, events: &[String]) -> Result<(), Error> {
+/// Appends what is to be sent to a file, one event a line. Returns what the file then holds.
+fn save(path: &Path, events: &[String]) -> Result<Saved, Error> {
     let mut lines = events.iter().map(|event| events::one_line(event)).collect::<Vec<_>>().join("\n");
     lines.push('\n');
     let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(Error::file(path))?;
-    file.write_all(lines.as_bytes()).map_err(Error::file(path))
+    let before = file.metadata().map_err(Error::file(path))?;
+    file.write_all(lines.as_bytes()).map_err(Error::file(path))?;
+    // A pipe or a terminal cannot be read again.
+    Ok(if before.is_file() && before.len() == 0 { Saved::ThisRun } else { Saved::MoreThanThisRun })
 }
 
 fn distinct_ids(events: &[String]) -> usize {
@@ -194,22 +203,29 @@ mod tests {
     use clap::Parser;
     use notification::content;
 
-    /// The command that finishes what this one began.
-    fn check(command: &str, finish: &str) -> String {
+    /// Checks the command that finishes what this one began, and returns the text around it.
+    fn check(command: &str, saved: Saved, finish: &str) -> String {
         let args = match Cli::parse_from(command.split(' ')).command {
             Command::Send(args) => args,
             other => panic!("{other:?}"),
         };
-        let text = how_to_finish("notifications-dev", &args, 7, "made-7");
+        let text = how_to_finish("notifications-dev", &args, saved, 7, "made-7");
         assert!(text.contains(&format!("`{finish}`")), "{text}");
         text
+    }
+
+    /// NOTIFY_STACK may name another stack: clap's default is not what the shell would take.
+    #[test]
+    fn the_finishing_command_names_its_stack_even_where_it_is_the_default() {
+        check("notifyctl send a.jsonl", Saved::Nothing, "notifyctl send --stack notifications-dev a.jsonl");
     }
 
     #[test]
     fn made_events_are_finished_by_making_the_same_ones_again() {
         check(
             "notifyctl send --count 3 --duplicates 50",
-            "notifyctl send --count 3 --duplicates 50 --prefix made-7 --seed 7",
+            Saved::Nothing,
+            "notifyctl send --stack notifications-dev --count 3 --duplicates 50 --prefix made-7 --seed 7",
         );
         let made = |time| events::made(30, 50, "made-7", 7, time);
         let (first, again) = (made("2026-11-22T10:00:00Z"), made("2026-11-22T10:05:00Z"));
@@ -222,22 +238,44 @@ mod tests {
 
     #[test]
     fn the_events_of_a_file_are_finished_by_the_file() {
-        check("notifyctl send a.jsonl", "notifyctl send a.jsonl");
-        check("notifyctl send a.jsonl --unchecked --save sent.jsonl", "notifyctl send a.jsonl --unchecked");
+        check(
+            "notifyctl send a.jsonl --unchecked --save sent.jsonl",
+            Saved::ThisRun,
+            "notifyctl send --stack notifications-dev a.jsonl --unchecked",
+        );
     }
 
     #[test]
     fn the_events_of_standard_input_are_finished_by_what_was_saved_or_the_same_input() {
-        check("notifyctl send - --save sent.jsonl", "notifyctl send sent.jsonl");
-        let text = check("notifyctl send -", "notifyctl send -");
-        assert!(text.contains("` with the same input"), "{text}");
+        let command = "notifyctl send - --save sent.jsonl";
+        check(command, Saved::ThisRun, "notifyctl send --stack notifications-dev sent.jsonl");
+        let same_input = |command, saved| {
+            let text = check(command, saved, "notifyctl send --stack notifications-dev -");
+            assert!(text.contains("` with the same input"), "{text}");
+        };
+        same_input("notifyctl send -", Saved::Nothing);
+        // Events of an earlier run would be sent again, and may have expired from the table.
+        same_input(command, Saved::MoreThanThisRun);
     }
 
     #[test]
-    fn what_is_saved_but_not_sent_is_called_lost_by_an_audit_and_the_error_says_so() {
+    fn only_a_file_that_was_new_or_empty_holds_this_run_alone() {
+        let path = std::env::temp_dir().join(format!("notifyctl-save-{}.jsonl", std::process::id()));
+        let save = || save(&path, &["{}".to_owned()]).unwrap();
+        let saved = [save(), save()];
+        std::fs::write(&path, "").unwrap();
+        let saved = [saved[0], saved[1], save()];
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(saved, [Saved::ThisRun, Saved::MoreThanThisRun, Saved::ThisRun]);
+    }
+
+    #[test]
+    fn what_is_saved_but_not_sent_is_reported_as_lost_by_an_audit_and_the_error_says_so() {
         let command = "notifyctl send --count 3 --save sent.jsonl";
-        let text = check(command, "notifyctl send --count 3 --duplicates 0 --prefix made-7 --seed 7");
-        assert!(text.contains("sent.jsonl has all of them already"), "{text}");
+        let finish = "notifyctl send --stack notifications-dev --count 3 --duplicates 0 --prefix made-7 --seed 7";
+        let text = check(command, Saved::ThisRun, finish);
+        let expected = "sent.jsonl already lists every message, so until then `notifyctl audit sent.jsonl` reports";
+        assert!(text.contains(expected), "{text}");
         assert!(!text.contains('\n'));
     }
 

@@ -9,9 +9,9 @@ use crate::error::Error;
 use crate::output;
 use crate::stack::Stack;
 use aws::SystemClock;
-use aws_sdk_dynamodbstreams::error::SdkError;
+use aws_sdk_dynamodbstreams::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodbstreams::types::{AttributeValue, OperationType, Record, ShardIteratorType};
-use futures_util::stream::{self, StreamExt, TryStreamExt};
+use futures_util::stream::{self, StreamExt};
 use indicatif::ProgressBar;
 use notification::ports::Clock;
 use notification::{Status, Timestamp, limits};
@@ -55,12 +55,27 @@ pub(crate) async fn read(
     let mut records = 0;
     loop {
         match reader.next(SystemClock.now(), missing.is_empty()) {
-            Next::List => reader.list(shards(stack).await?, SystemClock.now()),
+            Next::List => match shards(stack).await {
+                Ok(listed) => reader.list(listed, SystemClock.now()),
+                Err(Refused::Throttled) => SystemClock.sleep(limits::BACKOFF_CAP).await,
+                Err(Refused::Failed(error)) => return Err(error),
+            },
             Next::Wait(until) => sleep_until(until).await,
             Next::Read(shards) => {
-                let calls = stream::iter(shards).map(|(shard, position)| call(stack, shard, position));
-                let answers: Vec<_> = calls.buffer_unordered(limits::CALLS_IN_FLIGHT).try_collect().await?;
+                let calls = stream::iter(shards).map(|(shard, position)| async move {
+                    let page = call(stack, &shard, position).await;
+                    (shard, page)
+                });
+                let answers: Vec<_> = calls.buffer_unordered(limits::CALLS_IN_FLIGHT).collect().await;
                 for (shard, page) in answers {
+                    let page = match page {
+                        Ok(page) => page,
+                        Err(Refused::Throttled) => {
+                            reader.throttled(&shard, SystemClock.now());
+                            continue;
+                        }
+                        Err(Refused::Failed(error)) => return Err(error),
+                    };
                     records += page.records.len();
                     for record in &page.records {
                         note(record, &wanted, &mut missing, &mut reading.changes);
@@ -97,30 +112,51 @@ struct Page {
     next: Position,
 }
 
+/// Why a call has no answer.
+#[derive(Debug)]
+enum Refused {
+    /// It may be tried again later. The SDK's own attempts are over within seconds.
+    Throttled,
+    Failed(Error),
+}
+
+/// The error of an SDK call.
+fn refused<E: ProvideErrorMetadata, R>(call: &'static str) -> impl FnOnce(SdkError<E, R>) -> Refused {
+    move |error| match error.code() {
+        Some(code) if THROTTLING.contains(&code) => Refused::Throttled,
+        _ => Refused::Failed(Error::aws(call)(error)),
+    }
+}
+
+/// Error codes that say: too much at once.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>
+const THROTTLING: [&str; 4] =
+    ["LimitExceededException", "ThrottlingException", "ProvisionedThroughputExceededException", "RequestLimitExceeded"];
+
 /// Reads once from a shard.
-async fn call(stack: &Stack, shard: String, position: Position) -> Result<(String, Page), Error> {
+async fn call(stack: &Stack, shard: &str, position: Position) -> Result<Page, Refused> {
     let iterator = match position {
         Position::At(iterator) => Some(iterator),
-        Position::Start => start(stack, &shard).await?,
+        Position::Start => start(stack, shard).await?,
         Position::End => None,
     };
     // A shard that has gone holds nothing of the last 24 hours.
-    let Some(iterator) = iterator else { return Ok((shard, Page { records: vec![], next: Position::End })) };
+    let Some(iterator) = iterator else { return Ok(Page { records: vec![], next: Position::End }) };
     match stack.streams.get_records().shard_iterator(iterator).send().await {
         Ok(answer) => {
             let next = answer.next_shard_iterator.map_or(Position::End, Position::At);
-            Ok((shard, Page { records: answer.records.unwrap_or_default(), next }))
+            Ok(Page { records: answer.records.unwrap_or_default(), next })
         }
         // What it points to has passed its 24 hours: the oldest record that is left is next.
         Err(SdkError::ServiceError(error)) if error.err().is_trimmed_data_access_exception() => {
-            Ok((shard, Page { records: vec![], next: Position::Start }))
+            Ok(Page { records: vec![], next: Position::Start })
         }
-        Err(error) => Err(Error::aws("GetRecords")(error)),
+        Err(error) => Err(refused("GetRecords")(error)),
     }
 }
 
 /// An iterator for a shard's oldest record; none where the shard has gone since it was listed.
-async fn start(stack: &Stack, shard: &str) -> Result<Option<String>, Error> {
+async fn start(stack: &Stack, shard: &str) -> Result<Option<String>, Refused> {
     let answer = stack
         .streams
         .get_shard_iterator()
@@ -132,11 +168,11 @@ async fn start(stack: &Stack, shard: &str) -> Result<Option<String>, Error> {
     match answer {
         Ok(answer) => Ok(answer.shard_iterator),
         Err(SdkError::ServiceError(error)) if error.err().is_resource_not_found_exception() => Ok(None),
-        Err(error) => Err(Error::aws("GetShardIterator")(error)),
+        Err(error) => Err(refused("GetShardIterator")(error)),
     }
 }
 
-async fn shards(stack: &Stack) -> Result<Vec<Listed>, Error> {
+async fn shards(stack: &Stack) -> Result<Vec<Listed>, Refused> {
     let mut shards = Vec::new();
     let mut last = None;
     loop {
@@ -147,7 +183,7 @@ async fn shards(stack: &Stack) -> Result<Vec<Listed>, Error> {
             .set_exclusive_start_shard_id(last)
             .send()
             .await
-            .map_err(Error::aws("DescribeStream"))?
+            .map_err(refused("DescribeStream"))?
             .stream_description;
         let Some(description) = description else { return Ok(shards) };
         for shard in description.shards() {
@@ -201,8 +237,11 @@ fn note(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aws_sdk_dynamodbstreams::error::ErrorMetadata;
+    use aws_sdk_dynamodbstreams::operation::get_records::GetRecordsError;
     use aws_sdk_dynamodbstreams::primitives::DateTime;
     use aws_sdk_dynamodbstreams::types::StreamRecord;
+    use aws_sdk_dynamodbstreams::types::error::LimitExceededException;
 
     const DONE_AT: &str = "2026-11-22T10:00:02.000Z";
 
@@ -250,6 +289,26 @@ mod tests {
             missing.len()
         };
         assert_eq!([note(None, "INIT"), note(Some("INIT"), "DONE")], [1, 0]);
+    }
+
+    #[test]
+    fn a_throttled_call_is_told_from_one_that_fails() {
+        let refused = |code: &str| {
+            let error = GetRecordsError::generic(ErrorMetadata::builder().code(code).build());
+            refused("GetRecords")(SdkError::service_error(error, ()))
+        };
+        let codes = ["LimitExceededException", "ThrottlingException", "ProvisionedThroughputExceededException"];
+        for code in codes {
+            assert!(matches!(refused(code), Refused::Throttled), "{code}");
+        }
+        for code in ["AccessDeniedException", "ExpiredIteratorException"] {
+            assert!(matches!(refused(code), Refused::Failed(_)), "{code}");
+        }
+        let error = GetRecordsError::LimitExceededException(
+            LimitExceededException::builder().meta(ErrorMetadata::builder().code(codes[0]).build()).build(),
+        );
+        let refused = super::refused("GetRecords")(SdkError::service_error(error, ()));
+        assert!(matches!(refused, Refused::Throttled), "as the SDK has it");
     }
 
     #[test]

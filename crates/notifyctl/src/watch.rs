@@ -20,7 +20,7 @@ pub(crate) async fn run(stack: &Stack, args: &WatchArgs, json: bool) -> Result<E
     }
     let is_terminal = Term::stderr().is_term();
     let start = SystemClock.now();
-    let timeout = Duration::from_secs(args.timeout);
+    let timeout = timeout_of(args)?;
     let mut watch = Watch::new(args.expect);
     let mut last = None;
     loop {
@@ -57,6 +57,15 @@ pub(crate) async fn run(stack: &Stack, args: &WatchArgs, json: bool) -> Result<E
     }
 }
 
+/// The time to wait, at most. Without an expected number it must be longer than the counts must stay the same.
+fn timeout_of(args: &WatchArgs) -> Result<Duration, Error> {
+    let timeout = Duration::from_secs(args.timeout);
+    if args.expect == 0 && timeout <= limits::WATCH_QUIET {
+        return Err(Error::TimeoutTooShort { quiet: limits::WATCH_QUIET.as_secs() });
+    }
+    Ok(timeout)
+}
+
 /// What the looks so far say.
 #[derive(Debug, PartialEq, Eq)]
 enum State {
@@ -68,9 +77,9 @@ enum State {
 
 /// Decides when all is settled.
 ///
-/// SQS counts approximately, and a message that was just sent may not be counted for a minute. So counts alone must stay
-/// the same for [`limits::WATCH_QUIET`]. The table is read consistently: where it has as many notifications as are expected,
-/// two equal looks are enough.
+/// SQS counts are approximate, and can miss a message for a minute. So counts alone must stay the same for
+/// [`limits::WATCH_QUIET`]. The table is read consistently: where it has as many notifications as are expected, two identical
+/// readings in a row are enough.
 #[derive(Debug)]
 struct Watch {
     /// Notifications that must be in the table; 0 where that is not known.
@@ -128,6 +137,16 @@ mod tests {
         }
     }
 
+    #[test]
+    fn without_an_expected_number_a_timeout_within_the_quiet_time_is_refused() {
+        let check = |timeout, expect| timeout_of(&WatchArgs { timeout, interval: 1, expect });
+        let error = check(75, 0).unwrap_err();
+        assert!(error.to_string().starts_with("--timeout must be more than 75 without --expect: "), "{error}");
+        assert_eq!(error.exit_code(), std::process::ExitCode::from(2));
+        assert_eq!(check(76, 0).unwrap(), Duration::from_secs(76));
+        assert_eq!(check(1, 5).unwrap(), Duration::from_secs(1));
+    }
+
     /// Looks at the counts (INIT, DONE, queue) at these seconds, and returns the last state.
     fn check(expect: usize, looks: &[(i64, (usize, usize, usize))], expected: &State) {
         let mut watch = Watch::new(expect);
@@ -153,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn with_an_expected_number_two_equal_looks_are_enough() {
+    fn with_an_expected_number_two_identical_readings_in_a_row_are_enough() {
         check(5, &[(0, (0, 5, 0))], &State::Working);
         check(5, &[(0, (0, 5, 0)), (1, (0, 5, 0))], &State::Settled);
         check(5, &[(0, (0, 5, 0)), (1, (0, 6, 0))], &State::Working);

@@ -13,6 +13,9 @@ use std::time::Duration;
 /// How far back the table's stream reaches.
 const STREAM_RETENTION: Duration = Duration::from_hours(24 * limits::DYNAMODB_STREAM_RETENTION_DAYS as u64);
 
+/// Why something that was not found is not yet lost.
+const STILL_QUEUED: &str = "and the queue still has messages; run `notifyctl watch` first";
+
 /// The answer to "was anything lost or doubled?"
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -54,6 +57,8 @@ pub(crate) struct Evidence {
     pub(crate) stream: Reading,
     /// What the dead-letter queue has of it.
     pub(crate) dead_letters: DeadLetters,
+    /// SQS counted no message in the queue, neither before the table was read nor after the dead letters were.
+    pub(crate) queue_is_empty: bool,
 }
 
 /// What became of what was sent.
@@ -65,6 +70,8 @@ pub(crate) struct Audit {
     pub(crate) distinct: usize,
     /// Notifications that became DONE exactly once, as the table's stream shows.
     pub(crate) done_once: usize,
+    /// Those of them that were inserted before the stream's 24 hours, so that it no longer shows their insert.
+    pub(crate) inserted_before_the_stream: usize,
     /// DONE in the table for more than the stream's 24 hours: how often cannot be shown.
     pub(crate) done_before_the_stream: usize,
     /// Messages of an id that was there already, with the same content: nothing was written for them.
@@ -95,7 +102,8 @@ impl Audit {
 
 /// Works out what became of what was sent.
 ///
-/// A notification counts as DONE once only where the stream shows it: the records of one item are in order, closed shards
+/// A notification counts as DONE once only where the stream shows it, with its insert unless that is older than the stream:
+/// the records of one item are in order, closed shards
 /// are read to their end, and the last record that was read is the one of the table's own `done_at`. So every earlier one was
 /// read as well. What the stream should show and does not is never taken as good.
 pub(crate) fn judge(evidence: &Evidence) -> Audit {
@@ -106,14 +114,14 @@ pub(crate) fn judge(evidence: &Evidence) -> Audit {
     for (line, Sent { event, id }) in (1..).zip(&evidence.sent) {
         match id {
             Err(malformed) => {
-                audit.refused(&format!("line {line}"), reason(malformed), dead.take(event), &evidence.dead_letters);
+                audit.refused(&format!("line {line}"), reason(malformed), dead.take(event), evidence);
             }
             Ok(id) => {
                 let copies = accepted.entry(id.as_str()).or_default();
                 match evidence.table.get(id.as_str()) {
                     Some(item) if !content::same(event, &item.event) => {
                         let reason = "conflict: the id exists with other content".to_owned();
-                        audit.refused(id.as_str(), reason, dead.take(event), &evidence.dead_letters);
+                        audit.refused(id.as_str(), reason, dead.take(event), evidence);
                     }
                     _ => copies.push(event),
                 }
@@ -125,11 +133,7 @@ pub(crate) fn judge(evidence: &Evidence) -> Audit {
     for (id, copies) in accepted {
         let dead = copies.iter().filter(|event| dead.take(event)).count();
         let Some(item) = evidence.table.get(id) else {
-            audit.problems.push(match (dead, evidence.dead_letters.complete) {
-                (0, true) => format!("{id}: lost, it is not in the table"),
-                (0, false) => format!("{id}: not in the table, nor in what could be read of the dead-letter queue"),
-                _ => format!("{id}: not in the table but in the dead-letter queue; ingest's log has the reason"),
-            });
+            audit.absent(id, dead > 0, evidence);
             continue;
         };
         audit.duplicates_suppressed += copies.len().saturating_sub(1);
@@ -152,11 +156,29 @@ pub(crate) fn judge(evidence: &Evidence) -> Audit {
 }
 
 impl Audit {
-    /// A message that the pipeline must have refused.
-    fn refused(&mut self, name: &str, reason: String, found: bool, dead_letters: &DeadLetters) {
+    /// A notification that the table does not have. Whether one of its messages is in the dead-letter queue.
+    fn absent(&mut self, id: &str, is_dead: bool, evidence: &Evidence) {
+        if is_dead {
+            let reason = "ingest's log has the reason";
+            self.problems.push(format!("{id}: not in the table but in the dead-letter queue; {reason}"));
+        } else if !evidence.queue_is_empty {
+            self.cannot_be_shown.push(format!("{id}: not in the table, {STILL_QUEUED}"));
+        } else if evidence.dead_letters.complete {
+            self.problems.push(format!("{id}: lost, it is not in the table"));
+        } else {
+            let text = "not in the table, nor in what could be read of the dead-letter queue";
+            self.problems.push(format!("{id}: {text}"));
+        }
+    }
+
+    /// A message that the pipeline must refuse, and whether it was found in the dead-letter queue.
+    fn refused(&mut self, name: &str, reason: String, found: bool, evidence: &Evidence) {
         if found {
             *self.dead_lettered.entry(reason).or_default() += 1;
-        } else if dead_letters.complete {
+        } else if !evidence.queue_is_empty {
+            let text = "not in the dead-letter queue";
+            self.cannot_be_shown.push(format!("{name}: refused ({reason}), {text}, {STILL_QUEUED}"));
+        } else if evidence.dead_letters.complete {
             self.problems.push(format!("{name}: lost, refused ({reason}) and not in the dead-letter queue"));
         } else {
             let text = "and not in what could be read of the dead-letter queue";
@@ -174,16 +196,26 @@ impl Audit {
         }
         match item.status {
             Some(Status::Done) => match done(item, changes, evidence.started) {
-                Done::Once => self.done_once += 1,
+                Done::Once => {
+                    self.done_once += 1;
+                    self.inserted_before_the_stream += usize::from(changes.inserted == 0);
+                }
                 Done::BeforeTheStream => self.done_before_the_stream += 1,
                 Done::NotShown(gap) => self.cannot_be_shown.push(format!("{id}: DONE, {gap}")),
                 Done::NotOnce(how) => self.problems.push(format!("{id}: {how}")),
             },
-            Some(Status::Failed) => self.failed += 1,
+            Some(Status::Failed) => {
+                self.failed += 1;
+                self.problems.extend(contradiction(id, Status::Failed, changes));
+            }
             Some(Status::InDoubt) => {
                 self.in_doubt += 1;
-                self.cannot_be_shown
-                    .push(format!("{id}: IN_DOUBT, the outcome is unknown; `notifyctl resolve ID` decides"));
+                match contradiction(id, Status::InDoubt, changes) {
+                    Some(problem) => self.problems.push(problem),
+                    None => self
+                        .cannot_be_shown
+                        .push(format!("{id}: IN_DOUBT, the outcome is unknown; `notifyctl resolve ID` decides")),
+                }
             }
             Some(status @ (Status::Init | Status::Claimed)) => {
                 self.problems.push(format!("{id}: not settled, it is {status}"));
@@ -221,6 +253,13 @@ fn done(item: &Item, changes: &Changes, started: Timestamp) -> Done {
         },
         (inserted, done) => Done::NotOnce(format!("inserted {} and DONE {}", times(inserted), times(done))),
     }
+}
+
+/// A notification that FAILED or is IN_DOUBT, although the stream shows a second insert or a change to DONE.
+fn contradiction(id: &str, status: Status, Changes { inserted, done, .. }: &Changes) -> Option<String> {
+    let (insert, change) = (times(*inserted), times(*done));
+    let text = || format!("{id}: {status}, but the table's stream shows it inserted {insert} and DONE {change}");
+    (*inserted > 1 || *done > 0).then(text)
 }
 
 fn times(count: usize) -> String {
@@ -281,6 +320,7 @@ mod tests {
             table: ["a", "b"].map(|id| (id.to_owned(), item(id))).into(),
             stream: Reading { changes: ["a", "b"].map(|id| (id.to_owned(), changes.clone())).into(), whole: true },
             dead_letters: DeadLetters { found: dead.map(|event| (event, 1)).into(), complete: true },
+            queue_is_empty: true,
         }
     }
 
@@ -360,7 +400,11 @@ mod tests {
 
     #[test]
     fn a_notification_in_doubt_is_settled_but_its_outcome_cannot_be_shown() {
-        let in_doubt = |evidence: &mut Evidence| a(evidence).0.status = Some(Status::InDoubt);
+        let in_doubt = |evidence: &mut Evidence| {
+            let (item, changes) = a(evidence);
+            item.status = Some(Status::InDoubt);
+            *changes = Changes { inserted: 1, ..Changes::default() };
+        };
         check_gap(in_doubt, "a: IN_DOUBT, the outcome is unknown");
         assert_eq!(audit(in_doubt).in_doubt, 1);
     }
@@ -407,7 +451,55 @@ mod tests {
             item.received_at = Some(at("2026-11-20T10:00:00Z"));
             changes.inserted = 0;
         });
-        assert_eq!((audit.verdict(), audit.done_once), (Verdict::Good, 2));
+        let counts = (audit.verdict(), audit.done_once, audit.inserted_before_the_stream);
+        assert_eq!(counts, (Verdict::Good, 2, 1), "counted apart: the stream shows one insert of two");
+    }
+
+    #[test]
+    fn what_failed_or_is_in_doubt_was_inserted_once_and_never_done() {
+        let settled = |status, inserted, done| {
+            move |evidence: &mut Evidence| {
+                let (item, changes) = a(evidence);
+                item.status = Some(status);
+                *changes = Changes { inserted, done, ..Changes::default() };
+            }
+        };
+        check(
+            settled(Status::Failed, 2, 0),
+            "a: FAILED, but the table's stream shows it inserted 2 times and DONE never",
+        );
+        check(settled(Status::Failed, 1, 1), "a: FAILED, but the table's stream shows it inserted once and DONE once");
+        check(
+            settled(Status::InDoubt, 1, 1),
+            "a: IN_DOUBT, but the table's stream shows it inserted once and DONE once",
+        );
+        check(
+            settled(Status::InDoubt, 2, 0),
+            "a: IN_DOUBT, but the table's stream shows it inserted 2 times and DONE never",
+        );
+        let failed = audit(settled(Status::Failed, 1, 0));
+        assert_eq!((failed.verdict(), failed.failed), (Verdict::Good, 1));
+    }
+
+    #[test]
+    fn what_was_not_found_may_be_in_a_queue_that_is_not_empty() {
+        let absent = |evidence: &mut Evidence| {
+            evidence.table.remove("a");
+            evidence.queue_is_empty = false;
+        };
+        check_gap(absent, "a: not in the table, and the queue still has messages; run `notifyctl watch` first");
+        let refused = |complete| {
+            move |evidence: &mut Evidence| {
+                evidence.dead_letters.found.remove("no JSON");
+                evidence.dead_letters.complete = complete;
+                evidence.queue_is_empty = false;
+            }
+        };
+        let gap = "line 5: refused (malformed: not valid JSON), not in the dead-letter queue, and the queue still has messages";
+        check_gap(refused(true), gap);
+        check_gap(refused(false), gap);
+        let nothing_is_missing = audit(|evidence| evidence.queue_is_empty = false);
+        assert_eq!(nothing_is_missing.verdict(), Verdict::Good);
     }
 
     #[test]

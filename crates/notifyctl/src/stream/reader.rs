@@ -6,6 +6,7 @@
 //!   has a record that is newer than the audit. Most never do, so it also counts as caught up after an empty answer, but only
 //!   while nothing is missing, or when all shards have shown nothing new for [`limits::AUDIT_STREAM_QUIET`]. Being caught up
 //!   proves nothing: the verdict goes by what was read, and what is missing then cannot be shown.
+//! - A throttled read is tried again until [`limits::AUDIT_READ_MAX`], as quotas are per second.
 //! - [A shard is open until it has an ending sequence number][DescribeStream]. One that closes meanwhile has children, so the
 //!   shards are listed again before the end.
 //!
@@ -78,7 +79,7 @@ impl Shard {
 #[derive(Debug)]
 pub(super) struct Reader {
     started: Timestamp,
-    /// When something new was last seen.
+    /// When something new was last seen, or a shard could not be read.
     active: Timestamp,
     shards: BTreeMap<String, Shard>,
     list: List,
@@ -143,6 +144,15 @@ impl Reader {
         }
     }
 
+    /// A read was refused for now: it says nothing, and the shard is read again later from where it was.
+    pub(super) fn throttled(&mut self, shard: &str, now: Timestamp) {
+        let Some(shard) = self.shards.get_mut(shard) else { return };
+        shard.caught_up = false;
+        shard.due = after(now, limits::BACKOFF_CAP);
+        // Not read is not quiet.
+        self.active = now;
+    }
+
     /// Takes an answer.
     pub(super) fn answer(&mut self, shard: &str, answer: Answer, now: Timestamp) {
         let Some(shard) = self.shards.get_mut(shard) else { return };
@@ -151,8 +161,9 @@ impl Reader {
         if !shard.caught_up || shard.has_ended() {
             self.active = now;
         }
-        // A closed shard is read on at once. So is one with more to show.
-        shard.due = if shard.caught_up && !shard.closed { after(now, limits::STREAM_POLL) } else { now };
+        // One with more to show is read on at once. A closed one that has nothing new is waited for, too, so that any number
+        // of empty answers does not use up the shard's quota.
+        shard.due = if shard.caught_up { after(now, limits::STREAM_POLL) } else { now };
         if shard.has_ended() && !shard.closed {
             // It was closed since it was listed: its children have what comes next.
             shard.closed = true;
@@ -208,13 +219,51 @@ mod tests {
     fn a_closed_shard_is_read_to_its_end_through_any_number_of_empty_answers() {
         let mut reader = reader(&[("s", true)]);
         for n in 0..1_000 {
-            reader.answer("s", answer(0, iterator("more")), at(n));
-            assert_eq!(reader.next(at(n), true), reads("s", iterator("more")));
+            reader.answer("s", answer(0, iterator("more")), at(n * 250));
+            assert_eq!(reader.next(at((n + 1) * 250), true), reads("s", iterator("more")));
         }
-        reader.answer("s", answer(7, Position::End), at(1_000));
-        assert_eq!(reader.next(at(1_000), true), Next::List);
-        reader.list(listed(&[("s", true)]), at(1_000));
-        assert_eq!(reader.next(at(1_000), true), WHOLE);
+        reader.answer("s", answer(7, Position::End), at(250_000));
+        assert_eq!(reader.next(at(250_000), true), Next::List);
+        reader.list(listed(&[("s", true)]), at(250_000));
+        assert_eq!(reader.next(at(250_000), true), WHOLE);
+    }
+
+    #[test]
+    fn a_shard_is_read_on_at_once_after_records_and_later_after_an_empty_answer() {
+        for closed in [true, false] {
+            let mut reader = reader(&[("s", closed)]);
+            reader.answer("s", answer(3, iterator("1")), at(0));
+            assert_eq!(reader.next(at(0), false), reads("s", iterator("1")));
+            reader.answer("s", answer(0, iterator("2")), at(0));
+            assert_eq!(reader.next(at(249), false), Next::Wait(at(250)));
+            assert_eq!(reader.next(at(250), false), reads("s", iterator("2")));
+        }
+    }
+
+    #[test]
+    fn a_throttled_shard_is_read_again_later_from_where_it_was() {
+        let mut reader = reader(&[("s", false)]);
+        reader.answer("s", answer(0, iterator("1")), at(0));
+        reader.throttled("s", at(250));
+        assert_eq!(reader.next(at(250), true), Next::Wait(at(1_250)), "it has not shown that it has nothing new");
+        assert_eq!(reader.next(at(1_250), true), reads("s", iterator("1")));
+
+        let quiet = u64::try_from(limits::AUDIT_STREAM_QUIET.as_millis()).unwrap();
+        reader.throttled("s", at(quiet));
+        reader.answer("s", answer(0, iterator("1")), at(quiet + 1_000));
+        assert_eq!(reader.next(at(quiet + 1_000), false), Next::Wait(at(quiet + 1_250)), "it was not quiet meanwhile");
+    }
+
+    #[test]
+    fn a_shard_that_is_throttled_for_ever_is_not_read_to_its_end() {
+        let mut reader = reader(&[("s", true)]);
+        let mut now = at(0);
+        while let Next::Read(_) = reader.next(now, false) {
+            reader.throttled("s", now);
+            now = after(now, limits::BACKOFF_CAP);
+        }
+        assert_eq!(reader.next(now, false), Next::Stop { whole: false });
+        assert_eq!(now, after(at(0), limits::AUDIT_READ_MAX));
     }
 
     #[test]
