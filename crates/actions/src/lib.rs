@@ -20,7 +20,7 @@ pub enum Chosen {
     /// An entry in a second table.
     Ledger(Ledger),
     /// A delivery over HTTPS.
-    Webhook(Webhook<SecretsManager, SystemClock>),
+    Webhook(Box<Webhook<SecretsManager, SystemClock>>),
 }
 
 impl Chosen {
@@ -36,7 +36,7 @@ impl Chosen {
             Some("webhook") => {
                 let settings = Settings::from_environment(environment)?;
                 let secret = SecretsManager::new(sdk, settings.secret_id.clone());
-                Ok(Self::Webhook(Webhook::new(settings, secret, SystemClock).await?))
+                Ok(Self::Webhook(Box::new(Webhook::new(settings, secret, SystemClock).await?)))
             }
             Some(other) => Err(ConfigError::Wrong {
                 name: NAME,

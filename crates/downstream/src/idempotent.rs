@@ -8,7 +8,7 @@ use crate::record::Task;
 use crate::standing::{Standing, absent, not_as_expected};
 use crate::{Acted, Downstream, Problem, Result, Settled};
 use futures_channel::mpsc;
-use futures_util::future::{join, ready};
+use futures_util::future::join;
 use futures_util::stream::{self, StreamExt};
 use notification::change::{Answer, Persistence};
 use notification::ports::{After, Before, Change, Clock, DownstreamTable};
@@ -77,9 +77,11 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         let acts: Vec<_> =
             calls.iter().enumerate().map(|(number, call)| self.call(number, call.task, deadline)).collect();
         let act = async move {
-            let acts = stream::iter(acts).buffer_unordered(limits::ACTIONS_IN_FLIGHT);
-            // It cannot fail: the receiver lives longer.
-            acts.for_each(|ended| ready(drop(ending.unbounded_send(ended)))).await;
+            let mut acts = stream::iter(acts).buffer_unordered(limits::ACTIONS_IN_FLIGHT);
+            while let Some(ended) = acts.next().await {
+                // It cannot fail: the receiver lives longer.
+                let _ = ending.unbounded_send(ended);
+            }
         };
         let settle = ended
             .ready_chunks(limits::BATCH_EXECUTE_STATEMENT_MAX)

@@ -90,11 +90,10 @@ fn resolve(
         (Ok(Changed::Yes), _) => return Ok(Answer::Made),
         (Ok(Changed::No(Some(stored))), _) | (Ok(Changed::No(None)), Some(Ok(Some(stored)))) => stored,
         (Ok(Changed::No(None)), Some(Ok(None))) => return Ok(Answer::Absent),
-        (Ok(Changed::No(None)), Some(Err(failure))) => return Err(failure),
         (Ok(Changed::No(None)), None) => return Err(Failure::retryable("the item was not read")),
         // The reply was lost. A change that is not there now may still be made later, so only what is there counts.
         (Err(_), Some(Ok(Some(stored)))) if change.has_made(&stored, at) => return Ok(Answer::Made),
-        (Err(failure), _) => return Err(failure),
+        (Ok(Changed::No(None)), Some(Err(failure))) | (Err(failure), _) => return Err(failure),
     };
     Ok(if change.has_made(&stored, at) { Answer::Made } else { Answer::NotAsExpected(stored) })
 }

@@ -420,9 +420,8 @@ async fn the_sweep_counts_all_that_is_in_doubt_and_what_failed_recently() {
 #[tokio::test]
 async fn a_partition_that_cannot_be_counted_hides_no_other_and_keeps_nothing_from_being_published() {
     for fault in [down, || Fault::Hang, || Fault::Panic] {
-        let memory = Memory::failing(move |call| {
-            (call.ids == ["FAILED#12"] || call.ids == ["IN_DOUBT#12"]).then(fault)
-        });
+        let memory =
+            Memory::failing(move |call| (call.ids == ["FAILED#12"] || call.ids == ["IN_DOUBT#12"]).then(fault));
         let memory = (0..100).fold(memory, |memory, n| memory.with(&format!("id{n}"), Status::InDoubt, "e"));
         let swept = sweep(&init(memory, "a", OLD)).await;
         assert!(swept.in_doubt.is_some_and(|count| (1..100).contains(&count)), "{swept:?}");
@@ -438,6 +437,7 @@ async fn what_is_in_doubt_is_counted_although_no_pending_partition_can_be_read()
     let _guard = metrics::set_default_local_recorder(&recorder);
     let memory = Memory::failing(|call| (call.method == "pending").then(down));
     assert!(sweep_for(&unresolved(memory), 60_000).await.is_err());
-    let names: Vec<_> = counted.snapshot().into_vec().into_iter().map(|(key, ..)| key.key().name().to_owned()).collect();
+    let names: Vec<_> =
+        counted.snapshot().into_vec().into_iter().map(|(key, ..)| key.key().name().to_owned()).collect();
     assert!(names.contains(&"InDoubtItems".to_owned()), "{names:?}");
 }

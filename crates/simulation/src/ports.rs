@@ -194,7 +194,7 @@ fn note_change(world: &mut World, change: &OwnedChange) {
         }
         (_, To::UnknownCall) => world.note("a call with an unknown outcome is noted"),
         (From::Claim(claim), To::Done(_)) if item.claim.as_ref() != Some(claim) => {
-            world.note("a late worker is fenced")
+            world.note("a late worker is fenced");
         }
         _ => {}
     }
