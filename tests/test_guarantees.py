@@ -17,7 +17,7 @@ OK = {"batchItemFailures": []}
 #: Seconds from an invocation to its deadline, and how long a claim outlasts it (limits.rs).
 DEADLINE, LEASE_BEYOND_DEADLINE = 4, 10
 
-#: Where a delivery must have its whole time (20 s) before the deadline, or may be repeated.
+#: Where a delivery must have its whole time (20 s) before the deadline, and may be repeated.
 LONG_DEADLINE = 25
 
 
@@ -77,7 +77,7 @@ def receiver(stack):
 
 def webhook(stack, notification_id, receiver, guarantee):
     return World(
-        stack, notification_id, LONG_DEADLINE if guarantee == "at-most-once" else DEADLINE, ACTION="webhook",
+        stack, notification_id, LONG_DEADLINE, ACTION="webhook",
         WEBHOOK_URL=receiver.url, WEBHOOK_SECRET_ID=receiver.secret_id, WEBHOOK_GUARANTEE=guarantee,
     )
 
@@ -189,9 +189,16 @@ def test_a_call_with_an_unknown_outcome_keeps_the_notification_from_a_call_at_mo
     receiver.on_call = lambda _: 503
     world = webhook(stack, prefix, receiver, "idempotent")
     assert world.run() != OK
-    world.variables["WEBHOOK_GUARANTEE"], world.seconds = "at-most-once", LONG_DEADLINE
+    world.variables["WEBHOOK_GUARANTEE"] = "at-most-once"
     assert world.run() == OK
     assert (world.status, receiver.calls) == ("IN_DOUBT", {prefix: 1})
+
+
+def test_a_delivery_does_not_start_where_the_time_that_it_may_take_is_not_left(stack, prefix, receiver):
+    world = webhook(stack, prefix, receiver, "idempotent")
+    world.seconds = DEADLINE
+    assert world.run() != OK
+    assert (world.status, receiver.calls) == ("INIT", {})
 
 
 def test_a_lapsed_claim_is_settled_after_the_action_was_changed(stack, prefix):

@@ -33,6 +33,7 @@ const SOMETIMES: &[&str] = &[
     "a call is refused",
     "a call of which nobody can tell becomes IN_DOUBT",
     "a claim is given back",
+    "a call with an unknown outcome is noted",
     "a claimed notification comes to another worker",
     "a conflict is refused",
     "a deleted message is delivered again",
