@@ -83,7 +83,7 @@ class Mapped:
         self.failures_url = stack.sqs.create_queue(QueueName=name)["QueueUrl"]
         account = stream_arn.split(":")[4]
         self.functions.create_function(
-            FunctionName=name, Runtime="provided.al2023", Handler="bootstrap", Timeout=10,
+            FunctionName=name, Runtime="provided.al2023", Handler="bootstrap", Timeout=30,
             Role=f"arn:aws:iam::{account}:role/test", Code={"ZipFile": zipped(binary)},
             Environment={"Variables": variables},
         )

@@ -140,8 +140,8 @@ def test_redrive_puts_failed_work_back_and_nothing_else(stack, prefix, event):
 
     assert stack.notifyctl("redrive", f"{prefix}-done") == (1, {"id": f"{prefix}-done", "changed": False, "status": "DONE"})
     assert stack.notifyctl("redrive", f"{prefix}-no") == (1, {"id": f"{prefix}-no", "changed": False, "status": None})
-    code, error = stack.notifyctl("redrive", "kinesis:shardId-0:1")
-    assert code == 2 and "reserved" in error
+    code, result = stack.notifyctl("redrive", "kinesis:shardId-0:1")
+    assert code == 2 and "reserved" in result["error"] and result["changed"] is False
 
 
 def test_resolve_settles_what_is_in_doubt_as_the_operator_says(stack, prefix, event):
