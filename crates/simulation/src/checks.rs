@@ -99,7 +99,9 @@ fn effect_is_as_promised(world: &World, id: &str, item: &Item) -> Option<String>
     wrong.then(|| format!("{id} is {status} and its effect happened {effects} times, {}", named(guarantee)))
 }
 
-const fn named(guarantee: Guarantee) -> &'static str {
+/// A guarantee in words.
+#[must_use]
+pub const fn named(guarantee: Guarantee) -> &'static str {
     match guarantee {
         Guarantee::Transactional => "transactional",
         Guarantee::Idempotent { .. } => "idempotent",

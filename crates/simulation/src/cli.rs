@@ -105,7 +105,7 @@ fn sweep(subject: Subject<'_>) -> ExitCode {
         let bar = ProgressBar::new_spinner();
         let found = search::every_fault(subject, guarantee, || bar.inc(1));
         bar.finish_and_clear();
-        say(&format!("{guarantee:?}: {} runs", thousands(found.runs)));
+        say(&format!("{}: {} runs", simulation::checks::named(guarantee), thousands(found.runs)));
         all_well &= verdict(subject, &found) == ExitCode::SUCCESS;
     }
     if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
