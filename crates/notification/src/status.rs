@@ -14,7 +14,7 @@ pub enum Status {
     Done,
     /// It will not happen: malformed, or refused by the action, with a reason.
     Failed,
-    /// Its effect may have happened, and nobody can tell: an operator must look.
+    /// Its effect may have happened, and the outcome is unknown: an operator must find out.
     InDoubt,
 }
 
