@@ -114,7 +114,7 @@ fn print(audit: &Audit) {
     match audit.verdict() {
         Verdict::Good => output::line(output::verdict(true, "nothing lost, nothing doubled")),
         Verdict::Bad => {
-            output::line(output::verdict(false, &format!("{} problems", output::thousands(audit.problems.len()))));
+            output::line(output::verdict(false, &counted(audit.problems.len())));
             examples(&audit.problems);
             if !audit.cannot_be_shown.is_empty() {
                 output::line("and this cannot be shown:");
@@ -151,6 +151,11 @@ fn examples(lines: &[String]) {
     if lines.len() > EXAMPLES {
         output::line(format_args!("  … and {} more; --json has all", output::thousands(lines.len() - EXAMPLES)));
     }
+}
+
+/// "1 problem", "2 problems".
+fn counted(problems: usize) -> String {
+    format!("{} problem{}", output::thousands(problems), if problems == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
