@@ -9,7 +9,7 @@ PYTHON := $(TOOLS)/bin/python
 LOCAL := $(PYTHON) -m local
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down env test lint unit e2e chaos fuzz mutants build bench profile clean prerequisites
+.PHONY: help demo up down env invoke test lint unit e2e chaos fuzz mutants build bench profile clean prerequisites
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ down: tools ## Stop what `make up` started
 env: ## Print the environment of the running local stack, for eval in a shell
 	@test -x $(PYTHON) || { echo "error: the local stack does not run; \`make up\` starts it" >&2; exit 2; }
 	@$(LOCAL) env
+
+invoke: tools ## Invoke one function on the local stack (FUNCTION=Ingest EVENT=events/ingest-mixed.json; WITH=cargo-lambda: no Docker)
+	@FUNCTION="$(FUNCTION)" EVENT="$(EVENT)" WITH="$(WITH)" $(LOCAL) invoke
 
 test: lint unit e2e ## Run every check and test
 

@@ -246,12 +246,7 @@ class Stack:
 
     def client(self, service):
         """A boto3 client of the local AWS."""
-        import boto3
-
-        return boto3.client(
-            service, endpoint_url=self.endpoint, region_name="us-east-1", aws_access_key_id="test",
-            aws_secret_access_key="test",
-        )
+        return client(self.endpoint, service)
 
     def kill(self, binary):
         """Ends a function's processes as a crash does, and returns how many there were."""
@@ -262,6 +257,15 @@ class Stack:
             except ProcessLookupError:
                 pass
         return len(processes)
+
+
+def client(endpoint, service):
+    """A boto3 client of the local AWS at an endpoint."""
+    import boto3
+
+    return boto3.client(
+        service, endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test"
+    )
 
 
 def free_port():
