@@ -32,7 +32,7 @@ FATES = (
 
 #: How many calls in a row are dealt their fates together, as cards are: each fate comes once among them, and the rest
 #: of the calls pass. What one invocation calls many times fails more seldom, so that invocations do succeed.
-ROUNDS = {"PutRecords": 16, "PutItem": 150, "UpdateItem": 150, "Query": 150}
+ROUNDS = {"PutRecords": 16, "Query": 150}
 ROUND = 24
 
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
@@ -69,6 +69,20 @@ def put_some(request, chance, forward):
     return status, answer
 
 
+def execute_some(request, chance, forward):
+    """BatchExecuteStatement: only some of the statements are executed, and the others are reported as throttled."""
+    statements = request["Statements"]
+    passing = some(len(statements), chance)
+    status, answer = 200, {"Responses": []}
+    if passing:
+        status, answer = forward({**request, "Statements": [statements[index] for index in passing]})
+    if status == 200:
+        executed = dict(zip(passing, answer["Responses"]))
+        refused = {"Error": {"Code": "ThrottlingError", "Message": "Rate exceeded (injected)"}}
+        answer["Responses"] = [executed.get(index, refused) for index in range(len(statements))]
+    return status, answer
+
+
 def read_some(request, chance, forward):
     """BatchGetItem: only some of the keys are read, and the others are reported as unprocessed."""
     ((table, wanted),) = request["RequestItems"].items()
@@ -99,7 +113,12 @@ def some(count, chance):
 
 
 #: How each operation that may fail in part does so.
-PARTIAL = {"PutRecords": put_some, "BatchGetItem": read_some, "TransactWriteItems": cancel}
+PARTIAL = {
+    "BatchExecuteStatement": execute_some,
+    "BatchGetItem": read_some,
+    "PutRecords": put_some,
+    "TransactWriteItems": cancel,
+}
 
 
 def fates_of(operation):

@@ -20,7 +20,7 @@ SECONDS = float(os.environ.get("DURATION") or 25)
 SEED = int(os.environ.get("SEED") or random.randrange(10**9))
 
 #: The one side effect of each function, and the call that it is.
-EFFECTS = {"PutItem": "ingest", "PutRecords": "publisher", "TransactWriteItems": "downstream"}
+EFFECTS = {"BatchExecuteStatement": "ingest", "PutRecords": "publisher", "TransactWriteItems": "downstream"}
 
 #: Notifications that are sent at once, and how many messages may then wait in the queue, at the most.
 CHUNK, WAITING = 20, 60

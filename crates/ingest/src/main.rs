@@ -16,9 +16,8 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 async fn main() -> Result<(), Error> {
     let metrics = aws::telemetry::init(&Process)?;
     let table_name = config::table_name(&Process)?;
-    let writes = config::table_writes(&Process)?;
     let sdk = config::sdk(&Process).await?;
-    let table = DynamoTable::new(Client::new(&sdk), table_name).with_writes(writes);
+    let table = DynamoTable::new(Client::new(&sdk), table_name);
     let ingest = &Ingest::new(table, SystemClock);
 
     lambda_runtime::run(service_fn(|event: LambdaEvent<Envelope>| async move {

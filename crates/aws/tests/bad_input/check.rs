@@ -18,8 +18,7 @@ impl Environment for Variables {
 }
 
 /// The variables that the functions read.
-pub(crate) const NAMES: [&str; 5] =
-    ["TABLE_NAME", "STREAM_NAME", "DONE_RETENTION_DAYS", "SWEEP_AGE_SECONDS", "TABLE_WRITES"];
+pub(crate) const NAMES: [&str; 4] = ["TABLE_NAME", "STREAM_NAME", "DONE_RETENTION_DAYS", "SWEEP_AGE_SECONDS"];
 
 /// Any environment: each setting makes sense, or is refused in one line that begins with its name.
 pub(crate) fn environment(variables: &Variables) {
@@ -30,7 +29,6 @@ pub(crate) fn environment(variables: &Variables) {
             .is_none_or(|days| days >= limits::DONE_RETENTION_MIN_DAYS)
     );
     named("SWEEP_AGE_SECONDS", config::sweep_age(variables));
-    named("TABLE_WRITES", config::table_writes(variables));
 }
 
 /// What was read, unless it is refused as it must be.
