@@ -107,10 +107,10 @@ def last_line(path):
     return lines[-1].strip() if lines else ""
 
 
-def overrides(**extra):
-    """The parameters of samconfig.toml's environment `local`, the host's architecture, and what a test wants."""
+def overrides(environment, **extra):
+    """The parameters of an environment of samconfig.toml, the host's architecture, and what a test wants."""
     config = tomlkit.parse((ROOT / "samconfig.toml").read_text())
-    values = dict(item.split("=", 1) for item in config["local"]["deploy"]["parameters"]["parameter_overrides"])
+    values = dict(item.split("=", 1) for item in config[environment]["deploy"]["parameters"]["parameter_overrides"])
     values.update(Architecture=architecture(), **extra)
     return [f"{name}={value}" for name, value in values.items()]
 
@@ -173,7 +173,7 @@ class Stack:
             if secret:
                 created = stack.client("secretsmanager").create_secret(Name="webhook", SecretString=secret)
                 parameters["WebhookSecretArn"] = created["ARN"]
-            command = ["sam", "deploy", "--config-env", "local", "--parameter-overrides", *overrides(**parameters)]
+            command = ["sam", "deploy", "--config-env", "local", "--parameter-overrides", *overrides("local", **parameters)]
             # SAM leaves temporary folders behind; these go with ours.
             run("sam deploy", command, {**stack.environment, "TMPDIR": workdir}, logs)
             stack.poll_streams()
