@@ -60,7 +60,7 @@ def is_on_this_machine(endpoint):
 
 def ask(account, check):
     """Goes on only if a person, or YES=1, says yes."""
-    estimate = sum(cost for *_, cost in bill(USUAL_SECONDS, alarms_in(ROOT / "template.yaml")))
+    estimate = sum(cost for *_, cost in bill(USUAL_SECONDS, alarms()))
     screen.say(f"""
   account   {account}
   region    {check.region}
@@ -153,7 +153,7 @@ class Check:
                 run("sam delete", command, self.environment, FOLDER, DEPLOY_TIMEOUT)
         finally:
             self.say_what_is_left()
-            say_cost(time.monotonic() - self.started, alarms_in(BUILD / "template.yaml"))
+            say_cost(time.monotonic() - self.started)
 
     def say_what_is_left(self):
         status = self.status()
@@ -187,7 +187,7 @@ PRICES = {
 }
 
 
-def bill(seconds, alarms):
+def bill(seconds, alarm_count):
     """The items of the bill: what, how many, and dollars.
 
     Messages, alarms and hours are counted; the rest is what they can come to at the most, so that the true bill is lower.
@@ -205,21 +205,21 @@ def bill(seconds, alarms):
         "SQS requests": 3 * MESSAGES + 10 * seconds,
         "Lambda requests": invocations,
         "Lambda GB-seconds": invocations * 0.1 * 0.5,  # 100 ms at 512 MB
-        "CloudWatch alarm-hours": alarms * hours,
+        "CloudWatch alarm-hours": alarm_count * hours,
         "CloudWatch metric-hours": 20 * hours,
         "CloudWatch Logs GB": invocations * 2e3 / 1e9,  # 2 kB each
     }
     return [(item, quantity, quantity * PRICES[item]) for item, quantity in quantities.items()]
 
 
-def alarms_in(template):
+def alarms():
     """How many alarms the template has."""
-    return template.read_text().count("Type: AWS::CloudWatch::Alarm")
+    return (ROOT / "template.yaml").read_text().count("Type: AWS::CloudWatch::Alarm")
 
 
-def say_cost(seconds, alarms):
+def say_cost(seconds):
     screen.title(f"8. Cost: at the most, for {seconds / 60:.0f} minutes, at the prices of {PRICES_OF}")
-    items = bill(seconds, alarms)
+    items = bill(seconds, alarms())
     for item, quantity, cost in items:
         print(f" {item:<28}{quantity:>14,.3f}   ${cost:.4f}")
     print(f" {'together':<28}{'':>14}   ${sum(cost for *_, cost in items):.4f}", flush=True)

@@ -29,6 +29,9 @@ CARGO_LAMBDA = TOOLS / "cargo-lambda"
 #: Seconds. Generous: it only ends what hangs.
 START_TIMEOUT = 30
 
+#: SAM's emulator sometimes starts a function before it listens to it. Then the function ends, and there is no answer.
+SAM_ATTEMPTS = 3
+
 #: The file descriptor that logs go to; the answer has stdout for itself.
 STDERR = 2
 
@@ -102,11 +105,14 @@ def with_sam(endpoint, function, event, variables, engine):
         ]
         # SAM prefers its own AWS_ENDPOINT_URL to the template's, so they are the same.
         environment = {**aws_environment(bridged), **docker_settings}
-        with subprocess.Popen(
-            command, env=environment, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
-        ) as sam:
-            answer, _ = sam.communicate()
-    if sam.returncode != 0:
+        for _ in range(SAM_ATTEMPTS):
+            with subprocess.Popen(
+                command, env=environment, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+            ) as sam:
+                answer, _ = sam.communicate()
+            if answer.strip() or sam.returncode != 0:
+                break
+    if not answer.strip():
         screen.fail("sam local invoke failed; its message is above. WITH=cargo-lambda needs neither Docker nor an image")
     if "errorType" in json.loads(answer):
         screen.say(answer)

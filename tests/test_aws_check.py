@@ -167,4 +167,4 @@ def test_the_bill_counts_each_begun_hour_and_every_alarm():
     assert (short["CloudWatch alarm-hours"], long["CloudWatch alarm-hours"]) == (14, 28)
     for item, quantity, cost in aws_check.bill(1200, 14):
         assert cost == pytest.approx(quantity * aws_check.PRICES[item])
-    assert aws_check.alarms_in(ROOT / "template.yaml") == (ROOT / "template.yaml").read_text().count("Alarm:\n")
+    assert aws_check.alarms() == (ROOT / "template.yaml").read_text().count("Alarm:\n")
