@@ -34,6 +34,9 @@ WATCH_TIMEOUT = 1200
 FOLDER = STATE / "aws-check"
 BUILD = FOLDER / "build"
 
+#: SAM looks for its configuration beside the built template otherwise.
+CONFIG = ["--config-file", ROOT / "samconfig.toml", "--config-env", "check"]
+
 
 def main():
     name = os.environ.get("STACK", "")
@@ -113,12 +116,13 @@ class Check:
 
     def deploy(self):
         screen.title("1. Build, as for AWS (some minutes the first time)")
-        run("sam build", ["sam", "build", "--config-env", "check", "--build-dir", BUILD, "--parameter-overrides", *overrides("check")],
-            self.environment, FOLDER, DEPLOY_TIMEOUT)
+        parameters = ["--parameter-overrides", *overrides("check")]
+        command = ["sam", "build", *CONFIG, "--build-dir", BUILD, *parameters]
+        run("sam build", command, self.environment, FOLDER, DEPLOY_TIMEOUT)
         screen.title(f"2. Deploy: the stack {self.name}")
         self.started = time.monotonic()
-        command = ["sam", "deploy", "--config-env", "check", "--stack-name", self.name, "--s3-prefix", self.name,
-                   "--template-file", BUILD / "template.yaml", "--parameter-overrides", *overrides("check")]
+        template = ["--template-file", BUILD / "template.yaml"]
+        command = ["sam", "deploy", *CONFIG, *template, "--stack-name", self.name, "--s3-prefix", self.name, *parameters]
         run("sam deploy", command, self.environment, FOLDER, DEPLOY_TIMEOUT)
 
     def use(self):
