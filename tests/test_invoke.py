@@ -12,7 +12,7 @@ import yaml
 from conftest import Service
 from local import __main__ as command
 from local import batches
-from local.invoke import BUILD, bridge_to, deployed_variables, docker_engine, invoke, template_with, with_cargo_lambda
+from local.invoke import BUILD, bridge_to, deployed_variables, docker_engine, invoke, template_with, with_cargo_lambda, with_sam
 from local.stack import ROOT, Stack, stop_group
 
 #: Where no Docker engine answers.
@@ -182,6 +182,29 @@ def test_who_is_no_container_does_not_reach_the_local_stack(service):
 def test_the_first_address_is_the_hosts_where_docker_names_none(service):
     with bridge_to(service.stack.endpoint, engine_with({"Subnet": "127.8.0.0/16"})) as bridged:
         assert bridged.startswith("http://127.8.0.1:")
+
+
+@pytest.mark.parametrize(
+    "attempts, script",
+    [
+        (2, 'test $(wc -l < "$0.log") -lt 2 || echo "{}"'),  # no answer, as when SAM's emulator was not ready; then one
+        (3, "true"),  # never an answer
+        (1, "exit 1"),  # no image
+    ],
+)
+def test_only_where_sam_ends_well_and_without_an_answer_it_is_run_again(attempts, script, tmp_path, monkeypatch, capfd):
+    sam = tmp_path / "sam"
+    sam.write_text(f'#!/bin/sh\necho run >> "$0.log"\n{script}\n')
+    sam.chmod(0o755)
+    monkeypatch.setattr("local.invoke.TOOLS", tmp_path)
+    engine = engine_with({"Subnet": "127.0.0.0/8", "Gateway": "127.0.0.2"})
+    event = ROOT / "events" / "ingest-valid.json"
+    if attempts == 2:
+        assert with_sam("http://127.0.0.1:9", "Ingest", event, {}, engine) == "{}"
+    else:
+        error = error_of(capfd, with_sam, "http://127.0.0.1:9", "Ingest", event, {}, engine)
+        assert "sam local invoke failed" in error
+    assert (tmp_path / "sam.log").read_text() == "run\n" * attempts
 
 
 def test_only_the_copy_for_sam_declares_an_endpoint(service):
