@@ -139,6 +139,23 @@ class Stack:
         make their calls, if something stands between them and MiniStack. Logs are in `.local/<purpose>`, so that the
         stacks of a demo and of a test do not write over each other.
         """
+        stack = cls.empty(purpose, functions_endpoint)
+        try:
+            if secret:
+                created = stack.client("secretsmanager").create_secret(Name="webhook", SecretString=secret)
+                parameters["WebhookSecretArn"] = created["ARN"]
+            command = ["sam", "deploy", "--config-env", "local", "--parameter-overrides", *overrides(**parameters)]
+            # SAM leaves temporary folders behind; these go with ours.
+            run("sam deploy", command, {**stack.environment, "TMPDIR": stack.workdir}, STATE / purpose)
+            stack.poll_streams()
+        except BaseException:
+            stack.stop()
+            raise
+        return stack
+
+    @classmethod
+    def empty(cls, purpose, functions_endpoint=None):
+        """Starts MiniStack, with nothing deployed to it."""
         logs = STATE / purpose
         logs.mkdir(parents=True, exist_ok=True)
         port = free_port()
@@ -169,17 +186,6 @@ class Stack:
             except BaseException:
                 stack.stop()
                 raise
-        try:
-            if secret:
-                created = stack.client("secretsmanager").create_secret(Name="webhook", SecretString=secret)
-                parameters["WebhookSecretArn"] = created["ARN"]
-            command = ["sam", "deploy", "--config-env", "local", "--parameter-overrides", *overrides(**parameters)]
-            # SAM leaves temporary folders behind; these go with ours.
-            run("sam deploy", command, {**stack.environment, "TMPDIR": workdir}, logs)
-            stack.poll_streams()
-        except BaseException:
-            stack.stop()
-            raise
         return stack
 
     def wait_until_healthy(self):
