@@ -1,9 +1,7 @@
 //! Effects and DONE in one transaction: all of it, or nothing, and each refused notification is named.
 
-use crate::items::{
-    BEFORE, Item, NINETY_DAYS_LATER, NOW, at, id, inserted, inserted_at, item, largest_notification, notification,
-};
-use crate::world::World;
+use crate::items::{Item, NINETY_DAYS_LATER, NOW, at, id, inserted, item, largest_notification, notification};
+use crate::world::{World, settles_at};
 use aws_sdk_dynamodb::types::AttributeValue;
 use notification::ports::{Commit, DownstreamTable, NotCommitted, Refused, TableReader};
 use notification::{Effect, Failure, FailureKind, Notification, Outcome, Write, limits};
@@ -164,7 +162,7 @@ async fn a_notification_whose_outcome_does_not_fit_fails_permanently_and_alone()
     let world = World::new().await;
     let notifications = ["a", "b"].map(notification);
     // No notification is as large.
-    let mut large = inserted_at(&notifications[0], BEFORE);
+    let mut large = inserted(&notifications[0]);
     let filling = limits::ITEM_MAX_BYTES - 1000;
     large.extend([("filling".to_owned(), AttributeValue::S("x".repeat(filling)))]);
     world.put([large.clone(), inserted(&notifications[1])]).await;
@@ -199,7 +197,8 @@ async fn a_transaction_of_the_largest_notifications_is_committed_up_to_its_limit
     let notifications: Vec<_> = (0..count).map(|number| largest_notification(&format!("n{number:02}"))).collect();
     let effects: Vec<_> = notifications.iter().map(|of| effect(&world, of.id().as_str())).collect();
     world.put(notifications.iter().map(inserted)).await;
-    assert_eq!(world.table.commit(&group(&notifications, &effects), at(NOW)).await, Ok(()));
+    let group = group(&notifications, &effects);
+    settles_at(Ok(()), async || world.table.commit(&group, at(NOW)).await).await;
     assert!(world.effect("n00").await.is_some());
     assert!(matches!(world.table.read(&[&id("n00")]).await.unwrap()[..], [Ok(Some(_))]));
 }

@@ -1,8 +1,11 @@
 //! Items, notifications and times for the tests.
 
+use aws::SystemClock;
 use aws_sdk_dynamodb::types::AttributeValue;
-use notification::{Notification, NotificationId, Timestamp};
+use notification::ports::Clock;
+use notification::{Deadline, Notification, NotificationId, Timestamp};
 use std::collections::HashMap;
+use std::time::Duration;
 
 /// An item as the SDK has it.
 pub(crate) type Item = HashMap<String, AttributeValue>;
@@ -16,6 +19,11 @@ pub(crate) const NINETY_DAYS_LATER: &str = "1803117607";
 
 pub(crate) fn at(time: &str) -> Timestamp {
     time.parse().unwrap()
+}
+
+/// A deadline that no test comes near.
+pub(crate) fn in_a_minute() -> Deadline {
+    Deadline::at(SystemClock.now() + Duration::from_mins(1))
 }
 
 /// An item with these attributes.
@@ -55,18 +63,14 @@ pub(crate) fn largest_notification(id: &str) -> Notification {
 
 /// What a notification's item is when it was inserted at [`BEFORE`].
 pub(crate) fn inserted(notification: &Notification) -> Item {
-    inserted_at(notification, BEFORE)
-}
-
-pub(crate) fn inserted_at(notification: &Notification, time: &str) -> Item {
     item([
         ("id", notification.id().as_str().to_owned()),
         ("status", "INIT".to_owned()),
         ("event", notification.event().to_owned()),
         ("source", notification.source().to_owned()),
         ("type", notification.event_type().to_owned()),
-        ("received_at", time.to_owned()),
+        ("received_at", BEFORE.to_owned()),
         ("pending_shard", notification.id().pending_shard().to_string()),
-        ("pending_since", time.to_owned()),
+        ("pending_since", BEFORE.to_owned()),
     ])
 }

@@ -1,18 +1,13 @@
 //! One id twice in one call. The functions ask for each id once, but where that went wrong, nothing else should: an engine
 //! may answer each, or refuse the call (and have done a part of it all the same), and then the call is split.
 
-use crate::items::{BEFORE, NOW, at, event, id, inserted, notification};
+use crate::items::{BEFORE, NOW, at, event, id, in_a_minute, inserted, notification};
 use crate::world::World;
 use aws::SystemClock;
 use notification::batch::{by_count, call_in_batches};
 use notification::change::{Answer, Persistence, change_all, read_all};
-use notification::ports::{After, Before, Change, Claim, Clock, IngestTable, Insertion};
-use notification::{Deadline, Notification, Status};
-use std::time::Duration;
-
-fn in_a_minute() -> Deadline {
-    Deadline::at(SystemClock.now() + Duration::from_mins(1))
-}
+use notification::ports::{After, Before, Change, Claim, IngestTable, Insertion};
+use notification::{Notification, Status};
 
 #[ignore = "needs an engine: make contract"]
 #[tokio::test]
