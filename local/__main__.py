@@ -1,4 +1,4 @@
-"""`python -m local build | demo | up | down | env`: see the Makefile."""
+"""`python -m local build | contract | demo | up | down | env`: see the Makefile."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
-from local import demo, screen
+from local import contract, demo, screen
 from local.stack import STATE, Stack, aws_environment, build, stop_group
 
 RUNNING = STATE / "stack.json"
@@ -99,7 +99,7 @@ def is_still(pid, program):
         return False
 
 
-COMMANDS = {"build": build, "demo": demo.main, "up": up, "down": down, "env": env}
+COMMANDS = {"build": build, "contract": contract.main, "demo": demo.main, "up": up, "down": down, "env": env}
 
 
 def main():

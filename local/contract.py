@@ -21,14 +21,12 @@ from local.stack import ROOT, START_TIMEOUT, STATE, Stack, aws_environment, stop
 DYNAMODB_LOCAL = STATE / "dynamodb-local"
 LOGS = STATE / "contract"
 
-#: How this program calls itself within a network namespace.
-INSIDE = "dynamodb-local-inside"
-
 
 def main():
-    if sys.argv[1:2] == [INSIDE]:
-        return dynamodb_local_inside(*sys.argv[2:])
-    if os.environ.get("ENGINE") == "aws":
+    engine = os.environ.get("ENGINE", "")
+    if engine not in ("", "aws"):
+        screen.fail(f"ENGINE is {engine}; it is aws, or not set for the engines that are here")
+    if engine:
         return aws()
     suite = build()
     failed = ministack(suite)
@@ -73,9 +71,9 @@ def ministack(suite):
 
 # ---- DynamoDB Local: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/DynamoDBLocal.html -----------------
 
-# It listens on every interface. So it runs in a network namespace of its own, which has the loopback interface alone and
-# ends with the last process in it. Without being root, that takes a user namespace as well.
-NAMESPACE = ["unshare", *([] if os.geteuid() == 0 else ["--map-root-user"]), "--net"]
+# It listens on every interface. So it runs in namespaces of its own, which have the loopback interface alone, and end with
+# all that runs in them. Without being root, that takes a user namespace as well.
+NAMESPACES = ["unshare", *([] if os.geteuid() == 0 else ["--map-root-user"]), "--net", "--pid", "--kill-child"]
 LOOPBACK_UP = ["ip", "link", "set", "lo", "up"]
 
 
@@ -86,18 +84,19 @@ def what_dynamodb_local_lacks():
     if not DYNAMODB_LOCAL.exists():
         return "not installed; `make dynamodb-local` does (50 MB)"
     with contextlib.suppress(FileNotFoundError):
-        if subprocess.run([*NAMESPACE, *LOOPBACK_UP], stderr=subprocess.DEVNULL).returncode == 0:
+        if subprocess.run([*NAMESPACES, *LOOPBACK_UP], stderr=subprocess.DEVNULL).returncode == 0:
             return None
-    return "no network namespace can be made to shut it in (util-linux, iproute2; be root, or allow user namespaces)"
+    return "no network namespace can be made for it (it takes util-linux and iproute2, and root or user namespaces)"
 
 
 def dynamodb_local(suite):
-    environment = {**aws_environment("http://127.0.0.1:8000"), "PYTHONPATH": str(ROOT), "TEST": os.environ.get("TEST", "")}
-    command = [*NAMESPACE, sys.executable, "-m", "local.contract", INSIDE, suite]
+    environment = {**aws_environment("http://127.0.0.1:8000"), "TEST": os.environ.get("TEST", "")}
+    command = [*NAMESPACES, sys.executable, "-m", "local.contract", suite]
     return subprocess.run(command, env=environment, cwd=ROOT).returncode
 
 
-def dynamodb_local_inside(suite):
+def within_namespaces(suite):
+    """Starts DynamoDB Local, and runs the suite on it."""
     subprocess.run(LOOPBACK_UP, check=True)
     LOGS.mkdir(parents=True, exist_ok=True)
     path = LOGS / "dynamodb-local.log"
@@ -136,7 +135,7 @@ def aws():
     wanted = os.environ.get("CONTRACT_AWS_ACCOUNT")
     if not wanted:
         screen.fail(
-            "ENGINE=aws makes about a hundred small tables and a Kinesis stream in your AWS account, and deletes them"
+            "ENGINE=aws makes some eighty small tables and a Kinesis stream in your AWS account, and deletes them"
             " again; say in which: CONTRACT_AWS_ACCOUNT=123456789012"
         )
     import boto3
@@ -179,4 +178,4 @@ def delete(session, prefix):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(within_namespaces(*sys.argv[1:]))
