@@ -89,8 +89,9 @@ pub const REASON_MAX_BYTES: usize = 1024;
 /// Bytes of an unreadable Kinesis record that its FAILED item keeps; the rest of the item holds names and the reason.
 pub const RAW_KEPT_MAX_BYTES: usize = ITEM_MAX_BYTES - ITEM_RESERVED_BYTES;
 
-/// Days that a DONE item is kept, at least: longer than every way by which an old message can come back (queue, DLQ,
-/// table stream, Kinesis), or an old duplicate would open its id again.
+/// Days that a DONE item is kept, at least: longer than an old message can come back, or it would open its id again. SQS keeps
+/// a message for 14 days, the dead-letter queue included. A redrive of that queue makes it a new one, with 14 more; this is for
+/// one redrive. Then come the table's stream and Kinesis.
 pub const DONE_RETENTION_MIN_DAYS: u32 =
     2 * SQS_RETENTION_DAYS + DYNAMODB_STREAM_RETENTION_DAYS + KINESIS_RETENTION_DAYS;
 
