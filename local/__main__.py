@@ -44,7 +44,10 @@ def note(stack):
         "workdir": stack.workdir,
         "endpoint": stack.endpoint,
         # As the functions have them, to run one of them by hand.
-        "variables": {"TABLE_NAME": outputs["TableName"], "STREAM_NAME": outputs["StreamName"], "TABLE_WRITES": "single"},
+        "variables": {
+            "TABLE_NAME": outputs["TableName"], "QUEUE_URL": outputs["QueueUrl"], "STREAM_NAME": outputs["StreamName"],
+            "TABLE_WRITES": "single",
+        },
     }
     RUNNING.write_text(json.dumps(state))
 

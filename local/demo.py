@@ -60,7 +60,7 @@ def show(stack, receiver):
     if stack.notifyctl("send", bad, "--unchecked", "--save", sent).returncode:
         return 1
 
-    screen.title("5. Watch: until all is settled (a refused message is received six times, about a minute)")
+    screen.title("5. Watch: until all is settled (a refused message is received six times, about half a minute)")
     if stack.notifyctl("watch", "--expect", COUNT, "--timeout", WATCH_TIMEOUT).returncode:
         return 1
 

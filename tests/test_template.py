@@ -33,12 +33,13 @@ def test_rule_9_every_event_source_reports_batch_item_failures(source):
 
 
 @pytest.mark.parametrize("source", STREAM_SOURCES)
-def test_stream_sources_begin_at_the_trim_horizon_bisect_and_give_up_into_a_queue_after_six_retries(source):
+def test_stream_sources_begin_at_the_trim_horizon_bisect_and_give_up_into_a_queue_by_age_alone(source):
     properties = SOURCES[source]["Properties"]
     assert properties["StartingPosition"] == "TRIM_HORIZON"
     assert properties["BisectBatchOnFunctionError"] is True
-    assert properties["MaximumRetryAttempts"] == 6
-    assert "MaximumRecordAgeInSeconds" in properties
+    # Bounded by their age alone, however long Lambda waits between two retries.
+    assert properties["MaximumRetryAttempts"] == -1
+    assert properties["MaximumRecordAgeInSeconds"] == {"Ref": "MaximumRecordAge"}
     assert properties["DestinationConfig"]["OnFailure"]["Type"] == "SQS"
 
 
@@ -130,10 +131,17 @@ def test_the_retention_of_done_outlives_every_redelivery():
     assert days >= 14 + 14 + 1 + kinesis_days
 
 
-def test_the_sweep_runs_on_a_schedule_and_its_age_outlasts_six_retries():
+def test_the_sweep_runs_on_a_schedule_and_publishes_nothing_that_lambda_still_retries():
     sweep = FUNCTIONS["Publisher"]["Properties"]["Events"]["Sweep"]
     assert sweep["Type"] == "Schedule" and sweep["Properties"]["Input"] == '{"sweep": true}'
-    assert TEMPLATE["Parameters"]["SweepAge"]["Default"] == 900
+    assert TEMPLATE["Parameters"]["MaximumRecordAge"]["Default"] < TEMPLATE["Parameters"]["SweepAge"]["Default"]
+
+
+def test_a_sweep_that_fails_is_not_repeated_and_one_that_is_late_is_dropped():
+    """Lambda would invoke it twice more; the next one on the schedule does the same."""
+    assert FUNCTIONS["Publisher"]["Properties"]["EventInvokeConfig"] == {
+        "MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60,
+    }
 
 
 INDEXES = {index["IndexName"]: index for index in RESOURCES["Table"]["Properties"]["GlobalSecondaryIndexes"]}
@@ -169,5 +177,5 @@ def test_an_alarm_follows_the_state_of_the_table_and_is_raised_where_nobody_coun
     "alarm", ["OldestPendingAlarm", "UnpublishableAlarm", "RecentlyFailedAlarm", "InDoubtItemsAlarm"]
 )
 def test_an_alarm_on_a_metric_of_the_sweep_spans_three_runs_of_it(alarm):
-    assert TEMPLATE["Parameters"]["SweepSchedule"]["Default"] == "rate(5 minutes)"
-    assert RESOURCES[alarm]["Properties"]["Period"] >= 3 * 5 * 60
+    assert TEMPLATE["Parameters"]["SweepSchedule"]["Default"] == "rate(1 minute)"
+    assert RESOURCES[alarm]["Properties"]["Period"] >= 3 * 60

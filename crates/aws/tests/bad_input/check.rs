@@ -19,7 +19,7 @@ impl Environment for Variables {
 
 /// The variables that the functions read.
 pub(crate) const NAMES: [&str; 5] =
-    ["TABLE_NAME", "STREAM_NAME", "DONE_RETENTION_DAYS", "SWEEP_AGE_SECONDS", "TABLE_WRITES"];
+    ["TABLE_NAME", "QUEUE_URL", "STREAM_NAME", "DONE_RETENTION_DAYS", "SWEEP_AGE_SECONDS", "TABLE_WRITES"];
 
 /// Any environment: each setting makes sense, or is refused in one line that begins with its name.
 pub(crate) fn environment(variables: &Variables) {
