@@ -46,7 +46,6 @@ def note(stack):
         # As the functions have them, to run one of them by hand.
         "variables": {
             "TABLE_NAME": outputs["TableName"], "QUEUE_URL": outputs["QueueUrl"], "STREAM_NAME": outputs["StreamName"],
-            "TABLE_WRITES": "single",
         },
     }
     RUNNING.write_text(json.dumps(state))

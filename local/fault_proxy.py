@@ -1,6 +1,6 @@
 """Stands between the functions and the local AWS, and lets their calls fail as networks and AWS do.
 
-Only calls of the data plane, to DynamoDB and Kinesis, are touched; all others pass. Which fate the n-th call of an
+Only calls of the functions, to DynamoDB, Kinesis and SQS, are touched; all others pass. Which fate the n-th call of an
 operation has follows from the seed alone. Which notification it hits does not: the processes do not run in step.
 """
 
@@ -32,7 +32,7 @@ FATES = (
 
 #: How many calls in a row are dealt their fates together, as cards are: each fate comes once among them, and the rest
 #: of the calls pass. What one invocation calls many times fails more seldom, so that invocations do succeed.
-ROUNDS = {"PutRecords": 16, "PutItem": 150, "UpdateItem": 150, "Query": 150}
+ROUNDS = {"PutRecords": 16, "Query": 150}
 ROUND = 24
 
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
@@ -40,11 +40,16 @@ ROUND = 24
 ERRORS = {
     "DynamoDB": ((500, "InternalServerError"), (503, "ServiceUnavailable")),
     "Kinesis": ((500, "InternalFailure"), (503, "ServiceUnavailable")),
+    "AmazonSQS": ((500, "InternalFailure"), (503, "ServiceUnavailable")),
 }
 THROTTLES = {
     "DynamoDB": ("ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded"),
     "Kinesis": ("ProvisionedThroughputExceededException", "ThrottlingException"),
+    "AmazonSQS": ("ThrottlingException", "RequestThrottled"),
 }
+
+#: The waits of messages that ingest hides pass so many times faster, so that a test does not take an hour.
+TIME_LAPSE = 60
 
 #: Seconds. The functions give up on an attempt after 5; these only end what hangs.
 GIVEN_UP_TIMEOUT = 30
@@ -66,6 +71,20 @@ def put_some(request, chance, forward):
         refused = {"ErrorCode": "ProvisionedThroughputExceededException", "ErrorMessage": "Rate exceeded (injected)"}
         answer["Records"] = [put.get(index, refused) for index in range(len(records))]
         answer["FailedRecordCount"] += len(records) - len(passing)
+    return status, answer
+
+
+def execute_some(request, chance, forward):
+    """BatchExecuteStatement: only some of the statements are executed, and the others are reported as throttled."""
+    statements = request["Statements"]
+    passing = some(len(statements), chance)
+    status, answer = 200, {"Responses": []}
+    if passing:
+        status, answer = forward({**request, "Statements": [statements[index] for index in passing]})
+    if status == 200:
+        executed = dict(zip(passing, answer["Responses"]))
+        refused = {"Error": {"Code": "ThrottlingError", "Message": "Rate exceeded (injected)"}}
+        answer["Responses"] = [executed.get(index, refused) for index in range(len(statements))]
     return status, answer
 
 
@@ -93,13 +112,26 @@ def cancel(request, chance, _):
     return 400, {"__type": "TransactionCanceledException", "message": message, "CancellationReasons": reasons}
 
 
+def sooner(body):
+    """ChangeMessageVisibilityBatch: each message waits for the same number of minutes' seconds."""
+    request = json.loads(body)
+    for entry in request["Entries"]:
+        entry["VisibilityTimeout"] = -(-entry["VisibilityTimeout"] // TIME_LAPSE)
+    return json.dumps(request).encode()
+
+
 def some(count, chance):
     """Places of some of so many entries: perhaps none, and never all."""
     return sorted(chance.sample(range(count), chance.randrange(count)))
 
 
 #: How each operation that may fail in part does so.
-PARTIAL = {"PutRecords": put_some, "BatchGetItem": read_some, "TransactWriteItems": cancel}
+PARTIAL = {
+    "BatchExecuteStatement": execute_some,
+    "BatchGetItem": read_some,
+    "PutRecords": put_some,
+    "TransactWriteItems": cancel,
+}
 
 
 def fates_of(operation):
@@ -181,6 +213,8 @@ def _handler(proxy):
             target, _, operation = self.headers.get("X-Amz-Target", "").partition(".")
             service = target.partition("_")[0]
             proxy._note_call(+1)
+            if operation == "ChangeMessageVisibilityBatch":
+                body = sooner(body)
             try:
                 if service in ERRORS and proxy.faulty.is_set():
                     self.suffer(*proxy._draw(operation), service, operation, body)

@@ -19,7 +19,7 @@ from local import screen
 ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / ".local"
 TOOLS = ROOT / ".venv" / "tools" / "bin"
-MINISTACK = ROOT / ".venv" / "ministack" / "bin" / "ministack"
+MINISTACK = [ROOT / ".venv" / "ministack" / "bin" / "python", ROOT / "local" / "start_ministack.py"]
 NOTIFYCTL = STATE / "bin" / "notifyctl"
 NAME = "notifications-local"
 BINARIES = ["ingest", "publisher", "downstream", "notifyctl", "approve"]
@@ -160,7 +160,7 @@ class Stack:
             log = (logs / "ministack.log").open("w")
             # A session of its own: Ctrl-C reaches us, and we stop it with all that it started.
             process = subprocess.Popen(
-                [MINISTACK], env=environment, cwd=workdir, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                MINISTACK, env=environment, cwd=workdir, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )
             stack = cls(process, port, workdir, logs, functions_endpoint)

@@ -80,18 +80,22 @@ class Service:
         return self.dynamodb.get_item(TableName=table, Key={"id": {"S": notification_id}}).get("Item")
 
     def lose_stream_record(self, notification_id, body, seconds_ago):
-        """Puts a notification as INIT of which the table's stream knows nothing, as if its record had expired.
+        """Puts a notification as INIT that publisher passes over, as if its stream record had expired.
 
-        MiniStack writes no stream records for PartiQL.
+        First it is CLAIMED and then it is given back: what was pending before is not published again.
         """
         since = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - seconds_ago))
-        values = [notification_id, body, "urn:example:orders", "com.example.refund.requested", since, since]
-        statement = (
-            f"INSERT INTO \"{self.table}\" VALUE {{'id': ?, 'status': 'INIT', 'event': ?, 'source': ?, 'type': ?,"
-            " 'received_at': ?, 'pending_since': ?, 'pending_shard': ?}"
+        item = {
+            "id": notification_id, "status": "CLAIMED", "event": body, "source": "urn:example:orders",
+            "type": "com.example.refund.requested", "received_at": since, "pending_since": since,
+        }
+        item = {name: {"S": value} for name, value in item.items()}
+        item["pending_shard"] = {"N": str(pending_shard(notification_id))}
+        self.dynamodb.put_item(TableName=self.table, Item=item)
+        self.dynamodb.update_item(
+            TableName=self.table, Key={"id": {"S": notification_id}}, UpdateExpression="SET #s = :init",
+            ExpressionAttributeNames={"#s": "status"}, ExpressionAttributeValues={":init": {"S": "INIT"}},
         )
-        parameters = [{"S": value} for value in values] + [{"N": str(pending_shard(notification_id))}]
-        self.dynamodb.execute_statement(Statement=statement, Parameters=parameters)
 
     def sweep(self):
         """Invokes publisher as its schedule does, and returns what the sweep did."""

@@ -83,7 +83,7 @@ def test_no_payload_is_logged_at_any_level(function, tmp_path):
 
 def test_batched_writes_are_understood_by_a_database(stack, prefix):
     """The demo writes singly, because MiniStack's PartiQL leaves no stream records; it does execute PartiQL."""
-    variables = {"AWS_ENDPOINT_URL": stack.stack.endpoint, "TABLE_NAME": stack.table, "TABLE_WRITES": "batched"}
+    variables = {"AWS_ENDPOINT_URL": stack.stack.endpoint, "TABLE_NAME": stack.table}
     sqs, kinesis = batches.OF["ingest"](60), batches.OF["downstream"](60)
     replace = lambda event: json.loads(json.dumps(event).replace("rfd-", f"{prefix}-"))  # noqa: E731
     sqs = replace(sqs)

@@ -26,9 +26,9 @@ class World:
 
     def __init__(self, stack, notification_id, seconds=DEADLINE, **variables):
         self.stack, self.id, self.seconds = stack, notification_id, seconds
-        # By PartiQL, so that the deployed functions know nothing of it.
+        # So that the deployed functions have nothing to do with it.
         stack.lose_stream_record(notification_id, batches.event(notification_id), seconds_ago=0)
-        self.variables = {"TABLE_NAME": stack.table, "TABLE_WRITES": "batched", **variables}
+        self.variables = {"TABLE_NAME": stack.table, **variables}
 
     def run(self, kill_before=None, kill_after=None):
         """One process and one invocation. It may be killed before or after the backend call that holds a text."""

@@ -128,32 +128,6 @@ pub fn sweep_age(environment: &impl Environment) -> Result<Duration, ConfigError
     }
 }
 
-/// How notifications are written to the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TableWrites {
-    /// Up to 25 in one `BatchExecuteStatement`.
-    #[default]
-    Batched,
-    /// Each by a call of its own.
-    Single,
-}
-
-/// `TABLE_WRITES`: `batched` (if not set) or `single`.
-///
-/// # Errors
-/// [`ConfigError`] where it is neither.
-pub fn table_writes(environment: &impl Environment) -> Result<TableWrites, ConfigError> {
-    const NAME: &str = "TABLE_WRITES";
-    match environment.get(NAME).as_deref() {
-        None | Some("" | "batched") => Ok(TableWrites::Batched),
-        Some("single") => Ok(TableWrites::Single),
-        Some(other) => {
-            let problem = format!("{other:?} is neither \"batched\" nor \"single\"");
-            Err(ConfigError::Wrong { name: NAME, problem })
-        }
-    }
-}
-
 /// The SDK's settings for a function, from its environment alone: `AWS_REGION` must be set, credentials are in
 /// `AWS_ACCESS_KEY_ID` and its like, where Lambda puts them, and `AWS_ENDPOINT_URL` (also for one service),
 /// `AWS_USE_FIPS_ENDPOINT` and `AWS_USE_DUALSTACK_ENDPOINT` are honoured, `HTTPS_PROXY` and `SSL_CERT_FILE` by the HTTP client, and
@@ -251,15 +225,6 @@ pub(crate) mod tests {
         check(&[all], Some("http://all"));
         check(&[all, ("AWS_ENDPOINT_URL_DYNAMODB", "http://own")], Some("http://own"));
         check(&[all, ("AWS_ENDPOINT_URL_DYNAMODB", "")], Some("http://all"));
-    }
-
-    #[test]
-    fn table_writes_are_batched_or_single() {
-        let writes = |text| table_writes(&Variables(&[("TABLE_WRITES", text)]));
-        assert_eq!(table_writes(&Variables(&[("OTHER", "x")])), Ok(TableWrites::Batched));
-        assert_eq!(writes("batched"), Ok(TableWrites::Batched));
-        assert_eq!(writes("single"), Ok(TableWrites::Single));
-        assert!(writes("twice").unwrap_err().to_string().contains("TABLE_WRITES is wrong"));
     }
 
     #[test]

@@ -3,12 +3,10 @@
 mod batched;
 mod item;
 mod pending;
-mod single;
 mod transaction;
 mod update;
 
 use crate::classify;
-use crate::config::TableWrites;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::primitives::Blob;
@@ -27,7 +25,6 @@ use update::Update;
 pub struct DynamoTable {
     client: Client,
     table_name: String,
-    writes: TableWrites,
     insert_statement: String,
     done_retention_seconds: i64,
 }
@@ -37,14 +34,8 @@ impl DynamoTable {
     #[must_use]
     pub fn new(client: Client, table_name: String) -> Self {
         let insert_statement = batched::insert_statement(&table_name);
-        Self { client, table_name, writes: TableWrites::default(), insert_statement, done_retention_seconds: 0 }
+        Self { client, table_name, insert_statement, done_retention_seconds: 0 }
             .with_done_retention(limits::DONE_RETENTION_DEFAULT_DAYS)
-    }
-
-    /// How notifications are written; batched unless said otherwise.
-    #[must_use]
-    pub fn with_writes(self, writes: TableWrites) -> Self {
-        Self { writes, ..self }
     }
 
     /// DONE items expire after so many days.
@@ -116,11 +107,7 @@ impl TableReader for DynamoTable {
 
 impl IngestTable for DynamoTable {
     async fn insert(&self, notifications: &[&Notification], received_at: Timestamp) -> Answers<Insertion> {
-        let (client, table_name) = (&self.client, &self.table_name);
-        let answers = match self.writes {
-            TableWrites::Batched => batched::insert(client, &self.insert_statement, notifications, received_at).await,
-            TableWrites::Single => single::insert(client, table_name, notifications, received_at).await,
-        };
+        let answers = batched::insert(&self.client, &self.insert_statement, notifications, received_at).await;
         each(answers, |executed| match executed {
             Executed::Yes => Insertion::Inserted,
             Executed::ConditionFailed(old) => Insertion::Exists(old),
@@ -130,13 +117,8 @@ impl IngestTable for DynamoTable {
 
 impl StatusTable for DynamoTable {
     async fn change(&self, changes: &[Change<'_>], at: Timestamp) -> Answers<Changed> {
-        let (client, table_name) = (&self.client, &self.table_name);
-        let updates: Vec<_> =
-            changes.iter().map(|change| Update::of(change, at, self.done_retention_seconds)).collect();
-        let answers = match self.writes {
-            TableWrites::Batched => batched::update(client, table_name, updates.into_iter()).await,
-            TableWrites::Single => single::update(client, table_name, updates.into_iter()).await,
-        };
+        let updates = changes.iter().map(|change| Update::of(change, at, self.done_retention_seconds));
+        let answers = batched::update(&self.client, &self.table_name, updates).await;
         each(answers, |executed| match executed {
             Executed::Yes => Changed::Yes,
             Executed::ConditionFailed(old) => Changed::No(old),
@@ -211,8 +193,6 @@ mod tests {
     use aws_sdk_dynamodb::operation::batch_execute_statement::BatchExecuteStatementOutput;
     use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
     use aws_sdk_dynamodb::operation::put_item::PutItemError;
-    use aws_sdk_dynamodb::operation::put_item::PutItemOutput;
-    use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
     use aws_sdk_dynamodb::types::error::ConditionalCheckFailedException;
     use aws_sdk_dynamodb::types::{BatchStatementError, BatchStatementErrorCodeEnum, BatchStatementResponse};
     use aws_smithy_mocks::{Rule, mock, mock_client};
@@ -534,39 +514,5 @@ mod tests {
         let raw = vec![0xFF; 500_000];
         let record = Unreadable { shard: "shardId-0", sequence_number: &sequence_number, raw: &raw };
         assert_eq!(table(&rule).keep(record, "not valid UTF-8", Timestamp::UNIX_EPOCH).await, Ok(()));
-    }
-
-    /// With one call a write, the same questions have the same answers.
-    #[tokio::test]
-    async fn single_writes_answer_as_batched_ones_do() {
-        let put = mock!(Client::put_item).sequence().output(|| PutItemOutput::builder().build()).error(|| {
-            let failed = ConditionalCheckFailedException::builder().set_item(Some(item("DONE"))).build();
-            PutItemError::ConditionalCheckFailedException(failed)
-        });
-        let table = table(&put.build()).with_writes(TableWrites::Single);
-        let (a, b) = (notification("a"), notification("b"));
-        let answers = table.insert(&[&a, &b], Timestamp::UNIX_EPOCH).await.unwrap();
-        let old = Stored { status: Some(Status::Done), event: "{}".into(), ..Stored::default() };
-        assert_eq!(answers, [Ok(Insertion::Inserted), Ok(Insertion::Exists(Some(old)))]);
-    }
-
-    #[tokio::test]
-    async fn single_writes_settle_only_over_init() {
-        let refused = mock!(Client::update_item)
-            .match_requests(|request| {
-                let values = request.expression_attribute_values().unwrap();
-                request.condition_expression() == Some("#status = :o_status")
-                    && values[":o_status"] == text("INIT")
-                    && request.update_expression()
-                        == Some("SET #status = :n_status, #done_at = :n_done_at, #expires_at = :n_expires_at REMOVE #pending_shard, #pending_since")
-            })
-            .then_error(|| {
-                let failed = ConditionalCheckFailedException::builder().set_item(Some(item("DONE"))).build();
-                UpdateItemError::ConditionalCheckFailedException(failed)
-            });
-        let table = table(&refused).with_writes(TableWrites::Single);
-        let changed = table.change(&[done(&id("a"), None)], Timestamp::UNIX_EPOCH).await.unwrap();
-        let old = Stored { status: Some(Status::Done), event: "{}".into(), ..Stored::default() };
-        assert_eq!(changed, [Ok(Changed::No(Some(old)))]);
     }
 }

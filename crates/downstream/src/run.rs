@@ -55,11 +55,8 @@ impl Wiring {
 pub async fn run(wiring: Wiring, action: impl Action) -> Result<(), Error> {
     let environment = wiring.environment();
     let table_name = config::table_name(environment)?;
-    let writes = config::table_writes(environment)?;
     let done_retention_days = config::done_retention_days(environment)?;
-    let table = DynamoTable::new(Client::new(wiring.sdk()), table_name)
-        .with_writes(writes)
-        .with_done_retention(done_retention_days);
+    let table = DynamoTable::new(Client::new(wiring.sdk()), table_name).with_done_retention(done_retention_days);
     let downstream = &Downstream::new(table, SystemClock, action);
     let metrics = wiring.metrics;
 

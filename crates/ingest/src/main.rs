@@ -16,9 +16,8 @@ async fn main() -> Result<(), Error> {
     let metrics = aws::telemetry::init(&Process)?;
     let table_name = config::table_name(&Process)?;
     let queue_url = config::queue_url(&Process)?;
-    let writes = config::table_writes(&Process)?;
     let sdk = config::sdk(&Process).await?;
-    let table = DynamoTable::new(aws_sdk_dynamodb::Client::new(&sdk), table_name).with_writes(writes);
+    let table = DynamoTable::new(aws_sdk_dynamodb::Client::new(&sdk), table_name);
     let queue = SqsQueue::new(aws_sdk_sqs::Client::new(&sdk), queue_url);
     let ingest = &Ingest::new(table, queue, SystemClock);
 

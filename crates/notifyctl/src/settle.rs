@@ -5,7 +5,6 @@ use crate::cli::{RedriveArgs, ResolveArgs};
 use crate::error::Error;
 use crate::output;
 use crate::stack::Stack;
-use aws::config::TableWrites;
 use aws::{DynamoTable, SystemClock};
 use notification::change::{self, Answer, Persistence};
 use notification::ports::{After, Before, Change, Claim, Clock, Stored};
@@ -51,9 +50,7 @@ pub(crate) async fn resolve(stack: &Stack, args: &ResolveArgs, json: bool) -> Re
 }
 
 fn table(stack: &Stack) -> DynamoTable {
-    DynamoTable::new(stack.dynamodb.clone(), stack.table_name.clone())
-        .with_writes(TableWrites::Single)
-        .with_done_retention(stack.done_retention_days)
+    DynamoTable::new(stack.dynamodb.clone(), stack.table_name.clone()).with_done_retention(stack.done_retention_days)
 }
 
 fn parse(id: &str) -> Result<NotificationId, Error> {
@@ -101,7 +98,7 @@ async fn decide(table: &DynamoTable, id: &NotificationId, from: Status, to: Afte
 async fn make(table: &DynamoTable, change: Change<'_>) -> Result<Answer, Error> {
     let deadline = Deadline::at(Timestamp::MAX);
     let answer = change::change_all(table, &SystemClock, &[change], Persistence::Usual, deadline).await.pop();
-    answer.unwrap_or(Ok(Answer::Absent)).map_err(failed("UpdateItem"))
+    answer.unwrap_or(Ok(Answer::Absent)).map_err(failed("BatchExecuteStatement"))
 }
 
 fn failed(call: &'static str) -> impl Fn(Failure) -> Error {

@@ -1,9 +1,7 @@
-//! One conditional change of an item, in the three forms that DynamoDB takes: a PartiQL statement, an `UpdateItem`, and
-//! an action of a transaction.
+//! One conditional change of an item, in the two forms that DynamoDB takes: a PartiQL statement, and an action of a
+//! transaction.
 
 use super::item::{PUT_BACK, UNKNOWN_CALL, number, shortened, text, time};
-use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{self, AttributeValue, ReturnValuesOnConditionCheckFailure::AllOld};
 use notification::id::index_shard;
 use notification::ports::{After, Before, Change, Claim};
@@ -106,20 +104,6 @@ impl Update {
         let values = |pairs: Vec<(&'static str, AttributeValue)>| pairs.into_iter().map(|(_, value)| value);
         let parameters = values(self.set).chain([self.id]).chain(values(self.expected)).collect();
         (statement, parameters)
-    }
-
-    /// As a call of its own.
-    pub(super) fn call(self, client: &Client, table_name: &str) -> UpdateItemFluentBuilder {
-        let parts = self.expression();
-        client
-            .update_item()
-            .table_name(table_name)
-            .key("id", parts.id)
-            .update_expression(parts.update)
-            .condition_expression(parts.condition)
-            .set_expression_attribute_names(Some(parts.names))
-            .set_expression_attribute_values(Some(parts.values))
-            .return_values_on_condition_check_failure(AllOld)
     }
 
     /// As an action of a transaction.
