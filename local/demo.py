@@ -50,7 +50,7 @@ def show(stack, receiver):
     screen.title("4. Send: one conflict (an id again, with another amount) and one malformed message")
     send_bad(stack, sent)
 
-    screen.title("5. Watch: until all is settled (a refused message is received six times, about a minute)")
+    screen.title("5. Watch: until all is settled (a refused message is received six times, about half a minute)")
     if stack.notifyctl("watch", "--expect", COUNT, "--timeout", WATCH_TIMEOUT).returncode:
         return 1
 

@@ -48,6 +48,7 @@ class LambdaHost:
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
             "TABLE_NAME": "notifications",
+            "QUEUE_URL": "https://queue",
             "STREAM_NAME": "notifications",
             **variables,
         }
@@ -154,4 +155,7 @@ def _backend(operation, body):
         count = body.count(b'"PartitionKey"')
         records = [{"SequenceNumber": "1", "ShardId": "shardId-000000000000"}] * count
         return json.dumps({"FailedRecordCount": 0, "Records": records}).encode()
+    if operation == "ChangeMessageVisibilityBatch":
+        entries = json.loads(body)["Entries"]
+        return json.dumps({"Successful": [{"Id": entry["Id"]} for entry in entries], "Failed": []}).encode()
     return b"{}"

@@ -82,12 +82,13 @@ def test_rule_9_every_event_source_reports_batch_item_failures(source):
 
 
 @pytest.mark.parametrize("source", STREAM_SOURCES)
-def test_stream_sources_begin_at_the_trim_horizon_bisect_and_give_up_into_a_queue_after_six_retries(source):
+def test_stream_sources_begin_at_the_trim_horizon_bisect_and_give_up_into_a_queue_by_age_alone(source):
     properties = SOURCES[source]["Properties"]
     assert properties["StartingPosition"] == "TRIM_HORIZON"
     assert properties["BisectBatchOnFunctionError"] is True
-    assert properties["MaximumRetryAttempts"] == 6
-    assert "MaximumRecordAgeInSeconds" in properties
+    # Bounded by their age alone, however long Lambda waits between two retries.
+    assert properties["MaximumRetryAttempts"] == -1
+    assert properties["MaximumRecordAgeInSeconds"] == {"Ref": "MaximumRecordAge"}
     assert properties["DestinationConfig"]["OnFailure"]["Type"] == "SQS"
 
 
@@ -201,10 +202,17 @@ def test_the_retention_of_done_outlives_every_redelivery():
     assert days >= 14 + 14 + 1 + kinesis_days
 
 
-def test_the_sweep_runs_on_a_schedule_and_its_age_outlasts_six_retries():
+def test_the_sweep_runs_on_a_schedule_and_publishes_nothing_that_lambda_still_retries():
     sweep = FUNCTIONS["Publisher"]["Properties"]["Events"]["Sweep"]
     assert sweep["Type"] == "Schedule" and sweep["Properties"]["Input"] == '{"sweep": true}'
-    assert TEMPLATE["Parameters"]["SweepAge"]["Default"] == 900
+    assert TEMPLATE["Parameters"]["MaximumRecordAge"]["Default"] < TEMPLATE["Parameters"]["SweepAge"]["Default"]
+
+
+def test_a_sweep_that_fails_is_not_repeated_and_one_that_is_late_is_dropped():
+    """Lambda would invoke it twice more; the next one on the schedule does the same."""
+    assert FUNCTIONS["Publisher"]["Properties"]["EventInvokeConfig"] == {
+        "MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60,
+    }
 
 
 SWEEP_MINUTES = TEMPLATE["Parameters"]["SweepSchedule"]["AllowedValues"]

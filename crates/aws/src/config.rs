@@ -76,6 +76,14 @@ pub fn table_name(environment: &impl Environment) -> Result<String, ConfigError>
     required(environment, "TABLE_NAME", "the name of the DynamoDB table")
 }
 
+/// `QUEUE_URL`: the SQS queue that messages come from.
+///
+/// # Errors
+/// [`ConfigError`] where it is missing.
+pub fn queue_url(environment: &impl Environment) -> Result<String, ConfigError> {
+    required(environment, "QUEUE_URL", "the URL of the SQS queue that messages come from")
+}
+
 /// `STREAM_NAME`: the Kinesis stream between publisher and downstream.
 ///
 /// # Errors
@@ -195,6 +203,7 @@ pub(crate) mod tests {
         let empty = Variables(&[("TABLE_NAME", "")]);
         let named = |error: ConfigError| error.to_string();
         assert!(named(table_name(&empty).unwrap_err()).contains("TABLE_NAME is missing"));
+        assert!(named(queue_url(&empty).unwrap_err()).contains("QUEUE_URL is missing"));
         assert!(named(stream_name(&empty).unwrap_err()).contains("STREAM_NAME is missing"));
         assert!(named(sdk(&empty).await.unwrap_err()).contains("AWS_REGION is missing"));
         assert_eq!(table_name(&Variables(&[("TABLE_NAME", "t")])), Ok("t".to_owned()));
@@ -225,7 +234,7 @@ pub(crate) mod tests {
     #[test]
     fn the_age_for_the_sweep_is_a_number_of_seconds() {
         let age = |text| sweep_age(&Variables(&[("SWEEP_AGE_SECONDS", text)]));
-        assert_eq!(sweep_age(&Variables(&[("OTHER", "1")])), Ok(Duration::from_mins(15)));
+        assert_eq!(sweep_age(&Variables(&[("OTHER", "1")])), Ok(Duration::from_mins(45)));
         assert_eq!(age("0"), Ok(Duration::ZERO));
         assert!(age("soon").unwrap_err().to_string().contains("no number of seconds"));
     }

@@ -153,6 +153,7 @@ impl Host {
             .env("AWS_SECRET_ACCESS_KEY", "test")
             .env("AWS_SESSION_TOKEN", "t".repeat(SESSION_TOKEN_CHARS))
             .env("TABLE_NAME", "notifications")
+            .env("QUEUE_URL", "https://queue")
             .env("STREAM_NAME", "notifications")
             .env("LEDGER_TABLE_NAME", "ledger")
             .envs(subject.variables())

@@ -55,13 +55,26 @@ pub const LAMBDA_PAYLOAD_MAX_BYTES: usize = 6 * 1024 * 1024;
 /// <https://aws.amazon.com/blogs/aws/run-code-cloud/>
 pub const FIRST_LAMBDA_MILLIS: u64 = 1_415_836_800_000;
 
-/// Messages in one `SendMessageBatch` or `ReceiveMessage`.
+/// Longest time of one Lambda invocation.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
+pub const LAMBDA_TIMEOUT_MAX: Duration = Duration::from_mins(15);
+
+/// Messages in one `SendMessageBatch`, `ReceiveMessage` or `ChangeMessageVisibilityBatch`.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html>
 pub const SQS_BATCH_MAX: usize = 10;
 
 /// Bytes of one SQS message, and of all messages of one `SendMessageBatch` together.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
 pub const SQS_BATCH_MAX_BYTES: usize = 1024 * 1024;
+
+/// Messages of a standard queue that can be in flight at once: received, and neither deleted nor visible again. A queue that
+/// has reached it hands out no more until some are.
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
+pub const SQS_IN_FLIGHT_MAX: usize = 120_000;
+
+/// Longest time that a message can be hidden, from its receive on.
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html>
+pub const SQS_HIDDEN_MAX: Duration = Duration::from_hours(12);
 
 /// Longest retention of a message in an SQS queue, in days; the queue and its DLQ each have it.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
@@ -125,6 +138,29 @@ pub const BACKOFF_BASE: Duration = Duration::from_millis(50);
 /// Longest wait between two attempts.
 pub const BACKOFF_CAP: Duration = Duration::from_secs(1);
 
+/// Receives of a message, at most: `maxReceiveCount` of the queue. Then SQS moves it to the dead-letter queue.
+pub const MAX_RECEIVES: u32 = 6;
+
+/// How long a message that failed retryably waits before it is received for the second, third, … sixth time. Together they
+/// are longer than an hour, so an outage of an hour moves no good message to the dead-letter queue. They grow, so that a
+/// message of a short outage is back soon: from the second failure on, one waits at most four times as long as the outage
+/// has lasted.
+pub const RETRY_WAITS: [Duration; MAX_RECEIVES as usize - 1] = [
+    Duration::from_secs(15),
+    Duration::from_mins(2),
+    Duration::from_mins(10),
+    Duration::from_mins(20),
+    Duration::from_mins(30),
+];
+
+/// How long a message that will never be accepted waits before it is received again: its six receives are over within a
+/// minute. SQS has no other way to the dead-letter queue that keeps the message unchanged.
+pub const REFUSED_WAIT: Duration = Duration::from_secs(5);
+
+/// Time before the deadline that ingest keeps for hiding what failed, at most; a quarter of its time where that is less. A
+/// batch of 1,000 needs 100 calls, 16 at a time.
+pub const HIDE_BEFORE_DEADLINE: Duration = Duration::from_secs(2);
+
 /// Actions stop this long before the deadline, so that what they did can still be written down.
 pub const ACT_BEFORE_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -167,8 +203,8 @@ pub const SECRET_READ_INTERVAL: Duration = Duration::from_secs(1);
 /// Time to read the signing secret again. Without an answer, the secret read before is kept.
 pub const SECRET_READ_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A claim outlasts the deadline of its invocation by this: when it has lapsed, its worker is surely gone, even where
-/// clocks differ a little.
+/// A claim, and the sweep's lease, outlast the deadline of their invocation by this: when they have lapsed, their worker is
+/// surely gone, even where clocks differ a little.
 pub const LEASE_BEYOND_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How far the clock of an operator's machine may be from AWS's: a claim counts as lapsed for `notifyctl` only when it has
@@ -186,12 +222,13 @@ pub const OPERATOR_CLOCK_SKEW: Duration = Duration::from_mins(5);
 pub const PENDING_SHARDS: u64 = 32;
 
 /// A notification that is pending for less is left alone by the sweep unless configured otherwise: its stream record is
-/// still on its way, six retries included.
-pub const SWEEP_AGE_DEFAULT: Duration = Duration::from_mins(15);
+/// still on its way, or Lambda still retries it. Longer than `MaximumRecordAge`: a sweep that publishes what is retried anyway
+/// can keep a backlog alive for ever (`cargo run --release -p simulation -- outage` shows it).
+pub const SWEEP_AGE_DEFAULT: Duration = Duration::from_mins(45);
 
 /// Longest time between two attempts of the sweep to publish the same notification (or `SweepAge`, where that is longer).
-/// The times double up to it: while a receiver is down for a day, it sees a notification 14 times, not 285 times; and
-/// when it is back, the last notification gets there 2 hours later.
+/// The times double up to it: while a receiver is down for a day, the sweep publishes a notification 13 times, not with
+/// every run; and when it is back, the last notification gets there 2 hours later.
 pub const SWEEP_AGAIN_WITHIN: Duration = Duration::from_hours(2);
 
 /// Keys in one page of the index of pending notifications that the sweep reads at once.
@@ -289,6 +326,18 @@ mod tests {
         assert_eq!(RAW_KEPT_MAX_BYTES, 401_408);
         assert_eq!(OUTCOME_MAX_BYTES, 4_096);
         assert_eq!(WEBHOOK_ANSWER_MAX_BYTES, 2_048);
+    }
+
+    #[test]
+    fn a_message_of_an_outage_of_an_hour_has_a_receive_left_when_it_is_over() {
+        assert!(RETRY_WAITS.iter().sum::<Duration>() >= Duration::from_mins(61), "an hour, and a minute to spare");
+        assert!(RETRY_WAITS.is_sorted());
+    }
+
+    #[test]
+    fn a_message_that_is_never_accepted_is_a_dead_letter_within_a_minute() {
+        // Each receive can take the batching window of a second and as long again for a slow call.
+        assert!((REFUSED_WAIT + Duration::from_secs(3)) * MAX_RECEIVES < Duration::from_mins(1));
     }
 
     #[test]

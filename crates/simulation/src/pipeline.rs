@@ -47,7 +47,7 @@ async fn handle(invocation: Invocation) -> Result<String, String> {
     let read = |error: serde_json::Error| error.to_string();
     match function {
         Function::Ingest => {
-            let ingest = Ingest::new(ports.clone(), ports);
+            let ingest = Ingest::new(ports.clone(), ports.clone(), ports);
             let envelope = serde_json::from_str(&payload).map_err(read)?;
             let response = ingest.handle(envelope, deadline).await.map_err(|error| error.to_string())?;
             serde_json::to_string(&response).map_err(read)
