@@ -24,7 +24,7 @@ async fn main() -> Result<(), Error> {
     lambda_runtime::run(service_fn(|event: LambdaEvent<Envelope>| async move {
         let response = ingest.handle(event.payload, Deadline::from_epoch_millis(event.context.deadline)).await;
         metrics.flush();
-        response.map_err(Error::from)
+        response.map(|report| ingest::answer(&report)).map_err(Error::from)
     }))
     .await
 }

@@ -108,6 +108,13 @@ pub const RAW_KEPT_MAX_BYTES: usize = ITEM_MAX_BYTES - ITEM_RESERVED_BYTES;
 pub const DONE_RETENTION_MIN_DAYS: u32 =
     2 * SQS_RETENTION_DAYS + DYNAMODB_STREAM_RETENTION_DAYS + KINESIS_RETENTION_DAYS;
 
+/// Days after its first sending in which a dead letter may be redriven, with this retention of DONE items. It has 14 new days in
+/// SQS then, and its id must not be forgotten before it comes to an end.
+#[must_use]
+pub const fn redrive_days(done_retention_days: u32) -> u32 {
+    done_retention_days.saturating_sub(SQS_RETENTION_DAYS + DYNAMODB_STREAM_RETENTION_DAYS + KINESIS_RETENTION_DAYS)
+}
+
 /// Days that a DONE item is kept unless configured otherwise.
 pub const DONE_RETENTION_DEFAULT_DAYS: u32 = 90;
 
