@@ -22,6 +22,7 @@ def complete():
     dynamodb._partiql_insert = with_stream_record(dynamodb._partiql_insert, insert_key, "INSERT")
     dynamodb._partiql_update = with_stream_record(dynamodb._partiql_update, where_key, "MODIFY")
     dynamodb._partiql_delete = with_stream_record(dynamodb._partiql_delete, where_key, "REMOVE")
+    iam_actions.extract_iam_action = with_batches(iam_actions.extract_iam_action)
     iam_actions.dynamodb_transaction_checks = with_partiql(iam_actions.dynamodb_transaction_checks)
     iam_actions.dynamodb_service_context = with_leading_keys(iam_actions.dynamodb_service_context)
     iam_actions.extract_resource_arn = with_table_streams(iam_actions.extract_resource_arn)
@@ -62,6 +63,20 @@ def where_key(table, parsed):
 
 def item(table, partition, sort):
     return copy.deepcopy(table["items"].get(partition, {}).get(sort))
+
+
+# ---- permissions: IAM knows calls with several messages by what they do with each ------------------------------------
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-api-permissions-reference.html
+
+
+def with_batches(extract_iam_action):
+    """The action of a call, e.g. `sqs:SendMessage` for SendMessageBatch."""
+
+    def action(service, *rest):
+        found = extract_iam_action(service, *rest)
+        return found.removesuffix("Batch") if service == "sqs" and found else found
+
+    return action
 
 
 # ---- permissions: IAM knows PartiQL by the kind of each statement, and MiniStack by the name of the call -------------

@@ -77,6 +77,7 @@ class Deployed:
         resources = self.client("cloudformation").describe_stack_resources(StackName=name)["StackResources"]
         physical = {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources}
         self.names = {name.rsplit("/")[-1] if "://" in name else name: logical for logical, name in physical.items()}
+        self.names[self.outputs["TableStreamArn"].rsplit("/")[-1]] = "label"
         self.roles = {function: physical[f"{function}Role"] for function in FUNCTIONS}
         self.function_of = {role: function for function, role in self.roles.items()}
         for function in FUNCTIONS[1:]:

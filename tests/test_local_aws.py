@@ -121,6 +121,14 @@ def test_partiql_is_permitted_by_the_kind_of_its_statements_once_ministack_is_co
     assert not is_allowed(execute, Statements=of(INSERT) + of(UPDATE))
 
 
+def test_several_messages_are_permitted_by_the_action_for_one_once_ministack_is_completed(local_aws):
+    url = local_aws.client("sqs").create_queue(QueueName="several")["QueueUrl"]
+    arn = f"arn:aws:sqs:us-east-1:000000000000:{url.rsplit('/')[-1]}"
+    send = {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": arn}
+    batch = local_aws.with_role("sqs", "several", send).send_message_batch
+    assert is_allowed(batch, QueueUrl=url, Entries=[{"Id": "1", "MessageBody": "a"}]) == local_aws.is_completed
+
+
 def test_a_condition_on_the_keys_of_items_is_met_once_ministack_is_completed(local_aws):
     arn, _ = local_aws.table("keys")
     condition = {
