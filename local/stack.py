@@ -168,6 +168,9 @@ class Stack:
             # They would listen on every interface.
             IOT_MTLS_ENABLED="0",
             SFTP_ENABLED="0",
+            # Each function has its role's permissions and no others; what they are used for is written down.
+            AUTH="true",
+            IAM_CHECKS=str(logs / "permissions.jsonl"),
             LAMBDA_EXECUTOR="local",
             TMPDIR=workdir,
             S3_DATA_DIR=f"{workdir}/s3",
@@ -253,6 +256,16 @@ class Stack:
     def client(self, service):
         """A boto3 client of the local AWS."""
         return client(self.endpoint, service)
+
+    def session(self, function):
+        """A session of a function's role, as a process gets it from Lambda: variables of its environment."""
+        role = self.client("lambda").get_function_configuration(FunctionName=function)["Role"]
+        session = self.client("sts").assume_role(RoleArn=role, RoleSessionName=function)["Credentials"]
+        return {
+            "AWS_ACCESS_KEY_ID": session["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": session["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": session["SessionToken"],
+        }
 
     def kill(self, binary):
         """Ends a function's processes as a crash does, and returns how many there were."""
