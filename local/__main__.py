@@ -1,4 +1,4 @@
-"""`python -m local build | demo | up | down | env | invoke | aws-check`: see the Makefile."""
+"""`python -m local build | contract | demo | up | down | env | invoke | aws-check`: see the Makefile."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
-from local import aws_check, demo, screen
+from local import aws_check, contract, demo, screen
 from local.invoke import invoke
 from local.stack import STATE, Stack, aws_environment, build, stop_group
 
@@ -109,8 +109,16 @@ def is_still(pid, program):
         return False
 
 
-COMMANDS = {"build": build, "demo": demo.main, "up": up, "down": down, "env": env, "invoke": invoke_function,
-            "aws-check": aws_check.main}
+COMMANDS = {
+    "build": build,
+    "contract": contract.main,
+    "demo": demo.main,
+    "up": up,
+    "down": down,
+    "env": env,
+    "invoke": invoke_function,
+    "aws-check": aws_check.main,
+}
 
 
 def main():

@@ -101,3 +101,13 @@ OF = {"ingest": sqs, "publisher": table_stream, "downstream": kinesis}
 def kinesis_of(notification_id):
     """One record, with the event of one notification."""
     return {"Records": [_record(0, notification_id)]}
+
+
+def sqs_of(notification_id):
+    """One message, with the event of one notification."""
+    return {"Records": [_message(notification_id)]}
+
+
+def table_stream_of(notification_id):
+    """One change: a notification became INIT."""
+    return {"Records": [_change(0, notification_id)]}

@@ -23,7 +23,7 @@ def main():
     action = os.environ.get("ACTION") or ACTIONS[0]
     if action not in ACTIONS:
         screen.fail(f"ACTION is one of {', '.join(ACTIONS)}, not {action}")
-    screen.title("1. Build: the binaries that `sam build && sam deploy` puts on AWS")
+    screen.title("1. Build: the functions, as `sam build` does, but without optimisation")
     build()
     screen.title(f"2. Deploy: the real template, to a local AWS, with the action {action}")
     with Receiver() as receiver:
@@ -50,7 +50,7 @@ def show(stack, receiver):
     screen.title("4. Send: one conflict (an id again, with another amount) and one malformed message")
     send_bad(stack, sent)
 
-    screen.title("5. Watch: until all is settled (a refused message is received six times, about a minute)")
+    screen.title("5. Watch: until all is settled (a refused message is received six times, about half a minute)")
     if stack.notifyctl("watch", "--expect", COUNT, "--timeout", WATCH_TIMEOUT).returncode:
         return 1
 

@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT))
 from local import batches  # noqa: E402
 from local.stack import Stack  # noqa: E402
 
-#: Seconds until a test gives up waiting. A refused message needs 6 receives, 12 seconds apart.
+#: Seconds until a test gives up waiting. A killed ingest's messages are back after 13.
 PATIENCE = 150
 
 #: Not the default, so that a test sees who forgets it.

@@ -24,7 +24,7 @@ def name():
 
 def environment(stack, name, **extra):
     """The environment of a user of the local AWS, who has compiled as `make` does."""
-    compiling = {key: value for key, value in local_build_environment().items() if key.startswith("CARGO_PROFILE_")}
+    compiling = {key: value for key, value in local_build_environment().items() if key not in os.environ}
     return {**stack.stack.environment, **compiling, "STACK": name, **extra}
 
 

@@ -32,6 +32,15 @@ def test_a_thousand_ledger_notifications_in_one_batch_need_twenty_transactions()
         assert host.calls == {"TransactWriteItems": 20}
 
 
+def test_a_thousand_messages_that_are_refused_are_hidden_ten_a_call_and_none_is_where_nothing_fails():
+    refused = batches.OF["ingest"](1000)
+    for record in refused["Records"]:
+        record["body"] = "not JSON"
+    with LambdaHost(binary("ingest")) as host:
+        assert len(host.invoke(refused)["batchItemFailures"]) == 1000
+        assert host.calls == {"ChangeMessageVisibilityBatch": 100}
+
+
 @pytest.mark.parametrize("function", ["ingest", "publisher", "downstream"])
 def test_rule_3_a_record_without_an_identifier_is_an_invocation_error_and_the_process_lives_on(function):
     event = batches.OF[function](2)
@@ -48,11 +57,11 @@ def test_rule_3_a_record_without_an_identifier_is_an_invocation_error_and_the_pr
 
 @pytest.mark.parametrize(
     "function, variable",
-    [("ingest", "TABLE_NAME"), ("publisher", "STREAM_NAME"), ("downstream", "TABLE_NAME"), ("ingest", "AWS_REGION"),
-     ("publisher", "TABLE_NAME"), ("downstream", "LEDGER_TABLE_NAME")],
+    [("ingest", "TABLE_NAME"), ("ingest", "QUEUE_URL"), ("ingest", "AWS_REGION"), ("publisher", "STREAM_NAME"),
+     ("publisher", "TABLE_NAME"), ("downstream", "TABLE_NAME"), ("downstream", "LEDGER_TABLE_NAME")],
 )
 def test_a_missing_variable_ends_the_process_at_start_and_is_named(function, variable):
-    variables = {"TABLE_NAME": "t", "STREAM_NAME": "s", "AWS_REGION": "us-east-1", "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9"}
+    variables = {"TABLE_NAME": "t", "QUEUE_URL": "q", "STREAM_NAME": "s", "AWS_REGION": "us-east-1", "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9"}
     variables["ACTION"] = "ledger"
     variables.pop(variable, None)
     run = subprocess.run([binary(function)], env=variables, capture_output=True, text=True, timeout=30)

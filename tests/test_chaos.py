@@ -21,6 +21,7 @@ SEED = int(os.environ.get("SEED") or random.randrange(10**9))
 
 #: The one side effect of each function, and the call that it is.
 EFFECTS = {"BatchExecuteStatement": "ingest", "PutRecords": "publisher", "TransactWriteItems": "downstream"}
+HIDE = "ChangeMessageVisibilityBatch"
 
 #: Notifications that are sent at once, and how many messages may then wait in the queue, at the most.
 CHUNK, WAITING = 20, 60
@@ -41,7 +42,7 @@ class Chaos:
         self.redriven = 0
         self.killed = collections.Counter()
         self.chance = random.Random(f"{SEED}/upstream and crashes")
-        proxy.kill = lambda operation: self.kill(EFFECTS.get(operation, "publisher"))
+        proxy.kill = lambda operation: self.kill({**EFFECTS, HIDE: "ingest"}.get(operation, "publisher"))
 
     def kill(self, function):
         count = self.stack.kill(function)

@@ -8,8 +8,8 @@ from local import batches
 from local.lambda_host import LambdaHost
 from local.stack import ROOT
 
-#: Between two of the times at which a pending notification is due: after an hour, and after two.
-SINCE = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - 90 * 60))
+#: Between two of the times at which a pending notification is due: after an hour and a half, and after three.
+SINCE = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - 120 * 60))
 
 #: Of all items, so many are pending, about so many have long been FAILED, and so many are IN_DOUBT; the others are DONE.
 ITEMS = 100_000

@@ -76,6 +76,14 @@ pub fn table_name(environment: &impl Environment) -> Result<String, ConfigError>
     required(environment, "TABLE_NAME", "the name of the DynamoDB table")
 }
 
+/// `QUEUE_URL`: the SQS queue that messages come from.
+///
+/// # Errors
+/// [`ConfigError`] where it is missing.
+pub fn queue_url(environment: &impl Environment) -> Result<String, ConfigError> {
+    required(environment, "QUEUE_URL", "the URL of the SQS queue that messages come from")
+}
+
 /// `STREAM_NAME`: the Kinesis stream between publisher and downstream.
 ///
 /// # Errors
@@ -134,7 +142,6 @@ pub fn sweep_age(environment: &impl Environment) -> Result<Duration, ConfigError
 #[expect(clippy::unused_async, reason = "that all is at hand is no promise to callers")]
 pub async fn sdk(environment: &impl Environment) -> Result<SdkConfig, ConfigError> {
     let region = required(environment, "AWS_REGION", "the AWS region, e.g. eu-central-1")?;
-    let is_true = |name| environment.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(limits::CONNECT_TIMEOUT)
         .operation_attempt_timeout(limits::ATTEMPT_TIMEOUT)
@@ -145,14 +152,19 @@ pub async fn sdk(environment: &impl Environment) -> Result<SdkConfig, ConfigErro
         .region(Region::new(region))
         .credentials_provider(SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new()))
         .service_config(EndpointUrls)
-        .use_fips(is_true("AWS_USE_FIPS_ENDPOINT"))
-        .use_dual_stack(is_true("AWS_USE_DUALSTACK_ENDPOINT"))
+        .use_fips(is_true(environment, "AWS_USE_FIPS_ENDPOINT"))
+        .use_dual_stack(is_true(environment, "AWS_USE_DUALSTACK_ENDPOINT"))
         .timeout_config(timeouts)
         // The time of an attempt is bounded, and no body is a stream.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .retry_config(RetryConfig::standard().with_max_attempts(limits::SDK_ATTEMPTS))
         .build();
     Ok(config)
+}
+
+/// Whether a switch is on.
+pub(crate) fn is_true(environment: &impl Environment, name: &str) -> bool {
+    environment.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
 /// The URL of one service, or of all.
@@ -191,6 +203,7 @@ pub(crate) mod tests {
         let empty = Variables(&[("TABLE_NAME", "")]);
         let named = |error: ConfigError| error.to_string();
         assert!(named(table_name(&empty).unwrap_err()).contains("TABLE_NAME is missing"));
+        assert!(named(queue_url(&empty).unwrap_err()).contains("QUEUE_URL is missing"));
         assert!(named(stream_name(&empty).unwrap_err()).contains("STREAM_NAME is missing"));
         assert!(named(sdk(&empty).await.unwrap_err()).contains("AWS_REGION is missing"));
         assert_eq!(table_name(&Variables(&[("TABLE_NAME", "t")])), Ok("t".to_owned()));
@@ -221,7 +234,7 @@ pub(crate) mod tests {
     #[test]
     fn the_age_for_the_sweep_is_a_number_of_seconds() {
         let age = |text| sweep_age(&Variables(&[("SWEEP_AGE_SECONDS", text)]));
-        assert_eq!(sweep_age(&Variables(&[("OTHER", "1")])), Ok(Duration::from_mins(15)));
+        assert_eq!(sweep_age(&Variables(&[("OTHER", "1")])), Ok(Duration::from_mins(45)));
         assert_eq!(age("0"), Ok(Duration::ZERO));
         assert!(age("soon").unwrap_err().to_string().contains("no number of seconds"));
     }

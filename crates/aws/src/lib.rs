@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`table`] | the DynamoDB table |
 //! | [`stream`] | the Kinesis stream |
+//! | [`queue`] | the SQS queue |
 //! | [`clock`] | the system's clock |
 //! | [`classify`] | SDK error → failure kind |
 //! | [`config`] | environment and SDK settings |
@@ -14,6 +15,7 @@
 pub mod classify;
 pub mod clock;
 pub mod config;
+pub mod queue;
 pub mod stream;
 pub mod table;
 pub mod telemetry;
@@ -21,5 +23,6 @@ mod tls;
 
 pub use aws_config::SdkConfig;
 pub use clock::SystemClock;
+pub use queue::SqsQueue;
 pub use stream::KinesisStream;
 pub use table::DynamoTable;

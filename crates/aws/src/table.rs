@@ -147,12 +147,12 @@ impl PendingTable for DynamoTable {
         pending::count_unresolved(&self.client, &self.table_name, status, shard, since, limit).await
     }
 
-    async fn sweep_state(&self) -> Result<SweepState, Failure> {
-        pending::sweep_state(&self.client, &self.table_name).await
+    async fn begin_sweep(&self, now: Timestamp, lease_until: Timestamp) -> Result<Option<SweepState>, Failure> {
+        pending::begin_sweep(&self.client, &self.table_name, now, lease_until).await
     }
 
-    async fn save_sweep_state(&self, state: &SweepState) -> Result<(), Failure> {
-        pending::save_sweep_state(&self.client, &self.table_name, state).await
+    async fn end_sweep(&self, state: &SweepState, lease_until: Timestamp) -> Result<(), Failure> {
+        pending::end_sweep(&self.client, &self.table_name, state, lease_until).await
     }
 }
 

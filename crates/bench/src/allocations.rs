@@ -11,7 +11,7 @@ use crate::subject::Function;
 use actions::ledger::Ledger;
 use allocation_counter::AllocationInfo;
 use aws::config::ConfigError;
-use aws::{DynamoTable, KinesisStream, SystemClock};
+use aws::{DynamoTable, KinesisStream, SqsQueue, SystemClock};
 use downstream::{Downstream, Invocation};
 use ingest::Ingest;
 use notification::{Deadline, Envelope, Record, Timestamp};
@@ -66,7 +66,7 @@ pub(crate) fn run(functions: &[Function], batches: &[usize], json: bool) -> Resu
 
 /// The handlers, over the adapters that they are deployed with.
 struct Handlers {
-    ingest: Ingest<DynamoTable, SystemClock>,
+    ingest: Ingest<DynamoTable, SqsQueue, SystemClock>,
     publisher: Publisher<KinesisStream, SystemClock>,
     downstream: Downstream<DynamoTable, SystemClock, Record>,
     ledger: Downstream<DynamoTable, SystemClock, Ledger>,
@@ -76,9 +76,10 @@ impl Handlers {
     fn new(process: &InProcess) -> Result<Self, ConfigError> {
         let table = DynamoTable::new(aws_sdk_dynamodb::Client::new(&process.sdk), "notifications".to_owned());
         let stream = KinesisStream::new(aws_sdk_kinesis::Client::new(&process.sdk), "notifications".to_owned());
+        let queue = SqsQueue::new(aws_sdk_sqs::Client::new(&process.sdk), "https://queue".to_owned());
         let ledger = Ledger::from_environment(&in_process::Function)?;
         Ok(Self {
-            ingest: Ingest::new(table.clone(), SystemClock),
+            ingest: Ingest::new(table.clone(), queue, SystemClock),
             publisher: Publisher::new(stream, SystemClock),
             downstream: Downstream::new(table.clone(), SystemClock, Record),
             ledger: Downstream::new(table, SystemClock, ledger),

@@ -1,17 +1,19 @@
 //! Which memory setting? Lambda gives CPU by it, and bills by memory × time: more of it is faster, and costs the more the
 //! longer a function waits instead of working.
 
-use crate::backend::Behaviour;
 use crate::binaries::Binaries;
+use crate::cli::CompareArgs;
 use crate::error::Error;
 use crate::events;
-use crate::host::{Host, Program};
-use crate::measure::{Effort, Figure, wall};
+use crate::host::{Conditions, Host, Program};
+use crate::measure::{Effort, Figure, Start, milliseconds, wall};
 use crate::output;
 use crate::subject::{Function, Subject, Variant};
 use crate::throttle::Throttle;
+use crate::tls::Authority;
 use hyper::body::Bytes;
 use serde::Serialize;
+use std::time::Duration;
 
 /// Settings that are tried, in megabytes. The last is one whole CPU.
 const MEGABYTES: [u64; 6] = [128, 256, 512, 1_024, 1_536, 1_769];
@@ -70,20 +72,21 @@ struct Row {
     contestant: Contestant,
     megabytes: u64,
     batch: usize,
-    /// Milliseconds for a batch.
+    /// From exec until the first notification is settled, in milliseconds.
+    settled_ms: Figure,
+    /// CPU for that, in milliseconds.
+    settled_cpu_ms: Figure,
+    /// Milliseconds for a batch, when warm.
     wall_ms: Figure,
     /// Of a billion notifications, duration alone.
     dollars: f64,
 }
 
 #[tokio::main(flavor = "current_thread")]
-pub(crate) async fn run(
-    binaries: &Binaries,
-    behaviour: Behaviour,
-    batch: usize,
-    effort: Effort,
-    json: bool,
-) -> Result<(), Error> {
+pub(crate) async fn run(binaries: &Binaries, args: &CompareArgs, effort: Effort, json: bool) -> Result<(), Error> {
+    let batch = args.one_batch();
+    let authority = Authority::make(args.roots.as_deref())?;
+    let conditions = Conditions { behaviour: args.behaviour(), authority: &authority };
     let bar = output::progress(Contestant::ALL.len() * MEGABYTES.len() * effort.rounds);
     let mut turns = Vec::new();
     for contestant in Contestant::ALL {
@@ -93,12 +96,12 @@ pub(crate) async fn run(
     for _ in 0..effort.rounds {
         for (contestant, megabytes, event, samples) in &mut turns {
             let throttle = Throttle::of(*megabytes)?;
-            let program = contestant.program(binaries, batch);
-            let mut host = Host::start(&program, contestant.subject(batch), behaviour).await?;
-            throttle.take(host.pid())?;
-            let wall = wall(&mut host, event, effort).await;
+            let program = Program { under: throttle.under(), ..contestant.program(binaries, batch) };
+            let subject = contestant.subject(batch);
+            let mut host = Host::start(&program, subject, conditions).await?;
+            let sample = sample(&mut host, subject, event, effort).await;
             host.stop().await;
-            samples.push(wall?.as_secs_f64() * 1e3);
+            samples.push(sample?);
             bar.inc(1);
         }
     }
@@ -106,8 +109,18 @@ pub(crate) async fn run(
     let rows: Vec<Row> = turns
         .into_iter()
         .map(|(contestant, megabytes, _, samples)| {
-            let wall_ms = Figure::of(samples);
-            Row { contestant, megabytes, batch, wall_ms, dollars: dollars(megabytes, wall_ms.median, batch) }
+            let wall_ms = Figure::of(samples.iter().map(|(_, wall)| milliseconds(*wall)));
+            let settled = |(start, _): &(Start, Duration)| milliseconds(start.init + start.first);
+            let settled_cpu = |(start, _): &(Start, Duration)| milliseconds(start.init_cpu + start.first_cpu);
+            Row {
+                contestant,
+                megabytes,
+                batch,
+                settled_ms: Figure::of(samples.iter().map(settled)),
+                settled_cpu_ms: Figure::of(samples.iter().map(settled_cpu)),
+                wall_ms,
+                dollars: dollars(megabytes, wall_ms.median, batch),
+            }
         })
         .collect();
     if json {
@@ -123,10 +136,18 @@ pub(crate) async fn run(
         };
         output::table(title, &headers, MEGABYTES.map(row));
     };
+    let cold = "from exec until the first notification is settled";
+    table(&format!("Milliseconds {cold}"), |row| format!("{:.1}", row.settled_ms.median));
+    table(&format!("Milliseconds of CPU {cold}"), |row| format!("{:.1}", row.settled_cpu_ms.median));
     let batch = output::thousands(batch);
     table(&format!("Milliseconds for a batch of {batch}"), |row| format!("{:.1}", row.wall_ms.median));
     table("US dollars for a billion notifications: duration alone", |row| format!("{:.2}", row.dollars));
     Ok(())
+}
+
+/// What one process takes to start, and for a batch when it is warm.
+async fn sample(host: &mut Host, subject: Subject, event: &Bytes, effort: Effort) -> Result<(Start, Duration), Error> {
+    Ok((Start::of(host, subject).await?, wall(host, event, effort).await?))
 }
 
 /// Lambda bills milliseconds, rounded up.

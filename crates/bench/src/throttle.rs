@@ -2,6 +2,7 @@
 //! <https://docs.kernel.org/scheduler/sched-bwc.html>
 
 use crate::error::Error;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -38,9 +39,11 @@ impl Throttle {
         Ok(throttle)
     }
 
-    /// Puts a process into it.
-    pub(crate) fn take(&self, pid: u32) -> Result<(), Error> {
-        self.write("cgroup.procs", &pid.to_string())
+    /// What runs a program in it from the first instruction on: a shell that puts itself into the group and becomes the
+    /// program.
+    pub(crate) fn under(&self) -> Vec<OsString> {
+        let enter = "echo $$ > \"$0\" && exec \"$1\"";
+        vec!["sh".into(), "-c".into(), enter.into(), self.dir.join("cgroup.procs").into()]
     }
 
     fn write(&self, name: &str, value: &str) -> Result<(), Error> {

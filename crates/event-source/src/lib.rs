@@ -27,6 +27,8 @@
 //! | TRIM_HORIZON and LATEST; a child shard follows its parents | [starting position], [resharding] | `both_starting_positions`, `a_child_shard_is_read_when_its_parents_are_done` |
 //! | delivery is at least once: a poller goes on from its checkpoint | [at least once] | `the_checkpoint_waits_for_the_slowest_lane_and_a_new_start_reads_on_from_it` |
 //! | SQS: a received message is invisible for a time | [visibility] | `a_received_message_is_invisible_until_its_visibility_timeout_ends` |
+//! | SQS: its visibility timeout can be changed, up to 12 hours since the receive | [visibility] | `the_visibility_timeout_of_a_message_in_flight_can_be_changed_for_this_receive`, `a_message_is_invisible_for_twelve_hours_at_most_and_a_deleted_one_cannot_be_changed` |
+//! | SQS: 120,000 messages can be in flight | [SQS quotas] | `beyond_the_quota_of_messages_in_flight_nothing_is_received` |
 //! | SQS: receives are counted, and then the message is a dead letter | [dead letters] | `a_message_that_was_received_six_times_moves_to_the_dead_letter_queue_and_keeps_its_age` |
 //! | SQS: a message can come twice | [at least once, SQS] | `a_deleted_message_is_gone_but_may_be_delivered_again` |
 //! | SQS: reported messages stay; a throttled or failed invocation deletes none and has used up a receive | [SQS errors] | `reported_messages_stay_and_the_others_are_deleted` |
@@ -42,6 +44,7 @@
 //! [resharding]: https://docs.aws.amazon.com/streams/latest/dev/kinesis-using-sdk-java-after-resharding.html
 //! [at least once]: https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventsourcemapping.html
 //! [visibility]: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html
+//! [SQS quotas]: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 //! [dead letters]: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html
 //! [at least once, SQS]: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/standard-queues-at-least-once-delivery.html
 //! [SQS errors]: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html

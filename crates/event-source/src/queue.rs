@@ -13,6 +13,13 @@ use std::time::Duration;
 /// The number of a message, unique in its queue.
 pub type MessageNumber = u64;
 
+/// Messages that can be in flight at once: received, and neither deleted nor visible again. Beyond it, nothing is received.
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
+pub const IN_FLIGHT_MAX: usize = 120_000;
+
+/// How long a message can be invisible, from its receive on.
+const INVISIBLE_MAX: Duration = Duration::from_hours(12);
+
 /// A standard queue with a redrive policy: at least once, in no order that could be relied upon.
 #[derive(Debug)]
 pub struct Queue {
@@ -37,6 +44,8 @@ pub struct Message {
     pub receive_count: u32,
     /// From when on it can be received.
     pub visible_at: Timestamp,
+    /// When it was received last.
+    received_at: Timestamp,
     /// Whether it was deleted. It may be delivered all the same, rarely.
     deleted: bool,
 }
@@ -48,6 +57,17 @@ pub struct Received {
     pub messages: Vec<Message>,
     /// Messages that were received as often as is allowed: they leave for the dead-letter queue.
     pub dead: Vec<Message>,
+}
+
+/// Why the visibility timeout of a message was not changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unchanged {
+    /// It is deleted, or in another queue by now.
+    Gone,
+    /// It is visible.
+    NotInFlight,
+    /// It would be invisible for more than 12 hours since its receive.
+    TooLong,
 }
 
 impl Queue {
@@ -70,7 +90,8 @@ impl Queue {
     fn put(&mut self, body: String, sent_at: Timestamp, visible_at: Timestamp) -> MessageNumber {
         self.sent += 1;
         let number = self.sent;
-        let message = Message { number, body, sent_at, receive_count: 0, visible_at, deleted: false };
+        let message =
+            Message { number, body, sent_at, receive_count: 0, visible_at, received_at: sent_at, deleted: false };
         self.messages.insert(number, message);
         number
     }
@@ -83,17 +104,44 @@ impl Queue {
         self.messages.retain(|_, message| age(message, now) <= retention);
         let visible: Vec<MessageNumber> =
             self.messages().filter(|message| message.visible_at <= now).map(|message| message.number).collect();
+        let in_flight = self.messages().count() - visible.len();
+        let max = max.min(IN_FLIGHT_MAX.saturating_sub(in_flight));
         for number in visible {
             let Some(message) = self.messages.get_mut(&number) else { continue };
             if message.receive_count >= max_receive_count {
                 received.dead.extend(self.messages.remove(&number));
             } else if received.messages.len() < max {
                 message.receive_count += 1;
+                message.received_at = now;
                 message.visible_at = now.saturating_add(self.visibility_timeout).unwrap_or(Timestamp::MAX);
                 received.messages.push(message.clone());
             }
         }
         received
+    }
+
+    /// `ChangeMessageVisibility`: a message that is in flight is visible again after `timeout` from now on, until it is
+    /// received the next time.
+    /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html>
+    ///
+    /// # Errors
+    /// [`Unchanged`] says why not.
+    pub fn change_visibility(
+        &mut self,
+        number: MessageNumber,
+        timeout: Duration,
+        now: Timestamp,
+    ) -> Result<(), Unchanged> {
+        let message = self.messages.get_mut(&number).filter(|message| !message.deleted).ok_or(Unchanged::Gone)?;
+        if message.visible_at <= now {
+            return Err(Unchanged::NotInFlight);
+        }
+        let visible_at = now.saturating_add(timeout).unwrap_or(Timestamp::MAX);
+        if visible_at > message.received_at.saturating_add(INVISIBLE_MAX).unwrap_or(Timestamp::MAX) {
+            return Err(Unchanged::TooLong);
+        }
+        message.visible_at = visible_at;
+        Ok(())
     }
 
     /// Deletes a message, however often.
@@ -259,6 +307,42 @@ mod tests {
         assert!(queue.receive(10, at(30)).messages.is_empty());
         assert_eq!(queue.messages().next().unwrap().visible_at, at(31));
         assert_eq!(queue.receive(10, at(31)).messages[0].receive_count, 2);
+    }
+
+    #[test]
+    fn the_visibility_timeout_of_a_message_in_flight_can_be_changed_for_this_receive() {
+        let mut queue = queue();
+        let number = queue.send("a", at(0));
+        assert_eq!(queue.change_visibility(number, Duration::from_secs(5), at(0)), Err(Unchanged::NotInFlight));
+        queue.receive(1, at(0));
+        assert_eq!(queue.change_visibility(number, Duration::from_secs(5), at(10)), Ok(()));
+        assert!(queue.receive(1, at(14)).messages.is_empty());
+        assert_eq!(queue.receive(1, at(15)).messages[0].receive_count, 2);
+        assert_eq!(queue.messages().next().unwrap().visible_at, at(45), "the queue's own again");
+        assert_eq!(queue.change_visibility(number, Duration::from_hours(1), at(16)), Ok(()));
+        assert!(queue.receive(1, at(16 + 3_599)).messages.is_empty());
+        assert_eq!(queue.receive(1, at(16 + 3_600)).messages.len(), 1);
+    }
+
+    #[test]
+    fn a_message_is_invisible_for_twelve_hours_at_most_and_a_deleted_one_cannot_be_changed() {
+        let mut queue = queue();
+        let number = queue.send("a", at(0));
+        queue.receive(1, at(100));
+        assert_eq!(queue.change_visibility(number, INVISIBLE_MAX, at(101)), Err(Unchanged::TooLong));
+        assert_eq!(queue.change_visibility(number, INVISIBLE_MAX, at(100)), Ok(()));
+        queue.delete(number);
+        assert_eq!(queue.change_visibility(number, Duration::ZERO, at(102)), Err(Unchanged::Gone));
+    }
+
+    #[test]
+    fn beyond_the_quota_of_messages_in_flight_nothing_is_received() {
+        let mut queue = queue();
+        let numbers: Vec<_> = (0..=IN_FLIGHT_MAX).map(|_| queue.send("a", at(0))).collect();
+        assert_eq!(queue.receive(usize::MAX, at(0)).messages.len(), IN_FLIGHT_MAX);
+        assert!(queue.receive(usize::MAX, at(1)).messages.is_empty());
+        queue.change_visibility(numbers[0], Duration::from_secs(1), at(1)).unwrap();
+        assert_eq!(queue.receive(usize::MAX, at(2)).messages.len(), 1, "there is room for one");
     }
 
     #[test]

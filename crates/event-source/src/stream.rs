@@ -20,10 +20,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// First wait before a batch is tried again.
-const BACKOFF_BASE: Duration = Duration::from_secs(1);
+pub const BACKOFF_BASE: Duration = Duration::from_secs(1);
 
 /// Longest wait before a batch is tried again.
-const BACKOFF_CAP: Duration = Duration::from_mins(1);
+pub const BACKOFF_CAP: Duration = Duration::from_mins(1);
 
 /// Batches that a lane holds before its shard is read on.
 const READ_AHEAD_BATCHES: usize = 2;

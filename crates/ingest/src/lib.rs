@@ -1,26 +1,30 @@
 //! ingest: SQS → table. Its only side effect is the conditional put of a notification with status INIT.
 //!
-//! Layers: [`Envelope`] → per message ([`message`]) → parse → decide (here).
+//! Layers: [`Envelope`] → per message ([`message`]) → parse → decide (here). What failed is hidden until it is worth another
+//! receive (`retry`).
 
 pub mod message;
+mod retry;
 
+use aws_lambda_events::sqs::SqsBatchResponse;
 use message::Message;
 use notification::batch::{by_count, call_in_batches};
-use notification::ports::{Clock, IngestTable, Insertion, Stored};
+use notification::ports::{Clock, IngestTable, Insertion, Queue, Stored};
 use notification::report::{BatchResponse, MissingIdentifier, SqsResult};
 use notification::{Deadline, Envelope, Failure, Notification, NotificationId, Status, Timestamp, content, limits};
 use std::collections::{HashMap, HashSet};
 
-/// The handler, over a table and a clock.
+/// The handler, over a table, a queue and a clock.
 #[derive(Debug)]
-pub struct Ingest<T, C> {
+pub struct Ingest<T, Q, C> {
     table: T,
+    queue: Q,
     clock: C,
 }
 
 /// What became of one message that needs no repeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Accepted {
+pub(crate) enum Accepted {
     /// The notification is in the table now.
     Inserted,
     /// It was there already, with the same content.
@@ -29,7 +33,7 @@ enum Accepted {
 
 /// Why a message is reported as failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-enum Refused {
+pub(crate) enum Refused {
     #[error("malformed: {0}")]
     Malformed(Failure),
     #[error(
@@ -40,19 +44,27 @@ enum Refused {
     Failed(Failure),
 }
 
-impl<T: IngestTable, C: Clock> Ingest<T, C> {
+/// What the function answers SQS: the report, in the type of `aws_lambda_events`.
+#[must_use]
+pub fn answer(report: &BatchResponse) -> SqsBatchResponse {
+    let mut answer = SqsBatchResponse::default();
+    answer.set_failures(report.identifiers());
+    answer
+}
+
+impl<T: IngestTable, Q: Queue, C: Clock> Ingest<T, Q, C> {
     /// The handler over these ports.
-    pub fn new(table: T, clock: C) -> Self {
-        Self { table, clock }
+    pub fn new(table: T, queue: Q, clock: C) -> Self {
+        Self { table, queue, clock }
     }
 
-    /// Handles one batch and reports each message that must come again.
+    /// Handles one batch and reports each message that must come again, after having it hidden for a while.
     ///
     /// # Errors
     /// [`MissingIdentifier`] where a message has no `messageId`; nothing was written then.
     pub async fn handle(&self, envelope: Envelope, deadline: Deadline) -> Result<BatchResponse, MissingIdentifier> {
         let messages = envelope.records.iter().map(|record| Message::read(record)).collect::<Result<Vec<_>, _>>()?;
-        let results = self.insert_all(&messages, deadline).await;
+        let results = self.insert_all(&messages, retry::earlier(deadline, self.clock.now())).await;
         let inserted = results.iter().filter(|result| matches!(result, Ok(Accepted::Inserted))).count();
         if inserted > 0 {
             metrics::counter!("Inserted").increment(inserted as u64);
@@ -65,7 +77,9 @@ impl<T: IngestTable, C: Clock> Ingest<T, C> {
                 failed: result.is_err(),
             }
         });
-        Ok(BatchResponse::for_sqs(reported))
+        let response = BatchResponse::for_sqs(reported);
+        self.hide_failed(&envelope, &messages, &results, deadline).await;
+        Ok(response)
     }
 
     /// Inserts the notifications of a batch, each id once, and tells for each message what became of it.
@@ -185,5 +199,20 @@ fn log_and_count(message: &Message, result: &Result<Accepted, Refused>) {
                 || tracing::error!(reason = %refused, receive_count, "not accepted; the message stays in the queue"),
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use notification::report::Identifier;
+
+    #[test]
+    fn rule_3_an_answer_has_the_shape_that_lambda_expects_and_every_identifier_of_the_report() {
+        let id = Identifier::parse(Some("m0")).unwrap();
+        let json = |report| serde_json::to_string(&answer(&report)).unwrap();
+        let failed = SqsResult { message_id: &id, fifo_group: None, failed: true };
+        assert_eq!(json(BatchResponse::for_sqs([failed])), r#"{"batchItemFailures":[{"itemIdentifier":"m0"}]}"#);
+        assert_eq!(json(BatchResponse::default()), r#"{"batchItemFailures":[]}"#);
     }
 }

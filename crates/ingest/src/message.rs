@@ -46,6 +46,16 @@ struct Attributes<'a> {
     approximate_receive_count: Option<Text<'a>>,
 }
 
+/// The receipt handle of a message; it is read for the rare one that failed.
+pub(crate) fn receipt_handle(record: &RawValue) -> Option<String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Received {
+        receipt_handle: Option<String>,
+    }
+    serde_json::from_str::<Received>(record.get()).ok()?.receipt_handle.filter(|handle| !handle.is_empty())
+}
+
 impl Message {
     /// Reads one record of the batch.
     ///

@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use ingest::Ingest;
+use notification::ports::Clock;
 use notification::report::{BatchResponse, MissingIdentifier};
 use notification::testing::{Fault, Memory, TestClock};
-use notification::{Deadline, Envelope, Failure, Status};
+use notification::{Deadline, Envelope, Failure, Status, Timestamp};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 const START: i64 = 1_763_805_600_000;
 
@@ -19,12 +21,30 @@ fn conflicting(id: &str) -> String {
 }
 
 fn message(message_id: &str, body: &str) -> Value {
-    json!({"messageId": message_id, "body": body, "eventSourceARN": "arn:aws:sqs:eu-central-1:1:q"})
+    json!({
+        "messageId": message_id,
+        "receiptHandle": format!("receipt of {message_id}"),
+        "body": body,
+        "eventSourceARN": "arn:aws:sqs:eu-central-1:1:q",
+    })
+}
+
+/// The same message when it is received for so many times.
+fn received(mut message: Value, times: u32) -> Value {
+    message["attributes"]["ApproximateReceiveCount"] = json!(times.to_string());
+    message
+}
+
+/// How long each message is hidden, in seconds, by its message id.
+fn hidden(memory: &Memory) -> Vec<(String, u64)> {
+    let hidden = memory.hidden().into_iter();
+    hidden.map(|(handle, wait)| (handle.replace("receipt of ", ""), wait.as_secs())).collect()
 }
 
 fn fifo(message_id: &str, group: &str, body: &str) -> Value {
     json!({
         "messageId": message_id,
+        "receiptHandle": format!("receipt of {message_id}"),
         "body": body,
         "attributes": {"MessageGroupId": group},
         "eventSourceARN": "arn:aws:sqs:eu-central-1:1:q.fifo",
@@ -38,7 +58,7 @@ async fn respond(
 ) -> (Result<BatchResponse, MissingIdentifier>, Memory) {
     let envelope: Envelope = serde_json::from_str(&json!({"Records": records}).to_string()).unwrap();
     let deadline = Deadline::from_epoch_millis(u64::try_from(START).unwrap() + millis_left);
-    let ingest = Ingest::new(&memory, TestClock::at_millis(START));
+    let ingest = Ingest::new(&memory, &memory, TestClock::at_millis(START));
     let response = ingest.handle(envelope, deadline).await;
     (response, memory)
 }
@@ -193,6 +213,100 @@ async fn all_messages_of_an_id_that_could_not_be_written_come_again() {
     let memory = Memory::failing(|_| Some(Fault::Before(Failure::retryable("down"))));
     let records = json!([message("m1", &event("a")), message("m2", &event("a")), message("m3", &conflicting("a"))]);
     check(memory, records, &["m1", "m2", "m3"]).await;
+}
+
+#[tokio::test]
+async fn what_fails_is_hidden_and_what_may_pass_later_waits_longer_with_each_receive() {
+    let memory =
+        Memory::failing(|call| (call.method == "insert").then(|| Fault::Before(Failure::retryable("throttled"))));
+    let records = json!([
+        received(message("m1", &event("a")), 1),
+        received(message("m2", &event("b")), 4),
+        received(message("m3", "not JSON"), 4),
+        received(message("m4", &event("d")), 6),
+    ]);
+    let memory = check(memory, records, &["m1", "m2", "m3", "m4"]).await;
+    let hidden: std::collections::BTreeMap<_, _> = hidden(&memory).into_iter().collect();
+    assert!((15..=16).contains(&hidden["m1"]) && (1_200..=1_320).contains(&hidden["m2"]), "{hidden:?}");
+    assert_eq!((hidden["m3"], hidden["m4"]), (5, 5), "malformed; and after the last receive");
+    assert_eq!(memory.calls("hide").len(), 1);
+}
+
+#[tokio::test]
+async fn a_conflict_comes_again_within_seconds_and_what_is_accepted_is_not_hidden() {
+    let memory = Memory::default().with("a", Status::Done, &event("a"));
+    let records = json!([message("m1", &conflicting("a")), message("m2", &event("a")), message("m3", &event("b"))]);
+    let memory = check(memory, records, &["m1"]).await;
+    assert_eq!(hidden(&memory), [("m1".to_owned(), 5)]);
+}
+
+#[tokio::test]
+async fn nothing_is_hidden_where_nothing_failed() {
+    let memory = check(Memory::default(), json!([message("m1", &event("a"))]), &[]).await;
+    assert!(memory.calls("hide").is_empty());
+}
+
+#[tokio::test]
+async fn rule_1_fifo_all_that_fail_of_a_group_are_hidden_for_the_same_time() {
+    let records = json!([
+        fifo("m1", "g", &event("a")),
+        received(fifo("m2", "g", "not JSON"), 2),
+        fifo("m3", "h", &event("c")),
+        received(fifo("m4", "g", &event("d")), 5),
+    ]);
+    let memory = check(Memory::default(), records, &["m2", "m4"]).await;
+    assert_eq!(hidden(&memory), [("m2".to_owned(), 5), ("m4".to_owned(), 5)]);
+}
+
+#[tokio::test]
+async fn a_message_without_a_receipt_handle_is_reported_and_not_hidden() {
+    let memory = check(Memory::default(), json!([{"messageId": "m1", "body": "not JSON"}]), &["m1"]).await;
+    assert!(memory.calls("hide").is_empty());
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_hidden_is_reported_all_the_same() {
+    let faults = [
+        || Fault::Before(Failure::retryable("throttled")),
+        || Fault::Before(Failure::permanent("refused")),
+        || Fault::LostReply,
+        || Fault::Hang,
+        || Fault::Panic,
+        || Fault::Entries(vec!["receipt of m1"], Failure::permanent("not in flight")),
+    ];
+    for fault in faults {
+        let memory = Memory::failing(move |call| (call.method == "hide").then(fault));
+        let records = json!([message("m1", "not JSON"), message("m2", &event("a"))]);
+        let memory = check(memory, records, &["m1"]).await;
+        assert!(memory.item("a").is_some());
+    }
+}
+
+#[tokio::test]
+async fn rule_5_what_hangs_until_the_deadline_is_hidden_and_reported_before_it() {
+    let memory = Memory::failing(|call| (call.method == "insert").then_some(Fault::Hang));
+    let records: Vec<_> = (0..25).map(|n| message(&format!("m{n}"), &event(&format!("id{n}")))).collect();
+    let envelope: Envelope = serde_json::from_str(&json!({"Records": records}).to_string()).unwrap();
+    let deadline = Deadline::from_epoch_millis(u64::try_from(START).unwrap() + 30_000);
+    let clock = SharedClock(TestClock::at_millis(START).into());
+    let response = Ingest::new(&memory, &memory, clock.clone()).handle(envelope, deadline).await.unwrap();
+    assert_eq!((response.identifiers().count(), memory.hidden().len()), (25, 25));
+    assert_eq!(memory.calls("hide").len(), 3, "ten a call");
+    assert!(clock.now() < deadline.time());
+}
+
+/// A clock that a test can still read when a handler has it.
+#[derive(Clone)]
+struct SharedClock(std::sync::Arc<TestClock>);
+
+impl Clock for SharedClock {
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        self.0.sleep(duration).await;
+    }
 }
 
 #[tokio::test]

@@ -34,9 +34,10 @@ pub const TRANSACT_WRITE_ITEMS_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html>
 pub const PUT_RECORDS_MAX_ENTRIES: usize = 500;
 
-/// Bytes in one `PutRecords`, data and partition keys together.
+/// Bytes in one `PutRecords`, data and partition keys together. (A record may have 1 MiB unless its stream allows more; a
+/// notification has 400 KB at most.)
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html>
-pub const PUT_RECORDS_MAX_BYTES: usize = 5 * 1024 * 1024;
+pub const PUT_RECORDS_MAX_BYTES: usize = 10 * 1024 * 1024;
 
 /// Records in one answer of `GetRecords`.
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
@@ -54,13 +55,26 @@ pub const LAMBDA_PAYLOAD_MAX_BYTES: usize = 6 * 1024 * 1024;
 /// <https://aws.amazon.com/blogs/aws/run-code-cloud/>
 pub const FIRST_LAMBDA_MILLIS: u64 = 1_415_836_800_000;
 
-/// Messages in one `SendMessageBatch` or `ReceiveMessage`.
+/// Longest time of one Lambda invocation.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
+pub const LAMBDA_TIMEOUT_MAX: Duration = Duration::from_mins(15);
+
+/// Messages in one `SendMessageBatch`, `ReceiveMessage` or `ChangeMessageVisibilityBatch`.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html>
 pub const SQS_BATCH_MAX: usize = 10;
 
 /// Bytes of one SQS message, and of all messages of one `SendMessageBatch` together.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
 pub const SQS_BATCH_MAX_BYTES: usize = 1024 * 1024;
+
+/// Messages of a standard queue that can be in flight at once: received, and neither deleted nor visible again. A queue that
+/// has reached it hands out no more until some are.
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
+pub const SQS_IN_FLIGHT_MAX: usize = 120_000;
+
+/// Longest time that a message can be hidden, from its receive on.
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html>
+pub const SQS_HIDDEN_MAX: Duration = Duration::from_hours(12);
 
 /// Longest retention of a message in an SQS queue, in days; the queue and its DLQ each have it.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
@@ -88,10 +102,18 @@ pub const REASON_MAX_BYTES: usize = 1024;
 /// Bytes of an unreadable Kinesis record that its FAILED item keeps; the rest of the item holds names and the reason.
 pub const RAW_KEPT_MAX_BYTES: usize = ITEM_MAX_BYTES - ITEM_RESERVED_BYTES;
 
-/// Days that a DONE item is kept, at least: longer than every way by which an old message can come back (queue, DLQ,
-/// table stream, Kinesis), or an old duplicate would open its id again.
+/// Days that a DONE item is kept, at least: longer than an old message can come back, or it would open its id again. SQS keeps
+/// a message for 14 days, the dead-letter queue included. A redrive of that queue makes it a new one, with 14 more; this is for
+/// one redrive. Then come the table's stream and Kinesis.
 pub const DONE_RETENTION_MIN_DAYS: u32 =
     2 * SQS_RETENTION_DAYS + DYNAMODB_STREAM_RETENTION_DAYS + KINESIS_RETENTION_DAYS;
+
+/// Days after its first sending in which a dead letter may be redriven, with this retention of DONE items. It has 14 new days in
+/// SQS then, and its id must not be forgotten before it comes to an end.
+#[must_use]
+pub const fn redrive_days(done_retention_days: u32) -> u32 {
+    done_retention_days.saturating_sub(SQS_RETENTION_DAYS + DYNAMODB_STREAM_RETENTION_DAYS + KINESIS_RETENTION_DAYS)
+}
 
 /// Days that a DONE item is kept unless configured otherwise.
 pub const DONE_RETENTION_DEFAULT_DAYS: u32 = 90;
@@ -123,6 +145,29 @@ pub const BACKOFF_BASE: Duration = Duration::from_millis(50);
 /// Longest wait between two attempts.
 pub const BACKOFF_CAP: Duration = Duration::from_secs(1);
 
+/// Receives of a message, at most: `maxReceiveCount` of the queue. Then SQS moves it to the dead-letter queue.
+pub const MAX_RECEIVES: u32 = 6;
+
+/// How long a message that failed retryably waits before it is received for the second, third, … sixth time. Together they
+/// are longer than an hour, so an outage of an hour moves no good message to the dead-letter queue. They grow, so that a
+/// message of a short outage is back soon: from the second failure on, one waits at most four times as long as the outage
+/// has lasted.
+pub const RETRY_WAITS: [Duration; MAX_RECEIVES as usize - 1] = [
+    Duration::from_secs(15),
+    Duration::from_mins(2),
+    Duration::from_mins(10),
+    Duration::from_mins(20),
+    Duration::from_mins(30),
+];
+
+/// How long a message that will never be accepted waits before it is received again: its six receives are over within a
+/// minute. SQS has no other way to the dead-letter queue that keeps the message unchanged.
+pub const REFUSED_WAIT: Duration = Duration::from_secs(5);
+
+/// Time before the deadline that ingest keeps for hiding what failed, at most; a quarter of its time where that is less. A
+/// batch of 1,000 needs 100 calls, 16 at a time.
+pub const HIDE_BEFORE_DEADLINE: Duration = Duration::from_secs(2);
+
 /// Actions stop this long before the deadline, so that what they did can still be written down.
 pub const ACT_BEFORE_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -130,6 +175,11 @@ pub const ACT_BEFORE_DEADLINE: Duration = Duration::from_secs(2);
 /// answer within 15 to 30 seconds.
 /// <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#request-timeouts>
 pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Time for a connection to a webhook's receiver to be made, TLS included. A lost packet is sent again after 1 second, and
+/// then after 2 more at most, so that a receiver is reached in spite of two lost ones.
+/// <https://www.rfc-editor.org/rfc/rfc6298#section-2>
+pub const WEBHOOK_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Time for the body of a receiver's answer, after its status line. The status alone decides, so the body is not worth more.
 pub const WEBHOOK_BODY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -160,8 +210,8 @@ pub const SECRET_READ_INTERVAL: Duration = Duration::from_secs(1);
 /// Time to read the signing secret again. Without an answer, the secret read before is kept.
 pub const SECRET_READ_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A claim outlasts the deadline of its invocation by this: when it has lapsed, its worker is surely gone, even where
-/// clocks differ a little.
+/// A claim, and the sweep's lease, outlast the deadline of their invocation by this: when they have lapsed, their worker is
+/// surely gone, even where clocks differ a little.
 pub const LEASE_BEYOND_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How far the clock of an operator's machine may be from AWS's: a claim counts as lapsed for `notifyctl` only when it has
@@ -172,17 +222,20 @@ pub const OPERATOR_CLOCK_SKEW: Duration = Duration::from_mins(5);
 /// Partitions of the index of pending notifications. A partition takes 1,000 writes a second
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html>), and a notification
 /// makes two in it (it becomes pending, then settled; four with a claim), so 32 partitions carry 16,000 notifications a
-/// second (8,000 with claims). Looking into all of them costs the sweep 32 queries. The index of unresolved items has as
+/// second (8,000 with claims) at most. That is a ceiling: an index on demand begins with 4,000 writes a second, and grows
+/// with use, or by its warm throughput
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/warm-throughput.html>). Looking into all of them costs the sweep 32 queries. The index of unresolved items has as
 /// many for each of its two statuses: 64 queries more.
 pub const PENDING_SHARDS: u64 = 32;
 
 /// A notification that is pending for less is left alone by the sweep unless configured otherwise: its stream record is
-/// still on its way, six retries included.
-pub const SWEEP_AGE_DEFAULT: Duration = Duration::from_mins(15);
+/// still on its way, or Lambda still retries it. Longer than `MaximumRecordAge`: a sweep that publishes what is retried anyway
+/// can keep a backlog alive for ever (`cargo run --release -p simulation -- outage` shows it).
+pub const SWEEP_AGE_DEFAULT: Duration = Duration::from_mins(45);
 
 /// Longest time between two attempts of the sweep to publish the same notification (or `SweepAge`, where that is longer).
-/// The times double up to it: while a receiver is down for a day, it sees a notification 14 times, not 285 times; and
-/// when it is back, the last notification gets there 2 hours later.
+/// The times double up to it: while a receiver is down for a day, the sweep publishes a notification 13 times, not with
+/// every run; and when it is back, the last notification gets there 2 hours later.
 pub const SWEEP_AGAIN_WITHIN: Duration = Duration::from_hours(2);
 
 /// Keys in one page of the index of pending notifications that the sweep reads at once.
@@ -214,7 +267,7 @@ pub const UNRESOLVED_COUNTED: usize = 1_000;
 /// Attempts of the SDK for one call, the first one included.
 pub const SDK_ATTEMPTS: u32 = 3;
 
-/// Time for one connection to be made.
+/// Time for one connection to AWS to be made.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Time for one attempt of one call, from sending to the last byte of the answer.
@@ -269,7 +322,7 @@ mod tests {
     fn rule_11_sizes_in_bytes_are_those_of_their_pages() {
         assert_eq!(ITEM_MAX_BYTES, 409_600);
         assert_eq!(TRANSACT_WRITE_ITEMS_MAX_BYTES, 4_194_304);
-        assert_eq!(PUT_RECORDS_MAX_BYTES, 5_242_880);
+        assert_eq!(PUT_RECORDS_MAX_BYTES, 10_485_760);
         assert_eq!(LAMBDA_PAYLOAD_MAX_BYTES, 6_291_456);
         assert_eq!(SQS_BATCH_MAX_BYTES, 1_048_576);
     }
@@ -280,6 +333,18 @@ mod tests {
         assert_eq!(RAW_KEPT_MAX_BYTES, 401_408);
         assert_eq!(OUTCOME_MAX_BYTES, 4_096);
         assert_eq!(WEBHOOK_ANSWER_MAX_BYTES, 2_048);
+    }
+
+    #[test]
+    fn a_message_of_an_outage_of_an_hour_has_a_receive_left_when_it_is_over() {
+        assert!(RETRY_WAITS.iter().sum::<Duration>() >= Duration::from_mins(61), "an hour, and a minute to spare");
+        assert!(RETRY_WAITS.is_sorted());
+    }
+
+    #[test]
+    fn a_message_that_is_never_accepted_is_a_dead_letter_within_a_minute() {
+        // Each receive can take the batching window of a second and as long again for a slow call.
+        assert!((REFUSED_WAIT + Duration::from_secs(3)) * MAX_RECEIVES < Duration::from_mins(1));
     }
 
     #[test]

@@ -23,6 +23,13 @@ pub trait TableReader: Send + Sync {
     fn read(&self, ids: &[&NotificationId]) -> impl Future<Output = Answers<Option<Stored>>> + Send;
 }
 
+/// The queue that messages come from.
+pub trait Queue: Send + Sync {
+    /// Hides up to [`crate::limits::SQS_BATCH_MAX`] messages that were received: each can be received again after its wait,
+    /// and not before.
+    fn hide(&self, messages: &[Hide<'_>]) -> impl Future<Output = Answers<()>> + Send;
+}
+
 /// The table as ingest uses it.
 pub trait IngestTable: TableReader {
     /// Puts up to [`crate::limits::BATCH_EXECUTE_STATEMENT_MAX`] notifications with status INIT, each only where its id
@@ -80,11 +87,17 @@ pub trait PendingTable: TableReader {
         limit: usize,
     ) -> impl Future<Output = Result<UnresolvedCount, Failure>> + Send;
 
-    /// How far the sweep is; the default where nothing was saved.
-    fn sweep_state(&self) -> impl Future<Output = Result<SweepState, Failure>> + Send;
+    /// Takes the sweep's lease and returns how far the sweep is (the default where nothing was saved). `None`: another run
+    /// has the lease. A lease that was over by `now` is free.
+    fn begin_sweep(
+        &self,
+        now: Timestamp,
+        lease_until: Timestamp,
+    ) -> impl Future<Output = Result<Option<SweepState>, Failure>> + Send;
 
-    /// Saves how far the sweep is.
-    fn save_sweep_state(&self, state: &SweepState) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Saves how far the sweep is and gives the lease back, unless another run has it by now.
+    fn end_sweep(&self, state: &SweepState, lease_until: Timestamp)
+    -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
 /// The stream between publisher and downstream.
@@ -126,6 +139,15 @@ pub struct Claim {
     pub owner: Box<str>,
     /// When it lapses: its owner is surely gone then.
     pub lease_until: Timestamp,
+}
+
+/// A message that is to be hidden for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hide<'a> {
+    /// What SQS knows this receive of it by.
+    pub receipt_handle: &'a str,
+    /// For how long, from now on; SQS counts in seconds.
+    pub wait: Duration,
 }
 
 /// What became of one conditional put.

@@ -4,9 +4,9 @@ use crate::event::Notification;
 use crate::failure::Failure;
 use crate::id::NotificationId;
 use crate::ports::{
-    After, Answers, Before, Change, Changed, Claim, Clock, Commit, DownstreamTable, IndexKey, IngestTable, Insertion,
-    NotCommitted, PendingKey, PendingPage, PendingTable, Publication, Refused, StatusTable, Stored, Stream, SweepState,
-    TableReader, Unreadable, UnresolvedCount,
+    After, Answers, Before, Change, Changed, Claim, Clock, Commit, DownstreamTable, Hide, IndexKey, IngestTable,
+    Insertion, NotCommitted, PendingKey, PendingPage, PendingTable, Publication, Queue, Refused, StatusTable, Stored,
+    Stream, SweepState, TableReader, Unreadable, UnresolvedCount,
 };
 use crate::status::{self, Status};
 use jiff::Timestamp;
@@ -151,7 +151,9 @@ pub struct Memory {
     items: Mutex<BTreeMap<String, Item>>,
     effects: Mutex<BTreeMap<String, Vec<(&'static str, String)>>>,
     records: Mutex<Vec<(String, String)>>,
+    hidden: Mutex<BTreeMap<String, Duration>>,
     sweep_state: Mutex<SweepState>,
+    sweep_lease: Mutex<Option<Timestamp>>,
     unreadable: Mutex<Vec<(u64, IndexKey)>>,
     calls: Mutex<Vec<Call>>,
     plan: Option<Plan>,
@@ -238,6 +240,12 @@ impl Memory {
         lock(&self.records).clone()
     }
 
+    /// How long each message is hidden, by its receipt handle.
+    #[must_use]
+    pub fn hidden(&self) -> BTreeMap<String, Duration> {
+        lock(&self.hidden).clone()
+    }
+
     /// The calls that were made of one method.
     #[must_use]
     pub fn calls(&self, method: &str) -> Vec<Call> {
@@ -316,6 +324,15 @@ impl Memory {
 impl TableReader for &Memory {
     async fn read(&self, ids: &[&NotificationId]) -> Answers<Option<Stored>> {
         self.call("read", ids, |id| id.as_str(), |id| lock(&self.items).get(id.as_str()).map(Item::stored)).await
+    }
+}
+
+impl Queue for &Memory {
+    async fn hide(&self, messages: &[Hide<'_>]) -> Answers<()> {
+        let hide = |message: &Hide<'_>| {
+            lock(&self.hidden).insert(message.receipt_handle.to_owned(), message.wait);
+        };
+        self.call("hide", messages, |message| message.receipt_handle, hide).await
     }
 }
 
@@ -453,14 +470,30 @@ impl PendingTable for &Memory {
         self.call("count_unresolved", &[format!("{status}#{shard}")], String::as_str, counted).await?.remove(0)
     }
 
-    async fn sweep_state(&self) -> Result<SweepState, Failure> {
-        let state = |_: &&str| lock(&self.sweep_state).clone();
-        self.call("sweep_state", &[crate::id::SWEEP_CURSOR_ID], |id| id, state).await?.remove(0)
+    async fn begin_sweep(&self, now: Timestamp, lease_until: Timestamp) -> Result<Option<SweepState>, Failure> {
+        let begin = |_: &&str| {
+            let mut lease = lock(&self.sweep_lease);
+            let is_free = lease.is_none_or(|until| until <= now);
+            is_free.then(|| {
+                *lease = Some(lease_until);
+                lock(&self.sweep_state).clone()
+            })
+        };
+        self.call("begin_sweep", &[crate::id::SWEEP_CURSOR_ID], |id| id, begin).await?.remove(0)
     }
 
-    async fn save_sweep_state(&self, state: &SweepState) -> Result<(), Failure> {
-        let save = |_: &&str| *lock(&self.sweep_state) = state.clone();
-        self.call("save_sweep_state", &[crate::id::SWEEP_CURSOR_ID], |id| id, save).await?.remove(0)
+    async fn end_sweep(&self, state: &SweepState, lease_until: Timestamp) -> Result<(), Failure> {
+        let end = |_: &&str| {
+            let mut lease = lock(&self.sweep_lease);
+            let is_ours = lease.is_none_or(|until| until == lease_until);
+            if is_ours {
+                *lease = None;
+                *lock(&self.sweep_state) = state.clone();
+            }
+            is_ours
+        };
+        let is_ours = self.call("end_sweep", &[crate::id::SWEEP_CURSOR_ID], |id| id, end).await?.remove(0)?;
+        if is_ours { Ok(()) } else { Err(Failure::permanent("another run has the lease")) }
     }
 }
 

@@ -7,13 +7,16 @@
 //! `t` publishes what became due after `published_until` and by `t`; if it comes to the end and everything was published,
 //! `published_until` becomes `t`. So a due time is never lost, whatever happens to a run:
 //!
+//! - Only one run sweeps at a time: it has a lease, which outlasts its deadline. Schedules deliver at least once, and the next
+//!   run can begin before this one has ended.
 //! - A run that its deadline stops saves its place, and the next one continues the same pass.
 //! - A run that fails or dies leaves `published_until` as it was, and the next one publishes the same again.
-//! - A state that cannot be read, or that has a time of the future, counts as "nothing has been published".
+//! - A run that cannot take the lease publishes nothing. A lease whose run died lapses.
+//! - A time of the future in the state counts as "nothing has been published".
 //!
 //! At worst, a notification is published more often than necessary.
 
-mod due;
+pub mod due;
 mod index;
 
 use crate::Publisher;
@@ -56,6 +59,8 @@ pub struct Swept {
     pub failed_shards: usize,
     /// Whether it came to the end of every partition; if not, the next run continues.
     pub complete: bool,
+    /// Whether it published nothing because another run has the lease.
+    pub skipped: bool,
     /// Read capacity units that the indexes cost.
     pub index_read_units: f64,
 }
@@ -80,19 +85,9 @@ impl<T: PendingTable> Sweep<T> {
         run.count_unresolved().await;
         let looks = looks.inspect_err(|_| run.swept.record())?;
 
-        let saved = run.query(run.deadline, self.table.sweep_state()).await;
-        let mut state = saved.clone().unwrap_or_else(|reason| {
-            tracing::error!(%reason, "the state of the sweep could not be read; all that is old enough is published");
-            // A run that cannot come to the end must not always begin, and so end, at the same partitions.
-            SweepState { next_shard: run.now.as_second().unsigned_abs() / 60, ..SweepState::default() }
-        });
-        run.sweep(&looks, &mut state).await;
-        if saved.as_ref() != Ok(&state) {
-            let save = isolate_future(self.table.save_sweep_state(&state));
-            let saving = deadline.bound(&publisher.clock, save).await;
-            if let Err(reason) = saving.and_then(|saved| saved) {
-                tracing::error!(%reason, "the state of the sweep could not be saved; the next run publishes the same again");
-            }
+        run.swept.complete = run.swept.failed_shards == 0;
+        if run.has_work(&looks) {
+            run.sweep_alone(&looks, deadline).await;
         }
         run.swept.record();
         Ok(run.swept)
@@ -150,11 +145,40 @@ impl<'a, T: PendingTable, S: Stream, C: Clock> Run<'a, T, S, C> {
         Self { table: &sweep.table, publisher, age: sweep.age, now, deadline, patience, swept: Swept::default() }
     }
 
+    fn has_work(&self, looks: &[Result<Look, Failure>]) -> bool {
+        let until = self.old_since(self.now);
+        looks.iter().flatten().any(|look| look.has_work(until))
+    }
+
+    /// Sweeps while it has the lease, which only one run has.
+    async fn sweep_alone(&mut self, looks: &[Result<Look, Failure>], deadline: Deadline) {
+        // A local runtime has no deadlines, and its process can die as well.
+        let ends = deadline.time().min(Deadline::at(self.now).later(limits::LAMBDA_TIMEOUT_MAX));
+        let lease_until = Deadline::at(ends).later(limits::LEASE_BEYOND_DEADLINE);
+        let mut state = match self.query(self.deadline, self.table.begin_sweep(self.now, lease_until)).await {
+            Ok(Some(state)) => state,
+            Ok(None) => {
+                (self.swept.complete, self.swept.skipped) = (false, true);
+                return;
+            }
+            Err(reason) => {
+                self.swept.complete = false;
+                tracing::error!(%reason, "the lease of the sweep could not be taken; the next run tries again");
+                return;
+            }
+        };
+        self.sweep(looks, &mut state).await;
+        let save = isolate_future(self.table.end_sweep(&state, lease_until));
+        let saving = deadline.bound(&self.publisher.clock, save).await;
+        if let Err(reason) = saving.and_then(|saved| saved) {
+            tracing::error!(%reason, "the state of the sweep could not be saved; a later run publishes the same again");
+        }
+    }
+
     /// Passes through every partition that has work. It begins where the last run was stopped, so that each gets its turn.
     async fn sweep(&mut self, looks: &[Result<Look, Failure>], state: &mut SweepState) {
         let until = self.old_since(self.now);
         let first = std::mem::take(&mut state.next_shard) % limits::PENDING_SHARDS;
-        self.swept.complete = self.swept.failed_shards == 0;
         for shard in (first..limits::PENDING_SHARDS).chain(0..first) {
             let Some(Ok(look)) = usize::try_from(shard).ok().and_then(|place| looks.get(place)) else { continue };
             let mut shard_state = state.shards.remove(&shard).unwrap_or_default();

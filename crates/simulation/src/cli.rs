@@ -4,14 +4,16 @@ use clap::{Parser, Subcommand};
 use comfy_table::{Table, presets};
 use console::style;
 use indicatif::{ProgressBar, ProgressStyle};
-use notification::Guarantee;
+use notification::{Guarantee, limits};
 use simulation::designs::{Design, Invariant};
 use simulation::mutants::Mutant;
+use simulation::outage::{self, Outage, Settings, Stage};
 use simulation::pipeline::Pipeline;
 use simulation::scenario::{AT_MOST_ONCE, IDEMPOTENT, Scenario};
 use simulation::search::{self, Found, Subject};
 use simulation::template::Deployed;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Runs the whole pipeline in virtual time, with faults, and looks for anything lost or doubled.
 #[derive(Parser)]
@@ -19,6 +21,7 @@ use std::process::ExitCode;
   simulation --seeds 100000            many runs, on all cores
   simulation --seed 88578              one run, with all that happens in it
   simulation sweep                     every fault at every call, singly and in pairs
+  simulation outage                    how soon an outage is caught up, by the settings
   simulation mutants                   known bugs put back, and how soon each is found
   simulation designs                   the designs before this one, and what each breaks
   simulation designs --diagrams        the same, with a sequence diagram of the shortest run that shows it")]
@@ -46,6 +49,21 @@ pub(crate) struct Cli {
 enum Command {
     /// Every fault at every call of a small run, singly and in pairs
     Sweep,
+    /// Let ingest, publisher or downstream fail for a while, and see how soon that is caught up
+    Outage {
+        /// How long it lasts
+        #[arg(long, default_value_t = 30)]
+        minutes: u64,
+        /// Notifications a second
+        #[arg(long, default_value_t = 1_000)]
+        rate: u64,
+        /// Notifications a second that can be processed; twice the rate, if not given
+        #[arg(long)]
+        capacity: Option<u64>,
+        /// Shards of the stream
+        #[arg(long, default_value_t = 4)]
+        shards: u64,
+    },
     /// Put known bugs back, and count the seeds until each is found
     Mutants {
         /// Seeds after which a bug counts as not found
@@ -78,6 +96,10 @@ pub(crate) fn run(cli: &Cli) -> ExitCode {
             None => seeds(subject, cli),
         },
         Some(Command::Sweep) => sweep(subject),
+        Some(Command::Outage { minutes, rate, capacity, shards }) => {
+            let (lasts, capacity) = (Duration::from_mins(*minutes), capacity.unwrap_or(rate * 2));
+            outage(Outage { lasts, rate: *rate, capacity }, &deployed, *shards)
+        }
         Some(Command::Mutants { most }) => mutants(subject, *most),
         Some(Command::Designs { seeds, diagrams }) => designs(subject, *seeds, *diagrams),
     }
@@ -109,6 +131,51 @@ fn sweep(subject: Subject<'_>) -> ExitCode {
         all_well &= verdict(subject, &found) == ExitCode::SUCCESS;
     }
     if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn outage(outage: Outage, deployed: &Deployed, shards: u64) -> ExitCode {
+    let minutes = |time: Duration| format!("{} min", time.as_secs().div_ceil(60));
+    let after = |time: Option<Duration>| time.map_or_else(|| "never".to_owned(), minutes);
+    let mut table =
+        table(&["the table fails: waits between receives", "caught up after", "dead letters", "calls to hide"]);
+    for (name, waits) in [
+        ("as ingest sets them", limits::RETRY_WAITS),
+        ("the queue's visibility timeout", [deployed.visibility_timeout; limits::RETRY_WAITS.len()]),
+    ] {
+        let outcome = outage::queue(outage, &waits);
+        table.add_row([name.to_owned(), after(outcome.caught_up), thousands(outcome.dead), thousands(outcome.calls)]);
+    }
+    say(&format!("{table}\n"));
+    let template = Settings::of(deployed, shards);
+    let minute = |minutes| Duration::from_mins(minutes);
+    let six = Settings { retries: Some(6), record_age: minute(360), ..template };
+    let rows = [
+        template,
+        Settings { sweep_every: minute(5), ..template },
+        Settings { record_age: minute(60), sweep_age: minute(15), ..template },
+        Settings { record_age: minute(10), sweep_age: minute(15), ..template },
+        Settings { sweep_every: minute(1), sweep_age: minute(15), ..six },
+        Settings { sweep_every: minute(5), sweep_age: minute(15), ..six },
+    ];
+    for stage in [Stage::Downstream, Stage::Publisher] {
+        let headers =
+            ["retries", "record age", "sweep every", "sweep age", "caught up after", "given up", "published again"];
+        let mut table = self::table(&headers);
+        for settings in rows {
+            let outcome = outage::streams(stage, outage, settings);
+            table.add_row([
+                settings.retries.map_or_else(|| "no bound".to_owned(), |retries| retries.to_string()),
+                minutes(settings.record_age),
+                minutes(settings.sweep_every),
+                minutes(settings.sweep_age),
+                after(outcome.caught_up),
+                thousands(outcome.given_up),
+                thousands(outcome.published_again),
+            ]);
+        }
+        say(&format!("{stage:?} fails; the settings of the template first\n{table}\n"));
+    }
+    ExitCode::SUCCESS
 }
 
 fn mutants(subject: Subject<'_>, most: u64) -> ExitCode {

@@ -12,6 +12,7 @@
 //! | [`run`] | one run |
 //! | [`checks`] | what must hold |
 //! | [`designs`] | the designs that were tried before |
+//! | [`outage`] | how soon an outage is caught up, with notifications counted instead of simulated |
 //! | [`search`] | many seeds, every fault at every call, shrinking |
 //! | [`mutants`] | known bugs, to be put back |
 //! | [`template`] | the settings of `template.yaml` |
@@ -22,6 +23,7 @@ pub mod checks;
 pub mod designs;
 pub mod faults;
 pub mod mutants;
+pub mod outage;
 pub mod pipeline;
 pub mod ports;
 pub mod rng;

@@ -53,11 +53,15 @@ pub enum Mutant {
     RetryableTakenForMayHaveHappened,
     /// What is published is not what was accepted.
     ContentChanged,
+    /// A message that failed comes again when the queue's visibility timeout ends.
+    NothingHidden,
+    /// Every run of the sweep gets the lease.
+    SweepsOverlap,
 }
 
 impl Mutant {
     /// All of them: the bug in words, and where it is.
-    pub const ALL: [(Self, &'static str, &'static str); 23] = [
+    pub const ALL: [(Self, &'static str, &'static str); 25] = [
         (Self::DoneBeforeEffect, "DONE before the effect", "downstream, idempotent"),
         (Self::DoneNotConditional, "DONE not conditional", "table"),
         (Self::InsertNotConditional, "the put of ingest not conditional", "table"),
@@ -80,6 +84,8 @@ impl Mutant {
         (Self::TransactionSplit, "effect and DONE in two writes", "downstream, transactional"),
         (Self::RetryableTakenForMayHaveHappened, "“did not” taken for “may have happened”", "downstream, at most once"),
         (Self::ContentChanged, "what is published is not what was accepted", "publisher"),
+        (Self::NothingHidden, "a refused message not hidden", "ingest"),
+        (Self::SweepsOverlap, "the sweep's lease not looked at", "table"),
         (Self::MayHaveHappenedTakenForRetryable, "“may have happened” taken for “did not”", "downstream, at most once"),
     ];
 

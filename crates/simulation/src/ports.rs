@@ -6,8 +6,8 @@ use crate::rng;
 use crate::world::{CallStep, Shared, Task, World, lock};
 use jiff::Timestamp;
 use notification::ports::{
-    After, Answers, Before, Change, Changed, Clock, Commit, DownstreamTable, IndexKey, IngestTable, Insertion,
-    NotCommitted, PendingPage, PendingTable, Publication, Refused, StatusTable, Stored, Stream, SweepState,
+    After, Answers, Before, Change, Changed, Clock, Commit, DownstreamTable, Hide, IndexKey, IngestTable, Insertion,
+    NotCommitted, PendingPage, PendingTable, Publication, Queue, Refused, StatusTable, Stored, Stream, SweepState,
     TableReader, Unreadable, UnresolvedCount,
 };
 use notification::{Failure, Notification, NotificationId, Status};
@@ -120,6 +120,18 @@ fn seen(world: &World, stored: Stored) -> Stored {
         return Stored { status: Some(Status::Init), claim: None, ..stored };
     }
     stored
+}
+
+impl Queue for Ports {
+    async fn hide(&self, messages: &[Hide<'_>]) -> Answers<()> {
+        if lock(&self.world).mutant == Some(Mutant::NothingHidden) {
+            return Ok(vec![Ok(()); messages.len()]);
+        }
+        let entry = |hide: &Hide<'_>| (hide.receipt_handle.to_owned(), (hide.receipt_handle.to_owned(), hide.wait));
+        let entries = messages.iter().map(entry).collect();
+        let answers = self.call_each("hide", "SQS", entries, |world, (handle, wait)| world.hide(handle, *wait)).await?;
+        Ok(answers.into_iter().map(|answer| answer.and_then(|hidden| hidden)).collect())
+    }
 }
 
 impl IngestTable for Ports {
@@ -310,15 +322,23 @@ impl PendingTable for Ports {
         Ok(lock(&self.world).table.count_unresolved(status, shard, since, limit))
     }
 
-    async fn sweep_state(&self) -> Result<SweepState, Failure> {
-        let step = CallStep::one("read the sweep's state", "table", "");
-        self.call(step, |world, _| world.table.sweep_state()).await
+    async fn begin_sweep(&self, now: Timestamp, lease_until: Timestamp) -> Result<Option<SweepState>, Failure> {
+        let step = CallStep::one("take the sweep's lease", "table", "");
+        self.call(step, move |world, _| {
+            let state = world.table.begin_sweep(now, lease_until);
+            if state.is_none() {
+                world.note("a sweep leaves the work to another one");
+            }
+            state
+        })
+        .await
     }
 
-    async fn save_sweep_state(&self, state: &SweepState) -> Result<(), Failure> {
+    async fn end_sweep(&self, state: &SweepState, lease_until: Timestamp) -> Result<(), Failure> {
         let state = state.clone();
         let step = CallStep::one("save the sweep's state", "table", "");
-        self.call(step, move |world, _| world.table.save_sweep_state(state.clone())).await
+        let saved = self.call(step, move |world, _| world.table.end_sweep(&state, lease_until)).await?;
+        if saved { Ok(()) } else { Err(Failure::permanent("another sweep has the lease")) }
     }
 }
 
@@ -327,6 +347,7 @@ impl Stream for Ports {
         let entries: Vec<_> =
             publications.iter().map(|p| (p.id.to_string(), (p.id.to_string(), p.event.to_owned()))).collect();
         let count = entries.len();
+        lock(&self.world).check_sweeps(self.task);
         let mut puts = 0;
         let put = move |world: &mut World, (id, event): &(String, String)| {
             puts += 1;

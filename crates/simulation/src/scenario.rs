@@ -56,6 +56,8 @@ pub struct Scenario {
     pub action_takes: Duration,
     /// Records of one invocation, at most, instead of what the template says.
     pub batch_size: Option<usize>,
+    /// Retries of a batch of a stream, at most, instead of what the template says.
+    pub retries: Option<u32>,
     /// Whether the world runs on until DONE items expire.
     pub runs_until_expiry: bool,
 }
@@ -95,6 +97,8 @@ pub enum What {
     RestartStreamMapping,
     /// Every process ends.
     KillAll,
+    /// For so long, every call to the table fails.
+    TableDown(Duration),
     /// For so long, every invocation of publisher fails.
     PublisherDown(Duration),
     /// For so long, every invocation of downstream fails.
@@ -129,6 +133,7 @@ impl Scenario {
             mappings_start: start() + Duration::from_secs(if rng.u8(0..4) == 0 { 30 } else { 0 }),
             action_takes: Duration::from_millis(*rng.choice(&[10, 200, 5_000]).unwrap_or(&10)),
             batch_size: *rng.choice(&[None, None, Some(1), Some(3), Some(10)]).unwrap_or(&None),
+            retries: *rng.choice(&[None, Some(6)]).unwrap_or(&None),
             runs_until_expiry: rng.u8(0..50) == 0,
             ..Self::quiet(seed, guarantee)
         };
@@ -162,6 +167,7 @@ impl Scenario {
             mappings_start: start(),
             action_takes: Duration::from_millis(10),
             batch_size: None,
+            retries: None,
             runs_until_expiry: false,
         }
     }
@@ -188,6 +194,21 @@ impl Scenario {
             messages: (0..BACKLOG).map(message).collect(),
             action_takes: Duration::from_secs(5),
             ..Self::quiet(0, guarantee)
+        }
+    }
+
+    /// The table is down from the first receive on, for so long. Messages come all the while, one of them malformed.
+    #[must_use]
+    pub fn table_outage(lasts: Duration) -> Self {
+        let message = |n: u32| {
+            let id = format!("n{n}");
+            Message { at: start() + lasts * n / 40, body: event(&id, 1, false), id }
+        };
+        let malformed = Message { at: start(), id: String::new(), body: "not JSON".to_owned() };
+        Self {
+            messages: (0..=40).map(message).chain([malformed]).collect(),
+            disturbances: vec![Disturbance { at: start(), what: What::TableDown(lasts) }],
+            ..Self::quiet(0, Guarantee::Transactional)
         }
     }
 
@@ -228,7 +249,8 @@ impl What {
     #[must_use]
     pub fn lasts(&self) -> Duration {
         match self {
-            Self::PublisherDown(lasts)
+            Self::TableDown(lasts)
+            | Self::PublisherDown(lasts)
             | Self::DownstreamDown(lasts)
             | Self::Throttled(lasts)
             | Self::NothingReads(lasts) => *lasts,
@@ -247,6 +269,7 @@ impl fmt::Display for What {
             Self::RestartTableMapping => f.write_str("the poller of the table's stream starts again"),
             Self::RestartStreamMapping => f.write_str("the poller of Kinesis starts again"),
             Self::KillAll => f.write_str("every process dies"),
+            Self::TableDown(_) => write!(f, "the table fails, for {minutes} min"),
             Self::PublisherDown(_) => write!(f, "publisher fails, for {minutes} min"),
             Self::DownstreamDown(_) => write!(f, "downstream fails, for {minutes} min"),
             Self::Throttled(_) => write!(f, "every invocation is throttled, for {minutes} min"),
@@ -313,7 +336,7 @@ fn disturbances(rng: &mut Rng, within: Duration) -> Vec<Disturbance> {
         .map(|_| {
             let at = start() + Duration::from_millis(rng.u64(0..u64::try_from(within.as_millis()).unwrap_or(1).max(1)));
             let lasts = Duration::from_secs(*rng.choice(&[5, 120, 1_800]).unwrap_or(&5));
-            let what = match rng.u8(0..24) {
+            let what = match rng.u8(0..26) {
                 0..3 => What::Split,
                 3..5 => What::Merge,
                 5..7 => What::Rollover,
@@ -325,6 +348,7 @@ fn disturbances(rng: &mut Rng, within: Duration) -> Vec<Disturbance> {
                 18..20 => What::Throttled(lasts),
                 20 => What::NothingReads(Duration::from_hours(25)),
                 21..23 => What::ForeignRecord,
+                23..25 => What::TableDown(lasts),
                 _ => What::NothingReads(lasts),
             };
             Disturbance { at, what }

@@ -197,22 +197,23 @@ fn text(value: &Value) -> String {
 mod tests {
     use super::*;
     use event_source::settings::StartingPosition;
+    use notification::limits;
 
     #[test]
     fn the_simulated_settings_are_those_of_the_template() {
         let deployed = Deployed::read().unwrap();
         assert_eq!((deployed.ingest.batch_size, deployed.ingest.maximum_concurrency), (1000, Some(50)));
-        assert_eq!(deployed.max_receive_count, 6);
+        assert_eq!(deployed.max_receive_count, limits::MAX_RECEIVES);
         assert_eq!(deployed.visibility_timeout, Duration::from_secs(190));
         assert!(deployed.publisher.filter.is_some() && deployed.downstream.filter.is_none());
         for settings in [&deployed.publisher, &deployed.downstream] {
             assert_eq!(settings.starting_position, StartingPosition::TrimHorizon);
-            assert_eq!(settings.maximum_retry_attempts, Some(6));
+            assert_eq!(settings.maximum_retry_attempts, None);
             assert_eq!(settings.parallelization_factor, 2);
-            assert_eq!(settings.maximum_record_age, Some(Duration::from_hours(6)));
+            assert_eq!(settings.maximum_record_age, Some(Duration::from_mins(40)));
             assert!(settings.bisect_batch_on_function_error && settings.reports_batch_item_failures);
         }
-        assert_eq!((deployed.sweep_every, deployed.sweep_age), (Duration::from_mins(5), Duration::from_mins(15)));
+        assert_eq!((deployed.sweep_every, deployed.sweep_age), (Duration::from_mins(1), limits::SWEEP_AGE_DEFAULT));
         assert_eq!(deployed.done_retention, Duration::from_hours(90 * 24));
     }
 

@@ -9,7 +9,7 @@ use crate::rng;
 use crate::scenario::{Message, Scenario, What, start};
 use crate::template::Deployed;
 use crate::trace::{Step, Trace};
-use event_source::queue::{Gathered, Queue, QueueMapping};
+use event_source::queue::{Gathered, Queue, QueueMapping, Unchanged};
 use event_source::settings::{RetriesAfterProgress, StartingPosition};
 use event_source::stream::{Condition, Discarded, Record, StreamMapping};
 use event_source::{Answer, payload};
@@ -33,6 +33,12 @@ pub fn lock(world: &Shared) -> MutexGuard<'_, World> {
 
 /// The number of an invocation that runs.
 pub type Task = u64;
+
+/// What invokes the sweep.
+const SCHEDULE: &str = "schedule";
+
+/// The time in which a message that is refused is a dead letter.
+const QUICKLY: Duration = Duration::from_mins(1);
 
 type Event = Box<dyn FnOnce(&mut World) + Send>;
 /// What is done with an outcome.
@@ -227,6 +233,9 @@ pub struct World {
     pub faults: Vec<(u64, Fault, &'static str)>,
     outages: Vec<(Timestamp, Timestamp, What)>,
     next_sweep: Option<Timestamp>,
+    /// The invocations that are sweeps, and the one of them that published last.
+    sweeps: BTreeSet<Task>,
+    publishing_sweep: Option<Task>,
     /// What happened at least once.
     pub seen: BTreeMap<&'static str, u64>,
     /// What must never happen, and did.
@@ -243,6 +252,9 @@ impl World {
         for settings in [&mut deployed.publisher, &mut deployed.downstream] {
             if scenario.progress_resets_retries {
                 settings.retries_after_progress = RetriesAfterProgress::Reset;
+            }
+            if scenario.retries.is_some() {
+                settings.maximum_retry_attempts = scenario.retries;
             }
             if mutant == Some(Mutant::LatestForTrimHorizon) {
                 settings.starting_position = StartingPosition::Latest;
@@ -304,6 +316,8 @@ impl World {
             faults: vec![],
             outages: vec![],
             next_sweep: None,
+            sweeps: BTreeSet::new(),
+            publishing_sweep: None,
             seen: BTreeMap::new(),
             violations: vec![],
             trace: traced.then(Trace::default),
@@ -408,9 +422,17 @@ impl World {
         let (number, fault) = self.next_fault(step.what);
         // Only the SDK repeats calls: an action that must happen at most once is called once.
         let fault = fault.map(|fault| if step.once && fault == Fault::Repeated { Fault::LostReply } else { fault });
+        let is_down = step.to == "table" && self.is_out(|what| matches!(what, What::TableDown(_)));
+        let fault = match is_down {
+            true if number.is_multiple_of(2) => Some(Fault::Refused),
+            true => Some(Fault::NoAnswer),
+            false => fault,
+        };
         let step_entries = step.entries;
         // Where the effect is refused, everybody can tell. Where the write about it is, the next worker cannot.
-        if fault.is_some_and(|fault| step.what == "change" || !matches!(fault, Fault::Refused | Fault::Partial)) {
+        let is_doubtful =
+            |fault| step.to != "SQS" && (step.what == "change" || !matches!(fault, Fault::Refused | Fault::Partial));
+        if fault.is_some_and(is_doubtful) {
             self.doubt_all(task);
         }
         let latency = faults::latency(self.scenario.seed, number);
@@ -562,6 +584,9 @@ impl World {
         *count += 1;
         let name = format!("{} {count}", function.name());
         self.trace(|| Step::call(from, &name, ids.join(", "), None));
+        if from == SCHEDULE {
+            self.sweeps.insert(self.tasks);
+        }
         self.running.insert(self.tasks, Running { function, name: name.clone(), ids });
         (self.tasks, name)
     }
@@ -625,6 +650,27 @@ impl World {
         self.expect_sweep();
     }
 
+    /// Hides a message that was received from upstream's queue.
+    ///
+    /// # Errors
+    /// A permanent failure where it is not in flight.
+    pub fn hide(&mut self, receipt_handle: &str, wait: Duration) -> Result<(), Failure> {
+        let now = self.now;
+        let number = receipt_handle.trim_start_matches('r').parse().unwrap_or_default();
+        match self.upstream.queue.change_visibility(number, wait, now) {
+            Ok(()) => {
+                self.note("a failed message is hidden");
+                self.pump_queue_at(QueueName::Upstream, now + wait);
+                Ok(())
+            }
+            Err(Unchanged::TooLong) => Err(Failure::permanent("hidden for too long")),
+            Err(Unchanged::Gone | Unchanged::NotInFlight) => {
+                self.note("a message that is not in flight is to be hidden");
+                Err(Failure::permanent("not in flight"))
+            }
+        }
+    }
+
     fn pump_queue_at(&mut self, name: QueueName, at: Timestamp) {
         let at = at.max(self.now);
         let source = self.queue(name);
@@ -669,6 +715,10 @@ impl World {
             for dead in received.dead {
                 self.queue(name).dead.take_dead(dead.clone(), now);
                 self.note("a message becomes a dead letter");
+                let took = Duration::try_from(now.duration_since(dead.sent_at)).unwrap_or_default();
+                if took > QUICKLY && self.scenario.is_healthy() {
+                    self.violated("a refused message is a dead letter only after more than a minute".to_owned());
+                }
                 self.trace(|| {
                     Step::call(name.name(), "DLQ", format!("{} after six receives", id_of(&dead.body)), None)
                 });
@@ -1010,6 +1060,17 @@ impl World {
         });
     }
 
+    /// Only one sweep publishes at a time.
+    pub fn check_sweeps(&mut self, task: Task) {
+        if !self.sweeps.contains(&task) {
+            return;
+        }
+        let other = self.publishing_sweep.replace(task).filter(|other| *other != task);
+        if other.is_some_and(|other| self.running.contains_key(&other)) {
+            self.violated("two sweeps publish at once".to_owned());
+        }
+    }
+
     fn sweep(&mut self) {
         if !self.table.has_pending() {
             return;
@@ -1022,7 +1083,7 @@ impl World {
                 }
             }
         });
-        self.invoke("schedule", Function::Publisher, vec![], r#"{"sweep": true}"#.to_owned(), respond);
+        self.invoke(SCHEDULE, Function::Publisher, vec![], r#"{"sweep": true}"#.to_owned(), respond);
     }
 
     // ---- Disturbances ----------------------------------------------------------------------------------------------
@@ -1060,7 +1121,11 @@ impl World {
                 let running: Vec<Task> = self.running.keys().copied().collect();
                 self.kills.extend(running.into_iter().map(|task| (task, "its process dies")));
             }
-            What::PublisherDown(_) | What::DownstreamDown(_) | What::Throttled(_) | What::NothingReads(_) => {
+            What::TableDown(_)
+            | What::PublisherDown(_)
+            | What::DownstreamDown(_)
+            | What::Throttled(_)
+            | What::NothingReads(_) => {
                 self.outages.push((now, now + lasts, what));
             }
             What::ForeignRecord => {

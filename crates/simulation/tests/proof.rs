@@ -10,6 +10,7 @@ use simulation::scenario::{AT_MOST_ONCE, IDEMPOTENT, Scenario};
 use simulation::search::{self, Found, Subject};
 use simulation::template::Deployed;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 static DEPLOYED: LazyLock<Deployed> = LazyLock::new(|| Deployed::read().unwrap());
 
@@ -38,6 +39,7 @@ const SOMETIMES: &[&str] = &[
     "a conflict is refused",
     "a deleted message is delivered again",
     "a duplicate is suppressed",
+    "a failed message is hidden",
     "a foreign record is kept",
     "a function's answer is lost",
     "a lapsed claim becomes IN_DOUBT",
@@ -45,6 +47,7 @@ const SOMETIMES: &[&str] = &[
     "a mapping starts again",
     "a message becomes a dead letter",
     "a message is delivered twice at once",
+    "a message that is not in flight is to be hidden",
     "an invocation runs twice",
     "received messages are lost on the way",
     "a message is done and not deleted",
@@ -56,6 +59,7 @@ const SOMETIMES: &[&str] = &[
     "a reply is lost",
     "a shard is split",
     "a stream record expires unread",
+    "a sweep leaves the work to another one",
     "a transaction is refused",
     "an answer lacks the old item",
     "an effect takes place after its caller gave up",
@@ -122,6 +126,17 @@ fn every_fault_at_every_call_singly_and_in_pairs_breaks_no_rule_of_an_action_at_
 fn a_healthy_backlog_of_slow_calls_at_most_once_leaves_nothing_in_doubt() {
     let report = subject().run(&Scenario::backlog(AT_MOST_ONCE), false);
     assert_eq!(report.violations, Vec::<String>::new());
+}
+
+#[test]
+fn while_the_table_is_down_for_an_hour_only_the_malformed_message_becomes_a_dead_letter() {
+    let dead = |mutant| {
+        let report = Subject { mutant, ..subject() }.run(&Scenario::table_outage(Duration::from_hours(1)), false);
+        assert_eq!(report.violations, Vec::<String>::new());
+        report.seen["a message becomes a dead letter"]
+    };
+    assert_eq!(dead(None), 1);
+    assert!(dead(Some(Mutant::NothingHidden)) > 10, "as it would be by the queue's visibility timeout");
 }
 
 #[test]

@@ -4,7 +4,8 @@ use super::item::{number, text, time};
 use super::update::unresolved_partition;
 use crate::classify;
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{AttributeValue, ConsumedCapacity, ReturnConsumedCapacity, Select};
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::types::{AttributeValue, ConsumedCapacity, ReturnConsumedCapacity, ReturnValue, Select};
 use notification::id::SWEEP_CURSOR_ID;
 use notification::ports::{IndexKey, Pass, PendingKey, PendingPage, ShardState, SweepState, UnresolvedCount};
 use notification::{Failure, NotificationId, Status, Timestamp};
@@ -98,15 +99,52 @@ pub(super) async fn count_unresolved(
     })
 }
 
-pub(super) async fn sweep_state(client: &Client, table_name: &str) -> Result<SweepState, Failure> {
-    let call = client.get_item().table_name(table_name).key("id", text(SWEEP_CURSOR_ID)).consistent_read(true);
-    let answer = call.send().await.map_err(|error| classify::failure("GetItem", &error))?;
-    Ok(answer.item().map(state).unwrap_or_default())
+/// One conditional write takes the lease and reads the state. Where its reply is lost, the SDK's repeat finds the lease taken:
+/// this run does nothing, and the lease lapses.
+pub(super) async fn begin_sweep(
+    client: &Client,
+    table_name: &str,
+    now: Timestamp,
+    lease_until: Timestamp,
+) -> Result<Option<SweepState>, Failure> {
+    let answer = client
+        .update_item()
+        .table_name(table_name)
+        .key("id", text(SWEEP_CURSOR_ID))
+        .update_expression("SET lease_until = :until")
+        .condition_expression("attribute_not_exists(lease_until) OR lease_until <= :now")
+        .expression_attribute_values(":until", time(lease_until))
+        .expression_attribute_values(":now", time(now))
+        .return_values(ReturnValue::AllNew)
+        .send()
+        .await;
+    match answer {
+        Ok(answer) => Ok(Some(answer.attributes().map(state).unwrap_or_default())),
+        Err(SdkError::ServiceError(error)) if error.err().is_conditional_check_failed_exception() => Ok(None),
+        Err(error) => Err(classify::failure("UpdateItem", &error)),
+    }
 }
 
-pub(super) async fn save_sweep_state(client: &Client, table_name: &str, state: &SweepState) -> Result<(), Failure> {
-    let put = client.put_item().table_name(table_name).set_item(Some(item(state)));
-    put.send().await.map(drop).map_err(|error| classify::failure("PutItem", &error))
+/// The saved item has no lease. Nor has one that was saved already, with a reply that was lost.
+pub(super) async fn end_sweep(
+    client: &Client,
+    table_name: &str,
+    state: &SweepState,
+    lease_until: Timestamp,
+) -> Result<(), Failure> {
+    let put = client
+        .put_item()
+        .table_name(table_name)
+        .set_item(Some(item(state)))
+        .condition_expression("attribute_not_exists(lease_until) OR lease_until = :until")
+        .expression_attribute_values(":until", time(lease_until));
+    match put.send().await {
+        Ok(_) => Ok(()),
+        Err(SdkError::ServiceError(error)) if error.err().is_conditional_check_failed_exception() => {
+            Err(Failure::permanent("another run has the sweep's lease"))
+        }
+        Err(error) => Err(classify::failure("PutItem", &error)),
+    }
 }
 
 /// The item that keeps a state: a map of partitions by number, with what is known of each.
@@ -157,7 +195,10 @@ fn state(item: &Item) -> SweepState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aws_sdk_dynamodb::operation::put_item::{PutItemError, PutItemOutput};
     use aws_sdk_dynamodb::operation::query::QueryOutput;
+    use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
+    use aws_sdk_dynamodb::types::error::ConditionalCheckFailedException;
     use aws_smithy_mocks::{mock, mock_client};
 
     const SINCE: &str = "2026-11-22T10:00:00.000Z";
@@ -220,6 +261,52 @@ mod tests {
         let client = mock_client!(aws_sdk_dynamodb, [&rule]);
         let counted = count_unresolved(&client, "t", Status::Failed, 7, Timestamp::UNIX_EPOCH, 5).await.unwrap();
         assert_eq!((counted.count, counted.more), (5, true));
+    }
+
+    #[tokio::test]
+    async fn the_sweeps_lease_is_taken_where_it_is_free_and_comes_with_the_state() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let (now, until) = (at(SINCE), at("2026-11-22T10:01:10.000Z"));
+        let rule = mock!(Client::update_item)
+            .match_requests(|request| {
+                let values = request.expression_attribute_values().unwrap();
+                request.key().unwrap()["id"] == text("sweep:cursor")
+                    && request.condition_expression()
+                        == Some("attribute_not_exists(lease_until) OR lease_until <= :now")
+                    && (&values[":now"], &values[":until"]) == (&text(SINCE), &text("2026-11-22T10:01:10.000Z"))
+            })
+            .sequence()
+            .output(|| {
+                let state = SweepState { next_shard: 7, ..SweepState::default() };
+                UpdateItemOutput::builder().set_attributes(Some(item(&state))).build()
+            })
+            .error(|| {
+                UpdateItemError::ConditionalCheckFailedException(ConditionalCheckFailedException::builder().build())
+            })
+            .build();
+        let client = mock_client!(aws_sdk_dynamodb, [&rule]);
+        let begin = || begin_sweep(&client, "t", now, until);
+        assert_eq!(begin().await.unwrap().unwrap().next_shard, 7);
+        assert_eq!(begin().await.unwrap(), None, "another run has it");
+    }
+
+    #[tokio::test]
+    async fn the_state_is_saved_only_under_its_own_lease_and_the_lease_is_given_back_with_it() {
+        let until: Timestamp = SINCE.parse().unwrap();
+        let rule = mock!(Client::put_item)
+            .match_requests(|request| {
+                request.condition_expression() == Some("attribute_not_exists(lease_until) OR lease_until = :until")
+                    && request.expression_attribute_values().unwrap()[":until"] == text(SINCE)
+                    && !request.item().unwrap().contains_key("lease_until")
+            })
+            .sequence()
+            .output(|| PutItemOutput::builder().build())
+            .error(|| PutItemError::ConditionalCheckFailedException(ConditionalCheckFailedException::builder().build()))
+            .build();
+        let client = mock_client!(aws_sdk_dynamodb, [&rule]);
+        let end = || async { end_sweep(&client, "t", &SweepState::default(), until).await };
+        assert_eq!(end().await, Ok(()));
+        assert!(end().await.unwrap_err().reason.contains("another run"));
     }
 
     #[test]

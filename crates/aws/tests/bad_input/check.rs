@@ -18,11 +18,13 @@ impl Environment for Variables {
 }
 
 /// The variables that the functions read.
-pub(crate) const NAMES: [&str; 4] = ["TABLE_NAME", "STREAM_NAME", "DONE_RETENTION_DAYS", "SWEEP_AGE_SECONDS"];
+pub(crate) const NAMES: [&str; 5] =
+    ["TABLE_NAME", "QUEUE_URL", "STREAM_NAME", "DONE_RETENTION_DAYS", "SWEEP_AGE_SECONDS"];
 
 /// Any environment: each setting makes sense, or is refused in one line that begins with its name.
 pub(crate) fn environment(variables: &Variables) {
     assert!(named("TABLE_NAME", config::table_name(variables)).is_none_or(|name| !name.is_empty()));
+    assert!(named("QUEUE_URL", config::queue_url(variables)).is_none_or(|url| !url.is_empty()));
     assert!(named("STREAM_NAME", config::stream_name(variables)).is_none_or(|name| !name.is_empty()));
     assert!(
         named("DONE_RETENTION_DAYS", config::done_retention_days(variables))

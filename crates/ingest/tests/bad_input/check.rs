@@ -48,7 +48,7 @@ pub(crate) fn batch(mut envelope: Envelope) {
         envelope.records.iter().map(|record| Message::read(record).map(|message| message.message_id)).collect();
 
     let memory = Memory::default();
-    let ingest = Ingest::new(&memory, TestClock::at_millis(0));
+    let ingest = Ingest::new(&memory, &memory, TestClock::at_millis(0));
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     match (runtime.block_on(ingest.handle(envelope, Deadline::at(Timestamp::MAX))), identifiers) {
         (Ok(response), Ok(identifiers)) => {

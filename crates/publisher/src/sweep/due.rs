@@ -10,7 +10,8 @@ use std::time::Duration;
 
 /// Whether a notification that is pending since `since` became due after `published_until` and no later than `at`.
 /// Without a `published_until`, every due time counts.
-pub(super) fn is_due(since: Timestamp, age: Duration, published_until: Option<Timestamp>, at: Timestamp) -> bool {
+#[must_use]
+pub fn is_due(since: Timestamp, age: Duration, published_until: Option<Timestamp>, at: Timestamp) -> bool {
     let Ok(pending_for) = Duration::try_from(at.duration_since(since)) else { return false };
     let Some(last_due) = last_due_age(pending_for, age) else { return false };
     published_until.is_none_or(|until| since.checked_add(last_due).is_ok_and(|due| due > until))
@@ -70,8 +71,8 @@ mod tests {
 
     #[test]
     fn the_number_of_attempts_in_a_day_is_that_of_the_limits_comment() {
-        assert_eq!(published(AGE, 5, 24 * 60).len(), 15);
-        assert_eq!(published(AGE, 5, 24 * 60 - 1).len(), 14);
+        assert_eq!(published(limits::SWEEP_AGE_DEFAULT, 1, 24 * 60).len(), 13);
+        assert_eq!(published(limits::SWEEP_AGE_DEFAULT, 1, 500), [45, 90, 180, 300, 420]);
     }
 
     #[test]

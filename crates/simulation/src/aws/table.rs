@@ -130,6 +130,7 @@ pub struct Table {
     index: BTreeSet<(u64, Timestamp, String)>,
     indexed: BTreeMap<String, Timestamp>,
     sweep_state: SweepState,
+    sweep_lease: Option<Timestamp>,
     /// How long DONE items are kept.
     pub done_retention: Duration,
     /// Whether a failed condition answers without the old item.
@@ -397,15 +398,24 @@ impl Table {
         UnresolvedCount { count: count.min(limit), more: count > limit, read_units: 0.5 }
     }
 
-    /// How far the sweep is.
-    #[must_use]
-    pub fn sweep_state(&self) -> SweepState {
-        self.sweep_state.clone()
+    /// Gives the sweep's lease to a run, unless another one has it, and says how far the sweep is.
+    pub fn begin_sweep(&mut self, now: Timestamp, lease_until: Timestamp) -> Option<SweepState> {
+        let is_taken = self.sweep_lease.is_some_and(|until| until > now);
+        if is_taken && self.mutant != Some(Mutant::SweepsOverlap) {
+            return None;
+        }
+        self.sweep_lease = Some(lease_until);
+        Some(self.sweep_state.clone())
     }
 
-    /// Saves how far the sweep is.
-    pub fn save_sweep_state(&mut self, state: SweepState) {
-        self.sweep_state = state;
+    /// Saves how far the sweep is and takes the lease back; `false` where another run has it.
+    pub fn end_sweep(&mut self, state: &SweepState, lease_until: Timestamp) -> bool {
+        if self.sweep_lease.is_some_and(|until| until != lease_until) {
+            return false;
+        }
+        self.sweep_lease = None;
+        self.sweep_state = state.clone();
+        true
     }
 
     /// Whether something is pending.

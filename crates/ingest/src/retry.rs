@@ -1,0 +1,140 @@
+//! When a message that was not accepted is received again. SQS counts its receives, and six are all that it has: after a
+//! failure that may pass, the waits between them grow, so that they outlast an outage; a message that will never be accepted
+//! gets through them quickly.
+//!
+//! Hiding is best effort. Where a call fails, or the process dies before it, the queue's own visibility timeout applies.
+
+use crate::message::{self, Message};
+use crate::{Accepted, Ingest, Refused};
+use notification::batch::{by_count, call_in_batches};
+use notification::ports::{Clock, Hide, IngestTable, Queue};
+use notification::report::Identifier;
+use notification::{Deadline, Envelope, Timestamp, limits};
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+/// The deadline of all that comes before hiding.
+pub(crate) fn earlier(deadline: Deadline, now: Timestamp) -> Deadline {
+    let left = Duration::try_from(deadline.time().duration_since(now)).unwrap_or_default();
+    deadline.earlier(limits::HIDE_BEFORE_DEADLINE.min(left / 4))
+}
+
+impl<T: IngestTable, Q: Queue, C: Clock> Ingest<T, Q, C> {
+    /// Hides all messages that are reported as failed.
+    pub(crate) async fn hide_failed(
+        &self,
+        envelope: &Envelope,
+        messages: &[Message],
+        results: &[Result<Accepted, Refused>],
+        deadline: Deadline,
+    ) {
+        let waits = waits(messages, results);
+        let record = |place: usize| message::receipt_handle(&envelope.records[place]);
+        let handles: Vec<_> = waits.iter().filter_map(|&(place, wait)| Some((record(place)?, wait))).collect();
+        let hides: Vec<Hide<'_>> =
+            handles.iter().map(|(receipt_handle, wait)| Hide { receipt_handle, wait: *wait }).collect();
+        let ranges = by_count(hides.len(), limits::SQS_BATCH_MAX);
+        let hide = |batch: Vec<_>| async move { self.queue.hide(&batch).await };
+        let hidden = call_in_batches(&self.clock, deadline, &hides, ranges, hide).await;
+        let failures: Vec<_> = hidden.into_iter().filter_map(Result::err).collect();
+        if let Some(reason) = failures.first() {
+            let messages = failures.len();
+            tracing::warn!(messages, %reason, "not hidden; they are received again after the queue's visibility timeout");
+        }
+    }
+}
+
+/// The place of each message that is reported as failed, and how long it waits. In a FIFO queue, all of a group wait as long
+/// as the first of it that failed: SQS hands out nothing of a group while any message of it is hidden.
+fn waits(messages: &[Message], results: &[Result<Accepted, Refused>]) -> Vec<(usize, Duration)> {
+    let mut group_waits: HashMap<&str, Duration> = HashMap::new();
+    let mut waits = Vec::new();
+    for (place, (message, result)) in messages.iter().zip(results).enumerate() {
+        let group = message.fifo_group.as_deref();
+        let wait = match (group.and_then(|group| group_waits.get(group)), result) {
+            (Some(wait), _) => *wait,
+            (None, Ok(_)) => continue,
+            (None, Err(refused)) => wait(refused, &message.message_id, message.receive_count),
+        };
+        if let Some(group) = group {
+            group_waits.insert(group, wait);
+        }
+        waits.push((place, wait));
+    }
+    waits
+}
+
+/// How long a message waits. After its last receive it only waits for SQS to move it to the dead-letter queue.
+fn wait(refused: &Refused, message_id: &Identifier, receive_count: Option<u32>) -> Duration {
+    let may_pass = match refused {
+        Refused::Malformed(_) | Refused::Conflict => false,
+        Refused::Failed(failure) => failure.kind.is_retryable(),
+    };
+    let receives_before = usize::try_from(receive_count.unwrap_or(1).saturating_sub(1)).unwrap_or(usize::MAX);
+    match limits::RETRY_WAITS.get(receives_before) {
+        Some(wait) if may_pass => spread(*wait, message_id),
+        _ => limits::REFUSED_WAIT,
+    }
+}
+
+/// Up to a tenth longer, in whole seconds: what failed together does not all come back at once.
+fn spread(wait: Duration, message_id: &Identifier) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    message_id.hash(&mut hasher);
+    wait + Duration::from_secs(hasher.finish() % (wait.as_secs() / 10 + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use notification::Failure;
+
+    fn waits_of(refused: &Refused) -> Vec<u64> {
+        let id = Identifier::parse(Some("m")).unwrap();
+        (1..=7).map(|receive| wait(refused, &id, Some(receive)).as_secs()).collect()
+    }
+
+    #[test]
+    fn a_failure_that_may_pass_waits_longer_each_time_and_the_last_one_waits_for_nothing() {
+        for failure in [Failure::retryable("throttled"), Failure::may_have_happened("no answer")] {
+            let waits = waits_of(&Refused::Failed(failure));
+            for (wait, least) in waits.iter().zip([15, 120, 600, 1_200, 1_800]) {
+                assert!((least..=least * 11 / 10).contains(wait), "{waits:?}");
+            }
+            assert_eq!(waits[5..], [5, 5]);
+        }
+    }
+
+    #[test]
+    fn what_will_never_be_accepted_comes_again_after_seconds() {
+        let malformed = Refused::Malformed(Failure::permanent("not JSON"));
+        for refused in [malformed, Refused::Conflict, Refused::Failed(Failure::permanent("refused"))] {
+            assert_eq!(waits_of(&refused), [5; 7], "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_message_without_a_receive_count_waits_as_after_its_first_receive() {
+        let id = Identifier::parse(Some("m")).unwrap();
+        let refused = Refused::Failed(Failure::retryable("throttled"));
+        assert_eq!(wait(&refused, &id, None), wait(&refused, &id, Some(1)));
+    }
+
+    #[test]
+    fn messages_that_failed_together_come_back_spread_over_a_tenth_of_their_wait() {
+        let wait = |n: u32| spread(limits::RETRY_WAITS[2], &Identifier::parse(Some(&format!("m{n}"))).unwrap());
+        let different: std::collections::BTreeSet<_> = (0..1_000).map(wait).collect();
+        assert!(different.len() > 55, "{} different waits", different.len());
+    }
+
+    #[test]
+    fn time_for_hiding_is_kept_and_never_more_than_a_quarter() {
+        let at = |millis| Timestamp::from_millisecond(millis).unwrap();
+        let kept = |deadline| {
+            let time = earlier(Deadline::at(at(deadline)), at(0)).time();
+            at(deadline).duration_since(time).as_millis()
+        };
+        assert_eq!((kept(30_000), kept(2_000), kept(0)), (2_000, 500, 0));
+    }
+}
