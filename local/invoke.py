@@ -1,7 +1,7 @@
 """Invokes one function by itself with a sample event, against the local stack that `make up` started.
 
 `sam local invoke` runs it in a container, `cargo lambda` without Docker. Either way it is the binary that `sam build` made,
-with the environment variables that the function was deployed with.
+with the environment variables and the role that the function was deployed with.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ import docker
 import yaml
 
 from local import screen
-from local.stack import NAME, ROOT, TOOLS, architecture, aws_environment, client, free_port
+from local.stack import NAME, ROOT, TOOLS, architecture, aws_environment, client, free_port, session
 
 BUILD = ROOT / ".aws-sam" / "build"
 TEMPLATE = BUILD / "template.yaml"
@@ -54,10 +54,11 @@ def invoke(endpoint, function, event, tool=None):
     engine = docker_engine()
     if tool == "sam" and not engine:
         screen.fail("sam local invoke needs Docker, and no Docker engine answers; WITH=cargo-lambda needs none")
-    variables = deployed_variables(endpoint, function)
+    name = deployed_name(endpoint, function)
+    variables, role = variables_of(endpoint, name), session(endpoint, name)
     if tool == "cargo-lambda" or not engine:
-        return with_cargo_lambda(endpoint, function, event, variables)
-    return with_sam(endpoint, function, event, variables, engine)
+        return with_cargo_lambda(endpoint, function, event, variables, role)
+    return with_sam(endpoint, function, event, variables, role, engine)
 
 
 def built_functions():
@@ -78,17 +79,21 @@ def docker_engine():
         return None
 
 
-def deployed_variables(endpoint, function):
-    """The environment variables of the function in the local stack."""
+def deployed_name(endpoint, function):
+    """The name of the function in the local stack."""
     resource = client(endpoint, "cloudformation").describe_stack_resource(StackName=NAME, LogicalResourceId=function)
-    name = resource["StackResourceDetail"]["PhysicalResourceId"]
+    return resource["StackResourceDetail"]["PhysicalResourceId"]
+
+
+def variables_of(endpoint, name):
+    """The environment variables of a function of the local AWS."""
     return client(endpoint, "lambda").get_function_configuration(FunctionName=name)["Environment"]["Variables"]
 
 
 # ---- with Docker -----------------------------------------------------------------------------------------------------
 
 
-def with_sam(endpoint, function, event, variables, engine):
+def with_sam(endpoint, function, event, variables, role, engine):
     """Invokes the function in a container, as `sam local invoke` does.
 
     SAM hands a function only the variables that its template declares, so it gets a copy of the template with
@@ -103,8 +108,8 @@ def with_sam(endpoint, function, event, variables, engine):
             # The image is pulled if it is missing. One that is here is used without asking the registry.
             "--skip-pull-image",
         ]
-        # SAM prefers its own AWS_ENDPOINT_URL to the template's, so they are the same.
-        environment = {**aws_environment(bridged), **docker_settings}
+        # SAM hands its own credentials down, and prefers its own AWS_ENDPOINT_URL to the template's, so they are the same.
+        environment = {**aws_environment(bridged), **role, **docker_settings}
         for _ in range(SAM_ATTEMPTS):
             with subprocess.Popen(
                 command, env=environment, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
@@ -184,7 +189,7 @@ def copy(source, target):
 # ---- without Docker --------------------------------------------------------------------------------------------------
 
 
-def with_cargo_lambda(endpoint, function, event, variables):
+def with_cargo_lambda(endpoint, function, event, variables, role):
     """Invokes the function as a process of this machine; cargo-lambda plays Lambda's runtime API.
 
     https://www.cargo-lambda.info/commands/watch.html
@@ -195,7 +200,7 @@ def with_cargo_lambda(endpoint, function, event, variables):
     with started([CARGO_LAMBDA, "lambda", "watch", "--only-lambda-apis", *address], environment, subprocess.DEVNULL) as api:
         wait_for_port(port, api)
         environment.update(
-            variables,
+            {**variables, **role},
             AWS_LAMBDA_RUNTIME_API=f"http://127.0.0.1:{port}/.rt",
             AWS_LAMBDA_FUNCTION_NAME=function,
             AWS_LAMBDA_FUNCTION_VERSION="$LATEST",

@@ -259,13 +259,7 @@ class Stack:
 
     def session(self, function):
         """A session of a function's role, as a process gets it from Lambda: variables of its environment."""
-        role = self.client("lambda").get_function_configuration(FunctionName=function)["Role"]
-        session = self.client("sts").assume_role(RoleArn=role, RoleSessionName=function)["Credentials"]
-        return {
-            "AWS_ACCESS_KEY_ID": session["AccessKeyId"],
-            "AWS_SECRET_ACCESS_KEY": session["SecretAccessKey"],
-            "AWS_SESSION_TOKEN": session["SessionToken"],
-        }
+        return session(self.endpoint, function)
 
     def kill(self, binary):
         """Ends a function's processes as a crash does, and returns how many there were."""
@@ -285,6 +279,17 @@ def client(endpoint, service):
     return boto3.client(
         service, endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test"
     )
+
+
+def session(endpoint, function):
+    """A session of the role of a function of the local AWS, as variables of an environment."""
+    role = client(endpoint, "lambda").get_function_configuration(FunctionName=function)["Role"]
+    credentials = client(endpoint, "sts").assume_role(RoleArn=role, RoleSessionName=function)["Credentials"]
+    return {
+        "AWS_ACCESS_KEY_ID": credentials["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": credentials["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": credentials["SessionToken"],
+    }
 
 
 def free_port():

@@ -12,7 +12,7 @@ import yaml
 from conftest import Service
 from local import __main__ as command
 from local import batches
-from local.invoke import BUILD, bridge_to, deployed_variables, docker_engine, invoke, template_with, with_cargo_lambda, with_sam
+from local.invoke import BUILD, bridge_to, docker_engine, invoke, template_with, variables_of, with_cargo_lambda, with_sam
 from local.stack import ROOT, Stack, stop_group
 
 #: Where no Docker engine answers.
@@ -150,9 +150,18 @@ def test_an_error_that_the_function_answers_with_is_an_error(service, tool, tmp_
 
 def test_a_function_that_ends_at_start_is_an_error(service, capfd):
     event = ROOT / "events" / "ingest-valid.json"
-    error = error_of(capfd, with_cargo_lambda, service.stack.endpoint, "Ingest", event, {})
+    error = error_of(capfd, with_cargo_lambda, service.stack.endpoint, "Ingest", event, {}, {})
     assert "TABLE_NAME" in error
     assert "Ingest ended before it answered" in error
+
+
+def test_the_function_has_its_own_role_and_no_other(service, tool, monkeypatch, capfd):
+    """Ingest with publisher's role may not put."""
+    publisher = service.stack.session(service.outputs["PublisherFunction"])
+    monkeypatch.setattr("local.invoke.session", lambda *_: publisher)
+    clear(service)
+    assert len(invoke_sample(service, tool, "ingest-valid")["batchItemFailures"]) == 1
+    assert items(service) == {}
 
 
 # ---- what `sam local invoke` needs besides ---------------------------------------------------------------------------
@@ -200,15 +209,15 @@ def test_only_where_sam_ends_well_and_without_an_answer_it_is_run_again(attempts
     engine = engine_with({"Subnet": "127.0.0.0/8", "Gateway": "127.0.0.2"})
     event = ROOT / "events" / "ingest-valid.json"
     if attempts == 2:
-        assert with_sam("http://127.0.0.1:9", "Ingest", event, {}, engine) == "{}"
+        assert with_sam("http://127.0.0.1:9", "Ingest", event, {}, {}, engine) == "{}"
     else:
-        error = error_of(capfd, with_sam, "http://127.0.0.1:9", "Ingest", event, {}, engine)
+        error = error_of(capfd, with_sam, "http://127.0.0.1:9", "Ingest", event, {}, {}, engine)
         assert "sam local invoke failed" in error
     assert (tmp_path / "sam.log").read_text() == "run\n" * attempts
 
 
 def test_only_the_copy_for_sam_declares_an_endpoint(service):
-    variables = deployed_variables(service.stack.endpoint, "Ingest")
+    variables = variables_of(service.stack.endpoint, service.outputs["IngestFunction"])
     assert variables["TABLE_NAME"] == service.table
     with template_with("Ingest", variables, "http://172.17.0.1:4566") as path:
         functions = yaml.safe_load(open(path))["Resources"]
