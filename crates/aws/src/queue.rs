@@ -82,7 +82,8 @@ mod tests {
                     .map(|entry| (entry.id(), entry.receipt_handle(), entry.visibility_timeout()))
                     .collect();
                 request.queue_url() == Some("https://q")
-                    && sent == [("0", "a", Some(5)), ("1", "b", Some(15)), ("2", "b", Some(15)), ("3", "c", Some(1_980))]
+                    && sent
+                        == [("0", "a", Some(5)), ("1", "b", Some(15)), ("2", "b", Some(15)), ("3", "c", Some(1_980))]
             })
             .then_output(|| {
                 let failed = |id: &str, code: &str, sender_fault| {

@@ -90,7 +90,8 @@ impl Queue {
     fn put(&mut self, body: String, sent_at: Timestamp, visible_at: Timestamp) -> MessageNumber {
         self.sent += 1;
         let number = self.sent;
-        let message = Message { number, body, sent_at, receive_count: 0, visible_at, received_at: sent_at, deleted: false };
+        let message =
+            Message { number, body, sent_at, receive_count: 0, visible_at, received_at: sent_at, deleted: false };
         self.messages.insert(number, message);
         number
     }

@@ -96,11 +96,8 @@ pub trait PendingTable: TableReader {
     ) -> impl Future<Output = Result<Option<SweepState>, Failure>> + Send;
 
     /// Saves how far the sweep is and gives the lease back, unless another run has it by now.
-    fn end_sweep(
-        &self,
-        state: &SweepState,
-        lease_until: Timestamp,
-    ) -> impl Future<Output = Result<(), Failure>> + Send;
+    fn end_sweep(&self, state: &SweepState, lease_until: Timestamp)
+    -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
 /// The stream between publisher and downstream.

@@ -4,9 +4,9 @@ use crate::event::Notification;
 use crate::failure::Failure;
 use crate::id::NotificationId;
 use crate::ports::{
-    After, Answers, Before, Change, Changed, Claim, Clock, Commit, DownstreamTable, Hide, IndexKey, IngestTable, Insertion,
-    NotCommitted, PendingKey, PendingPage, PendingTable, Publication, Queue, Refused, StatusTable, Stored, Stream,
-    SweepState, TableReader, Unreadable, UnresolvedCount,
+    After, Answers, Before, Change, Changed, Claim, Clock, Commit, DownstreamTable, Hide, IndexKey, IngestTable,
+    Insertion, NotCommitted, PendingKey, PendingPage, PendingTable, Publication, Queue, Refused, StatusTable, Stored,
+    Stream, SweepState, TableReader, Unreadable, UnresolvedCount,
 };
 use crate::status::{self, Status};
 use jiff::Timestamp;

@@ -136,18 +136,14 @@ fn sweep(subject: Subject<'_>) -> ExitCode {
 fn outage(outage: Outage, deployed: &Deployed, shards: u64) -> ExitCode {
     let minutes = |time: Duration| format!("{} min", time.as_secs().div_ceil(60));
     let after = |time: Option<Duration>| time.map_or_else(|| "never".to_owned(), minutes);
-    let mut table = table(&["the table fails: waits between receives", "caught up after", "dead letters", "calls to hide"]);
+    let mut table =
+        table(&["the table fails: waits between receives", "caught up after", "dead letters", "calls to hide"]);
     for (name, waits) in [
         ("as ingest sets them", limits::RETRY_WAITS),
         ("the queue's visibility timeout", [deployed.visibility_timeout; limits::RETRY_WAITS.len()]),
     ] {
         let outcome = outage::queue(outage, &waits);
-        table.add_row([
-            name.to_owned(),
-            after(outcome.caught_up),
-            thousands(outcome.dead),
-            thousands(outcome.calls),
-        ]);
+        table.add_row([name.to_owned(), after(outcome.caught_up), thousands(outcome.dead), thousands(outcome.calls)]);
     }
     say(&format!("{table}\n"));
     let template = Settings::of(deployed, shards);
