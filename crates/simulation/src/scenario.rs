@@ -150,6 +150,11 @@ impl Scenario {
                 scenario.action_takes = SLOW_ACTION;
             }
             scenario.disturbances = disturbances(&mut rng, spread + Duration::from_mins(minutes));
+            if rng.u8(0..8) == 0 {
+                let lasts = Duration::from_secs(*rng.choice(&[5, 120, 1_800]).unwrap_or(&5));
+                let at = start() + Duration::from_secs(rng.u64(0..spread.as_secs().max(60)));
+                scenario.disturbances.push(Disturbance { at, what: What::TableDown(lasts) });
+            }
             add_late_duplicates(&mut rng, &mut scenario);
         }
         scenario
@@ -341,7 +346,7 @@ fn disturbances(rng: &mut Rng, within: Duration) -> Vec<Disturbance> {
         .map(|_| {
             let at = start() + Duration::from_millis(rng.u64(0..u64::try_from(within.as_millis()).unwrap_or(1).max(1)));
             let lasts = Duration::from_secs(*rng.choice(&[5, 120, 1_800]).unwrap_or(&5));
-            let what = match rng.u8(0..26) {
+            let what = match rng.u8(0..24) {
                 0..3 => What::Split,
                 3..5 => What::Merge,
                 5..7 => What::Rollover,
@@ -353,7 +358,6 @@ fn disturbances(rng: &mut Rng, within: Duration) -> Vec<Disturbance> {
                 18..20 => What::Throttled(lasts),
                 20 => What::NothingReads(Duration::from_hours(25)),
                 21..23 => What::ForeignRecord,
-                23..25 => What::TableDown(lasts),
                 _ => What::NothingReads(lasts),
             };
             Disturbance { at, what }
