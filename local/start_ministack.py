@@ -1,10 +1,11 @@
 """Starts MiniStack, completed where it differs from AWS in something that this service needs.
 
-With the environment variable IAM_CHECKS, each permission check that is made for a role is written to that file.
+With the environment variable IAM_CHECKS, each permission check that is made for a role is written to that file, once.
 Run by MiniStack's own Python. `tests/test_local_aws.py` fails as soon as a newer MiniStack needs one of these no longer.
 """
 
 import copy
+import functools
 import json
 import os
 import sys
@@ -119,7 +120,7 @@ def with_leading_keys(service_context):
     """The condition keys of a call to DynamoDB, with the partition keys of the items that it names."""
 
     def context(body):
-        keys = sorted(set(leading_keys(json.loads(body))))
+        keys = sorted({key for key in leading_keys(json.loads(body)) if key})
         return {**service_context(body), **({"dynamodb:LeadingKeys": keys} if keys else {})}
 
     return context
@@ -172,7 +173,8 @@ def as_over_tls(pin_request_origin):
 
 
 def with_notes(enforce, file):
-    """A check that, where it is made for a role, is written down: one JSON object a line."""
+    """A check that, where it is made for a role, is written down: one JSON object a line, and each once."""
+    write = functools.lru_cache(maxsize=10_000)(file.write)
 
     def check(access_key, action, service, region, resource_arn="*", service_context=None):
         denied = enforce(access_key, action, service, region, resource_arn, service_context)
@@ -183,7 +185,7 @@ def with_notes(enforce, file):
                 if name in ("dynamodb:LeadingKeys", "dynamodb:EnclosingOperation")
             }
             note = {"role": caller[1], "action": action, "resource": resource_arn, "allowed": not denied, **conditions}
-            file.write(json.dumps(note) + "\n")
+            write(json.dumps(note) + "\n")
         return denied
 
     return check
