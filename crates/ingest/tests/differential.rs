@@ -31,7 +31,7 @@ fn compare_message(ours: &RawValue, theirs: &SqsMessage) {
         return;
     };
     assert_eq!(Some(message.message_id.as_str()), theirs.message_id.as_deref());
-    let is_fifo = theirs.event_source_arn.as_ref().is_some_and(|arn| arn.ends_with(".fifo"));
+    let is_fifo = theirs.event_source_arn.as_ref().is_some_and(|arn| arn.rsplit('.').next() == Some("fifo"));
     assert_eq!(message.fifo_group.as_ref(), theirs.attributes.get("MessageGroupId").filter(|_| is_fifo));
     let receive_count = theirs.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok());
     assert_eq!(message.receive_count, receive_count);
