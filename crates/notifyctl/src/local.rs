@@ -1,6 +1,6 @@
 //! `notifyctl local`: what Lambda's event source mappings do with streams, for a local AWS that does it differently. It
-//! drives the engine of the crate event-source: it reads the streams with the functions' roles, invokes the functions and keeps the
-//! time.
+//! drives the engine of the crate event-source: it reads the streams with the functions' roles, invokes the functions and
+//! keeps the time.
 //!
 //! | file | concern |
 //! |---|---|
