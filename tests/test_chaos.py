@@ -21,6 +21,8 @@ SEED = int(os.environ.get("SEED") or random.randrange(10**9))
 
 #: The one side effect of each function, and the call that it is.
 EFFECTS = {"BatchExecuteStatement": "ingest", "PutRecords": "publisher", "TransactWriteItems": "downstream"}
+
+#: What ingest does, besides, with messages that failed.
 HIDE = "ChangeMessageVisibilityBatch"
 
 #: Notifications that are sent at once, and how many messages may then wait in the queue, at the most.

@@ -18,6 +18,11 @@ pub const SLOW_ACTION: Duration = Duration::from_secs(90);
 /// Until when they can be that slow, from the beginning of the run.
 pub const SLOW_FOR: Duration = Duration::from_mins(30);
 
+/// Retries of a batch, and the sweep's age, where the scenario is impatient.
+pub const FEW_RETRIES: u32 = 6;
+/// See [`FEW_RETRIES`].
+pub const SOON: Duration = Duration::from_mins(2);
+
 /// Messages of a backlog: their slow calls take several invocations, so records are delivered more than once.
 pub const BACKLOG: usize = 1_000;
 
@@ -56,8 +61,8 @@ pub struct Scenario {
     pub action_takes: Duration,
     /// Records of one invocation, at most, instead of what the template says.
     pub batch_size: Option<usize>,
-    /// Retries of a batch of a stream, at most, instead of what the template says.
-    pub retries: Option<u32>,
+    /// Whether the streams have few retries and the sweep begins soon, instead of what the template says.
+    pub impatient: bool,
     /// Whether the world runs on until DONE items expire.
     pub runs_until_expiry: bool,
 }
@@ -133,7 +138,7 @@ impl Scenario {
             mappings_start: start() + Duration::from_secs(if rng.u8(0..4) == 0 { 30 } else { 0 }),
             action_takes: Duration::from_millis(*rng.choice(&[10, 200, 5_000]).unwrap_or(&10)),
             batch_size: *rng.choice(&[None, None, Some(1), Some(3), Some(10)]).unwrap_or(&None),
-            retries: *rng.choice(&[None, Some(6)]).unwrap_or(&None),
+            impatient: rng.bool(),
             runs_until_expiry: rng.u8(0..50) == 0,
             ..Self::quiet(seed, guarantee)
         };
@@ -167,7 +172,7 @@ impl Scenario {
             mappings_start: start(),
             action_takes: Duration::from_millis(10),
             batch_size: None,
-            retries: None,
+            impatient: false,
             runs_until_expiry: false,
         }
     }

@@ -6,7 +6,7 @@ use crate::aws::table::Table;
 use crate::faults::{self, Fault, NO_ANSWER};
 use crate::mutants::Mutant;
 use crate::rng;
-use crate::scenario::{Message, Scenario, What, start};
+use crate::scenario::{FEW_RETRIES, Message, SOON, Scenario, What, start};
 use crate::template::Deployed;
 use crate::trace::{Step, Trace};
 use event_source::queue::{Gathered, Queue, QueueMapping, Unchanged};
@@ -253,12 +253,15 @@ impl World {
             if scenario.progress_resets_retries {
                 settings.retries_after_progress = RetriesAfterProgress::Reset;
             }
-            if scenario.retries.is_some() {
-                settings.maximum_retry_attempts = scenario.retries;
+            if scenario.impatient {
+                settings.maximum_retry_attempts = Some(FEW_RETRIES);
             }
             if mutant == Some(Mutant::LatestForTrimHorizon) {
                 settings.starting_position = StartingPosition::Latest;
             }
+        }
+        if scenario.impatient {
+            deployed.sweep_age = SOON;
         }
         if let Some(size) = scenario.batch_size {
             deployed.ingest.batch_size = size;
@@ -723,6 +726,7 @@ impl World {
                     Step::call(name.name(), "DLQ", format!("{} after six receives", id_of(&dead.body)), None)
                 });
             }
+            self.check_received(name, &received.messages);
             let gather = |message: &event_source::queue::Message| Gathered {
                 number: message.number,
                 message_id: format!("m{}", message.number).into(),
@@ -763,6 +767,19 @@ impl World {
         let polled_at = polls_again.then(|| now + Duration::from_millis(20));
         if let Some(next) = [wakes_at, polled_at, invisible.into_iter().min()].into_iter().flatten().min() {
             self.pump_queue_at(name, next);
+        }
+    }
+
+    /// Where nothing goes wrong, a message that is accepted is deleted.
+    fn check_received(&mut self, name: QueueName, messages: &[event_source::queue::Message]) {
+        if name != QueueName::Upstream || !self.wiring.hands_over || !self.scenario.is_healthy() {
+            return;
+        }
+        for message in messages.iter().filter(|message| message.receive_count > 1) {
+            let id = id_of(&message.body);
+            if self.table.items.get(&id).is_some_and(|item| content::same(&item.event, &message.body)) {
+                self.violated(format!("a message of {id} that was accepted is delivered again, and nothing went wrong"));
+            }
         }
     }
 

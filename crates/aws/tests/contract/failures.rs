@@ -1,6 +1,6 @@
 //! What whole calls fail by.
 
-use crate::items::{NOW, at, id, notification};
+use crate::items::{BEFORE, NOW, at, id, notification};
 use crate::world::{name_of_this_run, sdk};
 use aws::{DynamoTable, classify};
 use aws_sdk_dynamodb::Client;
@@ -42,8 +42,8 @@ async fn without_its_table_every_call_fails_retryably_and_names_what_is_missing(
             .unwrap_err(),
         table.pending(0, at(NOW), None, 1).await.unwrap_err(),
         table.count_unresolved(Status::Failed, 0, at(NOW), 1).await.unwrap_err(),
-        table.sweep_state().await.unwrap_err(),
-        table.save_sweep_state(&SweepState::default()).await.unwrap_err(),
+        table.begin_sweep(at(BEFORE), at(NOW)).await.unwrap_err(),
+        table.end_sweep(&SweepState::default(), at(NOW)).await.unwrap_err(),
     ];
     for failure in failures {
         assert_eq!(failure.kind, FailureKind::Retryable, "{failure}");

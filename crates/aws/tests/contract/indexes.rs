@@ -18,6 +18,8 @@ fn pending(id: &str, since: &str) -> Item {
     item([("id", id.to_owned()), ("pending_shard", SHARD.to_string()), ("pending_since", since.to_owned())])
 }
 
+const LATER: &str = "2026-11-22T10:01:10.000Z";
+
 fn second(second: u32) -> String {
     format!("2026-11-22T10:00:{second:02}.000Z")
 }
@@ -166,17 +168,25 @@ async fn unresolved_items_are_counted_since_a_time_and_up_to_a_limit() {
 
 #[ignore = "needs an engine: make contract"]
 #[tokio::test]
-async fn how_far_the_sweep_is_is_read_as_it_was_saved() {
+async fn one_run_has_the_sweeps_lease_and_the_next_reads_what_it_has_saved() {
     let world = World::new().await;
-    assert_eq!(world.table.sweep_state().await, Ok(SweepState::default()));
+    let begin = async |now, until| world.table.begin_sweep(at(now), at(until)).await.unwrap();
+    assert_eq!(begin(BEFORE, NOW).await, Some(SweepState::default()), "nothing is saved yet");
+    assert_eq!(begin(BEFORE, LATER).await, None, "another run has the lease");
+    assert_eq!(begin(NOW, LATER).await, Some(SweepState::default()), "the lease is over");
+
     let after = Some(IndexKey { id: "kinesis:'\"?\n".into(), since: "0".into() });
     let pass = Pass { began: at(NOW), after, all_published: false };
     let every = |shard| (shard, ShardState { published_until: Some(at(BEFORE)), unfinished: Some(pass.clone()) });
     let full = SweepState { next_shard: 31, shards: (0..limits::PENDING_SHARDS).map(every).collect() };
     let last = SweepState { next_shard: 1, shards: BTreeMap::from([(3, ShardState::default())]) };
-    for state in [&full, &last, &SweepState::default()] {
-        assert_eq!(world.table.save_sweep_state(state).await, Ok(()));
-        assert_eq!(world.table.sweep_state().await.as_ref(), Ok(state));
+    let lapsed = world.table.end_sweep(&last, at(NOW)).await.unwrap_err();
+    assert!(!lapsed.kind.is_retryable(), "{lapsed}");
+    for state in [full, last, SweepState::default()] {
+        for _ in 0..2 {
+            assert_eq!(world.table.end_sweep(&state, at(LATER)).await, Ok(()), "also where the first reply was lost");
+        }
+        assert_eq!(begin(BEFORE, LATER).await, Some(state));
     }
     assert!(world.get(SWEEP_CURSOR_ID).await.is_some_and(|item| !item.contains_key("status")), "it is not published");
 }

@@ -4,8 +4,8 @@ use crate::items::{BEFORE, NOW, at, event, id, inserted, item, notification};
 use crate::world::World;
 use futures_util::future::join_all;
 use notification::ports::{
-    After, Before, Change, Changed, Claim, Commit, DownstreamTable, IngestTable, Insertion, NotCommitted, Refused,
-    StatusTable,
+    After, Before, Change, Changed, Claim, Commit, DownstreamTable, IngestTable, Insertion, NotCommitted, PendingTable,
+    Refused, StatusTable,
 };
 use notification::{Effect, Failure, Notification, Write};
 
@@ -82,4 +82,12 @@ async fn of_many_transactions_at_once_one_is_committed_and_the_others_are_refuse
     }
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1, "{answers:?}");
     assert_eq!(world.changes(["a"]).await[0].len(), 2);
+}
+
+#[ignore = "needs an engine: make contract"]
+#[tokio::test]
+async fn of_many_sweeps_at_once_one_gets_the_lease() {
+    let world = World::new().await;
+    let leases = join_all((0..COUNT).map(|_| world.table.begin_sweep(at(BEFORE), at(NOW)))).await;
+    assert_eq!(leases.iter().filter(|lease| matches!(lease, Ok(Some(_)))).count(), 1, "{leases:?}");
 }

@@ -72,9 +72,18 @@ fn receive(visible: &mut [u64; RECEIVES], most: u64) -> [u64; RECEIVES] {
         return std::mem::take(visible);
     }
     let mut received = [0; RECEIVES];
-    for (received, visible) in received.iter_mut().zip(visible) {
+    let mut left = most;
+    for (received, visible) in received.iter_mut().zip(visible.iter_mut()) {
         *received = *visible * most / all;
         *visible -= *received;
+        left -= *received;
+    }
+    // What the division left over.
+    for (received, visible) in received.iter_mut().zip(visible) {
+        let more = left.min(*visible);
+        *received += more;
+        *visible -= more;
+        left -= more;
     }
     received
 }
