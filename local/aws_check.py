@@ -176,6 +176,7 @@ class Check:
 # ---- what it costs ---------------------------------------------------------------------------------------------------
 
 #: Where and when these were the prices, in US dollars, in the first tier, without any free tier. Other regions differ.
+#: Check them on AWS's pages, named below, before you rely on them.
 PRICES_OF = "us-east-1 in early 2026"
 PRICES = {
     "Kinesis shard-hours": 0.015,  # https://aws.amazon.com/kinesis/data-streams/pricing/
