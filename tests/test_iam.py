@@ -54,6 +54,9 @@ USED_BY_LAMBDA = {
     },
 }
 
+#: What the local AWS cannot show, because it pushes no records and lets everyone decrypt. `test_template.py` compares these.
+NOT_SHOWN = {"SubscribeToStream", "DecryptSigningSecret"}
+
 KEYS, TRANSACTION = "dynamodb:LeadingKeys", "dynamodb:EnclosingOperation"
 
 #: Seconds that the poller is waited for. Where it is refused something, it says so at once.
@@ -210,6 +213,15 @@ def a_notification_is_accepted_and_a_duplicate_is_recognised(deployed):
     assert deployed.invoke("Ingest", notification) == OK
 
 
+def a_message_that_is_refused_is_hidden(deployed):
+    """Its receipt handle is made up, which nobody looks at where it may not be hidden."""
+    _, start = deployed.notes()
+    message = batches.sqs_of(deployed.new_id())
+    message["Records"][0]["body"] = "not JSON"
+    assert deployed.invoke("Ingest", message)["batchItemFailures"]
+    assert all(note["allowed"] for note in deployed.notes(start)[0])
+
+
 def what_became_init_is_published(deployed):
     assert deployed.invoke("Publisher", batches.table_stream_of(deployed.new_id())) == OK
 
@@ -300,6 +312,7 @@ OF_AN_ACTION = (
 #: These use what is the same whatever downstream's action is.
 OF_EVERY_STACK = (
     a_notification_is_accepted_and_a_duplicate_is_recognised,
+    a_message_that_is_refused_is_hidden,
     what_became_init_is_published,
     the_sweep_publishes_what_is_due_once_and_counts_what_is_in_doubt,
     the_streams_are_polled,
@@ -334,7 +347,7 @@ def stacks(stack):
         secret = stack.stack.client("secretsmanager").create_secret(Name="iam", SecretString=receiver.secret)["ARN"]
         found = {}
         for name, parameters in STACKS.items():
-            parameters = {"SweepSchedule": "rate(1 day)", "SweepAge": 60} | parameters
+            parameters = {"SweepSchedule": 5, "SweepAge": 60} | parameters
             if parameters["Action"] == "webhook":
                 parameters |= {"WebhookUrl": receiver.url, "WebhookSecretArn": secret}
             deployed = Deployed(stack.stack, f"iam-{name}", receiver, parameters)
@@ -430,7 +443,8 @@ def test_every_statement_of_the_template_is_in_a_stack_that_is_exercised(stacks)
     for function in FUNCTIONS:
         (policy,) = RESOURCES[f"{function}Role"]["Properties"]["Policies"]
         statements = [s["Fn::If"][1] if "Fn::If" in s else s for s in policy["PolicyDocument"]["Statement"]]
-        assert [s["Sid"] for s in statements if (function, s["Sid"]) not in granted] == []
+        missing = {statement["Sid"] for statement in statements if (function, statement["Sid"]) not in granted}
+        assert missing <= NOT_SHOWN
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
