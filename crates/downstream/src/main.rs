@@ -3,6 +3,11 @@
 use actions::Chosen;
 use downstream::Wiring;
 use lambda_runtime::Error;
+use mimalloc::MiMalloc;
+
+/// Cheaper than the C library's (docs/PERFORMANCE.md).
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
