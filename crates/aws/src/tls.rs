@@ -11,7 +11,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 /// The roots of Amazon Trust Services, to which the certificates of AWS's endpoints lead: Amazon Root CA 1 to 4, and Starfield
 /// Services Root Certificate Authority - G2. <https://www.amazontrust.com/repository/>
 ///
-/// Reading the system's hundred and more at every start takes longer than all else that a start does (docs/PERFORMANCE.md).
+/// Reading the system's hundred and more at every start would add two fifths to the CPU that a start takes (docs/PERFORMANCE.md).
 const AMAZON_ROOTS: &str = include_str!("amazon-roots.pem");
 
 /// Which certificates are trusted.

@@ -5,6 +5,7 @@ use crate::backend::{Backend, Behaviour};
 use crate::error::Error;
 use crate::http::{self, Answer, Server};
 use crate::subject::Subject;
+use crate::throttle::Throttle;
 use crate::tls::{self, Authority};
 use aws::SystemClock;
 use http_body_util::{BodyExt, Full};
@@ -41,11 +42,13 @@ const ENDED_AFTER: Duration = Duration::from_secs(10);
 /// Characters of the session token that goes with each call, as a role's credentials have one. AWS fixes no length.
 const SESSION_TOKEN_CHARS: usize = 800;
 
-/// What stands in for AWS while a function is measured.
+/// What stands in for AWS and Lambda while a function is measured.
 #[derive(Clone, Copy)]
 pub(crate) struct Conditions<'a> {
     pub(crate) behaviour: Behaviour,
     pub(crate) authority: &'a Authority,
+    /// The part of a CPU that it has; a whole one otherwise.
+    pub(crate) throttle: Option<&'a Throttle>,
 }
 
 /// A function's process, waiting for an invocation.
@@ -121,7 +124,7 @@ impl Host {
     pub(crate) async fn start(
         program: &Program,
         subject: Subject,
-        Conditions { behaviour, authority }: Conditions<'_>,
+        Conditions { behaviour, authority, throttle }: Conditions<'_>,
     ) -> Result<Self, Error> {
         let binary = subject.binary();
         let backend = Backend::start(behaviour, Some(authority.acceptor.clone())).map_err(Error::Server)?;
@@ -161,9 +164,13 @@ impl Host {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let started = Instant::now();
         let started_by = || program.under.first().map_or(program.binary.clone(), PathBuf::from);
-        let mut process = spawn(&mut command).map_err(|cause| Error::Program { path: started_by(), cause })?;
+        let mut spawn = || (Instant::now(), spawn(&mut command));
+        let (started, process) = match throttle {
+            None => spawn(),
+            Some(throttle) => throttle.inside(spawn)?,
+        };
+        let mut process = process.map_err(|cause| Error::Program { path: started_by(), cause })?;
         let (at, next) = ready(binary, &mut process, &mut runtime).await?;
         let init = at - started;
         Ok(Self { backend, init, binary, process, next: Some(next), runtime, runtime_api })

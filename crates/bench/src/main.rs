@@ -52,9 +52,8 @@ fn main() -> ExitCode {
         None => compare(args, effort, json),
         Some(Command::Backends) => backends::run(effort, json),
         Some(Command::Allocations) => allocations::run(args.functions(), &args.batch, json),
-        Some(Command::Memory) => {
-            Binaries::kept(&args.binaries, None).and_then(|binaries| memory::run(&binaries, args, effort, json))
-        }
+        Some(Command::Memory) => Binaries::kept(&args.binaries, None, args.functions())
+            .and_then(|binaries| memory::run(&binaries, args, effort, json)),
         Some(Command::Profile { built, into }) => profile::run(&built, args.functions(), args.one_batch(), &into, json),
     };
     match done {
@@ -69,9 +68,9 @@ fn main() -> ExitCode {
 /// Measures functions in both variants.
 #[tokio::main(flavor = "current_thread")]
 async fn compare(args: &CompareArgs, effort: Effort, json: bool) -> Result<(), Error> {
-    let binaries = Binaries::kept(&args.binaries, args.against.as_deref())?;
+    let binaries = Binaries::kept(&args.binaries, args.against.as_deref(), args.functions())?;
     let authority = Authority::make(args.roots.as_deref())?;
-    let conditions = Conditions { behaviour: args.behaviour(), authority: &authority };
+    let conditions = Conditions { behaviour: args.behaviour(), authority: &authority, throttle: None };
     let pairs = measure::pairs(args.functions(), &args.batch);
     let bar = output::progress(2 * pairs.len() * effort.rounds);
     let work = measure::compare(&binaries, &pairs, conditions, effort, || bar.inc(1));

@@ -31,14 +31,13 @@ enum Contestant {
 }
 
 impl Contestant {
-    const ALL: [Self; 6] = [
-        Self::Deployed(Function::Ingest),
-        Self::Deployed(Function::Publisher),
-        Self::Deployed(Function::Downstream),
-        Self::Deployed(Function::Ledger),
-        Self::Straightforward { runtime: "current-thread" },
-        Self::Straightforward { runtime: "multi-thread" },
-    ];
+    /// The functions, and what the straightforward ingest is on each runtime where ingest is one of them.
+    fn of(functions: &[Function]) -> Vec<Self> {
+        let deployed = functions.iter().map(|&function| Self::Deployed(function));
+        let runtimes = ["current-thread", "multi-thread"].map(|runtime| Self::Straightforward { runtime });
+        let straightforward = if functions.contains(&Function::Ingest) { runtimes.to_vec() } else { vec![] };
+        deployed.chain(straightforward).collect()
+    }
 
     fn words(self) -> String {
         match self {
@@ -86,19 +85,20 @@ struct Row {
 pub(crate) async fn run(binaries: &Binaries, args: &CompareArgs, effort: Effort, json: bool) -> Result<(), Error> {
     let batch = args.one_batch();
     let authority = Authority::make(args.roots.as_deref())?;
-    let conditions = Conditions { behaviour: args.behaviour(), authority: &authority };
-    let bar = output::progress(Contestant::ALL.len() * MEGABYTES.len() * effort.rounds);
+    let contestants = Contestant::of(args.functions());
+    let bar = output::progress(contestants.len() * MEGABYTES.len() * effort.rounds);
     let mut turns = Vec::new();
-    for contestant in Contestant::ALL {
+    for &contestant in &contestants {
         let event = Bytes::from(events::batch(contestant.subject(batch).function, batch));
         turns.extend(MEGABYTES.map(|megabytes| (contestant, megabytes, event.clone(), Vec::new())));
     }
     for _ in 0..effort.rounds {
         for (contestant, megabytes, event, samples) in &mut turns {
             let throttle = Throttle::of(*megabytes)?;
-            let program = Program { under: throttle.under(), ..contestant.program(binaries, batch) };
+            let conditions =
+                Conditions { behaviour: args.behaviour(), authority: &authority, throttle: Some(&throttle) };
             let subject = contestant.subject(batch);
-            let mut host = Host::start(&program, subject, conditions).await?;
+            let mut host = Host::start(&contestant.program(binaries, batch), subject, conditions).await?;
             let sample = sample(&mut host, subject, event, effort).await;
             host.stop().await;
             samples.push(sample?);
@@ -127,7 +127,7 @@ pub(crate) async fn run(binaries: &Binaries, args: &CompareArgs, effort: Effort,
         output::json(&rows);
         return Ok(());
     }
-    let of: Vec<String> = Contestant::ALL.iter().map(|contestant| contestant.words()).collect();
+    let of: Vec<String> = contestants.iter().map(|contestant| contestant.words()).collect();
     let headers: Vec<&str> = std::iter::once("memory").chain(of.iter().map(String::as_str)).collect();
     let table = |title: &str, cell: fn(&Row) -> String| {
         let row = |megabytes: u64| {

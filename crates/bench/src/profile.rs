@@ -59,7 +59,7 @@ pub(crate) async fn run(
 ) -> Result<(), Error> {
     std::fs::create_dir_all(into).map_err(|cause| Error::File { path: into.to_owned(), cause })?;
     let authority = Authority::make(None)?;
-    let conditions = Conditions { behaviour: Behaviour::default(), authority: &authority };
+    let conditions = Conditions { behaviour: Behaviour::default(), authority: &authority, throttle: None };
     let bar = output::progress(functions.len() * 3);
     let mut profiles = Vec::new();
     for &function in functions {

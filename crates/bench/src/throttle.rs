@@ -2,7 +2,6 @@
 //! <https://docs.kernel.org/scheduler/sched-bwc.html>
 
 use crate::error::Error;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +11,9 @@ const MEGABYTES_OF_A_CPU: u64 = 1_769;
 
 /// The quota is for so long. AWS does not say what its own is.
 const PERIOD: Duration = Duration::from_millis(20);
+
+/// The process that writes it into a group joins it.
+const OURSELVES: &str = "0";
 
 /// A control group; it is removed with its owner, after the processes in it have ended.
 #[derive(Debug)]
@@ -39,11 +41,13 @@ impl Throttle {
         Ok(throttle)
     }
 
-    /// What runs a program in it from the first instruction on: a shell that puts itself into the group and becomes the
-    /// program.
-    pub(crate) fn under(&self) -> Vec<OsString> {
-        let enter = "echo $$ > \"$0\" && exec \"$1\"";
-        vec!["sh".into(), "-c".into(), enter.into(), self.dir.join("cgroup.procs").into()]
+    /// Does something inside it, such as starting a process, which stays there. We go back to the group above.
+    pub(crate) fn inside<T>(&self, work: impl FnOnce() -> T) -> Result<T, Error> {
+        let above = self.dir.with_file_name("cgroup.procs");
+        self.write("cgroup.procs", OURSELVES)?;
+        let done = work();
+        std::fs::write(&above, OURSELVES).map_err(|cause| Error::Throttle { path: above, cause })?;
+        Ok(done)
     }
 
     fn write(&self, name: &str, value: &str) -> Result<(), Error> {

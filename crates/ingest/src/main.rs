@@ -4,12 +4,7 @@ use aws::config::{self, Process};
 use aws::{DynamoTable, SqsQueue, SystemClock};
 use ingest::Ingest;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use mimalloc::MiMalloc;
 use notification::{Deadline, Envelope};
-
-/// Cheaper than the C library's (docs/PERFORMANCE.md).
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
