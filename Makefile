@@ -1,6 +1,6 @@
 # make help   shows the targets.
 
-# Nothing here but aws-check may reach AWS, and no tool may report home.
+# Only aws-check, and contract with ENGINE=aws, may reach AWS, and no tool may report home.
 export SAM_CLI_TELEMETRY := 0
 
 TOOLS := .venv/tools
@@ -103,7 +103,7 @@ tools: prerequisites $(TOOLS)/.installed $(MINISTACK)/.installed
 	@python3 -m venv --clear .venv/$* || { echo "error: python3 cannot make virtual environments; install its venv module (Debian: python3-venv)" >&2; exit 2; }
 	@.venv/$*/bin/pip install --disable-pip-version-check --progress-bar off --requirement $< \
 	  | awk '/^(Collecting|Installing)/ { printf "  %.100s\n", $$0; fflush() }'
-	@test -n "$$(ls .venv/$*/bin | grep -x -e sam -e ministack)" || { echo "error: pip could not install local/requirements-$*.txt; its words are above" >&2; exit 2; }
+	@test -n "$$(ls .venv/$*/bin | grep -x -e sam -e ministack)" || { echo "error: pip could not install local/requirements-$*.txt; see pip's output above" >&2; exit 2; }
 	@touch $@
 
 prerequisites:

@@ -67,13 +67,13 @@ def ask(account, check):
     screen.say(f"""
   account   {account}
   region    {check.region}
-  stack     {check.name}: is made, gets {MESSAGES:,} messages, and is deleted again; about {USUAL_SECONDS // 60} minutes
+  stack     {check.name}: will be created, receive {MESSAGES:,} messages, and be deleted; about {USUAL_SECONDS // 60} minutes
   cost      ${estimate:.2f} at the most, for {USUAL_SECONDS // 60} minutes, at the prices of {PRICES_OF}
 """)
     if os.environ.get("YES") == "1":
         return
     if not sys.stdin.isatty():
-        screen.fail("nobody can say yes here; run it in a terminal, or with YES=1")
+        screen.fail("there is no terminal to confirm in; run it in one, or set YES=1")
     if input('  Type "yes" to go on: ').strip() != "yes":
         screen.fail("nothing was done")
 
@@ -177,7 +177,7 @@ class Check:
 
 #: Where and when these were the prices, in US dollars, in the first tier, without any free tier. Other regions differ.
 #: Check them on AWS's pages, named below, before you rely on them.
-PRICES_OF = "us-east-1 in early 2026"
+PRICES_OF = "us-east-1 in 2026"
 PRICES = {
     "Kinesis shard-hours": 0.015,  # https://aws.amazon.com/kinesis/data-streams/pricing/
     "Kinesis PUT payload units": 0.014 / 1e6,

@@ -105,7 +105,7 @@ def kinesis_of(notification_id):
 
 def sqs_of(notification_id):
     """One message, with the event of one notification."""
-    return {"Records": [_message(notification_id)]}
+    return {"Records": [message(notification_id)]}
 
 
 def table_stream_of(notification_id):

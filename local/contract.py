@@ -25,7 +25,7 @@ LOGS = STATE / "contract"
 def main():
     engine = os.environ.get("ENGINE", "")
     if engine not in ("", "aws"):
-        screen.fail(f"ENGINE is {engine}; it is aws, or not set for the engines that are here")
+        screen.fail(f"ENGINE is {engine!r}; set it to aws, or leave it unset to run on the local engines")
     if engine:
         return aws()
     suite = build()
@@ -43,7 +43,7 @@ def build():
     command = ["cargo", "test", "--workspace", "--locked", "--test", "contract", "--no-run"]
     built = subprocess.run([*command, "--message-format", "json-render-diagnostics"], cwd=ROOT, stdout=subprocess.PIPE)
     if built.returncode != 0:
-        screen.fail("the contract suite does not compile; cargo's own words are above")
+        screen.fail("the contract suite does not compile; see cargo's errors above")
     messages = [json.loads(line) for line in built.stdout.splitlines()]
     artifacts = [message for message in messages if message["reason"] == "compiler-artifact"]
     (binary,) = [found["executable"] for found in artifacts if found["target"]["name"] == "contract"]

@@ -114,7 +114,7 @@ def cancel(request, chance, _):
 
 
 def sooner(body):
-    """ChangeMessageVisibilityBatch: each message waits for the same number of minutes' seconds."""
+    """ChangeMessageVisibilityBatch: divides each wait by TIME_LAPSE, so that minutes become seconds."""
     request = json.loads(body)
     for entry in request["Entries"]:
         entry["VisibilityTimeout"] = -(-entry["VisibilityTimeout"] // TIME_LAPSE)

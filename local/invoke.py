@@ -42,7 +42,7 @@ def invoke(endpoint, function, event, tool=None):
     `tool` is `sam` or `cargo-lambda`; without it, sam is used where Docker runs.
     """
     if not function or not event:
-        screen.fail("what to invoke? For example: make invoke FUNCTION=Ingest EVENT=events/ingest-mixed.json")
+        screen.fail("FUNCTION or EVENT is not set; for example: make invoke FUNCTION=Ingest EVENT=events/ingest-mixed.json")
     if tool not in (None, "", "sam", "cargo-lambda"):
         screen.fail(f"WITH is sam or cargo-lambda, not {tool}")
     functions = built_functions()

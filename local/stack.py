@@ -78,7 +78,7 @@ def build():
     screen.say("  … compiling the functions and notifyctl (some minutes the first time)")
     compiled = subprocess.run(["cargo", "lambda", "build", *bins], cwd=ROOT, env=environment)
     if compiled.returncode != 0:
-        screen.fail("the functions do not compile; cargo's own words are above")
+        screen.fail("the functions do not compile; see cargo's errors above")
     run("sam build", ["sam", "build", "--parameter-overrides", f"Architecture={architecture()}"], environment, STATE)
     NOTIFYCTL.parent.mkdir(parents=True, exist_ok=True)
     temporary = NOTIFYCTL.with_suffix(".new")

@@ -139,7 +139,7 @@ pub fn sweep_age(environment: &impl Environment) -> Result<Duration, ConfigError
 ///
 /// # Errors
 /// [`ConfigError`] where `AWS_REGION` is missing.
-#[expect(clippy::unused_async, reason = "that all is at hand is no promise to callers")]
+#[expect(clippy::unused_async, reason = "callers must not rely on it being synchronous")]
 pub async fn sdk(environment: &impl Environment) -> Result<SdkConfig, ConfigError> {
     let region = required(environment, "AWS_REGION", "the AWS region, e.g. eu-central-1")?;
     let timeouts = TimeoutConfig::builder()

@@ -33,7 +33,7 @@ impl Roots {
             |name: &str| environment.get(name).is_some_and(|url| !url.is_empty() && !url.starts_with("http://"));
         let own_roots = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().any(is_set);
         let proxy = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"].into_iter().any(is_set);
-        let own_endpoint = ["", "_DYNAMODB", "_KINESIS", "_SECRETS_MANAGER"]
+        let own_endpoint = ["", "_DYNAMODB", "_KINESIS", "_SECRETS_MANAGER", "_SQS"]
             .into_iter()
             .any(|service| is_https(&format!("AWS_ENDPOINT_URL{service}")));
         let fips = is_true(environment, "AWS_USE_FIPS_ENDPOINT");
@@ -104,6 +104,7 @@ mod tests {
         check("us-east-1", &[("AWS_USE_FIPS_ENDPOINT", "false")], Roots::Amazon);
         check("us-east-1", &[("AWS_ENDPOINT_URL", "https://localhost:4566")], Roots::System);
         check("us-east-1", &[("AWS_ENDPOINT_URL_KINESIS", "https://kinesis.test")], Roots::System);
+        check("us-east-1", &[("AWS_ENDPOINT_URL_SQS", "https://sqs.test")], Roots::System);
     }
 
     #[tokio::test]

@@ -17,9 +17,6 @@ use std::collections::BTreeMap;
 fn value() -> impl Strategy<Value = String> {
     let near = prop::sample::select(vec![
         "",
-        "batched",
-        "single",
-        "Batched",
         "0",
         "35",
         "36",

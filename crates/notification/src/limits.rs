@@ -150,8 +150,7 @@ pub const MAX_RECEIVES: u32 = 6;
 
 /// How long a message that failed retryably waits before it is received for the second, third, … sixth time. Together they
 /// are longer than an hour, so an outage of an hour moves no good message to the dead-letter queue. They grow, so that a
-/// message of a short outage is back soon: from the second failure on, one waits at most four times as long as the outage
-/// has lasted.
+/// message of a short outage is back soon.
 pub const RETRY_WAITS: [Duration; MAX_RECEIVES as usize - 1] = [
     Duration::from_secs(15),
     Duration::from_mins(2),

@@ -188,7 +188,7 @@ pub(crate) struct DlqRedriveArgs {
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     max: u16,
 
-    /// Move them, even if they are more than one
+    /// Move more than one message; without it, they are only listed
     #[arg(long)]
     pub(crate) yes: bool,
 }

@@ -86,13 +86,16 @@ fn judge(message: Message, done_retention_days: u32, now: Timestamp) -> Letter {
     let days = limits::redrive_days(done_retention_days);
     let fate = match first_sent_at(&message) {
         None => {
-            Fate::Refused(format!("SQS does not say when it was sent, or its attribute {FIRST_SENT_AT} is no time"))
+            Fate::Refused(format!(
+                "SQS does not say when it was sent, or its attribute {FIRST_SENT_AT} is not a time; find out whether its effect \
+                 has happened; if not, have upstream send it under a new id; then delete it"
+            ))
         }
         Some(sent) if now.duration_since(sent).as_hours() >= i64::from(days) * HOURS_OF_A_DAY => {
             let age = now.duration_since(sent).as_hours() / HOURS_OF_A_DAY;
             Fate::Refused(format!(
-                "first sent {sent:.0}, {age} days ago, and the table may forget its id while it still comes ({days} days are \
-                 allowed): find out whether its effect has happened; if not, have upstream send it under a new id; then \
+                "first sent {sent:.0}, {age} days ago ({days} days are allowed); the table may forget its id, and its effect \
+                 may happen twice: find out whether its effect has happened; if not, have upstream send it under a new id; then \
                  delete it"
             ))
         }
@@ -167,7 +170,7 @@ fn report(letters: &[Letter], missing: &[&str], json: bool) {
     if movable > 0 {
         output::line(format!("nothing was moved; --yes moves {} messages", output::thousands(movable)));
     } else {
-        output::line(format!("moved {} messages to the queue", output::thousands(moved)));
+        output::line(format!("messages moved to the queue: {}", output::thousands(moved)));
     }
 }
 
