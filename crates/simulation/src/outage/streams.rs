@@ -19,6 +19,7 @@ const FRESH: u64 = 60;
 /// Seconds that a failing invocation takes, at least. The shorter, the sooner retries are used up.
 const FAILS_AFTER: u64 = 1;
 
+#[expect(clippy::cast_possible_truncation, reason = "there are 32")]
 const PARTITIONS: usize = limits::PENDING_SHARDS as usize;
 
 /// What fails.
