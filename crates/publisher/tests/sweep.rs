@@ -327,7 +327,7 @@ async fn where_the_lease_cannot_be_taken_nothing_is_published_until_it_can() {
 #[tokio::test]
 async fn while_one_sweep_has_the_lease_another_publishes_nothing_and_after_its_deadline_one_does() {
     // The first one dies at its end: its lease is not given back.
-    let (fails, memory) = switched(|call| (call.method == "end_sweep").then(|| Fault::Hang));
+    let (fails, memory) = switched(|call| (call.method == "end_sweep").then_some(Fault::Hang));
     let memory = init(memory, "a", OLD);
     assert_eq!(sweep_at(&memory, 0).await.published, 1);
     fails.store(false, Relaxed);
