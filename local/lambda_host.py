@@ -45,6 +45,7 @@ class LambdaHost:
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
             "AWS_LAMBDA_LOG_LEVEL": "WARN",
             "AWS_REGION": "us-east-1",
+            # The account's own key, if no session of a role is among the variables.
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
             "TABLE_NAME": "notifications",
@@ -139,7 +140,8 @@ def _handler(host):
 
 
 def _forward(endpoint, headers, body):
-    kept = {name: value for name, value in headers.items() if name.lower() not in ("host", "content-length")}
+    # The host is kept: it is signed.
+    kept = {name: value for name, value in headers.items() if name.lower() != "content-length"}
     request = urllib.request.Request(endpoint, data=body, headers=kept, method="POST")
     try:
         with urllib.request.urlopen(request, timeout=ANSWER_TIMEOUT) as response:

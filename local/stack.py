@@ -64,9 +64,9 @@ def local_build_environment():
         PATH=f"{TOOLS}:{os.environ['PATH']}",
         AWS_DEFAULT_REGION="us-east-1",
         SAM_CLI_TELEMETRY="0",
-        # Link-time optimisation costs minutes and changes nothing that can be seen here.
-        CARGO_PROFILE_RELEASE_LTO="off",
-        CARGO_PROFILE_RELEASE_CODEGEN_UNITS="16",
+        # Optimising costs minutes and changes nothing that can be seen here; without it, arithmetic is checked for overflow.
+        SAM_BUILD_MODE="debug",
+        CARGO_PROFILE_DEV_DEBUG="none",
     )
     return environment
 
@@ -76,7 +76,7 @@ def build():
     environment = local_build_environment()
     bins = [argument for binary in BINARIES for argument in ("--bin", binary)]
     screen.say("  … compiling the functions and notifyctl (some minutes the first time)")
-    compiled = subprocess.run(["cargo", "lambda", "build", "--release", *bins], cwd=ROOT, env=environment)
+    compiled = subprocess.run(["cargo", "lambda", "build", *bins], cwd=ROOT, env=environment)
     if compiled.returncode != 0:
         screen.fail("the functions do not compile; cargo's own words are above")
     run("sam build", ["sam", "build", "--parameter-overrides", f"Architecture={architecture()}"], environment, STATE)
@@ -107,10 +107,10 @@ def last_line(path):
     return lines[-1].strip() if lines else ""
 
 
-def overrides(**extra):
-    """The parameters of samconfig.toml's environment `local`, the host's architecture, and what a test wants."""
+def overrides(environment, **extra):
+    """The parameters of an environment of samconfig.toml, the host's architecture, and what a test wants."""
     config = tomlkit.parse((ROOT / "samconfig.toml").read_text())
-    values = dict(item.split("=", 1) for item in config["local"]["deploy"]["parameters"]["parameter_overrides"])
+    values = dict(item.split("=", 1) for item in config[environment]["deploy"]["parameters"]["parameter_overrides"])
     values.update(Architecture=architecture(), **extra)
     return [f"{name}={value}" for name, value in values.items()]
 
@@ -139,6 +139,23 @@ class Stack:
         make their calls, if something stands between them and MiniStack. Logs are in `.local/<purpose>`, so that the
         stacks of a demo and of a test do not write over each other.
         """
+        stack = cls.empty(purpose, functions_endpoint)
+        try:
+            if secret:
+                created = stack.client("secretsmanager").create_secret(Name="webhook", SecretString=secret)
+                parameters["WebhookSecretArn"] = created["ARN"]
+            command = ["sam", "deploy", "--config-env", "local", "--parameter-overrides", *overrides("local", **parameters)]
+            # SAM leaves temporary folders behind; these go with ours.
+            run("sam deploy", command, {**stack.environment, "TMPDIR": stack.workdir}, STATE / purpose)
+            stack.poll_streams()
+        except BaseException:
+            stack.stop()
+            raise
+        return stack
+
+    @classmethod
+    def empty(cls, purpose, functions_endpoint=None):
+        """Starts MiniStack, with nothing deployed to it."""
         logs = STATE / purpose
         logs.mkdir(parents=True, exist_ok=True)
         port = free_port()
@@ -151,6 +168,9 @@ class Stack:
             # They would listen on every interface.
             IOT_MTLS_ENABLED="0",
             SFTP_ENABLED="0",
+            # Each function has its role's permissions and no others; what they are used for is written down.
+            AUTH="true",
+            IAM_CHECKS=str(logs / "permissions.jsonl"),
             LAMBDA_EXECUTOR="local",
             TMPDIR=workdir,
             S3_DATA_DIR=f"{workdir}/s3",
@@ -169,17 +189,6 @@ class Stack:
             except BaseException:
                 stack.stop()
                 raise
-        try:
-            if secret:
-                created = stack.client("secretsmanager").create_secret(Name="webhook", SecretString=secret)
-                parameters["WebhookSecretArn"] = created["ARN"]
-            command = ["sam", "deploy", "--config-env", "local", "--parameter-overrides", *overrides(**parameters)]
-            # SAM leaves temporary folders behind; these go with ours.
-            run("sam deploy", command, {**stack.environment, "TMPDIR": workdir}, logs)
-            stack.poll_streams()
-        except BaseException:
-            stack.stop()
-            raise
         return stack
 
     def wait_until_healthy(self):
@@ -246,12 +255,11 @@ class Stack:
 
     def client(self, service):
         """A boto3 client of the local AWS."""
-        import boto3
+        return client(self.endpoint, service)
 
-        return boto3.client(
-            service, endpoint_url=self.endpoint, region_name="us-east-1", aws_access_key_id="test",
-            aws_secret_access_key="test",
-        )
+    def session(self, function):
+        """A session of a function's role, as a process gets it from Lambda: variables of its environment."""
+        return session(self.endpoint, function)
 
     def kill(self, binary):
         """Ends a function's processes as a crash does, and returns how many there were."""
@@ -262,6 +270,26 @@ class Stack:
             except ProcessLookupError:
                 pass
         return len(processes)
+
+
+def client(endpoint, service):
+    """A boto3 client of the local AWS at an endpoint."""
+    import boto3
+
+    return boto3.client(
+        service, endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test"
+    )
+
+
+def session(endpoint, function):
+    """A session of the role of a function of the local AWS, as variables of an environment."""
+    role = client(endpoint, "lambda").get_function_configuration(FunctionName=function)["Role"]
+    credentials = client(endpoint, "sts").assume_role(RoleArn=role, RoleSessionName=function)["Credentials"]
+    return {
+        "AWS_ACCESS_KEY_ID": credentials["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": credentials["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": credentials["SessionToken"],
+    }
 
 
 def free_port():

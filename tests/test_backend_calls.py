@@ -1,7 +1,5 @@
 """The real binaries, and how many backend calls they make."""
 
-import base64
-import json
 import subprocess
 
 import pytest
@@ -79,28 +77,3 @@ def test_no_payload_is_logged_at_any_level(function, tmp_path):
     text = log.read_text()
     assert "rfd-000001" in text, "there is a log"
     assert "orderId" not in text and "b3JkZXJJZ" not in text
-
-
-def test_batched_writes_are_understood_by_a_database(stack, prefix):
-    """The demo writes singly, because MiniStack's PartiQL leaves no stream records; it does execute PartiQL."""
-    variables = {"AWS_ENDPOINT_URL": stack.stack.endpoint, "TABLE_NAME": stack.table}
-    sqs, kinesis = batches.OF["ingest"](60), batches.OF["downstream"](60)
-    replace = lambda event: json.loads(json.dumps(event).replace("rfd-", f"{prefix}-"))  # noqa: E731
-    sqs = replace(sqs)
-    for record, message in zip(kinesis["Records"], sqs["Records"]):
-        record["kinesis"]["data"] = base64.b64encode(message["body"].encode()).decode()
-    conflict = json.loads(json.dumps(sqs["Records"][0]).replace("19.99", "20.00").replace("message-", "conflict-"))
-    with LambdaHost(binary("ingest"), **variables) as host:
-        assert host.invoke(sqs) == OK
-        assert host.invoke(sqs) == OK, "duplicates"
-        conflicts = host.invoke({"Records": [conflict]})["batchItemFailures"]
-        assert conflicts == [{"itemIdentifier": conflict["messageId"]}]
-    ids = [f"{prefix}-{number:06}" for number in range(60)]
-    assert {stack.status(notification_id) for notification_id in ids} == {"INIT"}
-    with LambdaHost(binary("downstream"), **variables) as host:
-        assert host.invoke(kinesis) == OK
-        done = [stack.item(notification_id) for notification_id in ids]
-        assert host.invoke(kinesis) == OK, "repeats"
-    assert [item["status"]["S"] for item in done] == ["DONE"] * 60
-    assert not any("pending_shard" in item for item in done)
-    assert [stack.item(notification_id) for notification_id in ids] == done, "a repeat writes nothing"

@@ -84,7 +84,7 @@ class Mapped:
         account = stream_arn.split(":")[4]
         self.functions.create_function(
             FunctionName=name, Runtime="provided.al2023", Handler="bootstrap", Timeout=30,
-            Role=f"arn:aws:iam::{account}:role/test", Code={"ZipFile": zipped(binary)},
+            Role=role_that_may_do_all(stack.stack.client("iam"), name), Code={"ZipFile": zipped(binary)},
             Environment={"Variables": variables},
         )
         self.mapping = self.functions.create_event_source_mapping(
@@ -123,6 +123,15 @@ class Mapped:
         """The messages in the on-failure queue."""
         received = self.stack.sqs.receive_message(QueueUrl=self.failures_url, MaxNumberOfMessages=10)
         return [json.loads(message["Body"]) for message in received.get("Messages", [])]
+
+
+def role_that_may_do_all(iam, name):
+    """test_iam.py has the roles that may do only what they must."""
+    trust = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps({"Statement": [trust]}))["Role"]
+    iam.put_role_policy(RoleName=name, PolicyName=name, PolicyDocument=json.dumps({"Statement": [everything]}))
+    return role["Arn"]
 
 
 def zipped(binary):
@@ -245,6 +254,21 @@ def test_the_stacks_own_streams_are_polled_with_the_settings_of_the_template(sta
     for function in ("PublisherFunction", "DownstreamFunction"):
         (polls,) = [line for line in log if line.startswith(f"{stack.outputs[function]} polls ")]
         assert polls.endswith("(batches of 200, 2 at once for a shard, any retries)")
+
+
+def test_a_stream_is_read_with_the_functions_role_and_what_that_lacks_is_told(stack, prefix, downstream):
+    publish(stack, prefix, [0])
+    stack.wait_for_status(f"{prefix}-0", "DONE")
+    iam = stack.stack.client("iam")
+    iam.delete_role_policy(RoleName=prefix, PolicyName=prefix)
+    refused = f"assumed-role/{prefix}/{prefix} is not authorized to perform: kinesis:GetRecords"
+    stack.wait_for("the problem is told", lambda: refused in downstream.log.read_text())
+    assert "GetRecords failed: AccessDeniedException" in downstream.log.read_text()
+
+    iam.delete_role(RoleName=prefix)
+    local = stack.stack.notifyctl("local", "--function", prefix, capture_output=True, timeout=30)
+    assert local.returncode == 2
+    assert f"{prefix} runs under the role arn:aws:iam::000000000000:role/{prefix}, which cannot be assumed: " in local.stderr
 
 
 @pytest.mark.parametrize("endpoint", ["", "https://lambda.us-east-1.amazonaws.com", "http://10.0.0.1:4566"])

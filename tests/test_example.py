@@ -26,7 +26,8 @@ def test_an_action_of_your_own_is_one_line_in_the_template(stack, prefix):
     cheap, dear = f"{prefix}-cheap", f"{prefix}-dear"
     stack.lose_stream_record(cheap, batches.event(cheap), seconds_ago=0)
     stack.lose_stream_record(dear, batches.event(dear), seconds_ago=0)
-    variables = {"TABLE_NAME": stack.table, "REFUND_LIMIT": "19.99"}
+    role = stack.stack.session(stack.outputs["DownstreamFunction"])
+    variables = {"TABLE_NAME": stack.table, "REFUND_LIMIT": "19.99", **role}
     with LambdaHost(BUILT / "Downstream" / "bootstrap", forward=stack.stack.endpoint, **variables) as host:
         assert host.invoke(batches.kinesis_of(cheap)) == {"batchItemFailures": []}
     assert stack.status(cheap) == "DONE"

@@ -28,7 +28,9 @@ class World:
         self.stack, self.id, self.seconds = stack, notification_id, seconds
         # So that the deployed functions have nothing to do with it.
         stack.lose_stream_record(notification_id, batches.event(notification_id), seconds_ago=0)
-        self.variables = {"TABLE_NAME": stack.table, **variables}
+        # The role of the deployed function, which has the ledger for its action, may read no secret.
+        role = {} if variables["ACTION"] == "webhook" else stack.stack.session(stack.outputs["DownstreamFunction"])
+        self.variables = {"TABLE_NAME": stack.table, **role, **variables}
 
     def run(self, kill_before=None, kill_after=None):
         """One process and one invocation. It may be killed before or after the backend call that holds a text."""

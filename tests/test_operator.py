@@ -51,6 +51,45 @@ def test_status_shows_a_notification_and_hides_its_payload_unless_asked(stack, p
     assert stack.notifyctl("status", f"{prefix}-unknown") == (1, None)
 
 
+def dead_letter(stack, body, **attributes):
+    """Puts a message into the dead-letter queue, and returns its id."""
+    attributes = {name: {"DataType": "Number", "StringValue": str(value)} for name, value in attributes.items()}
+    queue = stack.outputs["DeadLetterQueueUrl"]
+    return stack.sqs.send_message(QueueUrl=queue, MessageBody=body, MessageAttributes=attributes)["MessageId"]
+
+
+def test_a_dead_letter_is_redriven_to_the_queue_and_done(stack, prefix, event):
+    message = dead_letter(stack, event(prefix))
+    code, result = stack.notifyctl("dlq", "redrive", message)
+    assert code == 0 and result["moved"] == 1
+    assert result["messages"] == [{"message_id": message, "id": prefix, "result": "moved", "reason": None}]
+    stack.wait_for_status(prefix, "DONE")
+    assert message not in stack.dead_letters()
+
+
+def test_a_dead_letter_that_could_outlive_the_memory_of_its_id_is_refused(stack, prefix, event):
+    days = DONE_RETENTION_DAYS - 22
+    young = dead_letter(stack, event(f"{prefix}-young"), first_sent_at=int((time.time() - days * 86400 + 60) * 1000))
+    old = dead_letter(stack, event(f"{prefix}-old"), first_sent_at=int((time.time() - days * 86400 - 60) * 1000))
+    code, result = stack.notifyctl("dlq", "redrive", old, young)
+    assert code == 1
+    assert {letter["message_id"]: letter["result"] for letter in result["messages"]} == {old: "refused", young: "moved"}
+    stack.wait_for_status(f"{prefix}-young", "DONE")
+    assert stack.item(f"{prefix}-old") is None and old in stack.dead_letters()
+
+
+def test_more_than_one_dead_letter_is_moved_only_where_that_is_confirmed(stack, prefix, event):
+    messages = [dead_letter(stack, event(f"{prefix}-{n}")) for n in range(2)]
+    code, result = stack.notifyctl("dlq", "redrive", *messages)
+    assert code == 0 and (result["moved"], result["movable"]) == (0, 2)
+    assert stack.dead_letters().keys() >= set(messages)
+    code, result = stack.notifyctl("dlq", "redrive", "--yes", *messages)
+    assert code == 0 and (result["moved"], result["movable"]) == (2, 0)
+    for n in range(2):
+        stack.wait_for_status(f"{prefix}-{n}", "DONE")
+    assert stack.notifyctl("dlq", "redrive", messages[0])[0] == 1
+
+
 def test_summary_counts_statuses_and_queues(stack, prefix, event):
     stack.send(event(prefix))
     stack.wait_for_status(prefix, "DONE")

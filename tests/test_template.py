@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+import tomlkit
 from samcli.yamlhelper import yaml_parse
 
 from conftest import ROOT
@@ -17,6 +18,54 @@ def of_type(kind):
     return {name: resource for name, resource in RESOURCES.items() if resource["Type"] == kind}
 
 
+def value(expression, **parameters):
+    """What an expression of the template is, with these parameters instead of their defaults. Attributes stay as they are."""
+    if not isinstance(expression, dict) or len(expression) != 1:
+        return expression
+    ((function, arguments),) = expression.items()
+    of = lambda index: value(arguments[index], **parameters)  # noqa: E731
+    match function:
+        case "Ref" if arguments in TEMPLATE["Parameters"]:
+            return str(parameters.get(arguments, TEMPLATE["Parameters"][arguments]["Default"]))
+        case "Condition":
+            return value(TEMPLATE["Conditions"][arguments], **parameters)
+        case "Fn::Equals":
+            return str(of(0)) == str(of(1))
+        case "Fn::Contains":
+            return of(1) in arguments[0]
+        case "Fn::Not":
+            return not of(0)
+        case "Fn::And":
+            return all(of(index) for index in range(len(arguments)))
+        case "Fn::If":
+            return of(1) if value({"Condition": arguments[0]}, **parameters) else of(2)
+        case "Fn::FindInMap":
+            return TEMPLATE["Mappings"][arguments[0]][of(1)][arguments[2]]
+    return expression
+
+
+def refusals(**parameters):
+    """What the template's rules have against these parameters."""
+    return [
+        assertion["AssertDescription"]
+        for rule in TEMPLATE["Rules"].values()
+        if value(rule["RuleCondition"], **parameters)
+        for assertion in rule["Assertions"]
+        if not value(assertion["Assert"], **parameters)
+    ]
+
+
+def deployments():
+    """The environments of samconfig.toml, with their parameters."""
+    config = tomlkit.parse((ROOT / "samconfig.toml").read_text())
+    return {
+        name: dict(item.split("=", 1) for item in environment["deploy"]["parameters"]["parameter_overrides"])
+        for name, environment in config.items()
+        if name != "version"
+    }
+
+
+DEPLOYMENTS = deployments()
 FUNCTIONS = of_type("AWS::Serverless::Function")
 SOURCES = {
     f"{function}.{name}": source
@@ -109,10 +158,20 @@ def test_rule_8_the_publishers_source_filters_for_what_became_init():
     assert json.loads(filtered["Pattern"]) == pattern
 
 
+@pytest.mark.parametrize("resource", ["Table", "LedgerTable", "DeadLetterQueue"])
+def test_in_production_what_holds_data_outlives_the_stack_but_not_a_failed_first_deployment(resource):
+    policies = RESOURCES[resource]["DeletionPolicy"], RESOURCES[resource]["UpdateReplacePolicy"]
+    assert [value(policy, Production="true") for policy in policies] == ["RetainExceptOnCreate", "Retain"]
+    assert [value(policy, Production="false") for policy in policies] == ["Delete", "Delete"]
+
+
+@pytest.mark.parametrize("table", ["Table", "LedgerTable"])
+def test_a_change_of_the_action_keeps_the_tables(table):
+    assert "Condition" not in RESOURCES[table]
+
+
 def test_the_table_is_protected_recoverable_encrypted_and_forgets_done():
-    table = RESOURCES["Table"]
-    properties = table["Properties"]
-    assert table["DeletionPolicy"] == {"Fn::If": ["IsProduction", "Retain", "Delete"]}
+    properties = RESOURCES["Table"]["Properties"]
     assert properties["DeletionProtectionEnabled"] == {"Ref": "Production"}
     assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
     assert properties["SSESpecification"] == {"SSEEnabled": True}
@@ -120,9 +179,21 @@ def test_the_table_is_protected_recoverable_encrypted_and_forgets_done():
     assert properties["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
 
 
-def test_dead_letters_outlive_the_queue_that_they_come_from():
+DAY = 24 * 3600
+
+
+def test_a_dead_letter_has_as_long_in_its_queue_as_it_may_have_spent_in_the_first():
     retention = lambda queue: RESOURCES[queue]["Properties"]["MessageRetentionPeriod"]  # noqa: E731
-    assert retention("Queue") < retention("DeadLetterQueue") == 14 * 24 * 3600
+    assert (retention("Queue"), retention("DeadLetterQueue")) == (7 * DAY, 14 * DAY)
+
+
+@pytest.mark.parametrize("alarm, queue", [("QueueAgeAlarm", "Queue"), ("DeadLetterAgeAlarm", "DeadLetterQueue")])
+def test_an_alarm_is_raised_days_before_a_message_expires(alarm, queue):
+    properties = RESOURCES[alarm]["Properties"]
+    assert (properties["MetricName"], properties["Statistic"]) == ("ApproximateAgeOfOldestMessage", "Maximum")
+    assert properties["Dimensions"] == [{"Name": "QueueName", "Value": {"Fn::GetAtt": [queue, "QueueName"]}}]
+    # Each queue leaves a message 7 days; SQS counts from when it came into this one.
+    assert properties["Threshold"] + properties["Period"] * properties["EvaluationPeriods"] < 4 * DAY
 
 
 def test_the_retention_of_done_outlives_every_redelivery():
@@ -142,6 +213,15 @@ def test_a_sweep_that_fails_is_not_repeated_and_one_that_is_late_is_dropped():
     assert FUNCTIONS["Publisher"]["Properties"]["EventInvokeConfig"] == {
         "MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60,
     }
+
+
+SWEEP_MINUTES = TEMPLATE["Parameters"]["SweepSchedule"]["AllowedValues"]
+
+
+@pytest.mark.parametrize("minutes", SWEEP_MINUTES)
+def test_the_sweep_runs_every_so_many_minutes(minutes):
+    schedule = FUNCTIONS["Publisher"]["Properties"]["Events"]["Sweep"]["Properties"]["Schedule"]
+    assert value(schedule, SweepSchedule=minutes) == f"rate({minutes} minute{'s' if minutes > 1 else ''})"
 
 
 INDEXES = {index["IndexName"]: index for index in RESOURCES["Table"]["Properties"]["GlobalSecondaryIndexes"]}
@@ -167,15 +247,114 @@ def test_the_publisher_may_query_each_index_of_the_table():
 @pytest.mark.parametrize(
     "alarm, metric", [("RecentlyFailedAlarm", "RecentlyFailed"), ("InDoubtItemsAlarm", "InDoubtItems")]
 )
-def test_an_alarm_follows_the_state_of_the_table_and_is_raised_where_nobody_counts(alarm, metric):
+def test_an_alarm_follows_the_state_of_the_table(alarm, metric):
     properties = RESOURCES[alarm]["Properties"]
     assert (properties["MetricName"], properties["Statistic"], properties["Threshold"]) == (metric, "Maximum", 0)
-    assert properties["TreatMissingData"] == "breaching"
+
+
+@pytest.mark.parametrize("alarm", of_type("AWS::CloudWatch::Alarm"))
+def test_a_new_stack_raises_no_alarm(alarm):
+    assert RESOURCES[alarm]["Properties"]["TreatMissingData"] in ("notBreaching", "missing")
+
+
+@pytest.mark.parametrize("alarm", ["OldestPendingAlarm", "RecentlyFailedAlarm", "InDoubtItemsAlarm"])
+def test_the_topic_is_notified_when_the_sweep_no_longer_runs(alarm):
+    properties = RESOURCES[alarm]["Properties"]
+    assert properties["TreatMissingData"] == "missing"
+    assert properties["InsufficientDataActions"] == properties["AlarmActions"]
 
 
 @pytest.mark.parametrize(
     "alarm", ["OldestPendingAlarm", "UnpublishableAlarm", "RecentlyFailedAlarm", "InDoubtItemsAlarm"]
 )
-def test_an_alarm_on_a_metric_of_the_sweep_spans_three_runs_of_it(alarm):
-    assert TEMPLATE["Parameters"]["SweepSchedule"]["Default"] == "rate(1 minute)"
-    assert RESOURCES[alarm]["Properties"]["Period"] >= 3 * 60
+@pytest.mark.parametrize("minutes", SWEEP_MINUTES)
+def test_an_alarm_on_a_metric_of_the_sweep_spans_three_runs_of_it(alarm, minutes):
+    assert value(RESOURCES[alarm]["Properties"]["Period"], SweepSchedule=minutes) == 3 * minutes * 60
+
+
+@pytest.mark.parametrize("minutes", SWEEP_MINUTES)
+def test_what_failed_recently_is_counted_in_two_periods_of_its_alarm(minutes):
+    (counted,) = re.findall(r"pub const RECENTLY_FAILED: Duration = Duration::from_mins\((\d+)\);", LIMITS)
+    properties = RESOURCES["RecentlyFailedAlarm"]["Properties"]
+    period = value(properties["Period"], SweepSchedule=minutes)
+    assert int(counted) * 60 >= properties["EvaluationPeriods"] * period
+
+
+def test_more_than_ten_messages_a_batch_are_refused_without_a_window():
+    # https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html
+    for size in (11, 100, 1000, 10000):
+        assert refusals(IngestBatchWindow=0, IngestBatchSize=size) == [
+            "With an IngestBatchWindow of 0, IngestBatchSize must be 10 or less."
+        ]
+        assert refusals(IngestBatchWindow=1, IngestBatchSize=size) == []
+    for size in range(1, 11):
+        assert refusals(IngestBatchWindow=0, IngestBatchSize=size) == []
+
+
+def test_a_webhook_is_refused_without_its_url_and_its_secret_or_without_time():
+    webhook = {"Action": "webhook", "WebhookUrl": "https://example.com/", "WebhookSecretArn": "arn:aws:secretsmanager:x"}
+    assert refusals(**webhook) == []
+    for missing in ("WebhookUrl", "WebhookSecretArn"):
+        assert refusals(**{**webhook, missing: ""}) == [f"With Action webhook, {missing} is needed."]
+    assert len(refusals(**webhook, StreamFunctionTimeout=10)) == 1
+
+
+def test_a_url_that_may_hold_a_token_is_not_shown():
+    assert TEMPLATE["Parameters"]["WebhookUrl"]["NoEcho"] is True
+
+
+def statements(role, **parameters):
+    """What a role may do, by its statements' names."""
+    (policy,) = RESOURCES[role]["Properties"]["Policies"]
+    found = [value(statement, **parameters) for statement in policy["PolicyDocument"]["Statement"]]
+    return {statement["Sid"]: statement for statement in found if statement != {"Ref": "AWS::NoValue"}}
+
+
+def test_a_key_of_ones_own_decrypts_the_webhooks_secret_and_nothing_else():
+    key = "arn:aws:kms:eu-central-1:123456789012:key/1"
+    statement = statements("DownstreamRole", Action="webhook", WebhookSecretKeyArn=key)["DecryptSigningSecret"]
+    assert (statement["Action"], value(statement["Resource"], WebhookSecretKeyArn=key)) == ("kms:Decrypt", key)
+    service = {"Fn::Sub": "secretsmanager.${AWS::Region}.amazonaws.com"}
+    assert statement["Condition"] == {"StringEquals": {"kms:ViaService": service}}
+    assert "DecryptSigningSecret" not in statements("DownstreamRole", Action="webhook")
+    assert "DecryptSigningSecret" not in statements("DownstreamRole", WebhookSecretKeyArn=key)
+
+
+def test_enhanced_fan_out_reads_by_a_consumer_of_its_own():
+    # https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-create.html
+    source = SOURCES["Downstream.Stream"]["Properties"]["Stream"]
+    consumer = {"Fn::GetAtt": ["StreamConsumer", "ConsumerARN"]}
+    assert value(source, EnhancedFanOut="true") == consumer
+    assert value(source, EnhancedFanOut="false") == {"Fn::GetAtt": ["Stream", "Arn"]}
+    assert RESOURCES["StreamConsumer"]["Condition"] == "FansOut"
+    subscribe = statements("DownstreamRole", EnhancedFanOut="true")["SubscribeToStream"]
+    assert set(subscribe["Action"]) == {"kinesis:SubscribeToShard", "kinesis:DescribeStreamConsumer"}
+    assert subscribe["Resource"] == consumer
+    assert "SubscribeToStream" not in statements("DownstreamRole")
+
+
+def test_switching_to_provisioned_keeps_the_shards_of_a_new_stream_on_demand():
+    # A count of less than half of them would be refused.
+    # https://docs.aws.amazon.com/kinesis/latest/APIReference/API_UpdateShardCount.html
+    assert TEMPLATE["Parameters"]["KinesisShardCount"]["Default"] == 4
+
+
+@pytest.mark.parametrize("environment", DEPLOYMENTS)
+def test_an_environment_has_parameters_that_the_template_knows_and_allows(environment):
+    parameters = DEPLOYMENTS[environment]
+    assert parameters.keys() <= TEMPLATE["Parameters"].keys()
+    assert refusals(**parameters) == []
+
+
+def test_the_environment_for_development_fits_an_account_with_a_concurrency_of_ten():
+    # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+    parameters = DEPLOYMENTS["default"]
+    assert parameters["KinesisStreamMode"] == "PROVISIONED"
+    factor, new_table_shards, sweep = int(parameters["ParallelizationFactor"]), 4, 1
+    streams = factor * (new_table_shards + int(parameters["KinesisShardCount"]))
+    assert int(parameters["IngestMaximumConcurrency"]) + streams + sweep <= 10
+
+
+def test_the_environment_for_low_latency_gathers_no_messages_and_is_pushed_its_records():
+    parameters = DEPLOYMENTS["low-latency"]
+    assert (parameters["IngestBatchWindow"], parameters["EnhancedFanOut"]) == ("0", "true")

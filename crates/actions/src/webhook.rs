@@ -201,7 +201,7 @@ impl<S: SecretSource, C: Clock> Action for Webhook<S, C> {
 fn client(guarantee: Guarantee) -> ClientBuilder {
     let client = Client::builder()
         .redirect(Policy::none())
-        .connect_timeout(limits::CONNECT_TIMEOUT)
+        .connect_timeout(limits::WEBHOOK_CONNECT_TIMEOUT)
         .user_agent(concat!("atomic-notification-service/", env!("CARGO_PKG_VERSION")));
     match guarantee {
         // Lambda freezes the process between invocations, and receivers close idle connections meanwhile. A call on such a

@@ -45,7 +45,10 @@ struct World {
 
 impl World {
     async fn new(guarantee: &str, time: Time, script: impl IntoIterator<Item = Answer>) -> Self {
-        let receiver = Receiver::start(script).await;
+        Self::with(guarantee, time, Receiver::start(script).await).await
+    }
+
+    async fn with(guarantee: &str, time: Time, receiver: Receiver) -> Self {
         let settings = Settings::from_environment(&Variables(&receiver.url, guarantee)).unwrap();
         let secret = Secret::new(OLD);
         let webhook = Webhook::new(settings, secret.clone(), time.clone()).await.unwrap();
@@ -248,6 +251,14 @@ async fn a_call_without_an_answer_may_have_happened_and_one_without_a_connection
     let deadline = Deadline::at(world.time.now() + Duration::from_mins(1));
     let result = webhook.run(&notification("a"), deadline).await;
     assert_eq!(result, retry("the receiver could not be connected to"));
+}
+
+#[tokio::test]
+async fn a_receiver_whose_first_packet_is_lost_is_still_reached() {
+    // It is sent again after a second or more.
+    let receiver = Receiver::start_busy(Duration::from_millis(1_200)).await;
+    let world = World::with(IDEMPOTENT, Time::stands(), receiver).await;
+    assert_eq!(outcome(world.run("a").await)["status"], 204);
 }
 
 // ---- Retry-After ---------------------------------------------------------------------------------------------------

@@ -142,7 +142,6 @@ pub fn sweep_age(environment: &impl Environment) -> Result<Duration, ConfigError
 #[expect(clippy::unused_async, reason = "that all is at hand is no promise to callers")]
 pub async fn sdk(environment: &impl Environment) -> Result<SdkConfig, ConfigError> {
     let region = required(environment, "AWS_REGION", "the AWS region, e.g. eu-central-1")?;
-    let is_true = |name| environment.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(limits::CONNECT_TIMEOUT)
         .operation_attempt_timeout(limits::ATTEMPT_TIMEOUT)
@@ -153,14 +152,19 @@ pub async fn sdk(environment: &impl Environment) -> Result<SdkConfig, ConfigErro
         .region(Region::new(region))
         .credentials_provider(SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new()))
         .service_config(EndpointUrls)
-        .use_fips(is_true("AWS_USE_FIPS_ENDPOINT"))
-        .use_dual_stack(is_true("AWS_USE_DUALSTACK_ENDPOINT"))
+        .use_fips(is_true(environment, "AWS_USE_FIPS_ENDPOINT"))
+        .use_dual_stack(is_true(environment, "AWS_USE_DUALSTACK_ENDPOINT"))
         .timeout_config(timeouts)
         // The time of an attempt is bounded, and no body is a stream.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .retry_config(RetryConfig::standard().with_max_attempts(limits::SDK_ATTEMPTS))
         .build();
     Ok(config)
+}
+
+/// Whether a switch is on.
+pub(crate) fn is_true(environment: &impl Environment, name: &str) -> bool {
+    environment.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
 /// The URL of one service, or of all.

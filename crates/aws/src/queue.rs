@@ -101,7 +101,7 @@ mod tests {
         let hide = |receipt_handle, seconds| Hide { receipt_handle, wait: Duration::from_secs(seconds) };
         let answers = queue.hide(&[hide("a", 5), hide("b", 15), hide("b", 15), hide("c", 1_980)]).await.unwrap();
         let kinds: Vec<_> = answers.into_iter().map(|answer| answer.map_err(|failure| failure.kind)).collect();
-        let (lost, refused) = (Err(FailureKind::MayHaveHappened), Err(FailureKind::Permanent));
-        assert_eq!(kinds, [lost, Ok(()), refused, lost]);
+        let (unknown, refused) = (Err(FailureKind::MayHaveHappened), Err(FailureKind::Permanent));
+        assert_eq!(kinds, [unknown, Ok(()), refused, unknown]);
     }
 }

@@ -1,6 +1,6 @@
 //! Whom the functions trust as AWS.
 
-use crate::config::Environment;
+use crate::config::{Environment, is_true};
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
@@ -11,7 +11,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 /// The roots of Amazon Trust Services, to which the certificates of AWS's endpoints lead: Amazon Root CA 1 to 4, and Starfield
 /// Services Root Certificate Authority - G2. <https://www.amazontrust.com/repository/>
 ///
-/// Reading the system's hundred and more at every start takes longer than all else that a start does (docs/PERFORMANCE.md).
+/// Reading the system's hundred and more at every start would add two fifths to the CPU that a start takes (docs/PERFORMANCE.md).
 const AMAZON_ROOTS: &str = include_str!("amazon-roots.pem");
 
 /// Which certificates are trusted.
@@ -25,8 +25,8 @@ enum Roots {
 
 impl Roots {
     /// Amazon's where only AWS's own endpoints of a commercial region are spoken to. The system's where somebody says which, for
-    /// an endpoint of one's own, behind a proxy, which may have a certificate of its own, and in the other partitions, some of
-    /// which have certificates from elsewhere.
+    /// an endpoint of one's own, behind a proxy, which may have a certificate of its own, and for FIPS endpoints and the other
+    /// partitions, some of which have certificates from elsewhere. <https://aws.amazon.com/compliance/fips/>
     fn of(environment: &impl Environment, region: &str) -> Self {
         let is_set = |name: &str| environment.get(name).is_some_and(|value| !value.is_empty());
         let is_https =
@@ -36,7 +36,8 @@ impl Roots {
         let own_endpoint = ["", "_DYNAMODB", "_KINESIS", "_SECRETS_MANAGER"]
             .into_iter()
             .any(|service| is_https(&format!("AWS_ENDPOINT_URL{service}")));
-        if own_roots || own_endpoint || proxy || !is_commercial(region) { Self::System } else { Self::Amazon }
+        let fips = is_true(environment, "AWS_USE_FIPS_ENDPOINT");
+        if own_roots || own_endpoint || proxy || fips || !is_commercial(region) { Self::System } else { Self::Amazon }
     }
 }
 
@@ -99,6 +100,8 @@ mod tests {
         check("us-east-1", &[("SSL_CERT_FILE", "/etc/ssl/cert.pem")], Roots::System);
         check("us-east-1", &[("SSL_CERT_DIR", "/etc/ssl/certs")], Roots::System);
         check("us-east-1", &[("HTTPS_PROXY", "http://proxy:3128")], Roots::System);
+        check("us-east-1", &[("AWS_USE_FIPS_ENDPOINT", "True")], Roots::System);
+        check("us-east-1", &[("AWS_USE_FIPS_ENDPOINT", "false")], Roots::Amazon);
         check("us-east-1", &[("AWS_ENDPOINT_URL", "https://localhost:4566")], Roots::System);
         check("us-east-1", &[("AWS_ENDPOINT_URL_KINESIS", "https://kinesis.test")], Roots::System);
     }

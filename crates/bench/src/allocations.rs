@@ -92,12 +92,18 @@ impl Handlers {
         let deadline = Deadline::at(Timestamp::MAX);
         let invocation = Invocation { deadline, request_id: "measured" };
         let response = match function {
-            Function::Ingest => self.ingest.handle(envelope, deadline).await?,
-            Function::Publisher => self.publisher.handle(envelope, deadline).await?,
-            Function::Downstream => self.downstream.handle(envelope, invocation).await?,
-            Function::Ledger => self.ledger.handle(envelope, invocation).await?,
+            Function::Ingest => serde_json::to_vec(&ingest::answer(&self.ingest.handle(envelope, deadline).await?)),
+            Function::Publisher => {
+                serde_json::to_vec(&publisher::answer(&self.publisher.handle(envelope, deadline).await?))
+            }
+            Function::Downstream => {
+                serde_json::to_vec(&downstream::answer(&self.downstream.handle(envelope, invocation).await?))
+            }
+            Function::Ledger => {
+                serde_json::to_vec(&downstream::answer(&self.ledger.handle(envelope, invocation).await?))
+            }
         };
-        if serde_json::to_vec(&response)? == br#"{"batchItemFailures":[]}"# {
+        if response? == br#"{"batchItemFailures":[]}"# {
             return Ok(());
         }
         Err("records must come again".into())

@@ -13,6 +13,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio_rustls::TlsAcceptor;
 
 /// How the backend behaves.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
@@ -57,12 +58,13 @@ struct Shared {
 }
 
 impl Backend {
-    pub(crate) fn start(behaviour: Behaviour) -> io::Result<Self> {
+    pub(crate) fn start(behaviour: Behaviour, tls: Option<TlsAcceptor>) -> io::Result<Self> {
         // The same seed each time: every round meets the same throttling.
         let random = Mutex::new(fastrand::Rng::with_seed(1));
         let shared = Arc::new(Shared { behaviour, counts: Mutex::default(), random });
         let (connected, answering) = (Arc::clone(&shared), Arc::clone(&shared));
         let server = http::serve(
+            tls,
             move || lock(&connected.counts).connections += 1,
             move |request| {
                 let shared = Arc::clone(&answering);

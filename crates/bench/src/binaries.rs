@@ -16,10 +16,10 @@ pub(crate) struct Binaries {
 impl Binaries {
     /// Copies what `cargo lambda build` has put into `built`, and what it is compared with: `against`, where another build is,
     /// or the straightforward functions.
-    pub(crate) fn kept(built: &Path, against: Option<&Path>) -> Result<Self, Error> {
+    pub(crate) fn kept(built: &Path, against: Option<&Path>, functions: &[Function]) -> Result<Self, Error> {
         let baseline = if against.is_some() { Variant::Other } else { Variant::Straightforward };
         let binaries = Self { dir: built.join("measured"), baseline };
-        for function in Function::ALL {
+        for &function in functions {
             for variant in [Variant::Deployed, baseline] {
                 let subject = Subject { function, variant, batch: 0 };
                 let from = if variant == Variant::Other { against.unwrap_or(built) } else { built };

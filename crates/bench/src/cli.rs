@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 /// Measures what a notification costs, and what it costs in the straightforward variant of each function.
 ///
-/// Runs the release binaries as Lambda does, each in a process of its own, against a backend on loopback that stores
-/// nothing. `make bench` builds them as they go to AWS, and runs this.
+/// Runs the release binaries as Lambda does, each in a process of its own, against a backend on loopback that speaks TLS
+/// and stores nothing. `make bench` builds them as they go to AWS, and runs this.
 #[derive(Debug, Parser)]
 #[command(name = "bench", version, after_help = EXAMPLES)]
 pub(crate) struct Cli {
@@ -43,7 +43,7 @@ Examples:
   bench --json | jq '.comparisons[] | [.function, .batch, .cpu_ratio.median]'
   bench backends                                           how many calls should be in flight?
   bench allocations                                        allocations for a notification, by a counting allocator
-  bench memory --latency 4                                 which memory setting is fast, and which is cheap?
+  bench memory --latency 4                                 which memory setting is fast, and which is cheap? And from cold?
   make profile                                             where instructions and time go
 
 CPU is user and system time of all threads of the process, ended ones included, in nanoseconds (clock_getcpuclockid).
@@ -70,6 +70,10 @@ pub(crate) struct CompareArgs {
     /// Percent of the entries of a batch call that fail inside its 200; the straightforward functions make no such calls
     #[arg(long, global = true, value_name = "PCT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
     throttled_entries: u8,
+
+    /// Have the functions trust the certificates in this file too: what does reading the system's cost at start?
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) roots: Option<PathBuf>,
 
     /// Draw CPU against size of batch into this SVG
     #[arg(long, value_name = "PATH")]

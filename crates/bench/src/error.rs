@@ -25,6 +25,8 @@ pub(crate) enum Error {
     Unmeasurable(String),
     #[error("no server on loopback: {0}")]
     Server(io::Error),
+    #[error("no certificates for the backend: {0}")]
+    Tls(String),
     #[error("the plot cannot be drawn: {0}")]
     Plot(String),
     #[error("the handler cannot be run: {0}")]

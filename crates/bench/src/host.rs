@@ -5,6 +5,8 @@ use crate::backend::{Backend, Behaviour};
 use crate::error::Error;
 use crate::http::{self, Answer, Server};
 use crate::subject::Subject;
+use crate::throttle::Throttle;
+use crate::tls::{self, Authority};
 use aws::SystemClock;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -39,6 +41,15 @@ const ENDED_AFTER: Duration = Duration::from_secs(10);
 
 /// Characters of the session token that goes with each call, as a role's credentials have one. AWS fixes no length.
 const SESSION_TOKEN_CHARS: usize = 800;
+
+/// What stands in for AWS and Lambda while a function is measured.
+#[derive(Clone, Copy)]
+pub(crate) struct Conditions<'a> {
+    pub(crate) behaviour: Behaviour,
+    pub(crate) authority: &'a Authority,
+    /// The part of a CPU that it has; a whole one otherwise.
+    pub(crate) throttle: Option<&'a Throttle>,
+}
 
 /// A function's process, waiting for an invocation.
 #[derive(Debug)]
@@ -110,11 +121,16 @@ impl Program {
 
 impl Host {
     /// Starts the process and waits until it is ready.
-    pub(crate) async fn start(program: &Program, subject: Subject, behaviour: Behaviour) -> Result<Self, Error> {
+    pub(crate) async fn start(
+        program: &Program,
+        subject: Subject,
+        Conditions { behaviour, authority, throttle }: Conditions<'_>,
+    ) -> Result<Self, Error> {
         let binary = subject.binary();
-        let backend = Backend::start(behaviour).map_err(Error::Server)?;
+        let backend = Backend::start(behaviour, Some(authority.acceptor.clone())).map_err(Error::Server)?;
         let (to_host, mut runtime) = mpsc::channel(1);
         let runtime_api = http::serve(
+            None,
             || {},
             move |request| {
                 let to_host = to_host.clone();
@@ -124,11 +140,12 @@ impl Host {
         .map_err(Error::Server)?;
 
         let mut command = program.command();
-        // Nothing is inherited: SSL_CERT_FILE, say, would have thousands of certificates read at start.
+        // Nothing is inherited.
         command
             .env_clear()
             .env("AWS_LAMBDA_RUNTIME_API", runtime_api.address.to_string())
-            .env("AWS_ENDPOINT_URL", format!("http://{}", backend.address()))
+            .env("AWS_ENDPOINT_URL", format!("https://{}:{}", tls::HOST, backend.address().port()))
+            .env("SSL_CERT_FILE", authority.roots())
             .env("AWS_LAMBDA_FUNCTION_NAME", "measured")
             .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")
@@ -147,9 +164,13 @@ impl Host {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let started = Instant::now();
         let started_by = || program.under.first().map_or(program.binary.clone(), PathBuf::from);
-        let mut process = spawn(&mut command).map_err(|cause| Error::Program { path: started_by(), cause })?;
+        let mut spawn = || (Instant::now(), spawn(&mut command));
+        let (started, process) = match throttle {
+            None => spawn(),
+            Some(throttle) => throttle.inside(spawn)?,
+        };
+        let mut process = process.map_err(|cause| Error::Program { path: started_by(), cause })?;
         let (at, next) = ready(binary, &mut process, &mut runtime).await?;
         let init = at - started;
         Ok(Self { backend, init, binary, process, next: Some(next), runtime, runtime_api })

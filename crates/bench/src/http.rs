@@ -1,4 +1,4 @@
-//! An HTTP/1.1 server on a free loopback port.
+//! An HTTP/1.1 server on a free loopback port, with TLS or without.
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -9,8 +9,10 @@ use hyper_util::rt::TokioIo;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 pub(crate) type Answer = Response<Full<Bytes>>;
 
@@ -34,8 +36,9 @@ impl Server {
     }
 }
 
-/// Serves requests by `answer`; `connected` is told of each new connection.
+/// Serves requests by `answer`, over TLS where there is an acceptor; `connected` is told of each new connection.
 pub(crate) fn serve<F: Future<Output = hyper::Result<Answer>> + Send + 'static>(
+    tls: Option<TlsAcceptor>,
     connected: impl Fn() + Send + 'static,
     answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static,
 ) -> io::Result<Server> {
@@ -51,13 +54,32 @@ pub(crate) fn serve<F: Future<Output = hyper::Result<Answer>> + Send + 'static>(
         while let Ok((stream, _)) = listener.accept().await {
             connected();
             let _ = stream.set_nodelay(true);
-            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer.clone()));
+            let (tls, answer) = (tls.clone(), answer.clone());
             let mut open = lock(&open);
-            open.spawn(async move { drop(connection.await) });
+            open.spawn(async move {
+                match tls {
+                    None => answer_all(stream, answer).await,
+                    Some(tls) => {
+                        // A client that trusts somebody else makes itself heard.
+                        if let Ok(stream) = tls.accept(stream).await {
+                            answer_all(stream, answer).await;
+                        }
+                    }
+                }
+            });
             while open.try_join_next().is_some() {}
         }
     });
     Ok(Server { address, accepting, connections })
+}
+
+/// Answers the requests of one connection.
+async fn answer_all<F: Future<Output = hyper::Result<Answer>>>(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    answer: impl Fn(Request<Incoming>) -> F,
+) {
+    // The client sees a connection that breaks.
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer)).await;
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

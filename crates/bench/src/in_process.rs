@@ -1,4 +1,5 @@
-//! The adapters in this process, against a backend in a thread of its own.
+//! The adapters in this process, against a backend in a thread of its own. They speak to it without TLS: whom a process trusts, its
+//! environment says, and ours is not a function's.
 
 use crate::backend::{Backend, Behaviour};
 use crate::error::Error;
@@ -37,7 +38,7 @@ impl InProcess {
         let thread = Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(Error::Server)?;
         let backend = {
             let _inside = thread.enter();
-            Backend::start(behaviour).map_err(Error::Server)?
+            Backend::start(behaviour, None).map_err(Error::Server)?
         };
         let runtime = Builder::new_current_thread().enable_all().build().map_err(Error::Server)?;
         let sdk = runtime

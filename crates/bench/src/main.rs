@@ -4,7 +4,7 @@
 //! | file | concern |
 //! |---|---|
 //! | `host` | the Lambda Runtime API, and the function's process |
-//! | `backend`, `http` | the stub of DynamoDB and Kinesis |
+//! | `backend`, `http`, `tls` | the stub of DynamoDB and Kinesis |
 //! | `events` | batches as the event sources send them |
 //! | `subject`, `binaries`, `measure` | what is measured, and in which order |
 //! | `output`, `plot` | tables, JSON, SVG |
@@ -32,15 +32,18 @@ mod plot;
 mod profile;
 mod subject;
 mod throttle;
+mod tls;
 
 use backend::Behaviour;
 use binaries::Binaries;
 use clap::Parser;
 use cli::{Cli, Command, CompareArgs};
 use error::Error;
+use host::Conditions;
 use measure::{Comparison, Effort};
 use serde::Serialize;
 use std::process::ExitCode;
+use tls::Authority;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -49,8 +52,8 @@ fn main() -> ExitCode {
         None => compare(args, effort, json),
         Some(Command::Backends) => backends::run(effort, json),
         Some(Command::Allocations) => allocations::run(args.functions(), &args.batch, json),
-        Some(Command::Memory) => Binaries::kept(&args.binaries, None)
-            .and_then(|binaries| memory::run(&binaries, args.behaviour(), args.one_batch(), effort, json)),
+        Some(Command::Memory) => Binaries::kept(&args.binaries, None, args.functions())
+            .and_then(|binaries| memory::run(&binaries, args, effort, json)),
         Some(Command::Profile { built, into }) => profile::run(&built, args.functions(), args.one_batch(), &into, json),
     };
     match done {
@@ -65,10 +68,12 @@ fn main() -> ExitCode {
 /// Measures functions in both variants.
 #[tokio::main(flavor = "current_thread")]
 async fn compare(args: &CompareArgs, effort: Effort, json: bool) -> Result<(), Error> {
-    let binaries = Binaries::kept(&args.binaries, args.against.as_deref())?;
+    let binaries = Binaries::kept(&args.binaries, args.against.as_deref(), args.functions())?;
+    let authority = Authority::make(args.roots.as_deref())?;
+    let conditions = Conditions { behaviour: args.behaviour(), authority: &authority, throttle: None };
     let pairs = measure::pairs(args.functions(), &args.batch);
     let bar = output::progress(2 * pairs.len() * effort.rounds);
-    let work = measure::compare(&binaries, &pairs, args.behaviour(), effort, || bar.inc(1));
+    let work = measure::compare(&binaries, &pairs, conditions, effort, || bar.inc(1));
     // What is dropped ends the processes that it started.
     let comparisons = tokio::select! {
         comparisons = work => comparisons?,

@@ -1,11 +1,11 @@
 //! Rounds of measurement. In each round every subject has its turn, in a fresh process, so that what changes on the machine
 //! in between changes all of them; a ratio compares two figures of one round.
 
-use crate::backend::{Behaviour, Counts};
+use crate::backend::Counts;
 use crate::binaries::Binaries;
 use crate::error::Error;
 use crate::events;
-use crate::host::Host;
+use crate::host::{Conditions, Host};
 use crate::subject::{Function, Subject, Variant};
 use hyper::body::Bytes;
 use serde::Serialize;
@@ -44,6 +44,10 @@ impl Effort {
 #[derive(Debug, Clone, Copy)]
 struct Sample {
     init_ms: f64,
+    init_cpu_ms: f64,
+    first_ms: f64,
+    first_cpu_ms: f64,
+    settled_ms: f64,
     memory_at_start: f64,
     peak_memory: f64,
     cpu_us: f64,
@@ -95,6 +99,14 @@ pub(crate) struct Cost {
     pub(crate) most_in_flight: f64,
     /// From exec until the first invocation is asked for, in milliseconds.
     pub(crate) init_ms: Figure,
+    /// CPU for that, in milliseconds.
+    pub(crate) init_cpu_ms: Figure,
+    /// From then until one notification, its first, is settled, in milliseconds: the TLS handshake is in it.
+    pub(crate) first_ms: Figure,
+    /// CPU for that, in milliseconds.
+    pub(crate) first_cpu_ms: Figure,
+    /// From exec until the first notification is settled, in milliseconds.
+    pub(crate) settled_ms: Figure,
     /// Bytes when it asked for its first invocation.
     pub(crate) memory_at_start: f64,
     /// Bytes, at most.
@@ -114,6 +126,10 @@ impl Cost {
             connections: figure(|sample| sample.connections).median,
             most_in_flight: figure(|sample| sample.most_in_flight).median,
             init_ms: figure(|sample| sample.init_ms),
+            init_cpu_ms: figure(|sample| sample.init_cpu_ms),
+            first_ms: figure(|sample| sample.first_ms),
+            first_cpu_ms: figure(|sample| sample.first_cpu_ms),
+            settled_ms: figure(|sample| sample.settled_ms),
             memory_at_start: figure(|sample| sample.memory_at_start).median,
             peak_memory: figure(|sample| sample.peak_memory).median,
             incomplete: figure(|sample| sample.incomplete).max,
@@ -143,7 +159,7 @@ impl Comparison {
 pub(crate) async fn compare(
     binaries: &Binaries,
     pairs: &[(Function, usize)],
-    behaviour: Behaviour,
+    conditions: Conditions<'_>,
     effort: Effort,
     done: impl Fn(),
 ) -> Result<Vec<Comparison>, Error> {
@@ -156,7 +172,7 @@ pub(crate) async fn compare(
     }
     for _ in 0..effort.rounds {
         for (subject, event, samples) in &mut turns {
-            samples.push(turn(binaries, *subject, event, behaviour, effort).await?);
+            samples.push(turn(binaries, *subject, event, conditions, effort).await?);
             done();
         }
     }
@@ -188,11 +204,11 @@ async fn turn(
     binaries: &Binaries,
     subject: Subject,
     event: &Bytes,
-    behaviour: Behaviour,
+    conditions: Conditions<'_>,
     effort: Effort,
 ) -> Result<Sample, Error> {
-    let mut host = Host::start(&binaries.program(subject), subject, behaviour).await?;
-    let start = Start { init: host.init, memory: host.memory()?.now };
+    let mut host = Host::start(&binaries.program(subject), subject, conditions).await?;
+    let start = Start::of(&mut host, subject).await?;
     let sample = match work(&mut host, event, effort).await {
         Ok(work) => Ok(Sample::of(&start, &work, subject.batch)),
         // It cannot even ask for another invocation without a socket.
@@ -209,10 +225,24 @@ pub(crate) async fn wall(host: &mut Host, event: &Bytes, effort: Effort) -> Resu
     Ok(work.wall.div_f64(f64::from(u32::try_from(work.invocations).unwrap_or(u32::MAX))))
 }
 
-/// A process that has done nothing yet.
-struct Start {
-    init: Duration,
+/// What a process did when it was cold.
+pub(crate) struct Start {
+    /// From exec until it asked for its first invocation.
+    pub(crate) init: Duration,
+    pub(crate) init_cpu: Duration,
     memory: u64,
+    /// From then until its first notification was settled.
+    pub(crate) first: Duration,
+    pub(crate) first_cpu: Duration,
+}
+
+impl Start {
+    /// Of a process that has just been started: has it settle one notification.
+    pub(crate) async fn of(host: &mut Host, subject: Subject) -> Result<Self, Error> {
+        let (init_cpu, memory) = (host.cpu()?, host.memory()?.now);
+        let first = host.invoke(Bytes::from(events::batch(subject.function, 1))).await?.wall;
+        Ok(Self { init: host.init, init_cpu, memory, first, first_cpu: host.cpu()?.saturating_sub(init_cpu) })
+    }
 }
 
 /// What a process did when it was warm.
@@ -270,7 +300,11 @@ impl Sample {
     /// Of a process that ended by itself.
     fn failed(start: &Start) -> Self {
         Self {
-            init_ms: start.init.as_secs_f64() * 1e3,
+            init_ms: milliseconds(start.init),
+            init_cpu_ms: milliseconds(start.init_cpu),
+            first_ms: milliseconds(start.first),
+            first_cpu_ms: milliseconds(start.first_cpu),
+            settled_ms: milliseconds(start.init + start.first),
             memory_at_start: start.memory as f64,
             peak_memory: f64::NAN,
             cpu_us: f64::NAN,
@@ -282,6 +316,10 @@ impl Sample {
             incomplete: 1.0,
         }
     }
+}
+
+pub(crate) fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
 }
 
 #[cfg(test)]

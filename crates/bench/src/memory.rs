@@ -1,17 +1,19 @@
 //! Which memory setting? Lambda gives CPU by it, and bills by memory × time: more of it is faster, and costs the more the
 //! longer a function waits instead of working.
 
-use crate::backend::Behaviour;
 use crate::binaries::Binaries;
+use crate::cli::CompareArgs;
 use crate::error::Error;
 use crate::events;
-use crate::host::{Host, Program};
-use crate::measure::{Effort, Figure, wall};
+use crate::host::{Conditions, Host, Program};
+use crate::measure::{Effort, Figure, Start, milliseconds, wall};
 use crate::output;
 use crate::subject::{Function, Subject, Variant};
 use crate::throttle::Throttle;
+use crate::tls::Authority;
 use hyper::body::Bytes;
 use serde::Serialize;
+use std::time::Duration;
 
 /// Settings that are tried, in megabytes. The last is one whole CPU.
 const MEGABYTES: [u64; 6] = [128, 256, 512, 1_024, 1_536, 1_769];
@@ -29,14 +31,13 @@ enum Contestant {
 }
 
 impl Contestant {
-    const ALL: [Self; 6] = [
-        Self::Deployed(Function::Ingest),
-        Self::Deployed(Function::Publisher),
-        Self::Deployed(Function::Downstream),
-        Self::Deployed(Function::Ledger),
-        Self::Straightforward { runtime: "current-thread" },
-        Self::Straightforward { runtime: "multi-thread" },
-    ];
+    /// The functions, and what the straightforward ingest is on each runtime where ingest is one of them.
+    fn of(functions: &[Function]) -> Vec<Self> {
+        let deployed = functions.iter().map(|&function| Self::Deployed(function));
+        let runtimes = ["current-thread", "multi-thread"].map(|runtime| Self::Straightforward { runtime });
+        let straightforward = if functions.contains(&Function::Ingest) { runtimes.to_vec() } else { vec![] };
+        deployed.chain(straightforward).collect()
+    }
 
     fn words(self) -> String {
         match self {
@@ -70,35 +71,37 @@ struct Row {
     contestant: Contestant,
     megabytes: u64,
     batch: usize,
-    /// Milliseconds for a batch.
+    /// From exec until the first notification is settled, in milliseconds.
+    settled_ms: Figure,
+    /// CPU for that, in milliseconds.
+    settled_cpu_ms: Figure,
+    /// Milliseconds for a batch, when warm.
     wall_ms: Figure,
     /// Of a billion notifications, duration alone.
     dollars: f64,
 }
 
 #[tokio::main(flavor = "current_thread")]
-pub(crate) async fn run(
-    binaries: &Binaries,
-    behaviour: Behaviour,
-    batch: usize,
-    effort: Effort,
-    json: bool,
-) -> Result<(), Error> {
-    let bar = output::progress(Contestant::ALL.len() * MEGABYTES.len() * effort.rounds);
+pub(crate) async fn run(binaries: &Binaries, args: &CompareArgs, effort: Effort, json: bool) -> Result<(), Error> {
+    let batch = args.one_batch();
+    let authority = Authority::make(args.roots.as_deref())?;
+    let contestants = Contestant::of(args.functions());
+    let bar = output::progress(contestants.len() * MEGABYTES.len() * effort.rounds);
     let mut turns = Vec::new();
-    for contestant in Contestant::ALL {
+    for &contestant in &contestants {
         let event = Bytes::from(events::batch(contestant.subject(batch).function, batch));
         turns.extend(MEGABYTES.map(|megabytes| (contestant, megabytes, event.clone(), Vec::new())));
     }
     for _ in 0..effort.rounds {
         for (contestant, megabytes, event, samples) in &mut turns {
             let throttle = Throttle::of(*megabytes)?;
-            let program = contestant.program(binaries, batch);
-            let mut host = Host::start(&program, contestant.subject(batch), behaviour).await?;
-            throttle.take(host.pid())?;
-            let wall = wall(&mut host, event, effort).await;
+            let conditions =
+                Conditions { behaviour: args.behaviour(), authority: &authority, throttle: Some(&throttle) };
+            let subject = contestant.subject(batch);
+            let mut host = Host::start(&contestant.program(binaries, batch), subject, conditions).await?;
+            let sample = sample(&mut host, subject, event, effort).await;
             host.stop().await;
-            samples.push(wall?.as_secs_f64() * 1e3);
+            samples.push(sample?);
             bar.inc(1);
         }
     }
@@ -106,15 +109,25 @@ pub(crate) async fn run(
     let rows: Vec<Row> = turns
         .into_iter()
         .map(|(contestant, megabytes, _, samples)| {
-            let wall_ms = Figure::of(samples);
-            Row { contestant, megabytes, batch, wall_ms, dollars: dollars(megabytes, wall_ms.median, batch) }
+            let wall_ms = Figure::of(samples.iter().map(|(_, wall)| milliseconds(*wall)));
+            let settled = |(start, _): &(Start, Duration)| milliseconds(start.init + start.first);
+            let settled_cpu = |(start, _): &(Start, Duration)| milliseconds(start.init_cpu + start.first_cpu);
+            Row {
+                contestant,
+                megabytes,
+                batch,
+                settled_ms: Figure::of(samples.iter().map(settled)),
+                settled_cpu_ms: Figure::of(samples.iter().map(settled_cpu)),
+                wall_ms,
+                dollars: dollars(megabytes, wall_ms.median, batch),
+            }
         })
         .collect();
     if json {
         output::json(&rows);
         return Ok(());
     }
-    let of: Vec<String> = Contestant::ALL.iter().map(|contestant| contestant.words()).collect();
+    let of: Vec<String> = contestants.iter().map(|contestant| contestant.words()).collect();
     let headers: Vec<&str> = std::iter::once("memory").chain(of.iter().map(String::as_str)).collect();
     let table = |title: &str, cell: fn(&Row) -> String| {
         let row = |megabytes: u64| {
@@ -123,10 +136,18 @@ pub(crate) async fn run(
         };
         output::table(title, &headers, MEGABYTES.map(row));
     };
+    let cold = "from exec until the first notification is settled";
+    table(&format!("Milliseconds {cold}"), |row| format!("{:.1}", row.settled_ms.median));
+    table(&format!("Milliseconds of CPU {cold}"), |row| format!("{:.1}", row.settled_cpu_ms.median));
     let batch = output::thousands(batch);
     table(&format!("Milliseconds for a batch of {batch}"), |row| format!("{:.1}", row.wall_ms.median));
     table("US dollars for a billion notifications: duration alone", |row| format!("{:.2}", row.dollars));
     Ok(())
+}
+
+/// What one process takes to start, and for a batch when it is warm.
+async fn sample(host: &mut Host, subject: Subject, event: &Bytes, effort: Effort) -> Result<(Start, Duration), Error> {
+    Ok((Start::of(host, subject).await?, wall(host, event, effort).await?))
 }
 
 /// Lambda bills milliseconds, rounded up.

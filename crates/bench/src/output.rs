@@ -79,9 +79,24 @@ pub(crate) fn comparisons(comparisons: &[Comparison], binaries: &Binaries) {
     ];
     table("Backend calls, and memory", &headers, comparisons.iter().map(calls));
 
-    let headers = ["", "binary\nMiB", baseline, "init ms", baseline, "memory\nMiB", baseline];
-    let functions = comparisons.chunk_by(|a, b| a.function == b.function);
-    table("At start", &headers, functions.map(|of_function| start(of_function, binaries)));
+    let functions = || comparisons.chunk_by(|a, b| a.function == b.function);
+    let headers = ["", "binary\nMiB", baseline, "memory\nMiB", baseline];
+    table("At start", &headers, functions().map(|of_function| size(of_function, binaries)));
+
+    let headers = [
+        "",
+        "init\nms",
+        baseline,
+        "init\nCPU ms",
+        baseline,
+        "first\nms",
+        baseline,
+        "first\nCPU ms",
+        baseline,
+        "together\nms",
+        baseline,
+    ];
+    table("From exec (init) until the first notification is settled (first)", &headers, functions().map(start));
 
     let spreads = comparisons
         .iter()
@@ -136,22 +151,38 @@ fn calls(comparison: &Comparison) -> Vec<String> {
         .collect()
 }
 
-fn start(of_function: &[Comparison], binaries: &Binaries) -> Vec<String> {
+fn size(of_function: &[Comparison], binaries: &Binaries) -> Vec<String> {
     let function = of_function[0].function;
     let size = |variant| {
         let bytes = binaries.size(Subject { function, variant, batch: 0 });
         format!("{:.1}", mebibytes(precise(bytes)))
     };
-    let median = |of: fn(&Comparison) -> f64| format!("{:.1}", Figure::of(of_function.iter().map(of)).median);
     vec![
         function.words().to_owned(),
         size(Variant::Deployed),
         size(binaries.baseline),
-        median(|c| c.deployed.init_ms.median),
-        median(|c| c.baseline.init_ms.median),
-        median(|c| mebibytes(c.deployed.memory_at_start)),
-        median(|c| mebibytes(c.baseline.memory_at_start)),
+        median(of_function, |c| mebibytes(c.deployed.memory_at_start)),
+        median(of_function, |c| mebibytes(c.baseline.memory_at_start)),
     ]
+}
+
+fn start(of_function: &[Comparison]) -> Vec<String> {
+    let of: [fn(&Cost) -> Figure; 5] = [
+        |cost| cost.init_ms,
+        |cost| cost.init_cpu_ms,
+        |cost| cost.first_ms,
+        |cost| cost.first_cpu_ms,
+        |cost| cost.settled_ms,
+    ];
+    let both = |of: fn(&Cost) -> Figure| {
+        [median(of_function, |c| of(&c.deployed).median), median(of_function, |c| of(&c.baseline).median)]
+    };
+    std::iter::once(of_function[0].function.words().to_owned()).chain(of.into_iter().flat_map(both)).collect()
+}
+
+/// The median of all sizes of batch.
+fn median(of_function: &[Comparison], of: impl Fn(&Comparison) -> f64) -> String {
+    format!("{:.1}", Figure::of(of_function.iter().map(of)).median)
 }
 
 fn unless_failed(cost: &Cost, figure: String) -> String {

@@ -7,10 +7,11 @@ use crate::backend::Behaviour;
 use crate::callgrind;
 use crate::error::Error;
 use crate::events;
-use crate::host::{Host, Program};
+use crate::host::{Conditions, Host, Program};
 use crate::output;
 use crate::owner::Owner;
 use crate::subject::{Function, Subject, Variant};
+use crate::tls::Authority;
 use hyper::body::Bytes;
 use inferno::collapse::Collapse;
 use inferno::collapse::perf::{Folder, Options as FolderOptions};
@@ -57,16 +58,18 @@ pub(crate) async fn run(
     json: bool,
 ) -> Result<(), Error> {
     std::fs::create_dir_all(into).map_err(|cause| Error::File { path: into.to_owned(), cause })?;
+    let authority = Authority::make(None)?;
+    let conditions = Conditions { behaviour: Behaviour::default(), authority: &authority, throttle: None };
     let bar = output::progress(functions.len() * 3);
     let mut profiles = Vec::new();
     for &function in functions {
         let subject = Subject { function, variant: Variant::Deployed, batch };
         let binary = binaries.join(subject.binary());
-        let before = counted(&binary, subject, WARM_UP).await?;
+        let before = counted(&binary, subject, conditions, WARM_UP).await?;
         bar.inc(1);
-        let after = counted(&binary, subject, WARM_UP + COUNTED).await?;
+        let after = counted(&binary, subject, conditions, WARM_UP + COUNTED).await?;
         bar.inc(1);
-        let stacks = sampled(&binary, subject).await?;
+        let stacks = sampled(&binary, subject, conditions).await?;
         bar.inc(1);
         let name = function.words().replace(", ", "-");
         draw(&into.join(format!("{name}.svg")), &format!("{}, {batch} a batch", function.words()), &stacks)?;
@@ -105,14 +108,19 @@ fn print(profiles: &[Profile]) {
 }
 
 /// Instructions of a process that has been invoked so often.
-async fn counted(binary: &Path, subject: Subject, invocations: usize) -> Result<BTreeMap<Owner, u64>, Error> {
+async fn counted(
+    binary: &Path,
+    subject: Subject,
+    conditions: Conditions<'_>,
+    invocations: usize,
+) -> Result<BTreeMap<Owner, u64>, Error> {
     let written = scratch("callgrind");
     let mut out = OsString::from("--callgrind-out-file=");
     out.push(&written);
     let under = vec!["valgrind".into(), "--tool=callgrind".into(), out];
     let program = Program { under, ..binary.to_owned().into() };
     let event = Bytes::from(events::batch(subject.function, subject.batch));
-    let mut host = Host::start(&program, subject, Behaviour::default()).await?;
+    let mut host = Host::start(&program, subject, conditions).await?;
     for _ in 0..invocations {
         host.invoke(event.clone()).await?;
     }
@@ -133,10 +141,10 @@ fn per_notification(before: &BTreeMap<Owner, u64>, after: &BTreeMap<Owner, u64>,
 }
 
 /// Stacks of a process that works, one a line with its number of samples.
-async fn sampled(binary: &Path, subject: Subject) -> Result<String, Error> {
+async fn sampled(binary: &Path, subject: Subject, conditions: Conditions<'_>) -> Result<String, Error> {
     let written = scratch("perf");
     let event = Bytes::from(events::batch(subject.function, subject.batch));
-    let mut host = Host::start(&binary.to_owned().into(), subject, Behaviour::default()).await?;
+    let mut host = Host::start(&binary.to_owned().into(), subject, conditions).await?;
     for _ in 0..WARM_UP {
         host.invoke(event.clone()).await?;
     }

@@ -12,6 +12,9 @@ const MEGABYTES_OF_A_CPU: u64 = 1_769;
 /// The quota is for so long. AWS does not say what its own is.
 const PERIOD: Duration = Duration::from_millis(20);
 
+/// The process that writes it into a group joins it.
+const OURSELVES: &str = "0";
+
 /// A control group; it is removed with its owner, after the processes in it have ended.
 #[derive(Debug)]
 pub(crate) struct Throttle {
@@ -38,9 +41,13 @@ impl Throttle {
         Ok(throttle)
     }
 
-    /// Puts a process into it.
-    pub(crate) fn take(&self, pid: u32) -> Result<(), Error> {
-        self.write("cgroup.procs", &pid.to_string())
+    /// Does something inside it, such as starting a process, which stays there. We go back to the group above.
+    pub(crate) fn inside<T>(&self, work: impl FnOnce() -> T) -> Result<T, Error> {
+        let above = self.dir.with_file_name("cgroup.procs");
+        self.write("cgroup.procs", OURSELVES)?;
+        let done = work();
+        std::fs::write(&above, OURSELVES).map_err(|cause| Error::Throttle { path: above, cause })?;
+        Ok(done)
     }
 
     fn write(&self, name: &str, value: &str) -> Result<(), Error> {

@@ -26,6 +26,7 @@ mod transactional;
 #[cfg(feature = "lambda")]
 pub use run::{Wiring, run};
 
+use aws_lambda_events::streams::KinesisEventResponse;
 use futures_util::stream::{self, StreamExt};
 use notification::batch::isolate_future;
 use notification::ports::{Clock, DownstreamTable};
@@ -56,6 +57,14 @@ pub struct Invocation<'a> {
 
 /// What the action answered.
 type Acted = std::result::Result<Effect, Failure>;
+
+/// What the function answers Kinesis: the report, in the type of `aws_lambda_events`.
+#[must_use]
+pub fn answer(report: &BatchResponse) -> KinesisEventResponse {
+    let mut answer = KinesisEventResponse::default();
+    answer.set_failures(report.identifiers());
+    answer
+}
 
 impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     /// The handler over these ports.
@@ -172,5 +181,22 @@ impl Round {
             }
         }
         round
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use notification::report::Identifier;
+
+    #[test]
+    fn rule_3_an_answer_has_the_shape_that_lambda_expects_and_every_identifier_of_the_report() {
+        let id = Identifier::parse(Some("m0")).unwrap();
+        let json = |report| serde_json::to_string(&answer(&report)).unwrap();
+        assert_eq!(
+            json(BatchResponse::for_stream([(&id, true)])),
+            r#"{"batchItemFailures":[{"itemIdentifier":"m0"}]}"#
+        );
+        assert_eq!(json(BatchResponse::default()), r#"{"batchItemFailures":[]}"#);
     }
 }

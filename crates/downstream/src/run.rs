@@ -65,7 +65,7 @@ pub async fn run(wiring: Wiring, action: impl Action) -> Result<(), Error> {
         let invocation = Invocation { deadline, request_id: &event.context.request_id };
         let response = downstream.handle(event.payload, invocation).await;
         metrics.flush();
-        response.map_err(Error::from)
+        response.map(|report| crate::answer(&report)).map_err(Error::from)
     }))
     .await
 }

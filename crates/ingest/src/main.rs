@@ -4,12 +4,7 @@ use aws::config::{self, Process};
 use aws::{DynamoTable, SqsQueue, SystemClock};
 use ingest::Ingest;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use mimalloc::MiMalloc;
 use notification::{Deadline, Envelope};
-
-/// Cheaper than the C library's (docs/PERFORMANCE.md).
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -24,7 +19,7 @@ async fn main() -> Result<(), Error> {
     lambda_runtime::run(service_fn(|event: LambdaEvent<Envelope>| async move {
         let response = ingest.handle(event.payload, Deadline::from_epoch_millis(event.context.deadline)).await;
         metrics.flush();
-        response.map_err(Error::from)
+        response.map(|report| ingest::answer(&report)).map_err(Error::from)
     }))
     .await
 }

@@ -34,9 +34,10 @@ pub const TRANSACT_WRITE_ITEMS_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html>
 pub const PUT_RECORDS_MAX_ENTRIES: usize = 500;
 
-/// Bytes in one `PutRecords`, data and partition keys together.
+/// Bytes in one `PutRecords`, data and partition keys together. (A record may have 1 MiB unless its stream allows more; a
+/// notification has 400 KB at most.)
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html>
-pub const PUT_RECORDS_MAX_BYTES: usize = 5 * 1024 * 1024;
+pub const PUT_RECORDS_MAX_BYTES: usize = 10 * 1024 * 1024;
 
 /// Records in one answer of `GetRecords`.
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
@@ -101,10 +102,18 @@ pub const REASON_MAX_BYTES: usize = 1024;
 /// Bytes of an unreadable Kinesis record that its FAILED item keeps; the rest of the item holds names and the reason.
 pub const RAW_KEPT_MAX_BYTES: usize = ITEM_MAX_BYTES - ITEM_RESERVED_BYTES;
 
-/// Days that a DONE item is kept, at least: longer than every way by which an old message can come back (queue, DLQ,
-/// table stream, Kinesis), or an old duplicate would open its id again.
+/// Days that a DONE item is kept, at least: longer than an old message can come back, or it would open its id again. SQS keeps
+/// a message for 14 days, the dead-letter queue included. A redrive of that queue makes it a new one, with 14 more; this is for
+/// one redrive. Then come the table's stream and Kinesis.
 pub const DONE_RETENTION_MIN_DAYS: u32 =
     2 * SQS_RETENTION_DAYS + DYNAMODB_STREAM_RETENTION_DAYS + KINESIS_RETENTION_DAYS;
+
+/// Days after its first sending in which a dead letter may be redriven, with this retention of DONE items. It has 14 new days in
+/// SQS then, and its id must not be forgotten before it comes to an end.
+#[must_use]
+pub const fn redrive_days(done_retention_days: u32) -> u32 {
+    done_retention_days.saturating_sub(SQS_RETENTION_DAYS + DYNAMODB_STREAM_RETENTION_DAYS + KINESIS_RETENTION_DAYS)
+}
 
 /// Days that a DONE item is kept unless configured otherwise.
 pub const DONE_RETENTION_DEFAULT_DAYS: u32 = 90;
@@ -167,6 +176,11 @@ pub const ACT_BEFORE_DEADLINE: Duration = Duration::from_secs(2);
 /// <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#request-timeouts>
 pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Time for a connection to a webhook's receiver to be made, TLS included. A lost packet is sent again after 1 second, and
+/// then after 2 more at most, so that a receiver is reached in spite of two lost ones.
+/// <https://www.rfc-editor.org/rfc/rfc6298#section-2>
+pub const WEBHOOK_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Time for the body of a receiver's answer, after its status line. The status alone decides, so the body is not worth more.
 pub const WEBHOOK_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -208,7 +222,9 @@ pub const OPERATOR_CLOCK_SKEW: Duration = Duration::from_mins(5);
 /// Partitions of the index of pending notifications. A partition takes 1,000 writes a second
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html>), and a notification
 /// makes two in it (it becomes pending, then settled; four with a claim), so 32 partitions carry 16,000 notifications a
-/// second (8,000 with claims). Looking into all of them costs the sweep 32 queries. The index of unresolved items has as
+/// second (8,000 with claims) at most. That is a ceiling: an index on demand begins with 4,000 writes a second, and grows
+/// with use, or by its warm throughput
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/warm-throughput.html>). Looking into all of them costs the sweep 32 queries. The index of unresolved items has as
 /// many for each of its two statuses: 64 queries more.
 pub const PENDING_SHARDS: u64 = 32;
 
@@ -251,7 +267,7 @@ pub const UNRESOLVED_COUNTED: usize = 1_000;
 /// Attempts of the SDK for one call, the first one included.
 pub const SDK_ATTEMPTS: u32 = 3;
 
-/// Time for one connection to be made.
+/// Time for one connection to AWS to be made.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Time for one attempt of one call, from sending to the last byte of the answer.
@@ -306,7 +322,7 @@ mod tests {
     fn rule_11_sizes_in_bytes_are_those_of_their_pages() {
         assert_eq!(ITEM_MAX_BYTES, 409_600);
         assert_eq!(TRANSACT_WRITE_ITEMS_MAX_BYTES, 4_194_304);
-        assert_eq!(PUT_RECORDS_MAX_BYTES, 5_242_880);
+        assert_eq!(PUT_RECORDS_MAX_BYTES, 10_485_760);
         assert_eq!(LAMBDA_PAYLOAD_MAX_BYTES, 6_291_456);
         assert_eq!(SQS_BATCH_MAX_BYTES, 1_048_576);
     }

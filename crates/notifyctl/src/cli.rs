@@ -31,6 +31,7 @@ Examples:
   notifyctl status rfd-000001
   notifyctl redrive rfd-000007                             FAILED, and the cause is fixed: run it again
   notifyctl resolve rfd-000008 --done                      IN_DOUBT, and it did happen
+  notifyctl dlq redrive                                    refused messages, and the cause is fixed: which would be sent again?
   notifyctl audit sent.jsonl                               was anything lost or doubled?
   notifyctl latency --count 500 --rate 50                  how long does each stage take?
   notifyctl local                                          be Lambda's event source mappings for a local AWS
@@ -78,6 +79,25 @@ Examples:
   notifyctl audit sent.jsonl --json | jq -r '.problems[], .cannot_be_shown[]'
 
 Exit status: 0 good, 1 bad, 2 the audit could not be carried out, 3 cannot be shown.";
+
+const DLQ_REDRIVE: &str = "\
+Move messages from the dead-letter queue back to the queue
+
+A message is sent to the queue, then deleted from the dead-letter queue. If the command ends in between, it is in both, and the
+second is a duplicate. More than one message is moved only with --yes; without it, they are listed. All of them are hidden
+while the command runs, and for up to 5 minutes if it is interrupted.
+
+SQS takes a redriven message for a new one, and keeps it for 14 more days. So the attribute first_sent_at carries along when it
+was first sent, and a message that could outlive the memory of its id (the stack's DoneRetentionDays, less 22 days) is refused:
+its effect could happen twice. The redrive of the SQS console does not know that.";
+
+const DLQ_REDRIVE_EXAMPLES: &str = "\
+Examples:
+  notifyctl dlq redrive                                    which would be moved?
+  notifyctl dlq redrive --yes
+  notifyctl dlq redrive 3f6f3c1e-0d7e-4f6b-9f7e-2f6c1a5d8f10
+
+Exit status: 0 moved, or listed; 1 some were refused, or are not there; 2 some could not be moved.";
 
 const LATENCY: &str = "\
 Measure how long notifications take, by stage and from end to end
@@ -135,6 +155,9 @@ pub(crate) enum Command {
     Watch(WatchArgs),
     /// Put failed work back: FAILED → INIT by one conditional write, and the stream does the rest
     Redrive(RedriveArgs),
+    /// Work on the dead-letter queue
+    #[command(subcommand)]
+    Dlq(DlqCommand),
     /// Settle what only a person can: IN_DOUBT, or CLAIMED by a worker that is gone → DONE, or → INIT to run it again
     Resolve(ResolveArgs),
     /// Compare what was sent with the table, its stream and the dead-letter queue: was anything lost or doubled?
@@ -146,6 +169,34 @@ pub(crate) enum Command {
     /// Poll the streams of a local AWS, and invoke functions as Lambda's event source mappings do
     #[command(long_about = LOCAL, after_help = LOCAL_EXAMPLES)]
     Local(LocalArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DlqCommand {
+    /// Move messages back to the queue (lists them first, if they are more than one)
+    #[command(long_about = DLQ_REDRIVE, after_help = DLQ_REDRIVE_EXAMPLES)]
+    Redrive(DlqRedriveArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DlqRedriveArgs {
+    /// SQS message ids, as ingest's log has them; without any, all messages
+    #[arg(value_name = "MESSAGE_ID")]
+    pub(crate) message_ids: Vec<String>,
+
+    /// Move this many messages, at most
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    max: u16,
+
+    /// Move them, even if they are more than one
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+impl DlqRedriveArgs {
+    pub(crate) fn max(&self) -> usize {
+        usize::from(self.max)
+    }
 }
 
 #[derive(Debug, Args)]
@@ -287,6 +338,15 @@ mod tests {
     fn the_help_of_audit_says_what_becomes_of_dead_letters() {
         let minutes = limits::DEAD_LETTER_HIDDEN.as_secs() / 60;
         assert!(AUDIT.contains(&format!("letters are hidden for up to {minutes} minutes")));
+    }
+
+    #[test]
+    fn the_help_of_dlq_redrive_has_its_limits() {
+        let minutes = limits::DEAD_LETTER_HIDDEN.as_secs() / 60;
+        assert!(DLQ_REDRIVE.contains(&format!("for up to {minutes} minutes")));
+        let days = 90 - limits::redrive_days(90);
+        assert!(DLQ_REDRIVE.contains(&format!("less {days} days")));
+        assert!(DLQ_REDRIVE.contains(&format!("for {} more days", limits::SQS_RETENTION_DAYS)));
     }
 
     #[test]

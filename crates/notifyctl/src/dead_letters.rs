@@ -1,11 +1,11 @@
-//! The messages of the dead-letter queue, read without taking them away.
+//! The messages of the dead-letter queue, read without deleting them.
 
 use crate::error::Error;
 use crate::stack::Stack;
 use crate::summary::queue;
 use crate::{events, output};
 use aws::SystemClock;
-use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, Message};
+use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, Message, MessageSystemAttributeName};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use notification::ports::Clock;
 use notification::{Timestamp, limits};
@@ -31,6 +31,26 @@ pub(crate) async fn read(stack: &Stack, wanted: impl Fn(&str) -> bool) -> Result
     // Some may have come meanwhile, or were not counted yet.
     look.counted = look.counted.max(count(stack).await?);
     Ok(DeadLetters { complete: look.is_complete(), found: look.found })
+}
+
+/// Reads messages until they are `enough`, or the queue has no more. They stay hidden for a while.
+pub(crate) async fn take(stack: &Stack, enough: impl Fn(&[Message]) -> bool) -> Result<Vec<Message>, Error> {
+    let mut look = Look::new(count(stack).await?, SystemClock.now());
+    let mut taken: Vec<Message> = Vec::new();
+    while !enough(&taken) && !look.is_over(SystemClock.now()) {
+        let messages = match receive(stack).await {
+            Ok(messages) => messages,
+            Err(error) => {
+                let receipts: Vec<String> = taken.into_iter().filter_map(|message| message.receipt_handle).collect();
+                show_again(stack, &receipts).await;
+                return Err(error);
+            }
+        };
+        let is_new = |message: &&Message| !look.ids.contains(message.message_id().unwrap_or_default());
+        taken.extend(messages.iter().filter(is_new).cloned());
+        look.note(messages, |_| false);
+    }
+    Ok(taken)
 }
 
 async fn count(stack: &Stack) -> Result<usize, Error> {
@@ -69,12 +89,15 @@ async fn receive_some(stack: &Stack) -> Result<Vec<Message>, Error> {
         .max_number_of_messages(i32::try_from(limits::SQS_BATCH_MAX).unwrap_or(i32::MAX))
         .visibility_timeout(i32::try_from(limits::DEAD_LETTER_HIDDEN.as_secs()).unwrap_or(i32::MAX))
         .wait_time_seconds(1)
+        .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
+        .message_attribute_names("All")
         .send()
         .await;
     Ok(answer.map_err(Error::aws("ReceiveMessage"))?.messages.unwrap_or_default())
 }
 
-async fn show_again(stack: &Stack, receipts: &[String]) {
+/// Shows messages to other readers again.
+pub(crate) async fn show_again(stack: &Stack, receipts: &[String]) {
     let calls = stream::iter(receipts.chunks(limits::SQS_BATCH_MAX)).map(|batch| show_some_again(stack, batch));
     calls.buffer_unordered(limits::CALLS_IN_FLIGHT).collect::<()>().await;
 }

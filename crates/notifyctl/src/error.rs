@@ -71,6 +71,9 @@ pub(crate) enum Error {
     /// A mapping has settings that make no sense.
     #[error("the mapping of {stream} to {function}: {cause}")]
     Mapping { function: String, stream: String, cause: InvalidSettings },
+    /// The role of a function cannot be assumed.
+    #[error("{function} runs under the role {role}, which cannot be assumed: {cause}; does the role exist?")]
+    Role { function: String, role: String, cause: String },
     /// A stream answers no more.
     #[error("{stream} has answered nothing for {seconds} s, so it is polled no more; {cause}")]
     Gone { stream: String, seconds: u64, cause: String },

@@ -1,5 +1,6 @@
 //! `notifyctl local`: what Lambda's event source mappings do with streams, for a local AWS that does it differently. It
-//! drives the engine of the crate event-source: it reads the streams, invokes the functions and keeps the time.
+//! drives the engine of the crate event-source: it reads the streams with the functions' roles, invokes the functions and
+//! keeps the time.
 //!
 //! | file | concern |
 //! |---|---|
@@ -58,7 +59,8 @@ pub(crate) async fn run(stack: &str, args: &LocalArgs, json: bool) -> Result<Exi
     let mappings = mapping::of_functions(&config, &functions).await?;
     let report = Report::new(json, args.quiet, &mappings);
     let permits = Semaphore::new(INVOCATIONS_AT_ONCE);
-    let runners = mappings.iter().map(|mapping| Runner::new(mapping, &config, &permits, &report).run());
+    let runners = mappings.iter().map(|mapping| Runner::new(mapping, &config, &permits, &report));
+    let runners = try_join_all(runners).await?.into_iter().map(Runner::run);
     let mut terminated = signal(SignalKind::terminate()).map_err(Error::Signal)?;
     tokio::select! {
         ended = try_join_all(runners) => ended.map(|_| ExitCode::SUCCESS),

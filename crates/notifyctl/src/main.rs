@@ -4,6 +4,7 @@ mod arrivals;
 mod audit;
 mod cli;
 mod dead_letters;
+mod dlq;
 mod error;
 mod events;
 mod latency;
@@ -19,7 +20,7 @@ mod summary;
 mod watch;
 
 use clap::Parser;
-use cli::{Cli, Command};
+use cli::{Cli, Command, DlqCommand};
 use std::process::ExitCode;
 
 #[tokio::main(flavor = "current_thread")]
@@ -33,6 +34,7 @@ async fn main() -> ExitCode {
             Command::Summary => summary::run(&stack().await?, cli.json).await,
             Command::Watch(args) => watch::run(&stack().await?, args, cli.json).await,
             Command::Redrive(args) => settle::redrive(&stack().await?, args, cli.json).await,
+            Command::Dlq(DlqCommand::Redrive(args)) => dlq::redrive(&stack().await?, args, cli.json).await,
             Command::Resolve(args) => settle::resolve(&stack().await?, args, cli.json).await,
             Command::Audit(args) => audit::run(&stack().await?, args, cli.json).await,
             Command::Latency(args) => latency::run(&stack().await?, args, cli.json).await,

@@ -6,6 +6,7 @@
 pub mod record;
 pub mod sweep;
 
+use aws_lambda_events::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
 use notification::batch::{by_count_and_bytes, call_in_batches};
 use notification::ports::{Clock, PendingTable, Publication, Stream};
 use notification::report::{BatchResponse, MissingIdentifier};
@@ -38,7 +39,7 @@ impl<'de> Deserialize<'de> for Event {
 #[serde(untagged)]
 pub enum Response {
     /// To a batch.
-    Batch(BatchResponse),
+    Batch(DynamoDbEventResponse),
     /// To the schedule.
     Sweep(Swept),
 }
@@ -69,12 +70,24 @@ pub async fn handle<S: Stream, T: PendingTable, C: Clock>(
 ) -> Result<Response, InvocationError> {
     match event {
         Event { records: Some(records), .. } => {
-            Ok(Response::Batch(publisher.handle(Envelope { records }, deadline).await?))
+            Ok(Response::Batch(answer(&publisher.handle(Envelope { records }, deadline).await?)))
         }
         // In a box, so that its future is not part of that of every batch.
         Event { sweep: true, .. } => Ok(Response::Sweep(Box::pin(sweep.run(publisher, deadline)).await?)),
         Event { .. } => Err(InvocationError::UnknownEvent),
     }
+}
+
+/// What the function answers to a batch: the report, in the type of `aws_lambda_events`.
+#[must_use]
+pub fn answer(report: &BatchResponse) -> DynamoDbEventResponse {
+    let mut answer = DynamoDbEventResponse::default();
+    answer.batch_item_failures.extend(report.identifiers().map(|identifier| {
+        let mut failure = DynamoDbBatchItemFailure::default();
+        failure.item_identifier = Some(identifier.to_owned());
+        failure
+    }));
+    answer
 }
 
 /// The handler, over a stream and a clock.
@@ -160,5 +173,22 @@ fn failed(record: &Record, result: &Result<(), Failure>) -> bool {
             );
             false
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use notification::report::Identifier;
+
+    #[test]
+    fn rule_3_an_answer_has_the_shape_that_lambda_expects_and_every_identifier_of_the_report() {
+        let id = Identifier::parse(Some("m0")).unwrap();
+        let json = |report| serde_json::to_string(&answer(&report)).unwrap();
+        assert_eq!(
+            json(BatchResponse::for_stream([(&id, true)])),
+            r#"{"batchItemFailures":[{"itemIdentifier":"m0"}]}"#
+        );
+        assert_eq!(json(BatchResponse::default()), r#"{"batchItemFailures":[]}"#);
     }
 }

@@ -50,7 +50,7 @@ async fn handle(invocation: Invocation) -> Result<String, String> {
             let ingest = Ingest::new(ports.clone(), ports.clone(), ports);
             let envelope = serde_json::from_str(&payload).map_err(read)?;
             let response = ingest.handle(envelope, deadline).await.map_err(|error| error.to_string())?;
-            serde_json::to_string(&response).map_err(read)
+            serde_json::to_string(&ingest::answer(&response)).map_err(read)
         }
         Function::Publisher => {
             let publisher = Publisher::new(ports.clone(), ports.clone());
@@ -67,7 +67,7 @@ async fn handle(invocation: Invocation) -> Result<String, String> {
             let request_id = format!("request-{task}");
             let invocation = downstream::Invocation { deadline, request_id: &request_id };
             let response = downstream.handle(envelope, invocation).await.map_err(|error| error.to_string())?;
-            serde_json::to_string(&response).map_err(read)
+            serde_json::to_string(&downstream::answer(&response)).map_err(read)
         }
     }
 }

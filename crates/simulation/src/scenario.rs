@@ -33,6 +33,7 @@ pub const IDEMPOTENT: Guarantee = Guarantee::Idempotent { timeout: limits::WEBHO
 pub const AT_MOST_ONCE: Guarantee = Guarantee::AtMostOnce { timeout: limits::WEBHOOK_TIMEOUT };
 
 /// One run.
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own about the world")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is drawn by itself")]
 pub struct Scenario {

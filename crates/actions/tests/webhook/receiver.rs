@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// An answer, byte for byte, and what follows it.
 #[derive(Debug, Clone)]
@@ -67,7 +68,29 @@ pub(crate) struct Receiver {
 
 impl Receiver {
     pub(crate) async fn start(script: impl IntoIterator<Item = Answer>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), script)
+    }
+
+    /// One that loses what asks for a connection until it has taken those that wait before it, after this time.
+    pub(crate) async fn start_busy(busy: Duration) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        // One more than the length of the queue: https://man7.org/linux/man-pages/man2/listen.2.html
+        let waiting = [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
+        let url = format!("http://{address}/hook");
+        let receiver = Self { url, notes: Arc::default() };
+        let accepting = receiver.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(busy).await;
+            drop(waiting);
+            accepting.accept(listener).await;
+        });
+        receiver
+    }
+
+    fn on(listener: TcpListener, script: impl IntoIterator<Item = Answer>) -> Self {
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
         let notes = Arc::new(Mutex::new(Notes { script: script.into_iter().collect(), ..Notes::default() }));
         let receiver = Self { url, notes };

@@ -3,7 +3,9 @@
 use crate::error::Error;
 use crate::local::source::arn_part;
 use aws::SdkConfig;
+use aws_config::sts::AssumeRoleProvider;
 use aws_sdk_lambda::Client;
+use aws_sdk_lambda::config::{ProvideCredentials, SharedCredentialsProvider};
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::interceptors::context::AfterDeserializationInterceptorContextRef;
@@ -47,6 +49,25 @@ impl Mapping {
     pub(crate) fn function(&self) -> &str {
         arn_part(&self.function_arn, 6)
     }
+
+    /// The SDK's settings with the credentials of the function's role. Sessions are renewed before they expire.
+    pub(crate) async fn with_role(&self, config: &SdkConfig) -> Result<SdkConfig, Error> {
+        let provider = AssumeRoleProvider::builder(&self.role_arn).session_name(self.function()).configure(config);
+        let provider = provider.build().await;
+        // Tried here: a call that finds no credentials does not say why.
+        provider.provide_credentials().await.map_err(|error| Error::Role {
+            function: self.function().to_owned(),
+            role: self.role_arn.clone(),
+            cause: root_cause(&error),
+        })?;
+        let provider = SharedCredentialsProvider::new(provider);
+        Ok(config.to_builder().credentials_provider(provider).build())
+    }
+}
+
+/// What is at the bottom of an error.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error).to_string()
 }
 
 /// The mappings of streams that functions have.

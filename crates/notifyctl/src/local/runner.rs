@@ -39,6 +39,9 @@ pub(crate) struct Runner<'a> {
     mapping: &'a Mapping,
     source: Source,
     function: Function,
+    /// With the account's own credentials: Lambda need not ask where a queue is.
+    queues: aws_sdk_sqs::Client,
+    /// With the function's role.
     sqs: aws_sdk_sqs::Client,
     permits: &'a Semaphore,
     report: &'a Report,
@@ -77,10 +80,24 @@ enum Event {
 type Calls<'a> = FuturesUnordered<LocalBoxFuture<'a, Event>>;
 
 impl<'a> Runner<'a> {
-    pub(crate) fn new(mapping: &'a Mapping, config: &SdkConfig, permits: &'a Semaphore, report: &'a Report) -> Self {
-        let source = Source::of(mapping, config);
-        let function = Function::of(mapping, config);
-        Self { mapping, source, function, sqs: aws_sdk_sqs::Client::new(config), permits, report }
+    /// Lambda reads the stream and sends to the on-failure queue with the function's role, and needs no permission of
+    /// that role to invoke the function.
+    pub(crate) async fn new(
+        mapping: &'a Mapping,
+        config: &SdkConfig,
+        permits: &'a Semaphore,
+        report: &'a Report,
+    ) -> Result<Self, Error> {
+        let with_role = mapping.with_role(config).await?;
+        Ok(Self {
+            mapping,
+            source: Source::of(mapping, &with_role),
+            function: Function::of(mapping, config),
+            queues: aws_sdk_sqs::Client::new(config),
+            sqs: aws_sdk_sqs::Client::new(&with_role),
+            permits,
+            report,
+        })
     }
 
     /// Works until the stream is gone.
@@ -252,7 +269,7 @@ impl<'a> Runner<'a> {
 
     async fn deliver(&self, queue_arn: &str, message: String) -> Result<(), Error> {
         let (owner, name) = (arn_part(queue_arn, 4), arn_part(queue_arn, 5));
-        let queue = self.sqs.get_queue_url().queue_name(name).queue_owner_aws_account_id(owner).send().await;
+        let queue = self.queues.get_queue_url().queue_name(name).queue_owner_aws_account_id(owner).send().await;
         let queue = queue.map_err(Error::aws("GetQueueUrl"))?;
         let sent = self.sqs.send_message().set_queue_url(queue.queue_url).message_body(message).send().await;
         sent.map(drop).map_err(Error::aws("SendMessage"))

@@ -1,0 +1,70 @@
+//! Reading items by their ids.
+
+use crate::items::{BEFORE, at, id, in_a_minute, inserted, largest_notification, notification};
+use crate::world::World;
+use aws::SystemClock;
+use notification::change::read_all;
+use notification::ports::{Claim, Stored, TableReader};
+use notification::{Notification, Status, limits};
+
+#[ignore = "needs an engine: make contract"]
+#[tokio::test]
+async fn a_read_answers_in_the_order_of_the_ids_and_tells_what_is_absent() {
+    let world = World::new().await;
+    let all: Vec<_> = (0..limits::BATCH_GET_ITEM_MAX).map(|number| notification(&format!("n{number}"))).collect();
+    world.put(all.iter().step_by(2).map(inserted)).await;
+    let read = world.table.read(&all.iter().map(Notification::id).collect::<Vec<_>>()).await.unwrap();
+    assert_eq!(read.len(), all.len());
+    for (number, (read, notification)) in read.into_iter().zip(&all).enumerate() {
+        let stored = (number % 2 == 0).then(|| Stored {
+            status: Some(Status::Init),
+            event: notification.event().into(),
+            since: Some(at(BEFORE)),
+            ..Stored::default()
+        });
+        assert_eq!(read, Ok(stored));
+    }
+}
+
+#[ignore = "needs an engine: make contract"]
+#[tokio::test]
+async fn a_read_brings_everything_that_decides_about_a_notification() {
+    let world = World::new().await;
+    let mut item = inserted(&notification("a"));
+    let attributes = [
+        ("status", "CLAIMED"),
+        ("owner", "me"),
+        ("lease_until", BEFORE),
+        ("unknown_call_at", BEFORE),
+        ("put_back_at", BEFORE),
+    ];
+    item.extend(crate::items::item(attributes.map(|(name, text)| (name, text.to_owned()))));
+    world.put([item]).await;
+    let expected = Stored {
+        status: Some(Status::Claimed),
+        event: notification("a").event().into(),
+        claim: Some(Claim { owner: "me".into(), lease_until: at(BEFORE) }),
+        since: None,
+        unknown_call: true,
+        put_back_at: Some(at(BEFORE)),
+    };
+    assert_eq!(world.table.read(&[&id("a")]).await.unwrap(), [Ok(Some(expected))]);
+}
+
+/// An answer holds 16 MB.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html>
+#[ignore = "needs an engine: make contract"]
+#[tokio::test]
+async fn what_one_answer_does_not_hold_comes_with_the_next() {
+    let world = World::new().await;
+    let all: Vec<_> = (0..43).map(|number| largest_notification(&format!("n{number:02}"))).collect();
+    for batch in all.chunks(10) {
+        world.put(batch.iter().map(inserted)).await;
+    }
+    let ids: Vec<_> = all.iter().map(Notification::id).collect();
+    let read = read_all(&world.table, &SystemClock, &ids, in_a_minute()).await;
+    assert_eq!(read.len(), all.len());
+    for (stored, notification) in read.into_iter().zip(&all) {
+        assert_eq!(&*stored.unwrap().unwrap().event, notification.event());
+    }
+}

@@ -1,0 +1,89 @@
+//! Whatever `aws_lambda_events` reads of an SQS batch, our lean reader reads alike.
+//!
+//! A name that stands twice in an object is left out: AWS sends none, and we refuse some of those of which a map takes the
+//! last.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+#[path = "../../notification/tests/bad_input/generate.rs"]
+mod generate;
+
+use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
+use generate::{config, spoiled, text};
+use ingest::message::Message;
+use notification::{Envelope, Malformed, Notification};
+use proptest::prelude::*;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+/// Compares what both read of a batch, and tells whether theirs could read it.
+fn compare(batch: &str) -> bool {
+    let Ok(theirs) = serde_json::from_str::<SqsEvent>(batch) else { return false };
+    let ours: Envelope = serde_json::from_str(batch).unwrap();
+    assert_eq!(ours.records.len(), theirs.records.len());
+    ours.records.iter().zip(&theirs.records).for_each(|(ours, theirs)| compare_message(ours, theirs));
+    true
+}
+
+fn compare_message(ours: &RawValue, theirs: &SqsMessage) {
+    let Ok(message) = Message::read(ours) else {
+        assert_eq!(theirs.message_id.as_deref().unwrap_or_default(), "");
+        return;
+    };
+    assert_eq!(Some(message.message_id.as_str()), theirs.message_id.as_deref());
+    let is_fifo = theirs.event_source_arn.as_ref().is_some_and(|arn| arn.rsplit('.').next() == Some("fifo"));
+    assert_eq!(message.fifo_group.as_ref(), theirs.attributes.get("MessageGroupId").filter(|_| is_fifo));
+    let receive_count = theirs.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok());
+    assert_eq!(message.receive_count, receive_count);
+    let body = theirs.body.clone().ok_or(Malformed::NoBody).and_then(Notification::parse);
+    match (message.notification, body) {
+        (Ok(ours), Ok(theirs)) => assert_eq!(ours.event(), theirs.event()),
+        (Err(ours), Err(theirs)) => assert_eq!(ours.reason, theirs.to_string()),
+        (ours, theirs) => panic!("{ours:?}, but {theirs:?}"),
+    }
+}
+
+#[test]
+fn the_sample_events_are_read_alike() {
+    for name in ["valid", "duplicate", "conflict", "malformed", "mixed"] {
+        let path = format!("{}/../../events/ingest-{name}.json", env!("CARGO_MANIFEST_DIR"));
+        assert!(compare(&std::fs::read_to_string(path).unwrap()), "{name} is not read by aws_lambda_events");
+    }
+}
+
+fn event() -> Value {
+    json!({"specversion": "1.0", "id": "rfd-1", "source": "urn:s", "type": "t", "data": {"amount": 19.99}})
+}
+
+fn message(body: &str, attributes: &Value, arn: &str) -> Value {
+    json!({
+        "messageId": "m", "receiptHandle": "r", "body": body, "md5OfBody": "x", "awsRegion": "eu-central-1",
+        "attributes": attributes, "messageAttributes": {"a": {"stringValue": "b", "dataType": "String"}},
+        "eventSource": "aws:sqs", "eventSourceARN": arn,
+    })
+}
+
+/// A batch of a message with any text as its body and attributes, and of one with something wrong in it.
+fn batch() -> impl Strategy<Value = String> {
+    let arn = prop::sample::select(vec!["arn:aws:sqs:eu-central-1:1:q", "arn:aws:sqs:eu-central-1:1:q.fifo"]);
+    let attributes = (any::<String>(), prop_oneof!["[0-9]{1,12}", any::<String>()]);
+    let odd = (text(&event()), attributes, arn).prop_map(|(body, (group, count), arn)| {
+        message(&body, &json!({"MessageGroupId": group, "ApproximateReceiveCount": count}), arn)
+    });
+    let valid = message(&event().to_string(), &json!({"MessageGroupId": "g"}), "q.fifo");
+    // Theirs reads one in four of the spoiled ones.
+    (odd, prop::option::weighted(0.4, spoiled(&valid))).prop_map(|(odd, spoiled)| {
+        let spoiled = spoiled.map(|spoiled| serde_json::from_str(&spoiled).unwrap_or(Value::Null));
+        let records: Vec<Value> = std::iter::once(odd).chain(spoiled).collect();
+        json!({"Records": records}).to_string()
+    })
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn a_batch_that_aws_lambda_events_reads_is_read_alike(batch in batch()) {
+        prop_assume!(compare(&batch));
+    }
+}

@@ -1,0 +1,119 @@
+//! Whatever `aws_lambda_events` reads of a batch of a table's stream, our lean reader reads alike.
+//!
+//! A name that stands twice in an object is left out: AWS sends none, and we refuse some of those of which a map takes the
+//! last.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+#[path = "../../notification/tests/bad_input/generate.rs"]
+mod generate;
+
+use aws_lambda_events::dynamodb::{Event, EventRecord};
+use generate::{config, spoiled};
+use notification::{Envelope, NotificationId};
+use proptest::prelude::*;
+use publisher::record::{Image, Record};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+/// Compares what both read of a batch, and tells whether theirs could read it.
+fn compare(batch: &str) -> bool {
+    let Ok(theirs) = serde_json::from_str::<Event>(batch) else { return false };
+    let ours: Envelope = serde_json::from_str(batch).unwrap();
+    assert_eq!(ours.records.len(), theirs.records.len());
+    ours.records.iter().zip(&theirs.records).for_each(|(ours, theirs)| compare_record(ours, theirs));
+    true
+}
+
+fn compare_record(ours: &RawValue, theirs: &EventRecord) {
+    let sequence_number = theirs.change.sequence_number.as_deref();
+    let Ok(record) = Record::read(ours) else {
+        assert_eq!(sequence_number.unwrap_or_default(), "");
+        return;
+    };
+    assert_eq!(Some(record.sequence_number.as_str()), sequence_number);
+    // Their items are maps whose values are variants: as JSON, a text is again {"S": text}.
+    let item = |item| serde_json::to_value(item).unwrap();
+    let (new, old) = (item(&theirs.change.new_image), item(&theirs.change.old_image));
+    let text = |item: &Value, name: &str| item[name]["S"].as_str().map(str::to_owned);
+    let became_init = ["INSERT", "MODIFY"].contains(&theirs.event_name.as_str())
+        && text(&new, "status").as_deref() == Some("INIT")
+        && !matches!(text(&old, "status").as_deref(), Some("INIT" | "CLAIMED"));
+    let id = text(&new, "id").filter(|id| NotificationId::parse(id).is_ok());
+    let event = text(&new, "event").filter(|event| !event.is_empty());
+    match (record.image, became_init, id, event) {
+        (Image::Init { id: ours, event: our_event }, true, Some(id), Some(event)) => {
+            assert_eq!((ours.as_str(), our_event), (id.as_str(), event));
+        }
+        (Image::Other, false, ..)
+        | (Image::Unpublishable(_), true, None, _)
+        | (Image::Unpublishable(_), true, _, None) => {}
+        (image, ..) => panic!("{image:?} of {new} after {old}, {}", theirs.event_name),
+    }
+}
+
+#[test]
+fn the_sample_events_are_read_alike() {
+    for name in ["valid", "duplicate", "conflict", "malformed", "mixed"] {
+        let path = format!("{}/../../events/publisher-{name}.json", env!("CARGO_MANIFEST_DIR"));
+        assert!(compare(&std::fs::read_to_string(path).unwrap()), "{name} is not read by aws_lambda_events");
+    }
+}
+
+fn record(name: &str, new: &Value, old: &Value) -> Value {
+    json!({
+        "eventID": "e", "eventName": name, "eventSource": "aws:dynamodb", "awsRegion": "eu-central-1",
+        "dynamodb": {
+            "ApproximateCreationDateTime": 1_763_805_600.0, "SequenceNumber": "1", "SizeBytes": 512,
+            "StreamViewType": "NEW_AND_OLD_IMAGES", "Keys": {"id": {"S": "rfd-1"}}, "NewImage": new, "OldImage": old,
+        },
+    })
+}
+
+/// The value of an attribute: text mostly, and what else DynamoDB has.
+fn attribute(likely: &'static [&'static str]) -> impl Strategy<Value = Value> {
+    prop_oneof![
+        6 => prop::sample::select(likely).prop_map(|text| json!({"S": text})),
+        2 => any::<String>().prop_map(|text| json!({"S": text})),
+        1 => any::<u32>().prop_map(|number| json!({"N": number.to_string()})),
+        1 => prop::sample::select(vec![
+            json!({"B": "AQI="}), json!({"NULL": true}), json!({"BOOL": false}), json!({"SS": ["a"]}),
+            json!({"M": {"S": {"S": "a"}}}), json!({"L": [{"S": "a"}]}),
+        ]),
+    ]
+}
+
+fn image() -> impl Strategy<Value = Value> {
+    let id = attribute(&["rfd-1", "kinesis:1", ""]);
+    let status = attribute(&["INIT", "DONE", "FAILED", "CLAIMED", "IN_DOUBT"]);
+    let event = attribute(&["{}", "{\"id\":\"rfd-1\"}", ""]);
+    let image = (prop::option::of(id), prop::option::of(status), prop::option::of(event));
+    image.prop_map(|(id, status, event)| {
+        let attributes = [("id", id), ("status", status), ("event", event), ("other", Some(json!({"N": "1"})))];
+        attributes.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect::<Value>()
+    })
+}
+
+/// A batch of a record with any images, and of one with something wrong in it.
+fn batch() -> impl Strategy<Value = String> {
+    let name = prop::sample::select(vec!["INSERT", "MODIFY", "MODIFY", "REMOVE", "insert"]);
+    let odd =
+        (name, image(), prop_oneof![image(), Just(Value::Null)]).prop_map(|(name, new, old)| record(name, &new, &old));
+    let valid = json!({"id": {"S": "rfd-1"}, "status": {"S": "INIT"}, "event": {"S": "{}"}});
+    let spoiled = spoiled(&record("INSERT", &valid, &json!({"status": {"S": "FAILED"}})));
+    // Theirs reads one in four of the spoiled ones.
+    (odd, prop::option::weighted(0.4, spoiled)).prop_map(|(odd, spoiled)| {
+        let spoiled = spoiled.map(|spoiled| serde_json::from_str(&spoiled).unwrap_or(Value::Null));
+        let records: Vec<Value> = std::iter::once(odd).chain(spoiled).collect();
+        json!({"Records": records}).to_string()
+    })
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn a_batch_that_aws_lambda_events_reads_is_read_alike(batch in batch()) {
+        prop_assume!(compare(&batch));
+    }
+}

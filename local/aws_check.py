@@ -1,0 +1,230 @@
+"""`make aws-check STACK=name`: tries the service in an AWS account, in a stack of its own that is deleted again.
+
+The account and the region are those of the environment, as for the AWS CLI. A local AWS is one, too, where AWS_ENDPOINT_URL names it.
+"""
+
+import math
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.parse
+
+import boto3
+import botocore.exceptions
+
+from local import demo, screen
+from local.demo import COUNT, DUPLICATES_PERCENT
+from local.stack import NOTIFYCTL, ROOT, STATE, TOOLS, overrides, run
+
+LATENCY_COUNT = 200
+LATENCY_RATE = 20
+
+#: Messages that are sent: the notifications, the duplicates, a conflict and a malformed one, and those of the latency.
+MESSAGES = COUNT * (100 + DUPLICATES_PERCENT) // 100 + 2 + LATENCY_COUNT
+
+#: Seconds that it usually takes, from the deployment on.
+USUAL_SECONDS = 20 * 60
+
+# Seconds. Generous: they only end what hangs.
+DEPLOY_TIMEOUT = 1800
+WATCH_TIMEOUT = 1200
+
+FOLDER = STATE / "aws-check"
+BUILD = FOLDER / "build"
+
+#: SAM looks for its configuration beside the built template otherwise.
+CONFIG = ["--config-file", ROOT / "samconfig.toml", "--config-env", "check"]
+
+
+def main():
+    name = os.environ.get("STACK", "")
+    if not re.fullmatch("[A-Za-z][A-Za-z0-9-]{0,127}", name):
+        screen.fail("name the stack to make and to delete again, for example: make aws-check STACK=notifications-check")
+    if os.environ.get("CI") and not is_on_this_machine(os.environ.get("AWS_ENDPOINT_URL", "")):
+        screen.fail("CI is set: this check costs money, and runs on AWS only where a person asks for it")
+    check = Check(name)
+    account = check.account()
+    if check.status():
+        screen.fail(f"the stack {name} exists already; the check deletes its stack, so it takes only a name that is free")
+    ask(account, check)
+    try:
+        check.deploy()
+        check.use()
+    finally:
+        check.delete()
+    return 0
+
+
+def is_on_this_machine(endpoint):
+    return urllib.parse.urlsplit(endpoint).hostname in ("127.0.0.1", "localhost", "::1")
+
+
+def ask(account, check):
+    """Goes on only if a person, or YES=1, says yes."""
+    estimate = sum(cost for *_, cost in bill(USUAL_SECONDS, alarms()))
+    screen.say(f"""
+  account   {account}
+  region    {check.region}
+  stack     {check.name}: is made, gets {MESSAGES:,} messages, and is deleted again; about {USUAL_SECONDS // 60} minutes
+  cost      ${estimate:.2f} at the most, for {USUAL_SECONDS // 60} minutes, at the prices of {PRICES_OF}
+""")
+    if os.environ.get("YES") == "1":
+        return
+    if not sys.stdin.isatty():
+        screen.fail("nobody can say yes here; run it in a terminal, or with YES=1")
+    if input('  Type "yes" to go on: ').strip() != "yes":
+        screen.fail("nothing was done")
+
+
+class Check:
+    """The stack, from before it exists until after it is deleted."""
+
+    def __init__(self, name):
+        self.name = name
+        self.region = os.environ.get("AWS_REGION") or boto3.Session().region_name
+        if not self.region:
+            screen.fail("no AWS region; set AWS_REGION")
+        self.environment = {
+            **os.environ,
+            "PATH": f"{TOOLS}:{os.environ['PATH']}",
+            "AWS_REGION": self.region,
+            "AWS_DEFAULT_REGION": self.region,
+            "NOTIFY_STACK": name,
+            "SAM_CLI_TELEMETRY": "0",
+        }
+        # One target directory for cargo and SAM.
+        self.environment.pop("CARGO_TARGET_DIR", None)
+        self.cloudformation = boto3.client("cloudformation", region_name=self.region)
+        self.started = None
+
+    def account(self):
+        try:
+            return boto3.client("sts", region_name=self.region).get_caller_identity()["Account"]
+        except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
+            screen.fail(f"no access to AWS: {error}")
+
+    def status(self):
+        """The status of the stack; None if there is none."""
+        try:
+            return self.cloudformation.describe_stacks(StackName=self.name)["Stacks"][0]["StackStatus"]
+        except botocore.exceptions.ClientError as error:
+            if "does not exist" in str(error):
+                return None
+            raise
+
+    def deploy(self):
+        screen.title("1. Build, as for AWS (some minutes the first time)")
+        parameters = ["--parameter-overrides", *overrides("check")]
+        command = ["sam", "build", *CONFIG, "--build-dir", BUILD, *parameters]
+        run("sam build", command, self.environment, FOLDER, DEPLOY_TIMEOUT)
+        screen.title(f"2. Deploy: the stack {self.name}")
+        self.started = time.monotonic()
+        template = ["--template-file", BUILD / "template.yaml"]
+        command = ["sam", "deploy", *CONFIG, *template, "--stack-name", self.name, "--s3-prefix", self.name, *parameters]
+        run("sam deploy", command, self.environment, FOLDER, DEPLOY_TIMEOUT)
+
+    def use(self):
+        sent = FOLDER / "sent.jsonl"
+        sent.unlink(missing_ok=True)
+        screen.title(f"3. Send: {COUNT:,} notifications, {DUPLICATES_PERCENT} % of them twice, a conflict and a malformed message")
+        self.must("send", "--count", COUNT, "--duplicates", DUPLICATES_PERCENT, "--prefix", demo.PREFIX, "--save", sent)
+        demo.send_bad(self, sent)
+        screen.title("4. Watch: until nothing has changed for 75 seconds")
+        self.must("watch", "--timeout", WATCH_TIMEOUT)
+        screen.title("5. Audit: what was sent, against the table, its stream and the dead-letter queue")
+        demo.audit(self, sent)
+        screen.title(f"6. Latency: {LATENCY_COUNT} notifications more, {LATENCY_RATE} a second")
+        self.must("latency", "--count", LATENCY_COUNT, "--rate", LATENCY_RATE)
+
+    def notifyctl(self, *arguments, **options):
+        """Runs notifyctl against this stack."""
+        return subprocess.run([NOTIFYCTL, *map(str, arguments)], env=self.environment, text=True, **options)
+
+    def must(self, *arguments):
+        if self.notifyctl(*arguments).returncode:
+            screen.fail(f"notifyctl {arguments[0]} failed; its message is above")
+
+    def delete(self):
+        """Deletes the stack, whatever state it is in, and says what is left and what it cost."""
+        if self.started is None:
+            return
+        screen.title(f"7. Delete: the stack {self.name}")
+        try:
+            if self.status():
+                command = ["sam", "delete", "--stack-name", self.name, "--s3-prefix", self.name, "--region", self.region, "--no-prompts"]
+                run("sam delete", command, self.environment, FOLDER, DEPLOY_TIMEOUT)
+        finally:
+            self.say_what_is_left()
+            say_cost(time.monotonic() - self.started)
+
+    def say_what_is_left(self):
+        status = self.status()
+        if not status:
+            screen.say("  nothing of the stack is left. SAM keeps its own bucket, of the stack aws-sam-cli-managed-default")
+            return
+        screen.say(f"  the stack {self.name} is {status}, and COSTS MONEY until it is deleted. What is left:")
+        for page in self.cloudformation.get_paginator("list_stack_resources").paginate(StackName=self.name):
+            for resource in page["StackResourceSummaries"]:
+                if resource["ResourceStatus"] != "DELETE_COMPLETE":
+                    why = resource.get("ResourceStatusReason", "")
+                    screen.say(f"    {resource['ResourceType']} {resource.get('PhysicalResourceId', '')} {resource['ResourceStatus']} {why}")
+        screen.say(f"  delete it by: sam delete --stack-name {self.name} --region {self.region}")
+
+
+# ---- what it costs ---------------------------------------------------------------------------------------------------
+
+#: Where and when these were the prices, in US dollars, in the first tier, without any free tier. Other regions differ.
+#: Check them on AWS's pages, named below, before you rely on them.
+PRICES_OF = "us-east-1 in early 2026"
+PRICES = {
+    "Kinesis shard-hours": 0.015,  # https://aws.amazon.com/kinesis/data-streams/pricing/
+    "Kinesis PUT payload units": 0.014 / 1e6,
+    "DynamoDB write units": 0.625 / 1e6,  # https://aws.amazon.com/dynamodb/pricing/on-demand/
+    "DynamoDB read units": 0.125 / 1e6,
+    "SQS requests": 0.40 / 1e6,  # https://aws.amazon.com/sqs/pricing/
+    "Lambda requests": 0.20 / 1e6,  # https://aws.amazon.com/lambda/pricing/
+    "Lambda GB-seconds": 0.0000166667,
+    "CloudWatch alarm-hours": 0.10 / 720,  # https://aws.amazon.com/cloudwatch/pricing/
+    "CloudWatch metric-hours": 0.30 / 720,
+    "CloudWatch Logs GB": 0.50,
+}
+
+
+def bill(seconds, alarm_count):
+    """The items of the bill: what, how many, and dollars.
+
+    Messages, alarms and hours are counted; the rest is what they can come to at the most, so that the true bill is lower.
+    """
+    hours = math.ceil(seconds / 3600)  # each begun hour counts
+    invocations = 3 * MESSAGES + seconds  # as if none were batched; the second part is for retries and the sweep
+    quantities = {
+        "Kinesis shard-hours": hours,
+        "Kinesis PUT payload units": MESSAGES,
+        # Put: 1, and 1 for the index. DONE and the ledger's entry: 2 each in their transaction, and 2 for the index.
+        "DynamoDB write units": 8 * MESSAGES,
+        # `notifyctl watch` reads the table each second. Ten items, of up to 800 bytes, are one unit.
+        "DynamoDB read units": seconds * MESSAGES / 10,
+        # Sent, received and deleted one by one; and a second, five of Lambda's polls and five of `notifyctl watch`.
+        "SQS requests": 3 * MESSAGES + 10 * seconds,
+        "Lambda requests": invocations,
+        "Lambda GB-seconds": invocations * 0.1 * 0.5,  # 100 ms at 512 MB
+        "CloudWatch alarm-hours": alarm_count * hours,
+        "CloudWatch metric-hours": 20 * hours,
+        "CloudWatch Logs GB": invocations * 2e3 / 1e9,  # 2 kB each
+    }
+    return [(item, quantity, quantity * PRICES[item]) for item, quantity in quantities.items()]
+
+
+def alarms():
+    """How many alarms the template has."""
+    return (ROOT / "template.yaml").read_text().count("Type: AWS::CloudWatch::Alarm")
+
+
+def say_cost(seconds):
+    screen.title(f"8. Cost: at the most, for {seconds / 60:.0f} minutes, at the prices of {PRICES_OF}")
+    items = bill(seconds, alarms())
+    for item, quantity, cost in items:
+        print(f" {item:<28}{quantity:>14,.3f}   ${cost:.4f}")
+    print(f" {'together':<28}{'':>14}   ${sum(cost for *_, cost in items):.4f}", flush=True)
