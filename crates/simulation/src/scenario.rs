@@ -35,7 +35,6 @@ pub const AT_MOST_ONCE: Guarantee = Guarantee::AtMostOnce { timeout: limits::WEB
 /// One run.
 #[expect(clippy::struct_excessive_bools, reason = "each says something of its own about the world")]
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is drawn by itself")]
 pub struct Scenario {
     /// What it was drawn from.
     pub seed: u64,
