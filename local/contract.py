@@ -165,16 +165,30 @@ def aws():
 
 
 def delete(session, prefix):
-    """Deletes all tables and streams with names that begin so."""
+    """Deletes all streams and tables with names that begin so, the streams first: they cost money by the hour."""
     dynamodb, kinesis = session.client("dynamodb"), session.client("kinesis")
-    for page in dynamodb.get_paginator("list_tables").paginate():
-        for name in page["TableNames"]:
-            if name.startswith(prefix):
-                dynamodb.delete_table(TableName=name)
     for page in kinesis.get_paginator("list_streams").paginate():
         for name in page["StreamNames"]:
             if name.startswith(prefix):
-                kinesis.delete_stream(StreamName=name)
+                delete_one(name, kinesis.delete_stream, StreamName=name)
+    for page in dynamodb.get_paginator("list_tables").paginate():
+        for name in page["TableNames"]:
+            if name.startswith(prefix):
+                delete_one(name, dynamodb.delete_table, TableName=name)
+
+
+def delete_one(name, call, **arguments):
+    """Deletes one; what is still being made is waited for, and what cannot be deleted is named."""
+    import botocore.exceptions
+
+    deadline = time.monotonic() + START_TIMEOUT
+    while True:
+        try:
+            return call(**arguments)
+        except botocore.exceptions.ClientError as error:
+            if error.response["Error"]["Code"] != "ResourceInUseException" or time.monotonic() > deadline:
+                return screen.say(f"  {name} is left, delete it by hand: {error}")
+            time.sleep(1)
 
 
 if __name__ == "__main__":

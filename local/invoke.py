@@ -131,8 +131,8 @@ def template_with(function, variables, endpoint):
     template = yaml.safe_load(TEMPLATE.read_text())
     environment = {"Variables": {**variables, "AWS_ENDPOINT_URL": endpoint}}
     template["Resources"][function]["Properties"]["Environment"] = environment
-    with tempfile.NamedTemporaryFile("w", dir=BUILD, prefix="invoke-", suffix=".yaml") as copy:
-        yaml.safe_dump(template, copy)
+    with tempfile.NamedTemporaryFile("w", dir=BUILD, prefix="invoke-", suffix=".json") as copy:
+        json.dump(template, copy)
         copy.flush()
         yield copy.name
 

@@ -12,14 +12,14 @@ from local.stack import ROOT
 SINCE = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - 120 * 60))
 
 #: Of all items, so many are pending, about so many have long been FAILED, and so many are IN_DOUBT; the others are DONE.
-ITEMS = 100_000
+ITEMS = 30_000
 PENDING = 1_000
-FAILED = 50_000
+FAILED = 15_000
 IN_DOUBT = 100
 
 
 def test_a_sweep_reads_only_what_is_pending_or_in_doubt_and_publishes_it_once(stack, capsys):
-    """1,000 pending among 100,000: the indexes cost what the pending ones cost, however many have failed."""
+    """1,000 pending among 30,000: the indexes cost what the pending ones cost, however many have failed."""
     name = f"sweep-{uuid.uuid4().hex[:12]}"
     table, stream = stack.dynamodb, stack.kinesis
     key = lambda name, kind: {"AttributeName": name, "KeyType": kind}  # noqa: E731

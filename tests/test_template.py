@@ -159,7 +159,7 @@ def test_rule_8_the_publishers_source_filters_for_what_became_init():
 
 
 @pytest.mark.parametrize("resource", ["Table", "LedgerTable", "DeadLetterQueue"])
-def test_in_production_what_holds_data_outlives_the_stack_but_not_a_failed_first_deployment(resource):
+def test_in_production_what_holds_data_is_kept_except_where_it_was_just_made(resource):
     policies = RESOURCES[resource]["DeletionPolicy"], RESOURCES[resource]["UpdateReplacePolicy"]
     assert [value(policy, Production="true") for policy in policies] == ["RetainExceptOnCreate", "Retain"]
     assert [value(policy, Production="false") for policy in policies] == ["Delete", "Delete"]

@@ -64,7 +64,7 @@ impl<T: IngestTable, Q: Queue, C: Clock> Ingest<T, Q, C> {
     /// [`MissingIdentifier`] where a message has no `messageId`; nothing was written then.
     pub async fn handle(&self, envelope: Envelope, deadline: Deadline) -> Result<BatchResponse, MissingIdentifier> {
         let messages = envelope.records.iter().map(|record| Message::read(record)).collect::<Result<Vec<_>, _>>()?;
-        let results = self.insert_all(&messages, retry::earlier(deadline, self.clock.now())).await;
+        let results = self.insert_all(&messages, retry::earlier(deadline, self.clock.now(), messages.len())).await;
         let inserted = results.iter().filter(|result| matches!(result, Ok(Accepted::Inserted))).count();
         if inserted > 0 {
             metrics::counter!("Inserted").increment(inserted as u64);

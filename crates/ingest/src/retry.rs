@@ -14,10 +14,11 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-/// The deadline of all that comes before hiding.
-pub(crate) fn earlier(deadline: Deadline, now: Timestamp) -> Deadline {
+/// The deadline of all that comes before hiding, for a batch of so many messages.
+pub(crate) fn earlier(deadline: Deadline, now: Timestamp, messages: usize) -> Deadline {
     let left = Duration::try_from(deadline.time().duration_since(now)).unwrap_or_default();
-    deadline.earlier(limits::HIDE_BEFORE_DEADLINE.min(left / 4))
+    let thousands = u32::try_from(messages.div_ceil(1_000)).unwrap_or(u32::MAX);
+    deadline.earlier(limits::HIDE_BEFORE_DEADLINE.saturating_mul(thousands).min(left / 4))
 }
 
 impl<T: IngestTable, Q: Queue, C: Clock> Ingest<T, Q, C> {
@@ -46,7 +47,8 @@ impl<T: IngestTable, Q: Queue, C: Clock> Ingest<T, Q, C> {
 }
 
 /// The place of each message that is reported as failed, and how long it waits. In a FIFO queue, all of a group wait as long
-/// as the first of it that failed: SQS hands out nothing of a group while any message of it is hidden.
+/// as the first of it that failed: SQS hands out nothing of a group while any message of it is hidden. (So the messages behind one that is never accepted use
+/// up their receives with it.)
 fn waits(messages: &[Message], results: &[Result<Accepted, Refused>]) -> Vec<(usize, Duration)> {
     let mut group_waits: HashMap<&str, Duration> = HashMap::new();
     let mut waits = Vec::new();
@@ -67,10 +69,8 @@ fn waits(messages: &[Message], results: &[Result<Accepted, Refused>]) -> Vec<(us
 
 /// How long a message waits. After its last receive it only waits for SQS to move it to the dead-letter queue.
 fn wait(refused: &Refused, message_id: &Identifier, receive_count: Option<u32>) -> Duration {
-    let may_pass = match refused {
-        Refused::Malformed(_) | Refused::Conflict => false,
-        Refused::Failed(failure) => failure.kind.is_retryable(),
-    };
+    // What the table refuses for good (a wrong name or schema, say) may be mended: it is not the message's fault.
+    let may_pass = matches!(refused, Refused::Failed(_));
     let receives_before = usize::try_from(receive_count.unwrap_or(1).saturating_sub(1)).unwrap_or(usize::MAX);
     match limits::RETRY_WAITS.get(receives_before) {
         Some(wait) if may_pass => spread(*wait, message_id),
@@ -97,7 +97,9 @@ mod tests {
 
     #[test]
     fn a_failure_that_may_pass_waits_longer_each_time_and_the_last_one_waits_for_nothing() {
-        for failure in [Failure::retryable("throttled"), Failure::may_have_happened("no answer")] {
+        let refused_by_the_table = Failure::permanent("BatchExecuteStatement: ValidationError");
+        for failure in [Failure::retryable("throttled"), Failure::may_have_happened("no answer"), refused_by_the_table]
+        {
             let waits = waits_of(&Refused::Failed(failure));
             for (wait, least) in waits.iter().zip([15, 120, 600, 1_200, 1_800]) {
                 assert!((least..=least * 11 / 10).contains(wait), "{waits:?}");
@@ -109,7 +111,7 @@ mod tests {
     #[test]
     fn what_will_never_be_accepted_comes_again_after_seconds() {
         let malformed = Refused::Malformed(Failure::permanent("not JSON"));
-        for refused in [malformed, Refused::Conflict, Refused::Failed(Failure::permanent("refused"))] {
+        for refused in [malformed, Refused::Conflict] {
             assert_eq!(waits_of(&refused), [5; 7], "{refused}");
         }
     }
@@ -131,10 +133,11 @@ mod tests {
     #[test]
     fn time_for_hiding_is_kept_and_never_more_than_a_quarter() {
         let at = |millis| Timestamp::from_millisecond(millis).unwrap();
-        let kept = |deadline| {
-            let time = earlier(Deadline::at(at(deadline)), at(0)).time();
+        let kept = |deadline, messages| {
+            let time = earlier(Deadline::at(at(deadline)), at(0), messages).time();
             at(deadline).duration_since(time).as_millis()
         };
-        assert_eq!((kept(30_000), kept(2_000), kept(0)), (2_000, 500, 0));
+        assert_eq!((kept(30_000, 1_000), kept(2_000, 1_000), kept(0, 1)), (2_000, 500, 0));
+        assert_eq!((kept(30_000, 2_001), kept(30_000, 10_000)), (6_000, 7_500));
     }
 }

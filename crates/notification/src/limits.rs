@@ -163,8 +163,8 @@ pub const RETRY_WAITS: [Duration; MAX_RECEIVES as usize - 1] = [
 /// minute. SQS has no other way to the dead-letter queue that keeps the message unchanged.
 pub const REFUSED_WAIT: Duration = Duration::from_secs(5);
 
-/// Time before the deadline that ingest keeps for hiding what failed, at most; a quarter of its time where that is less. A
-/// batch of 1,000 needs 100 calls, 16 at a time.
+/// Time before the deadline that ingest keeps for hiding what failed, for each 1,000 messages of a batch; a quarter of its
+/// time where that is less. 1,000 messages need 100 calls, 16 at a time.
 pub const HIDE_BEFORE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Actions stop this long before the deadline, so that what they did can still be written down.

@@ -46,8 +46,13 @@ pub(crate) async fn take(stack: &Stack, enough: impl Fn(&[Message]) -> bool) -> 
                 return Err(error);
             }
         };
-        let is_new = |message: &&Message| !look.ids.contains(message.message_id().unwrap_or_default());
-        taken.extend(messages.iter().filter(is_new).cloned());
+        for message in &messages {
+            // Only the newest receipt of a message deletes it.
+            match taken.iter_mut().find(|taken| taken.message_id == message.message_id) {
+                Some(taken) => taken.receipt_handle.clone_from(&message.receipt_handle),
+                None => taken.push(message.clone()),
+            }
+        }
         look.note(messages, |_| false);
     }
     Ok(taken)

@@ -85,12 +85,10 @@ fn missing<'a>(args: &'a DlqRedriveArgs, letters: &[Letter]) -> Vec<&'a str> {
 fn judge(message: Message, done_retention_days: u32, now: Timestamp) -> Letter {
     let days = limits::redrive_days(done_retention_days);
     let fate = match first_sent_at(&message) {
-        None => {
-            Fate::Refused(format!(
-                "SQS does not say when it was sent, or its attribute {FIRST_SENT_AT} is not a time; find out whether its effect \
+        None => Fate::Refused(format!(
+            "SQS does not say when it was sent, or its attribute {FIRST_SENT_AT} is not a time; find out whether its effect \
                  has happened; if not, have upstream send it under a new id; then delete it"
-            ))
-        }
+        )),
         Some(sent) if now.duration_since(sent).as_hours() >= i64::from(days) * HOURS_OF_A_DAY => {
             let age = now.duration_since(sent).as_hours() / HOURS_OF_A_DAY;
             Fate::Refused(format!(
