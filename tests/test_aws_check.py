@@ -98,7 +98,7 @@ def test_a_stack_that_exists_already_is_left_alone(stack):
 def test_nothing_is_done_where_nobody_can_say_yes(stack, name):
     status, output = run(environment(stack, name))
     assert status == 2
-    assert "with YES=1" in output
+    assert "set YES=1" in output
     assert not exists(stack, name)
 
 

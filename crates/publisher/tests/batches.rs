@@ -167,7 +167,7 @@ async fn rule_10_an_id_that_stands_twice_in_a_batch_is_published_once() {
 }
 
 #[tokio::test]
-async fn rule_11_put_records_keeps_to_500_entries_and_5_mebibytes() {
+async fn rule_11_put_records_keeps_to_500_entries_and_10_mebibytes() {
     let records: Vec<_> = (0..1000).map(|n| init(&n.to_string(), &format!("id{n}"))).collect();
     let memory = check(Memory::default(), json!(records), &[]).await;
     assert_eq!(memory.calls("put").len(), 2);
@@ -177,10 +177,10 @@ async fn rule_11_put_records_keeps_to_500_entries_and_5_mebibytes() {
         record["dynamodb"]["NewImage"]["event"]["S"] = json!("x".repeat(390_000));
         record
     };
-    let records: Vec<_> = (0..15).map(large).collect();
+    let records: Vec<_> = (0..30).map(large).collect();
     let memory = check(Memory::default(), json!(records), &[]).await;
     let sizes: Vec<_> = memory.calls("put").iter().map(|call| call.ids.len()).collect();
-    assert_eq!(sizes, [13, 2]);
+    assert_eq!(sizes, [26, 4]);
 }
 
 /// The sample events show what their README says.
