@@ -11,7 +11,7 @@ use aws_lambda_events::kinesis::{KinesisEvent, KinesisEventRecord};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use downstream::record::{Content, Record};
-use generate::{bytes, config, spoiled};
+use generate::{bytes, config};
 use notification::{Envelope, Notification};
 use proptest::prelude::*;
 use serde_json::value::RawValue;
@@ -75,12 +75,7 @@ fn batch() -> impl Strategy<Value = String> {
     let odd = (bytes(&event()), event_id, prop_oneof!["[0-9]{1,56}", any::<String>()]);
     let odd = odd.prop_map(|(data, event_id, sequence_number)| kinesis_record(&data, &event_id, &sequence_number));
     let valid = kinesis_record(event().to_string().as_bytes(), "shardId-000000000006:1", "1");
-    // Theirs reads one in four of the spoiled ones.
-    (odd, prop::option::weighted(0.4, spoiled(&valid))).prop_map(|(odd, spoiled)| {
-        let spoiled = spoiled.map(|spoiled| serde_json::from_str(&spoiled).unwrap_or(Value::Null));
-        let records: Vec<Value> = std::iter::once(odd).chain(spoiled).collect();
-        json!({"Records": records}).to_string()
-    })
+    generate::batch(odd, &valid)
 }
 
 proptest! {

@@ -9,7 +9,7 @@
 mod generate;
 
 use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
-use generate::{config, spoiled, text};
+use generate::{config, text};
 use ingest::message::Message;
 use notification::{Envelope, Malformed, Notification};
 use proptest::prelude::*;
@@ -71,12 +71,7 @@ fn batch() -> impl Strategy<Value = String> {
         message(&body, &json!({"MessageGroupId": group, "ApproximateReceiveCount": count}), arn)
     });
     let valid = message(&event().to_string(), &json!({"MessageGroupId": "g"}), "q.fifo");
-    // Theirs reads one in four of the spoiled ones.
-    (odd, prop::option::weighted(0.4, spoiled(&valid))).prop_map(|(odd, spoiled)| {
-        let spoiled = spoiled.map(|spoiled| serde_json::from_str(&spoiled).unwrap_or(Value::Null));
-        let records: Vec<Value> = std::iter::once(odd).chain(spoiled).collect();
-        json!({"Records": records}).to_string()
-    })
+    generate::batch(odd, &valid)
 }
 
 proptest! {

@@ -220,6 +220,16 @@ pub(crate) fn text(valid: &Value) -> impl Strategy<Value = String> + use<> {
     ]
 }
 
+/// A batch of one record and, less often, of one with something wrong in it besides.
+pub(crate) fn batch<S: Strategy<Value = Value>>(record: S, valid: &Value) -> impl Strategy<Value = String> + use<S> {
+    // A stricter reader reads one in four of the spoiled ones.
+    (record, prop::option::weighted(0.4, spoiled(valid))).prop_map(|(record, spoiled)| {
+        let spoiled = spoiled.map(|spoiled| serde_json::from_str(&spoiled).unwrap_or(Value::Null));
+        let records: Vec<Value> = std::iter::once(record).chain(spoiled).collect();
+        serde_json::json!({"Records": records}).to_string()
+    })
+}
+
 /// Any bytes: arbitrary, or a text with some of its bytes replaced.
 pub(crate) fn bytes(valid: &Value) -> impl Strategy<Value = Vec<u8>> + use<> {
     let replaced = (text(valid), prop::collection::vec((any::<Index>(), any::<u8>()), 0..4));
