@@ -14,7 +14,7 @@ LOCAL := $(PYTHON) -m local
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: tools ## Build, deploy to a local AWS, send 1,000 notifications, crash the functions, audit (ACTION=webhook, record)
+demo: tools ## Build, deploy to a local AWS, send 1,000 notifications, crash the functions, audit (ACTION=webhook, mark-done)
 	@ACTION=$(ACTION) $(LOCAL) demo
 
 up: tools ## Leave the local stack running, for notifyctl
@@ -60,11 +60,11 @@ e2e: build ## The real binaries and the real template on a local AWS
 chaos: build ## Faults of every kind and crashes for DURATION seconds (180), then an audit (SEED brings the same)
 	DURATION=$(or $(DURATION),180) SEED=$(SEED) $(PYTHON) -m pytest tests/test_chaos.py
 
-fuzz: ## Run each fuzz target of fuzz/ for SECONDS (60), beginning with the sample events
+fuzz: ## Run each fuzz target of proof/fuzz/ for SECONDS (60), beginning with the sample events
 	@cargo fuzz --version >/dev/null 2>&1 || { echo "error: no cargo-fuzz; \`cargo install cargo-fuzz --locked\` (it needs a C++ compiler, no nightly Rust)" >&2; exit 2; }
-	@for target in $$(cargo fuzz list); do mkdir -p fuzz/corpus/$$target; \
-	  RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $$target fuzz/corpus/$$target events -- \
-	    -max_total_time=$(or $(SECONDS),60) -dict=fuzz/json.dict -timeout=10 -max_len=8192 -print_final_stats=1 || exit; done
+	@for target in $$(cargo fuzz list --fuzz-dir proof/fuzz); do mkdir -p proof/fuzz/corpus/$$target; \
+	  RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir proof/fuzz --sanitizer none $$target proof/fuzz/corpus/$$target events -- \
+	    -max_total_time=$(or $(SECONDS),60) -dict=proof/fuzz/json.dict -timeout=10 -max_len=8192 -print_final_stats=1 || exit; done
 
 mutants: ## Change each line of the domain crate, and see that a test fails (.cargo/mutants.toml)
 	@cargo mutants --version >/dev/null 2>&1 || { echo "error: no cargo-mutants; \`cargo install cargo-mutants --locked\`" >&2; exit 2; }
@@ -91,7 +91,7 @@ BENCH := CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
 
 clean: ## Stop the local stack and remove all that was built or installed here
 	@if test -e .local/stack.json; then $(LOCAL) down; fi
-	rm -rf target fuzz/target .aws-sam .local .venv
+	rm -rf target proof/fuzz/target .aws-sam .local .venv
 
 # ---- tools: two virtual environments with pinned packages ------------------------------------------------------------
 

@@ -16,7 +16,7 @@ WATCH_TIMEOUT = 300
 #: The ids are refund-000001 and so on.
 PREFIX = "refund"
 
-ACTIONS = ("ledger", "webhook", "record")
+ACTIONS = ("ledger", "webhook", "mark-done")
 
 
 def main():

@@ -204,7 +204,7 @@ def test_a_delivery_does_not_start_where_the_time_that_it_may_take_is_not_left(s
 
 
 def test_a_lapsed_claim_is_settled_after_the_action_was_changed(stack, prefix):
-    world = World(stack, prefix, ACTION="record")
+    world = World(stack, prefix, ACTION="mark-done")
     stack.dynamodb.update_item(
         TableName=stack.table, Key={"id": {"S": prefix}},
         UpdateExpression="SET #s = :claimed, #o = :owner, lease_until = :past",

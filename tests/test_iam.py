@@ -26,7 +26,7 @@ FUNCTIONS = ("Ingest", "Publisher", "Downstream")
 
 #: A stack for each.
 STACKS = {
-    "record": {"Action": "record"},
+    "mark-done": {"Action": "mark-done"},
     "ledger": {"Action": "ledger"},
     "webhook": {"Action": "webhook", "WebhookGuarantee": "idempotent", "StreamFunctionTimeout": 30},
     "webhook-at-most-once": {"Action": "webhook", "WebhookGuarantee": "at-most-once", "StreamFunctionTimeout": 30},
@@ -253,7 +253,7 @@ def a_notification_is_done(deployed):
 
 
 def a_notification_that_is_rejected_is_failed(deployed):
-    """By the ledger, which takes no negative amount, and by the receiver of a webhook. `record` rejects nothing."""
+    """By the ledger, which takes no negative amount, and by the receiver of a webhook. `mark-done` rejects nothing."""
     notification_id = deployed.new_id()
     event = batches.event(notification_id).replace("19.99", "-1")
     deployed.put(notification_id, event=event)
@@ -264,7 +264,7 @@ def a_notification_that_is_rejected_is_failed(deployed):
         assert deployed.invoke("Downstream", rejected) == OK
     finally:
         deployed.receiver.on_call = lambda _: None
-    assert deployed.status(notification_id) == ("DONE" if deployed.action == "record" else "FAILED")
+    assert deployed.status(notification_id) == ("DONE" if deployed.action == "mark-done" else "FAILED")
 
 
 def records_that_belong_to_no_notification_are_kept(deployed):

@@ -1,7 +1,7 @@
 //! `ledger`: an entry in a second table for each refund, in the same transaction as DONE. Exactly once.
 
 use aws::config::{self, ConfigError, Environment};
-use notification::{Action, ActionError, Deadline, Effect, Guarantee, Notification, Outcome, Write};
+use notification::{Action, ActionError, Deadline, Effect, Guarantee, Notification, Outcome, Put};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -55,7 +55,7 @@ impl Action for Ledger {
             return Err(rejected("the amount is not a positive decimal number"));
         }
         let id = notification.id().as_str();
-        let entry = Write {
+        let entry = Put {
             table: self.table.clone(),
             key: "id",
             attributes: vec![

@@ -8,7 +8,7 @@ pub mod webhook;
 use aws::config::{ConfigError, Environment};
 use aws::{SdkConfig, SystemClock};
 use ledger::Ledger;
-use notification::{Action, ActionError, Deadline, Effect, Guarantee, Notification, Record};
+use notification::{Action, ActionError, Deadline, Effect, Guarantee, MarkDone, Notification};
 use secret::SecretsManager;
 use webhook::{Settings, Webhook};
 
@@ -16,7 +16,7 @@ use webhook::{Settings, Webhook};
 #[derive(Debug)]
 pub enum Chosen {
     /// Nothing but DONE.
-    Record(Record),
+    MarkDone(MarkDone),
     /// An entry in a second table.
     Ledger(Ledger),
     /// A delivery over HTTPS.
@@ -24,14 +24,14 @@ pub enum Chosen {
 }
 
 impl Chosen {
-    /// Reads `ACTION` (`record` if it is not set), the settings of that action, and its secret where it has one.
+    /// Reads `ACTION` (`mark-done` if it is not set), the settings of that action, and its secret where it has one.
     ///
     /// # Errors
     /// [`ConfigError`] where `ACTION` is unknown, a setting of it is missing or wrong, or its secret cannot be read.
     pub async fn from_environment(environment: &impl Environment, sdk: &SdkConfig) -> Result<Self, ConfigError> {
         const NAME: &str = "ACTION";
         match environment.get(NAME).as_deref() {
-            None | Some("" | "record") => Ok(Self::Record(Record)),
+            None | Some("" | "mark-done") => Ok(Self::MarkDone(MarkDone)),
             Some("ledger") => Ok(Self::Ledger(Ledger::from_environment(environment)?)),
             Some("webhook") => {
                 let settings = Settings::from_environment(environment)?;
@@ -40,7 +40,7 @@ impl Chosen {
             }
             Some(other) => Err(ConfigError::Wrong {
                 name: NAME,
-                problem: format!("{other:?} is none of record, ledger and webhook"),
+                problem: format!("{other:?} is none of mark-done, ledger and webhook"),
             }),
         }
     }
@@ -49,7 +49,7 @@ impl Chosen {
 impl Action for Chosen {
     fn guarantee(&self) -> Guarantee {
         match self {
-            Self::Record(action) => action.guarantee(),
+            Self::MarkDone(action) => action.guarantee(),
             Self::Ledger(action) => action.guarantee(),
             Self::Webhook(action) => action.guarantee(),
         }
@@ -57,7 +57,7 @@ impl Action for Chosen {
 
     async fn run(&self, notification: &Notification, deadline: Deadline) -> Result<Effect, ActionError> {
         match self {
-            Self::Record(action) => action.run(notification, deadline).await,
+            Self::MarkDone(action) => action.run(notification, deadline).await,
             Self::Ledger(action) => action.run(notification, deadline).await,
             // On the heap, because it is many times as large as the others: they would be moved about at its size.
             Self::Webhook(action) => Box::pin(action.run(notification, deadline)).await,
@@ -81,7 +81,7 @@ pub(crate) mod tests {
     async fn the_action_is_chosen_by_its_name_and_a_wrong_choice_or_setting_is_named() {
         let sdk = SdkConfig::builder().build();
         let chosen = async |variables| Chosen::from_environment(&Variables(variables), &sdk).await;
-        assert!(matches!(chosen(&[]).await, Ok(Chosen::Record(_))));
+        assert!(matches!(chosen(&[]).await, Ok(Chosen::MarkDone(_))));
         assert!(matches!(chosen(&[("ACTION", "ledger"), ("LEDGER_TABLE_NAME", "l")]).await, Ok(Chosen::Ledger(_))));
         let error = async |variables| chosen(variables).await.unwrap_err().to_string();
         assert!(error(&[("ACTION", "ledgr")]).await.contains("ACTION is wrong"));

@@ -8,13 +8,13 @@ use std::fmt;
 /// Where the text of one secret is read from.
 pub trait SecretSource: Send + Sync {
     /// Reads the secret as it is now.
-    fn read(&self) -> impl Future<Output = Result<String, Unreadable>> + Send;
+    fn read(&self) -> impl Future<Output = Result<String, SecretError>> + Send;
 }
 
 /// Why a secret could not be read. The text never holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Unreadable(pub String);
+pub struct SecretError(pub String);
 
 /// One secret in Secrets Manager.
 pub struct SecretsManager {
@@ -31,13 +31,13 @@ impl SecretsManager {
 }
 
 impl SecretSource for SecretsManager {
-    async fn read(&self) -> Result<String, Unreadable> {
+    async fn read(&self) -> Result<String, SecretError> {
         let id = &self.secret_id;
         let answer = self.client.get_secret_value().secret_id(id).send().await.map_err(|error| {
             let code = error.code().unwrap_or("no answer");
-            Unreadable(format!("the secret {id} cannot be read from Secrets Manager: {code}"))
+            SecretError(format!("the secret {id} cannot be read from Secrets Manager: {code}"))
         })?;
-        answer.secret_string.ok_or_else(|| Unreadable(format!("the secret {id} holds no text")))
+        answer.secret_string.ok_or_else(|| SecretError(format!("the secret {id} holds no text")))
     }
 }
 

@@ -89,7 +89,7 @@ proptest! {
     #[test]
     fn an_action_is_one_of_those_there_are_or_refused_by_name(action in any::<String>()) {
         let sdk = SdkConfig::builder().build();
-        prop_assume!(!["record", "ledger", "webhook", ""].contains(&action.as_str()));
+        prop_assume!(!["mark-done", "ledger", "webhook", ""].contains(&action.as_str()));
         let chosen = block_on(Chosen::from_environment(&variables(&[("ACTION", &action)]), &sdk));
         prop_assert!(named("ACTION", chosen).is_none());
     }

@@ -13,8 +13,8 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use item::{STORED_ATTRIBUTES, number, shortened, stored, text, time};
 use notification::ports::{
-    Answers, Change, Changed, Commit, DownstreamTable, IndexKey, IngestTable, Insertion, NotCommitted, PendingPage,
-    PendingTable, StatusTable, Stored, SweepState, TableReader, Unreadable, UnresolvedCount,
+    Answers, Change, Changed, Commit, DownstreamTable, IndexKey, IngestTable, Insertion, NotCommitted, Orphan,
+    PendingPage, PendingTable, StatusTable, Stored, SweepState, TableReader, UnresolvedCount,
 };
 use notification::{Failure, Notification, NotificationId, Status, Timestamp, limits};
 use std::collections::HashMap;
@@ -162,7 +162,7 @@ impl DownstreamTable for DynamoTable {
         transaction::commit(&self.client, &self.table_name, group, done_at, seconds).await
     }
 
-    async fn keep(&self, record: Unreadable<'_>, reason: &str, failed_at: Timestamp) -> Result<(), Failure> {
+    async fn keep(&self, record: Orphan<'_>, reason: &str, failed_at: Timestamp) -> Result<(), Failure> {
         let kept = &record.raw[..record.raw.len().min(limits::RAW_KEPT_MAX_BYTES)];
         let id = record.item_id();
         let unresolved = update::unresolved(Status::Failed, &id, failed_at);
@@ -385,7 +385,7 @@ mod tests {
         use aws_sdk_dynamodb::types::CancellationReason;
         use aws_sdk_dynamodb::types::error::TransactionCanceledException;
         use notification::ports::Refused;
-        use notification::{Effect, FailureKind, Write};
+        use notification::{Effect, FailureKind, Put};
 
         let rule = mock!(Client::transact_write_items)
             .match_requests(|request| {
@@ -416,7 +416,7 @@ mod tests {
                     .build();
                 TransactWriteItemsError::TransactionCanceledException(canceled)
             });
-        let write = Write { table: "ledger".into(), key: "id", attributes: vec![("id", "a".into())] };
+        let write = Put { table: "ledger".into(), key: "id", attributes: vec![("id", "a".into())] };
         let effect = Effect { outcome: None, writes: vec![write] };
         let ids = ["a", "b", "c", "d"].map(id);
         let group: Vec<_> = ids.iter().map(|id| Commit { id, event: "{}", effect: &effect }).collect();
@@ -512,7 +512,7 @@ mod tests {
             });
         let sequence_number = Identifier::parse(Some("7")).unwrap();
         let raw = vec![0xFF; 500_000];
-        let record = Unreadable { shard: "shardId-0", sequence_number: &sequence_number, raw: &raw };
+        let record = Orphan { shard: "shardId-0", sequence_number: &sequence_number, raw: &raw };
         assert_eq!(table(&rule).keep(record, "not valid UTF-8", Timestamp::UNIX_EPOCH).await, Ok(()));
     }
 }

@@ -10,7 +10,7 @@ use crate::standing::{Standing, absent, not_as_expected};
 use crate::{Downstream, Problem, Result, Settled};
 use notification::batch::{by_count, call_in_batches};
 use notification::change::{Answer, Persistence};
-use notification::ports::{After, Before, Change, Clock, DownstreamTable, Unreadable};
+use notification::ports::{After, Before, Change, Clock, DownstreamTable, Orphan};
 use notification::{Action, Deadline, Failure, Status};
 
 /// A record that holds no notification, or a malformed one.
@@ -161,8 +161,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     }
 
     async fn keep(&self, Foreign { record, reason }: &Foreign<'_>) -> std::result::Result<String, Failure> {
-        let unreadable =
-            Unreadable { shard: &record.shard, sequence_number: &record.sequence_number, raw: &record.data };
+        let unreadable = Orphan { shard: &record.shard, sequence_number: &record.sequence_number, raw: &record.data };
         self.table.keep(unreadable, reason, self.clock.now()).await.map(|()| unreadable.item_id())
     }
 }

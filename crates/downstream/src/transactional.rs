@@ -193,7 +193,7 @@ struct Size {
 
 impl Size {
     fn of(task: Task<'_>, effect: &Effect) -> Self {
-        let effect_bytes: usize = effect.writes.iter().map(notification::Write::bytes).sum();
+        let effect_bytes: usize = effect.writes.iter().map(notification::Put::bytes).sum();
         // The notification's own item counts, although only its status changes.
         let item_bytes = task.record.data.len() + limits::ITEM_RESERVED_BYTES;
         Self { actions: 1 + effect.writes.len(), bytes: item_bytes + effect_bytes }

@@ -6,7 +6,8 @@ use downstream::{Downstream, Invocation};
 use notification::report::{BatchResponse, MissingIdentifier};
 use notification::testing::{Fault, Memory, TestClock};
 use notification::{
-    Action, ActionError, Deadline, Effect, Envelope, Failure, Guarantee, Notification, Outcome, Record, Status, limits,
+    Action, ActionError, Deadline, Effect, Envelope, Failure, Guarantee, MarkDone, Notification, Outcome, Status,
+    limits,
 };
 use serde_json::{Value, json};
 use std::sync::Mutex;
@@ -58,7 +59,7 @@ async fn check_action(memory: Memory, action: impl Action, records: Value, repor
 }
 
 async fn check(memory: Memory, records: Value, reported: &[&str]) -> Memory {
-    check_action(memory, Record, records, reported).await
+    check_action(memory, MarkDone, records, reported).await
 }
 
 fn status(memory: &Memory, id: &str) -> Status {
@@ -160,7 +161,7 @@ async fn rule_3_a_missing_or_empty_sequence_number_is_an_invocation_error_and_no
     missing["kinesis"].as_object_mut().unwrap().remove("sequenceNumber");
     for bad in [missing, of("", "b"), json!({}), json!(null)] {
         let memory = init(Memory::default(), &["a"]);
-        let (response, memory) = respond(memory, Record, &json!([of("1", "a"), bad]), 60_000).await;
+        let (response, memory) = respond(memory, MarkDone, &json!([of("1", "a"), bad]), 60_000).await;
         assert_eq!(response, Err(MissingIdentifier));
         assert_eq!(status(&memory, "a"), Status::Init);
     }

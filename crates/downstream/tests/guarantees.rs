@@ -6,8 +6,7 @@ use downstream::{Downstream, Invocation};
 use notification::ports::{After, Before, Change, Claim, StatusTable};
 use notification::testing::{Call, Fault, Memory, TestClock};
 use notification::{
-    Action, ActionError, Deadline, Effect, Envelope, Failure, Guarantee, Notification, Outcome, Status, Timestamp,
-    Write,
+    Action, ActionError, Deadline, Effect, Envelope, Failure, Guarantee, Notification, Outcome, Put, Status, Timestamp,
 };
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -72,7 +71,7 @@ impl Action for &Bank {
             "panic" => panic!("on purpose"),
             "hang" => std::future::pending().await,
             _ => {
-                let write = Write { table: "ledger".into(), key: "id", attributes: vec![("id", id.to_owned())] };
+                let write = Put { table: "ledger".into(), key: "id", attributes: vec![("id", id.to_owned())] };
                 let writes = if self.guarantee == Guarantee::Transactional { vec![write] } else { vec![] };
                 Ok(Effect { outcome: Some(Outcome::new(&json!(id))), writes })
             }

@@ -5,8 +5,8 @@
 mod support;
 
 use notification::ports::{
-    After, Answers, Before, Change, Changed, Claim, Commit, DownstreamTable, NotCommitted, StatusTable, Stored,
-    TableReader, Unreadable,
+    After, Answers, Before, Change, Changed, Claim, Commit, DownstreamTable, NotCommitted, Orphan, StatusTable, Stored,
+    TableReader,
 };
 use notification::testing::{Call, Fault, Memory, TestClock};
 use notification::{
@@ -140,7 +140,7 @@ impl DownstreamTable for SlowTable<'_> {
         self.memory.commit(group, done_at).await
     }
 
-    async fn keep(&self, record: Unreadable<'_>, reason: &str, failed_at: Timestamp) -> Result<(), Failure> {
+    async fn keep(&self, record: Orphan<'_>, reason: &str, failed_at: Timestamp) -> Result<(), Failure> {
         self.memory.keep(record, reason, failed_at).await
     }
 }

@@ -7,8 +7,8 @@ mod support;
 use notification::ports::{After, Before, Change, Claim, StatusTable};
 use notification::testing::{Fault, Memory};
 use notification::{
-    Action, ActionError, Deadline, Effect, Failure, Guarantee, Notification, NotificationId, Record, Status, Timestamp,
-    Write, limits,
+    Action, ActionError, Deadline, Effect, Failure, Guarantee, MarkDone, Notification, NotificationId, Put, Status,
+    Timestamp, limits,
 };
 use std::time::Duration;
 use support::{START, event, handle, init, record, records, status};
@@ -56,7 +56,7 @@ async fn a_write_that_the_table_refuses_never_makes_a_notification_a_foreign_rec
         (call.method == "change").then(|| Fault::Entries(vec!["a"], Failure::permanent("ValidationError")))
     };
     let memory = init(Memory::failing(invalid), ["a"]);
-    let handled = handle(&memory, Record, &records(["a"])).await;
+    let handled = handle(&memory, MarkDone, &records(["a"])).await;
     assert_eq!(handled.reported, ["0"], "it is retried, and stays pending where it is seen");
     assert_eq!((status(&memory, "a"), memory.items().len()), (Status::Init, 1));
 }
@@ -73,7 +73,7 @@ async fn what_failed_is_counted_although_the_reply_to_its_write_was_lost() {
 #[tokio::test]
 async fn a_malformed_record_under_a_known_id_is_kept_and_its_notification_is_left_alone() {
     let memory = init(Memory::default(), ["a"]);
-    let handled = handle(&memory, Record, &[record(0, br#"{"id":"a"}"#), record(1, event("a"))]).await;
+    let handled = handle(&memory, MarkDone, &[record(0, br#"{"id":"a"}"#), record(1, event("a"))]).await;
     assert_eq!((handled.reported.len(), status(&memory, "a")), (0, Status::Done));
     let kept = memory.item("kinesis:shardId-0:0").unwrap();
     assert_eq!((kept.status, kept.raw), (Status::Failed, br#"{"id":"a"}"#.to_vec()));
@@ -83,7 +83,7 @@ async fn a_malformed_record_under_a_known_id_is_kept_and_its_notification_is_lef
 #[tokio::test]
 async fn a_notification_whose_own_event_is_malformed_is_failed() {
     let memory = Memory::default().with("a", Status::Init, r#"{"id":"a"}"#);
-    let handled = handle(&memory, Record, &[record(0, br#"{"id":"a"}"#)]).await;
+    let handled = handle(&memory, MarkDone, &[record(0, br#"{"id":"a"}"#)]).await;
     assert_eq!((handled.reported.len(), status(&memory, "a"), memory.items().len()), (0, Status::Failed, 1));
 }
 
@@ -91,7 +91,7 @@ async fn a_notification_whose_own_event_is_malformed_is_failed() {
 async fn a_record_with_another_event_than_the_table_has_never_makes_a_notification_done() {
     let memory = init(Memory::default(), ["a"]);
     let foreign = event("a").replace("\"s\"", "\"elsewhere\"");
-    let handled = handle(&memory, Record, &[record(0, &foreign)]).await;
+    let handled = handle(&memory, MarkDone, &[record(0, &foreign)]).await;
     assert_eq!((handled.reported.len(), status(&memory, "a")), (0, Status::Init));
     assert_eq!(memory.item("kinesis:shardId-0:0").unwrap().raw, foreign.into_bytes());
 }
@@ -106,7 +106,7 @@ async fn an_effect_is_never_written_for_another_content_than_the_table_has() {
 
         async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
             let attributes = vec![("id", notification.id().to_string()), ("source", notification.source().to_owned())];
-            Ok(Effect { outcome: None, writes: vec![Write { table: "ledger".into(), key: "id", attributes }] })
+            Ok(Effect { outcome: None, writes: vec![Put { table: "ledger".into(), key: "id", attributes }] })
         }
     }
     let memory = init(Memory::default(), ["a"]);
@@ -157,7 +157,7 @@ async fn a_notification_whose_own_event_is_malformed_is_in_doubt_where_a_call_ma
     let note = Change { id: &id, from: Before::Event(MALFORMED), to: After::UnknownCall };
     (&called).change(&[note], Timestamp::UNIX_EPOCH).await.unwrap();
     for memory in [claimed, called] {
-        let handled = handle(&memory, Record, &[record(0, MALFORMED)]).await;
+        let handled = handle(&memory, MarkDone, &[record(0, MALFORMED)]).await;
         assert_eq!((handled.reported.len(), handled.count("InDoubt")), (0, 1));
         assert_eq!(status(&memory, "a"), Status::InDoubt);
     }
@@ -177,6 +177,6 @@ async fn a_thousand_lapsed_claims_need_forty_writes() {
 #[tokio::test]
 async fn a_claim_that_cannot_be_read_is_in_doubt() {
     let memory = Memory::default().with("a", Status::Claimed, &event("a"));
-    let handled = handle(&memory, Record, &records(["a"])).await;
+    let handled = handle(&memory, MarkDone, &records(["a"])).await;
     assert_eq!((handled.reported.len(), status(&memory, "a")), (0, Status::InDoubt));
 }

@@ -69,12 +69,12 @@ pub struct Effect {
     /// Stored with DONE, for the audit.
     pub outcome: Option<Outcome>,
     /// Items to put together with DONE: all or nothing. Only for [`Guarantee::Transactional`].
-    pub writes: Vec<Write>,
+    pub writes: Vec<Put>,
 }
 
 /// One new item of another table. It is put only where its key does not exist yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Write {
+pub struct Put {
     /// The table's name.
     pub table: String,
     /// The attribute that is the table's partition key; its value is among the attributes.
@@ -83,7 +83,7 @@ pub struct Write {
     pub attributes: Vec<(&'static str, String)>,
 }
 
-impl Write {
+impl Put {
     /// Size of the item in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -142,9 +142,9 @@ impl Outcome {
 
 /// The action that has no effect but the DONE itself: the notification is recorded.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Record;
+pub struct MarkDone;
 
-impl Action for Record {
+impl Action for MarkDone {
     fn guarantee(&self) -> Guarantee {
         Guarantee::Transactional
     }
@@ -170,8 +170,8 @@ mod tests {
     #[test]
     fn the_size_of_a_write_is_that_of_its_names_and_values() {
         let attributes = vec![("id", "rfd-1".to_owned()), ("amount", "19.99".to_owned())];
-        assert_eq!(Write { table: "ledger".into(), key: "id", attributes }.bytes(), 2 + 5 + 6 + 5);
-        assert_eq!(Write { table: "ledger".into(), key: "id", attributes: vec![] }.bytes(), 0);
+        assert_eq!(Put { table: "ledger".into(), key: "id", attributes }.bytes(), 2 + 5 + 6 + 5);
+        assert_eq!(Put { table: "ledger".into(), key: "id", attributes: vec![] }.bytes(), 0);
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub mod status;
 pub mod testing;
 pub mod text;
 
-pub use action::{Action, ActionError, Effect, Guarantee, Outcome, Record, Write};
+pub use action::{Action, ActionError, Effect, Guarantee, MarkDone, Outcome, Put};
 pub use deadline::Deadline;
 pub use envelope::Envelope;
 pub use event::{Malformed, Notification};

@@ -58,7 +58,7 @@ pub trait DownstreamTable: StatusTable {
     /// Keeps a record that belongs to no notification as a FAILED item of its own, unless it is kept already.
     fn keep(
         &self,
-        record: Unreadable<'_>,
+        record: Orphan<'_>,
         reason: &str,
         failed_at: Timestamp,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
@@ -295,7 +295,7 @@ pub struct Publication<'a> {
 
 /// A Kinesis record that belongs to no notification.
 #[derive(Debug, Clone, Copy)]
-pub struct Unreadable<'a> {
+pub struct Orphan<'a> {
     /// Its shard, e.g. `shardId-000000000000`.
     pub shard: &'a str,
     /// Its sequence number in the shard.
@@ -304,7 +304,7 @@ pub struct Unreadable<'a> {
     pub raw: &'a [u8],
 }
 
-impl Unreadable<'_> {
+impl Orphan<'_> {
     /// The id of the item that keeps it: the same record always has the same id, so that keeping it twice is harmless.
     #[must_use]
     pub fn item_id(&self) -> String {
@@ -434,7 +434,7 @@ mod tests {
     #[test]
     fn an_unreadable_record_is_kept_under_its_shard_and_sequence_number() {
         let sequence_number = &Identifier::parse(Some("42")).unwrap();
-        let record = Unreadable { shard: "shardId-000000000001", sequence_number, raw: b"?" };
+        let record = Orphan { shard: "shardId-000000000001", sequence_number, raw: b"?" };
         assert_eq!(record.item_id(), "kinesis:shardId-000000000001:42");
         assert!(NotificationId::parse(&record.item_id()).is_err(), "no notification can have this id");
     }

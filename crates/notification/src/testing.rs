@@ -5,8 +5,8 @@ use crate::failure::Failure;
 use crate::id::NotificationId;
 use crate::ports::{
     After, Answers, Before, Change, Changed, Claim, Clock, Commit, DownstreamTable, Hide, IndexKey, IngestTable,
-    Insertion, NotCommitted, PendingKey, PendingPage, PendingTable, Publication, Queue, Refused, StatusTable, Stored,
-    Stream, SweepState, TableReader, Unreadable, UnresolvedCount,
+    Insertion, NotCommitted, Orphan, PendingKey, PendingPage, PendingTable, Publication, Queue, Refused, StatusTable,
+    Stored, Stream, SweepState, TableReader, UnresolvedCount,
 };
 use crate::status::{self, Status};
 use jiff::Timestamp;
@@ -364,7 +364,7 @@ impl StatusTable for &Memory {
 
 impl DownstreamTable for &Memory {
     async fn commit(&self, group: &[Commit<'_>], done_at: Timestamp) -> Result<(), NotCommitted> {
-        let key = |write: &crate::action::Write| {
+        let key = |write: &crate::action::Put| {
             let value = write.attributes.iter().find(|(name, _)| *name == write.key).map(|(_, value)| value.clone());
             format!("{}/{}", write.table, value.unwrap_or_default())
         };
@@ -396,7 +396,7 @@ impl DownstreamTable for &Memory {
         if refused { Err(NotCommitted::Refused(refusals)) } else { Ok(()) }
     }
 
-    async fn keep(&self, record: Unreadable<'_>, reason: &str, _: Timestamp) -> Result<(), Failure> {
+    async fn keep(&self, record: Orphan<'_>, reason: &str, _: Timestamp) -> Result<(), Failure> {
         let keep = |id: &String| {
             lock(&self.items).entry(id.clone()).or_insert_with(|| Item {
                 reason: Some(reason.to_owned()),

@@ -2,7 +2,7 @@
 
 use super::signer::Signer;
 use super::within;
-use crate::secret::{SecretSource, Unreadable};
+use crate::secret::{SecretError, SecretSource};
 use notification::ports::Clock;
 use notification::{Timestamp, limits};
 use std::fmt;
@@ -37,7 +37,7 @@ impl<S: SecretSource> Secrets<S> {
     /// Reads the secret for the first time. An error says why there is none to sign with.
     pub(super) async fn read(source: S, clock: &impl Clock) -> Result<Self, String> {
         let began = clock.now();
-        let text = source.read().await.map_err(|Unreadable(problem)| problem)?;
+        let text = source.read().await.map_err(|SecretError(problem)| problem)?;
         let signer = Signer::parse(&text).map_err(|invalid| invalid.to_string())?;
         Ok(Self {
             source,
@@ -88,7 +88,7 @@ impl<S: SecretSource> Secrets<S> {
         *last = Reading { began: clock.now(), succeeded: false };
         let text = match within(clock, limits::SECRET_READ_TIMEOUT, self.source.read()).await {
             Some(Ok(text)) => text,
-            Some(Err(Unreadable(problem))) => return warn_of(&problem),
+            Some(Err(SecretError(problem))) => return warn_of(&problem),
             None => return warn_of("Secrets Manager did not answer in time"),
         };
         if !self.known().is_of(&text) {

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "the tests of bad input take a part of it")]
 
-use actions::secret::{SecretSource, Unreadable};
+use actions::secret::{SecretError, SecretSource};
 use notification::Timestamp;
 use notification::ports::Clock;
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// A secret in memory. Each reading takes a few turns of the runtime, so that several can meet.
 #[derive(Debug, Clone)]
-pub(crate) struct Secret(Arc<Mutex<(Result<String, Unreadable>, usize)>>);
+pub(crate) struct Secret(Arc<Mutex<(Result<String, SecretError>, usize)>>);
 
 impl Secret {
     pub(crate) fn new(text: &str) -> Self {
@@ -22,7 +22,7 @@ impl Secret {
     }
 
     pub(crate) fn fail(&self) {
-        self.0.lock().unwrap().0 = Err(Unreadable("AccessDeniedException".to_owned()));
+        self.0.lock().unwrap().0 = Err(SecretError("AccessDeniedException".to_owned()));
     }
 
     /// How often it was read.
@@ -32,7 +32,7 @@ impl Secret {
 }
 
 impl SecretSource for Secret {
-    async fn read(&self) -> Result<String, Unreadable> {
+    async fn read(&self) -> Result<String, SecretError> {
         self.0.lock().unwrap().1 += 1;
         for _ in 0..5 {
             tokio::task::yield_now().await;

@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{CancellationReason, Put, TransactWriteItem};
 use notification::ports::{After, Before, Change, Commit, NotCommitted, Refused};
-use notification::{Failure, Timestamp, Write, limits};
+use notification::{Failure, Timestamp, limits};
 
 pub(super) async fn commit(
     client: &Client,
@@ -43,7 +43,7 @@ pub(super) async fn commit(
     }
 }
 
-fn put(write: &Write) -> Result<Put, Failure> {
+fn put(write: &notification::Put) -> Result<Put, Failure> {
     let item = write.attributes.iter().map(|(name, value)| ((*name).to_owned(), text(value))).collect();
     Put::builder()
         .set_item(Some(item))

@@ -4,7 +4,7 @@ use crate::items::{Item, NINETY_DAYS_LATER, NOW, at, id, inserted, item, largest
 use crate::world::{World, settles_at};
 use aws_sdk_dynamodb::types::AttributeValue;
 use notification::ports::{Commit, DownstreamTable, NotCommitted, Refused, TableReader};
-use notification::{Effect, Failure, FailureKind, Notification, Outcome, Write, limits};
+use notification::{Effect, Failure, FailureKind, Notification, Outcome, Put, limits};
 
 /// An effect that is one new item with this id.
 fn effect(world: &World, id: &str) -> Effect {
@@ -13,7 +13,7 @@ fn effect(world: &World, id: &str) -> Effect {
 
 fn effect_with(world: &World, id: &str, amount: String) -> Effect {
     let attributes = vec![("id", id.to_owned()), ("amount", amount)];
-    Effect { outcome: None, writes: vec![Write { table: world.effects.clone(), key: "id", attributes }] }
+    Effect { outcome: None, writes: vec![Put { table: world.effects.clone(), key: "id", attributes }] }
 }
 
 /// The notifications, each with its effect.

@@ -5,8 +5,8 @@ use crate::world::{name_of_this_run, sdk};
 use aws::{DynamoTable, classify};
 use aws_sdk_dynamodb::Client;
 use notification::ports::{
-    After, Before, Change, Commit, DownstreamTable, IngestTable, NotCommitted, PendingTable, StatusTable, SweepState,
-    TableReader, Unreadable,
+    After, Before, Change, Commit, DownstreamTable, IngestTable, NotCommitted, Orphan, PendingTable, StatusTable,
+    SweepState, TableReader,
 };
 use notification::report::Identifier;
 use notification::{Effect, Failure, FailureKind, Status};
@@ -36,10 +36,7 @@ async fn without_its_table_every_call_fails_retryably_and_names_what_is_missing(
         failure(table.change(&[change], at(NOW)).await),
         failure(table.read(&[&a]).await),
         committed,
-        table
-            .keep(Unreadable { shard: "s", sequence_number: &sequence_number, raw: b"" }, "", at(NOW))
-            .await
-            .unwrap_err(),
+        table.keep(Orphan { shard: "s", sequence_number: &sequence_number, raw: b"" }, "", at(NOW)).await.unwrap_err(),
         table.pending(0, at(NOW), None, 1).await.unwrap_err(),
         table.count_unresolved(Status::Failed, 0, at(NOW), 1).await.unwrap_err(),
         table.begin_sweep(at(BEFORE), at(NOW)).await.unwrap_err(),

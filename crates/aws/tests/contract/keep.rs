@@ -5,7 +5,7 @@ use crate::world::{World, settles_at};
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use notification::id::index_shard;
-use notification::ports::{DownstreamTable, PendingTable, Unreadable};
+use notification::ports::{DownstreamTable, Orphan, PendingTable};
 use notification::report::Identifier;
 use notification::{Status, limits};
 
@@ -17,7 +17,7 @@ async fn a_record_is_kept_once_as_failed_with_its_bytes_as_far_as_an_item_holds_
     let sequence_number = Identifier::parse(Some("49")).unwrap();
     for raw in [vec![], vec![0, 0xFF, b'\''], vec![0xFF; 1024 * 1024]] {
         let world = World::new().await;
-        let record = Unreadable { shard: "shardId-000000000001", sequence_number: &sequence_number, raw: &raw };
+        let record = Orphan { shard: "shardId-000000000001", sequence_number: &sequence_number, raw: &raw };
         let reason = "é".repeat(limits::REASON_MAX_BYTES);
         assert_eq!(world.table.keep(record, &reason, at(BEFORE)).await, Ok(()));
         assert_eq!(world.table.keep(record, "another reason", at(NOW)).await, Ok(()), "again");

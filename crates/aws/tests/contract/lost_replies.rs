@@ -13,7 +13,7 @@ use aws_smithy_types::body::SdkBody;
 use notification::ports::{
     After, Before, Change, Changed, Commit, DownstreamTable, IngestTable, Insertion, StatusTable, TableReader,
 };
-use notification::{Effect, Write};
+use notification::{Effect, Put};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Makes the first reply of a client a 503.
@@ -79,7 +79,7 @@ async fn a_transaction_is_repeated_under_its_token_and_succeeds_once() {
     let a = notification("a");
     world.put([inserted(&a)]).await;
     let attributes = vec![("id", "a".to_owned())];
-    let write = Write { table: world.effects.clone(), key: "id", attributes };
+    let write = Put { table: world.effects.clone(), key: "id", attributes };
     let effect = Effect { outcome: None, writes: vec![write] };
     let commit = Commit { id: a.id(), event: a.event(), effect: &effect };
     assert_eq!(table(&world).commit(&[commit], at(NOW)).await, Ok(()));

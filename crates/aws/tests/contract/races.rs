@@ -7,7 +7,7 @@ use notification::ports::{
     After, Before, Change, Changed, Claim, Commit, DownstreamTable, IngestTable, Insertion, NotCommitted, PendingTable,
     Refused, StatusTable,
 };
-use notification::{Effect, Failure, Notification, Write};
+use notification::{Effect, Failure, Notification, Put};
 
 const COUNT: usize = 20;
 
@@ -60,7 +60,7 @@ async fn of_many_transactions_at_once_one_is_committed_and_the_others_are_refuse
     let effects: Vec<_> = (0..COUNT)
         .map(|number| {
             let attributes = vec![("id", format!("e{number}"))];
-            Effect { outcome: None, writes: vec![Write { table: world.effects.clone(), key: "id", attributes }] }
+            Effect { outcome: None, writes: vec![Put { table: world.effects.clone(), key: "id", attributes }] }
         })
         .collect();
     let commit =

@@ -56,7 +56,7 @@ pub(crate) fn batch(mut envelope: Envelope) {
     envelope.records.insert(place, with_data("1", event.as_bytes()));
 
     let memory = Memory::default().with(GOOD, Status::Init, &event);
-    let downstream = Downstream::new(&memory, TestClock::at_millis(0), notification::Record);
+    let downstream = Downstream::new(&memory, TestClock::at_millis(0), notification::MarkDone);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let invocation = Invocation { deadline: Deadline::at(Timestamp::MAX), request_id: "r" };
     match (runtime.block_on(downstream.handle(envelope, invocation)), poison) {

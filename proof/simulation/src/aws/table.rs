@@ -283,7 +283,7 @@ impl Table {
         if actions > notification::limits::TRANSACT_WRITE_ITEMS_MAX {
             self.wrong_writes.push(format!("a transaction has {actions} actions"));
         }
-        let key = |write: &notification::Write| {
+        let key = |write: &notification::Put| {
             let value = write.attributes.iter().find(|(name, _)| *name == write.key).map_or("", |(_, value)| value);
             format!("{}/{value}", write.table)
         };
@@ -466,7 +466,7 @@ impl Captured {
 mod tests {
     use super::*;
     use crate::scenario;
-    use notification::Write;
+    use notification::Put;
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(seconds).unwrap()
@@ -518,7 +518,7 @@ mod tests {
             table.insert(&notification(id, 1), at(0));
         }
         let part = |id: &str| {
-            let write = Write { table: "ledger".into(), key: "id", attributes: vec![("id", id.to_owned())] };
+            let write = Put { table: "ledger".into(), key: "id", attributes: vec![("id", id.to_owned())] };
             let event = notification(id, 1).event().into();
             Part {
                 id: NotificationId::parse(id).unwrap(),

@@ -7,8 +7,8 @@ use crate::world::{CallStep, Shared, Task, World, lock};
 use jiff::Timestamp;
 use notification::ports::{
     After, Answers, Before, Change, Changed, Clock, Commit, DownstreamTable, Hide, IndexKey, IngestTable, Insertion,
-    NotCommitted, PendingPage, PendingTable, Publication, Queue, Refused, StatusTable, Stored, Stream, SweepState,
-    TableReader, Unreadable, UnresolvedCount,
+    NotCommitted, Orphan, PendingPage, PendingTable, Publication, Queue, Refused, StatusTable, Stored, Stream,
+    SweepState, TableReader, UnresolvedCount,
 };
 use notification::{Failure, Notification, NotificationId, Status};
 use std::future::pending;
@@ -256,7 +256,7 @@ impl DownstreamTable for Ports {
         committed.await.map_err(NotCommitted::Failed)?.map_err(NotCommitted::Refused)
     }
 
-    async fn keep(&self, record: Unreadable<'_>, reason: &str, failed_at: Timestamp) -> Result<(), Failure> {
+    async fn keep(&self, record: Orphan<'_>, reason: &str, failed_at: Timestamp) -> Result<(), Failure> {
         let (id, reason) = (record.item_id(), reason.to_owned());
         let step = CallStep::one("keep", "table", id.clone());
         self.call(step, move |world, _| {

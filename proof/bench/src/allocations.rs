@@ -14,7 +14,7 @@ use aws::config::ConfigError;
 use aws::{DynamoTable, KinesisStream, SqsQueue, SystemClock};
 use downstream::{Downstream, Invocation};
 use ingest::Ingest;
-use notification::{Deadline, Envelope, Record, Timestamp};
+use notification::{Deadline, Envelope, MarkDone, Timestamp};
 use publisher::Publisher;
 use serde::Serialize;
 
@@ -68,7 +68,7 @@ pub(crate) fn run(functions: &[Function], batches: &[usize], json: bool) -> Resu
 struct Handlers {
     ingest: Ingest<DynamoTable, SqsQueue, SystemClock>,
     publisher: Publisher<KinesisStream, SystemClock>,
-    downstream: Downstream<DynamoTable, SystemClock, Record>,
+    downstream: Downstream<DynamoTable, SystemClock, MarkDone>,
     ledger: Downstream<DynamoTable, SystemClock, Ledger>,
 }
 
@@ -81,7 +81,7 @@ impl Handlers {
         Ok(Self {
             ingest: Ingest::new(table.clone(), queue, SystemClock),
             publisher: Publisher::new(stream, SystemClock),
-            downstream: Downstream::new(table.clone(), SystemClock, Record),
+            downstream: Downstream::new(table.clone(), SystemClock, MarkDone),
             ledger: Downstream::new(table, SystemClock, ledger),
         })
     }

@@ -16,7 +16,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 pub(crate) const HOST: &str = "localhost";
 
 /// The roots that a function has built in.
-const AMAZON_ROOTS: &str = include_str!("../../aws/src/amazon-roots.pem");
+const AMAZON_ROOTS: &str = include_str!("../../../crates/aws/src/amazon-roots.pem");
 
 /// The certificate authority of a run, as AWS's are: a root, and under it another that signs for the endpoints, all by RSA with 2,048
 /// bits. <https://www.amazontrust.com/repository/>

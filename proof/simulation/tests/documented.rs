@@ -36,7 +36,7 @@ fn tests(folder: &Path, found: &mut BTreeSet<String>) {
 fn every_promise_names_the_tests_that_show_it_and_they_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut known = BTreeSet::new();
-    for folder in ["crates", "examples", "tests"] {
+    for folder in ["crates", "esm", "examples", "proof", "tests"] {
         tests(&root.join(folder), &mut known);
     }
     let semantics = fs::read_to_string(root.join("docs/SEMANTICS.md")).unwrap();
@@ -60,7 +60,7 @@ fn every_promise_names_the_tests_that_show_it_and_they_exist() {
 
 #[test]
 fn every_rule_of_the_engine_names_its_tests_and_they_exist() {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../event-source/src");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../esm/event-source/src");
     let mut known = BTreeSet::new();
     tests(&source, &mut known);
     let lib = fs::read_to_string(source.join("lib.rs")).unwrap();

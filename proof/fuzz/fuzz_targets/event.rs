@@ -2,9 +2,9 @@
 
 #![no_main]
 
-#[path = "../../crates/notification/tests/bad_input/check.rs"]
+#[path = "../../../crates/notification/tests/bad_input/check.rs"]
 mod check;
-#[path = "../../crates/notification/tests/bad_input/refusals.rs"]
+#[path = "../../../crates/notification/tests/bad_input/refusals.rs"]
 mod refusals;
 
 libfuzzer_sys::fuzz_target!(|text: &str| {

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-#[path = "../../crates/aws/tests/bad_input/check.rs"]
+#[path = "../../../crates/aws/tests/bad_input/check.rs"]
 mod check;
 
 libfuzzer_sys::fuzz_target!(|text: &str| {

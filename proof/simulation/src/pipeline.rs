@@ -9,7 +9,7 @@ use crate::world::{CallStep, Function, Wiring, World, lock};
 use downstream::Downstream;
 use ingest::Ingest;
 use notification::ports::{After, Before, Change, Clock, StatusTable};
-use notification::{Action, ActionError, Deadline, Effect, FailureKind, Guarantee, Notification, Status, Write};
+use notification::{Action, ActionError, Deadline, Effect, FailureKind, Guarantee, Notification, Put, Status};
 use publisher::Publisher;
 use publisher::sweep::Sweep;
 use std::time::Duration;
@@ -102,7 +102,7 @@ impl Action for SimulatedAction {
         }
         if self.guarantee == Guarantee::Transactional {
             let event = notification.event().to_owned();
-            let entry = Write { table: "ledger".to_owned(), key: "id", attributes: vec![("id", id), ("event", event)] };
+            let entry = Put { table: "ledger".to_owned(), key: "id", attributes: vec![("id", id), ("event", event)] };
             return Ok(Effect { outcome: None, writes: vec![entry] });
         }
         if mutant == Some(Mutant::DoneBeforeEffect) {

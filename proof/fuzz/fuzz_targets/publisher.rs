@@ -2,11 +2,11 @@
 
 #![no_main]
 
-#[path = "../../crates/publisher/tests/bad_input/check.rs"]
+#[path = "../../../crates/publisher/tests/bad_input/check.rs"]
 mod check;
-#[path = "../../crates/notification/tests/bad_input/members.rs"]
+#[path = "../../../crates/notification/tests/bad_input/members.rs"]
 mod members;
-#[path = "../../crates/notification/tests/bad_input/refusals.rs"]
+#[path = "../../../crates/notification/tests/bad_input/refusals.rs"]
 mod refusals;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
