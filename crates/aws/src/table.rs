@@ -12,13 +12,13 @@ use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use item::{STORED_ATTRIBUTES, number, shortened, stored, text, time};
+use notification::change::{Change, Commit, Stored};
 use notification::ports::{
-    Answers, Change, Changed, Commit, DownstreamTable, IndexKey, IngestTable, Insertion, NotCommitted, Orphan,
-    PendingPage, PendingTable, StatusTable, Stored, SweepState, TableReader, UnresolvedCount,
+    Answers, Committed, DownstreamTable, IndexKey, Orphan, PendingPage, PendingTable, SweepState, Table, TableReader,
+    UnresolvedCount, Written,
 };
-use notification::{Failure, Notification, NotificationId, Status, Timestamp, limits};
+use notification::{Failure, NotificationId, Status, Timestamp, limits};
 use std::collections::HashMap;
-use update::Update;
 
 /// The table, by its name.
 #[derive(Debug, Clone)]
@@ -43,19 +43,6 @@ impl DynamoTable {
     pub fn with_done_retention(self, days: u32) -> Self {
         Self { done_retention_seconds: i64::from(days) * 24 * 60 * 60, ..self }
     }
-}
-
-/// What became of one conditional write: it took place, or its condition failed (with the old item, where the answer
-/// has it).
-#[derive(Debug, PartialEq)]
-enum Executed {
-    Yes,
-    ConditionFailed(Option<Stored>),
-}
-
-/// Each entry's answer in the terms of its port.
-fn each<A, B>(answers: Answers<A>, of: impl Fn(A) -> B) -> Answers<B> {
-    Ok(answers?.into_iter().map(|answer| answer.map(&of)).collect())
 }
 
 impl TableReader for DynamoTable {
@@ -105,24 +92,9 @@ impl TableReader for DynamoTable {
     }
 }
 
-impl IngestTable for DynamoTable {
-    async fn insert(&self, notifications: &[&Notification], received_at: Timestamp) -> Answers<Insertion> {
-        let answers = batched::insert(&self.client, &self.insert_statement, notifications, received_at).await;
-        each(answers, |executed| match executed {
-            Executed::Yes => Insertion::Inserted,
-            Executed::ConditionFailed(old) => Insertion::Exists(old),
-        })
-    }
-}
-
-impl StatusTable for DynamoTable {
-    async fn change(&self, changes: &[Change<'_>], at: Timestamp) -> Answers<Changed> {
-        let updates = changes.iter().map(|change| Update::of(change, at, self.done_retention_seconds));
-        let answers = batched::update(&self.client, &self.table_name, updates).await;
-        each(answers, |executed| match executed {
-            Executed::Yes => Changed::Yes,
-            Executed::ConditionFailed(old) => Changed::No(old),
-        })
+impl Table for DynamoTable {
+    async fn write(&self, changes: &[Change<'_>], at: Timestamp) -> Answers<Written> {
+        batched::write(self, changes, at).await
     }
 }
 
@@ -157,14 +129,13 @@ impl PendingTable for DynamoTable {
 }
 
 impl DownstreamTable for DynamoTable {
-    async fn commit(&self, group: &[Commit<'_>], done_at: Timestamp) -> Result<(), NotCommitted> {
-        let seconds = self.done_retention_seconds;
-        transaction::commit(&self.client, &self.table_name, group, done_at, seconds).await
+    async fn commit(&self, group: &[Commit<'_>], at: Timestamp) -> Answers<Committed> {
+        transaction::commit(self, group, at).await
     }
 
-    async fn keep(&self, record: Orphan<'_>, reason: &str, failed_at: Timestamp) -> Result<(), Failure> {
-        let kept = &record.raw[..record.raw.len().min(limits::RAW_KEPT_MAX_BYTES)];
-        let id = record.item_id();
+    async fn quarantine(&self, orphan: Orphan<'_>, reason: &str, failed_at: Timestamp) -> Result<(), Failure> {
+        let kept = &orphan.raw[..orphan.raw.len().min(limits::RAW_KEPT_MAX_BYTES)];
+        let id = orphan.item_id();
         let unresolved = update::unresolved(Status::Failed, &id, failed_at);
         let put = unresolved
             .into_iter()
@@ -173,7 +144,7 @@ impl DownstreamTable for DynamoTable {
             .item("id", text(id))
             .item("status", text(Status::Failed.as_str()))
             .item("raw", AttributeValue::B(Blob::new(kept)))
-            .item("raw_bytes", number(&record.raw.len()))
+            .item("raw_bytes", number(&orphan.raw.len()))
             .item("reason", text(shortened(reason)))
             .item("failed_at", time(failed_at))
             .condition_expression("attribute_not_exists(id)")
@@ -196,8 +167,9 @@ mod tests {
     use aws_sdk_dynamodb::types::error::ConditionalCheckFailedException;
     use aws_sdk_dynamodb::types::{BatchStatementError, BatchStatementErrorCodeEnum, BatchStatementResponse};
     use aws_smithy_mocks::{Rule, mock, mock_client};
+    use notification::Claim;
     use notification::Outcome;
-    use notification::ports::{After, Before, Claim};
+    use notification::change::{After, Before};
     use notification::report::Identifier;
 
     fn table(rule: &Rule) -> DynamoTable {
