@@ -79,7 +79,7 @@ struct Row<'a> {
 }
 
 impl Row<'_> {
-    /// What the change makes of an item, or of none.
+    /// The item after the change. An insert needs no item before it.
     fn apply(&self, before: Option<&Item>) -> Item {
         let mut after = before.cloned().unwrap_or_default();
         after.retain(|name, _| !self.removes.contains(&name.as_str()));
@@ -185,7 +185,7 @@ impl<'a> Case<'a> {
         format!("{:?} → {:?} in {}", self.row.change.from(), self.row.change.to(), self.state)
     }
 
-    /// The answers that an engine may give, where a read just before found this.
+    /// The answers that an engine may give. The item was read just before the change.
     fn answers(&self, stored: Option<Stored>) -> Vec<Written> {
         match (self.is_made(), self.row.change.to()) {
             (true, _) => vec![Written::Yes],

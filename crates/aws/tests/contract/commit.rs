@@ -33,7 +33,7 @@ fn group<'a>(notifications: &'a [Notification], outcome: Option<&'a Outcome>, pu
     notifications.iter().zip(puts).map(|(notification, put)| commit(notification, outcome, put)).collect()
 }
 
-/// The item that was inserted, after it was moved to DONE.
+/// An inserted item after it has become DONE.
 fn done(mut item: Item, outcome: Option<&Outcome>) -> Item {
     item.retain(|name, _| !name.starts_with("pending_"));
     let outcome = outcome.map(|outcome| ("outcome", outcome.as_str().to_owned()));

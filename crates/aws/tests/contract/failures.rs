@@ -20,7 +20,7 @@ fn failure<T: Debug>(answers: Answers<T>) -> Failure {
 
 #[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
-async fn without_its_table_every_call_fails_retryably_and_names_what_is_missing() {
+async fn without_its_table_every_call_fails_retryably_and_names_the_missing_resource() {
     let table = DynamoTable::new(Client::new(&sdk().await), name_of_this_run());
     let (a, new) = (id("a"), notification("a"));
     let sequence_number = Identifier::parse(Some("1")).unwrap();
@@ -45,7 +45,7 @@ async fn without_its_table_every_call_fails_retryably_and_names_what_is_missing(
 
 #[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
-async fn a_request_that_is_wrong_in_itself_fails_permanently() {
+async fn an_invalid_request_fails_permanently() {
     let client = Client::new(&sdk().await);
     let call = client.execute_statement().statement("SELECT").send().await;
     let failure = classify::failure("ExecuteStatement", &call.unwrap_err());

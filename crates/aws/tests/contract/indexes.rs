@@ -104,7 +104,8 @@ async fn write(world: &World, change: Change<'_>, time: &str) {
     assert_eq!(world.table.write(&[change], at(time)).await.unwrap(), [Ok(Written::Yes)]);
 }
 
-/// Checks since when a notification is pending, if it is, and how many FAILED and IN_DOUBT items its partitions have.
+/// Checks since when a notification is pending (`None`: it is not), and how many FAILED and IN_DOUBT items its partitions
+/// have.
 async fn check_indexes(
     world: &World,
     notification: &Notification,

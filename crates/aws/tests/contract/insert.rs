@@ -26,7 +26,7 @@ async fn a_new_notification_is_inserted_as_init_and_its_image_is_in_the_stream()
 
 #[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
-async fn a_duplicate_is_told_from_a_new_one_and_writes_nothing_whatever_its_content_and_status() {
+async fn a_duplicate_is_refused_and_writes_nothing_whatever_its_content_and_status() {
     let world = World::new().await;
     let (old, new) = (notification("old"), notification("new"));
     let conflict = Notification::parse(event("old", "another")).unwrap();

@@ -45,7 +45,7 @@ fn table(world: &World) -> DynamoTable {
 
 #[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
-async fn an_insert_is_repeated_as_a_duplicate_of_itself() {
+async fn the_repeat_of_an_insert_is_refused_as_a_duplicate() {
     let world = World::new().await;
     let a = notification("a");
     let answers = table(&world).write(&[Change::insert(&a)], at(BEFORE)).await.unwrap();
@@ -56,7 +56,7 @@ async fn an_insert_is_repeated_as_a_duplicate_of_itself() {
 
 #[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
-async fn a_change_is_repeated_is_refused_and_recognises_its_own_result() {
+async fn the_repeat_of_a_change_is_refused_and_recognises_its_own_result() {
     let world = World::new().await;
     let (a, event) = (id("a"), event("a", ""));
     let claim = Claim { owner: "me".into(), lease_until: at(NOW) };
@@ -71,14 +71,14 @@ async fn a_change_is_repeated_is_refused_and_recognises_its_own_result() {
         let answers = table(&world).write(&[change], at(NOW)).await.unwrap();
         let [Ok(Written::Refused(stored))] = &answers[..] else { panic!("{answers:?}") };
         assert!(change.has_made(stored, at(NOW)), "{stored:?}");
-        // The time marks the result of a change; a claim's result is the claim.
+        // A claim is recognised by its owner and lease, the other changes by their time.
         assert!(!change.has_made(stored, at(BEFORE)) || matches!(change.to(), After::Claimed(_)), "{stored:?}");
     }
 }
 
 #[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
-async fn a_note_of_an_unknown_call_is_made_again_by_the_repeat_and_changes_the_item_once() {
+async fn the_repeat_of_a_note_of_an_unknown_call_is_made_and_changes_nothing() {
     let world = World::new().await;
     let (a, event) = (id("a"), event("a", ""));
     world.put([inserted(&notification("a"))]).await;
@@ -93,7 +93,7 @@ async fn a_note_of_an_unknown_call_is_made_again_by_the_repeat_and_changes_the_i
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>
 #[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
-async fn a_transaction_is_repeated_under_its_token_and_succeeds_once() {
+async fn the_repeat_of_a_transaction_has_its_token_and_succeeds_without_another_write() {
     let world = World::new().await;
     let a = notification("a");
     world.put([inserted(&a)]).await;

@@ -1,4 +1,4 @@
-//! Many writes to one notification at once: one of them is made.
+//! Concurrent writes to one item: exactly one of them is made.
 
 use crate::items::{BEFORE, COMMITTED, NOW, at, event, id, inserted, item, notification};
 use crate::world::World;
@@ -22,7 +22,7 @@ async fn commit(world: &World, notification: &Notification, put: &Put) -> Result
 
 #[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
-async fn of_many_inserts_at_once_one_is_made_and_the_others_are_duplicates_or_may_be_retried() {
+async fn of_many_concurrent_inserts_one_is_made_and_the_others_are_duplicates_or_may_be_retried() {
     let world = World::new().await;
     let all: Vec<_> = (0..COUNT).map(|number| Notification::parse(event("a", &number.to_string())).unwrap()).collect();
     let answers = join_all(all.iter().map(|new| write(&world, Change::insert(new), BEFORE))).await;
@@ -36,7 +36,7 @@ async fn of_many_inserts_at_once_one_is_made_and_the_others_are_duplicates_or_ma
 
 #[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
-async fn of_many_claims_at_once_one_is_made_and_the_others_see_it_or_may_be_retried() {
+async fn of_many_concurrent_claims_one_is_made_and_the_others_see_it_or_may_be_retried() {
     let world = World::new().await;
     let (a, event) = (id("a"), event("a", ""));
     world.put([inserted(&notification("a"))]).await;
@@ -58,7 +58,7 @@ async fn of_many_claims_at_once_one_is_made_and_the_others_see_it_or_may_be_retr
 
 #[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
-async fn of_many_transactions_at_once_one_is_committed_and_the_others_are_refused_or_may_be_retried() {
+async fn of_many_concurrent_transactions_one_is_committed_and_the_others_are_refused_or_may_be_retried() {
     let world = World::new().await;
     let a = notification("a");
     world.put([inserted(&a)]).await;
@@ -80,7 +80,7 @@ async fn of_many_transactions_at_once_one_is_committed_and_the_others_are_refuse
 
 #[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
-async fn of_many_sweeps_at_once_one_gets_the_lease() {
+async fn of_many_concurrent_sweeps_one_gets_the_lease() {
     let world = World::new().await;
     let leases = join_all((0..COUNT).map(|_| world.table.begin_sweep(at(BEFORE), at(NOW)))).await;
     assert_eq!(leases.iter().filter(|lease| matches!(lease, Ok(Some(_)))).count(), 1, "{leases:?}");

@@ -28,7 +28,7 @@ async fn a_read_answers_in_the_order_of_the_ids_and_says_which_items_are_absent(
 
 #[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
-async fn a_read_returns_everything_that_decides_about_a_notification() {
+async fn a_read_returns_every_attribute_that_a_decision_depends_on() {
     let world = World::new().await;
     let mut item = inserted(&notification("a"));
     let attributes = [

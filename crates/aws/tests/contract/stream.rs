@@ -41,7 +41,7 @@ async fn kinesis_takes_every_id_as_partition_key_and_every_event_byte_for_byte_a
 
 #[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
-async fn kinesis_without_its_stream_fails_retryably_and_names_what_is_missing() {
+async fn kinesis_without_its_stream_fails_retryably_and_names_the_missing_resource() {
     let stream = KinesisStream::new(Client::new(&sdk().await), name_of_this_run());
     let failure = stream.put(&[Publication { id: &id("a"), event: "{}" }]).await.unwrap_err();
     assert!(failure.kind.is_retryable() && !failure.kind.may_have_happened(), "{failure}");

@@ -1,5 +1,5 @@
-//! One id twice in one call. The functions send each id once. If that ever went wrong, no harm must follow: an engine may
-//! answer each entry, or refuse the call (perhaps after a part of it), and then the call is split.
+//! One id twice in one call. The functions send each id once, but if one ever came twice, it must do no harm. An engine may
+//! answer each entry, or refuse the call (perhaps after a part of it was written); then the call is split.
 
 use crate::items::{BEFORE, NOW, at, event, id, in_a_minute, inserted, notification};
 use crate::world::World;
@@ -41,7 +41,7 @@ async fn of_two_changes_of_one_notification_in_one_call_the_first_is_made_and_th
 
 #[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
-async fn an_id_twice_in_one_read_is_read_twice() {
+async fn an_id_twice_in_one_read_is_answered_twice() {
     let world = World::new().await;
     let a = notification("a");
     world.put([inserted(&a)]).await;
