@@ -2,14 +2,13 @@
 //! (`aws::table`, `world`).
 
 use crate::aws::table::Item;
-use crate::scenario::SLOW_ACTION;
+use crate::scenario::{SLOW_ACTION, named};
 use crate::world::World;
 use notification::{Guarantee, Notification, Status, content};
 use std::collections::BTreeMap;
 
 /// What holds for every deployment: nothing that was accepted is lost.
-#[must_use]
-pub fn at_the_end(world: &World) -> Vec<String> {
+pub(crate) fn at_the_end(world: &World) -> Vec<String> {
     let mut violations = Vec::new();
     if let Some(message) = world.upstream.queue.messages().next() {
         violations.push(format!("message {} is still in the queue", message.number));
@@ -18,8 +17,7 @@ pub fn at_the_end(world: &World) -> Vec<String> {
 }
 
 /// What the real pipeline promises.
-#[must_use]
-pub fn pipeline(world: &World) -> Vec<String> {
+pub(crate) fn pipeline(world: &World) -> Vec<String> {
     let mut violations = Vec::new();
     let items = every_item(world);
     let dead: Vec<&str> = world.upstream.dead.messages().map(|message| message.body.as_str()).collect();
@@ -97,16 +95,6 @@ fn effect_is_as_promised(world: &World, id: &str, item: &Item) -> Option<String>
         (Guarantee::Idempotent { .. }, _) => false,
     };
     wrong.then(|| format!("{id} is {status} and its effect happened {effects} times, {}", named(guarantee)))
-}
-
-/// A guarantee in words.
-#[must_use]
-pub const fn named(guarantee: Guarantee) -> &'static str {
-    match guarantee {
-        Guarantee::Transactional => "transactional",
-        Guarantee::Idempotent { .. } => "idempotent",
-        Guarantee::AtMostOnce { .. } => "at most once",
-    }
 }
 
 /// Where nothing goes wrong, nothing is done twice and nothing needs the sweep.

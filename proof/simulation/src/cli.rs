@@ -8,8 +8,7 @@ use notification::{Guarantee, limits};
 use simulation::designs::{Design, Invariant};
 use simulation::mutants::Mutant;
 use simulation::outage::{self, Outage, Settings, Stage};
-use simulation::pipeline::Pipeline;
-use simulation::scenario::{AT_MOST_ONCE, IDEMPOTENT, Scenario};
+use simulation::scenario::{self, AT_MOST_ONCE, IDEMPOTENT, Scenario};
 use simulation::search::{self, Found, Subject};
 use simulation::template::Deployed;
 use std::process::ExitCode;
@@ -89,7 +88,7 @@ pub(crate) fn run(cli: &Cli) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let subject = Subject { deployment: &Pipeline, deployed: &deployed, mutant: None };
+    let subject = Subject::new(&deployed);
     match &cli.command {
         None => match cli.seed {
             Some(seed) => replay(subject, seed, cli),
@@ -127,7 +126,7 @@ fn sweep(subject: Subject<'_>) -> ExitCode {
         let bar = ProgressBar::new_spinner();
         let found = search::every_fault(subject, guarantee, || bar.inc(1));
         bar.finish_and_clear();
-        say(&format!("{}: {} runs", simulation::checks::named(guarantee), thousands(found.runs)));
+        say(&format!("{}: {} runs", scenario::named(guarantee), thousands(found.runs)));
         all_well &= verdict(subject, &found) == ExitCode::SUCCESS;
     }
     if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -183,7 +182,7 @@ fn mutants(subject: Subject<'_>, most: u64) -> ExitCode {
     let bar = progress(Mutant::ALL.len() as u64);
     let mut missed = 0;
     for (mutant, bug, place) in Mutant::ALL {
-        let found = search::first_failure(Subject { mutant: Some(mutant), ..subject }, most);
+        let found = search::first_failure(subject.with_mutant(mutant), most);
         bar.inc(1);
         let (seeds, broken) = found.map_or_else(
             || {

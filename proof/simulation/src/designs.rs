@@ -1,12 +1,14 @@
 //! The designs that were tried before this one, as small flows in the same world, so that what each breaks can be seen.
 
+use crate::aws::lambda::Function;
+use crate::aws::queue::QueueName;
 use crate::pipeline::Pipeline;
 use crate::ports::Ports;
 use crate::run::{Deployment, Invocation, Report, Work};
 use crate::scenario::{AT_MOST_ONCE, IDEMPOTENT, Scenario};
 use crate::search::{self, Subject};
 use crate::trace::Trace;
-use crate::world::{CallStep, Function, QueueName, Wiring, World};
+use crate::world::{Call, Wiring, World};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use notification::ports::{
@@ -121,7 +123,7 @@ impl Design {
     /// many seeds.
     #[must_use]
     pub fn broken(self, subject: Subject<'_>, seeds: u64) -> BTreeMap<Invariant, Broken> {
-        let subject = Subject { deployment: &self, ..subject };
+        let subject = subject.with_deployment(&self);
         let mut broken: BTreeMap<Invariant, Broken> = BTreeMap::new();
         let mut small = Scenario::small(self.guarantee());
         small.messages.truncate(1);
@@ -296,7 +298,7 @@ async fn accepted(ports: &Ports, body: &str) -> Result<Option<Notification>, Fai
 /// The effect: what the business wants to happen once.
 async fn publish(ports: &Ports, notification: &Notification) -> Result<(), Failure> {
     let id = notification.id().to_string();
-    let step = CallStep { once: true, ..CallStep::one("effect of", "receiver", id.clone()) };
+    let step = Call { once: true, ..Call::one("effect of", "receiver", id.clone()) };
     ports.call(step, move |world, _| *world.effects.entry(id.clone()).or_default() += 1).await
 }
 
@@ -308,6 +310,6 @@ async fn done(ports: &Ports, notification: &Notification) -> Result<bool, Failur
 
 async fn enqueue(ports: &Ports, notification: &Notification) -> Result<(), Failure> {
     let event = notification.event().to_owned();
-    let step = CallStep::one("send", "queue", notification.id().to_string());
+    let step = Call::one("send", "queue", notification.id().to_string());
     ports.call(step, move |world, _| world.enqueue(QueueName::Work, event.clone())).await
 }

@@ -159,16 +159,14 @@ impl Plan {
 }
 
 /// How long a call takes, by its number.
-#[must_use]
-pub fn latency(seed: u64, call: u64) -> Duration {
+pub(crate) fn latency(seed: u64, call: u64) -> Duration {
     Duration::from_micros(rng::numbered(seed, "latency", call).u64(1_000..15_000))
 }
 
 /// How long a slow call takes.
-#[must_use]
-pub fn slow(seed: u64, call: u64) -> Duration {
+pub(crate) fn slow(seed: u64, call: u64) -> Duration {
     Duration::from_millis(rng::numbered(seed, "slow", call).u64(500..12_000))
 }
 
 /// How long a caller waits for an answer that does not come: the SDK's three attempts of five seconds.
-pub const NO_ANSWER: Duration = Duration::from_secs(15);
+pub(crate) const NO_ANSWER: Duration = Duration::from_secs(15);

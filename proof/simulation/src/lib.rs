@@ -18,18 +18,18 @@
 //! | [`template`] | the settings of `template.yaml` |
 //! | [`trace`] | what happened, for people |
 
-pub mod aws;
-pub mod checks;
+mod aws;
+mod checks;
 pub mod designs;
-pub mod faults;
+mod faults;
 pub mod mutants;
 pub mod outage;
-pub mod pipeline;
-pub mod ports;
-pub mod rng;
-pub mod run;
+mod pipeline;
+mod ports;
+mod rng;
+mod run;
 pub mod scenario;
 pub mod search;
 pub mod template;
-pub mod trace;
-pub mod world;
+mod trace;
+mod world;

@@ -1,9 +1,10 @@
 //! The ports of the real handlers, over a world. Every call of a port is a call that can fail.
 
+use crate::aws::lambda::Task;
 use crate::aws::table::{Change as OwnedChange, From, Part, To};
-use crate::mutants::Mutant;
+use crate::mutants;
 use crate::rng;
-use crate::world::{CallStep, Shared, Task, World, lock};
+use crate::world::{Call, Shared, World, lock};
 use jiff::Timestamp;
 use notification::ports::{
     After, Answers, Before, Change, Changed, Clock, Commit, DownstreamTable, Hide, IndexKey, IngestTable, Insertion,
@@ -17,7 +18,7 @@ use tokio::sync::oneshot;
 
 /// What one invocation has of the world.
 #[derive(Clone)]
-pub struct Ports {
+pub(crate) struct Ports {
     world: Shared,
     task: Task,
     /// How far its clock is from the world's, in milliseconds.
@@ -26,8 +27,7 @@ pub struct Ports {
 
 impl Ports {
     /// The ports of an invocation.
-    #[must_use]
-    pub fn new(world: Shared, task: Task) -> Self {
+    pub(crate) fn new(world: Shared, task: Task) -> Self {
         let (seed, most) = {
             let world = lock(&world);
             (world.scenario.seed, world.scenario.clock_skew_millis)
@@ -40,9 +40,9 @@ impl Ports {
     ///
     /// # Errors
     /// What its fault lets the caller see.
-    pub async fn call<T: Send + 'static>(
+    pub(crate) async fn call<T: Send + 'static>(
         &self,
-        step: CallStep,
+        step: Call,
         apply: impl FnMut(&mut World, Option<u64>) -> T + Send + 'static,
     ) -> Result<T, Failure> {
         let (reply, answer) = oneshot::channel();
@@ -63,11 +63,11 @@ impl Ports {
         mut each: impl FnMut(&mut World, &E) -> T + Send + 'static,
     ) -> Answers<T> {
         let ids: Vec<&str> = entries.iter().map(|(id, _)| id.as_str()).collect();
-        let step = CallStep { what, to, ids: ids.join(", "), entries: entries.len(), once: false };
+        let step = Call { what, to, ids: ids.join(", "), entries: entries.len(), once: false };
         self.call(step, move |world, refused| {
             let is_refused = |place: usize| refused.is_some_and(|mask| mask >> (place % 64) & 1 == 1);
             let result = |(place, (_, entry)): (usize, &(String, E))| {
-                if is_refused(place) { Err(world.refusal()) } else { Ok(each(world, entry)) }
+                if is_refused(place) { Err(mutants::refusal(world.mutant)) } else { Ok(each(world, entry)) }
             };
             let results: Vec<Result<T, Failure>> = entries.iter().enumerate().map(result).collect();
             world.capture();
@@ -77,14 +77,12 @@ impl Ports {
     }
 
     /// A time as this instance's clock has it. Lambda takes deadlines from the same clock.
-    #[must_use]
-    pub fn local(&self, time: Timestamp) -> Timestamp {
+    pub(crate) fn local(&self, time: Timestamp) -> Timestamp {
         time.saturating_add(jiff::SignedDuration::from_millis(self.skew_millis)).unwrap_or(Timestamp::MAX)
     }
 
     /// The world, for what is no call.
-    #[must_use]
-    pub fn world(&self) -> &Shared {
+    pub(crate) fn world(&self) -> &Shared {
         &self.world
     }
 }
@@ -108,23 +106,16 @@ impl Clock for Ports {
 impl TableReader for Ports {
     async fn read(&self, ids: &[&NotificationId]) -> Answers<Option<Stored>> {
         let entries = ids.iter().map(|id| (id.to_string(), id.to_string())).collect();
-        self.call_each("read", "table", entries, |world, id| world.table.read(id).map(|stored| seen(world, stored)))
-            .await
+        self.call_each("read", "table", entries, |world, id| {
+            world.table.read(id).map(|stored| mutants::seen(world.mutant, stored, world.now))
+        })
+        .await
     }
-}
-
-/// What a worker takes an item for: with [`Mutant::ClaimNotFenced`], a lapsed claim looks free.
-fn seen(world: &World, stored: Stored) -> Stored {
-    let has_lapsed = stored.claim.as_ref().is_some_and(|claim| claim.lease_until <= world.now);
-    if world.mutant == Some(Mutant::ClaimNotFenced) && has_lapsed {
-        return Stored { status: Some(Status::Init), claim: None, ..stored };
-    }
-    stored
 }
 
 impl Queue for Ports {
     async fn hide(&self, messages: &[Hide<'_>]) -> Answers<()> {
-        if lock(&self.world).mutant == Some(Mutant::NothingHidden) {
+        if !mutants::hides(lock(&self.world).mutant) {
             return Ok(vec![Ok(()); messages.len()]);
         }
         let entry = |hide: &Hide<'_>| (hide.receipt_handle.to_owned(), (hide.receipt_handle.to_owned(), hide.wait));
@@ -139,6 +130,7 @@ impl IngestTable for Ports {
         let entries = notifications.iter().map(|n| (n.id().to_string(), (*n).clone())).collect();
         self.call_each("insert", "table", entries, move |world, notification| {
             let insertion = world.table.insert(notification, received_at);
+            let insertion = mutants::insertion(world.mutant, insertion, notification);
             match &insertion {
                 Insertion::Exists(Some(old)) if notification::content::same(&old.event, notification.event()) => {
                     world.note("a duplicate is suppressed");
@@ -176,7 +168,7 @@ impl StatusTable for Ports {
         let entries = changes.iter().map(|change| (named(change), owned(change))).collect();
         self.call_each("change", "table", entries, move |world, change| {
             let mut change = change.clone();
-            if world.mutant == Some(Mutant::MayHaveHappenedTakenForRetryable) && matches!(change.to, To::InDoubt(_)) {
+            if mutants::ignores_doubt(world.mutant) && matches!(change.to, To::InDoubt(_)) {
                 change.to = To::Init;
             }
             note_change(world, &change);
@@ -220,12 +212,11 @@ impl DownstreamTable for Ports {
             effect: commit.effect.clone(),
         };
         let group: Vec<Part> = group.iter().map(part).collect();
-        let sabotage = lock(&self.world).mutant;
-        if sabotage == Some(Mutant::TransactionSplit) {
+        if mutants::splits_transactions(lock(&self.world).mutant) {
             return self.commit_in_two(group, done_at).await;
         }
         let ids: Vec<&str> = group.iter().map(|part| part.id.as_str()).collect();
-        let step = CallStep {
+        let step = Call {
             what: "commit effect and DONE of",
             to: "table",
             ids: ids.join(", "),
@@ -258,7 +249,7 @@ impl DownstreamTable for Ports {
 
     async fn keep(&self, record: Orphan<'_>, reason: &str, failed_at: Timestamp) -> Result<(), Failure> {
         let (id, reason) = (record.item_id(), reason.to_owned());
-        let step = CallStep::one("keep", "table", id.clone());
+        let step = Call::one("keep", "table", id.clone());
         self.call(step, move |world, _| {
             world.note("a foreign record is kept");
             world.table.keep(&id, &reason, failed_at);
@@ -269,10 +260,10 @@ impl DownstreamTable for Ports {
 }
 
 impl Ports {
-    /// The bug [`Mutant::TransactionSplit`].
+    /// Effects and DONE, in two writes.
     async fn commit_in_two(&self, group: Vec<Part>, done_at: Timestamp) -> Result<(), NotCommitted> {
         let effects = group.clone();
-        let step = |what| CallStep::one(what, "table", "");
+        let step = |what| Call::one(what, "table", "");
         let write = self.call(step("write effects"), move |world, _| {
             let mut refusals = Vec::new();
             for Part { effect, .. } in &effects {
@@ -307,7 +298,7 @@ impl PendingTable for Ports {
         limit: usize,
     ) -> Result<PendingPage, Failure> {
         let after = after.cloned();
-        let step = CallStep::one("query pending", "table", "");
+        let step = Call::one("query pending", "table", "");
         self.call(step, move |world, _| world.table.pending(shard, until, after.as_ref(), limit)).await
     }
 
@@ -323,7 +314,7 @@ impl PendingTable for Ports {
     }
 
     async fn begin_sweep(&self, now: Timestamp, lease_until: Timestamp) -> Result<Option<SweepState>, Failure> {
-        let step = CallStep::one("take the sweep's lease", "table", "");
+        let step = Call::one("take the sweep's lease", "table", "");
         self.call(step, move |world, _| {
             let state = world.table.begin_sweep(now, lease_until);
             if state.is_none() {
@@ -336,7 +327,7 @@ impl PendingTable for Ports {
 
     async fn end_sweep(&self, state: &SweepState, lease_until: Timestamp) -> Result<(), Failure> {
         let state = state.clone();
-        let step = CallStep::one("save the sweep's state", "table", "");
+        let step = Call::one("save the sweep's state", "table", "");
         let saved = self.call(step, move |world, _| world.table.end_sweep(&state, lease_until)).await?;
         if saved { Ok(()) } else { Err(Failure::permanent("another sweep has the lease")) }
     }
@@ -346,7 +337,6 @@ impl Stream for Ports {
     async fn put(&self, publications: &[Publication<'_>]) -> Answers<()> {
         let entries: Vec<_> =
             publications.iter().map(|p| (p.id.to_string(), (p.id.to_string(), p.event.to_owned()))).collect();
-        let count = entries.len();
         lock(&self.world).check_sweeps(self.task);
         let mut puts = 0;
         let put = move |world: &mut World, (id, event): &(String, String)| {
@@ -354,23 +344,12 @@ impl Stream for Ports {
             if world.kinesis.shards.count(id) > 0 {
                 world.note("Kinesis has a notification twice");
             }
-            let key = match world.mutant {
-                Some(Mutant::RandomPartitionKey) => format!("{id}#{}", world.now.as_nanosecond() + puts),
-                _ => id.clone(),
-            };
-            let sabotage = world.mutant == Some(Mutant::ContentChanged);
-            let event = if sabotage { event.replace("1.50", "9.50") } else { event.clone() };
+            let unique = world.now.as_nanosecond() + puts;
+            let key = mutants::partition_key(world.mutant, id, unique);
+            let event = mutants::published(world.mutant, event);
             world.put_record(&key, event.as_bytes());
         };
         let answers = self.call_each("PutRecords", "Kinesis", entries, put).await;
-        let sabotage = lock(&self.world).mutant;
-        match (sabotage, answers) {
-            (Some(Mutant::PartialFailureIgnored), Ok(_)) => Ok(vec![Ok(()); count]),
-            (Some(Mutant::FailuresJoinedWrongly), Ok(mut answers)) => {
-                answers.rotate_right(1);
-                Ok(answers)
-            }
-            (_, answers) => answers,
-        }
+        mutants::put_answers(lock(&self.world).mutant, answers)
     }
 }

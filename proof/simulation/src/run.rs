@@ -1,5 +1,6 @@
 //! One run: invocations are futures that are polled by hand, so that a run is a function of its scenario.
 
+use crate::aws::lambda::{Ended, Function, Task};
 use crate::checks;
 use crate::faults::Fault;
 use crate::mutants::Mutant;
@@ -7,7 +8,7 @@ use crate::ports::Ports;
 use crate::scenario::Scenario;
 use crate::template::Deployed;
 use crate::trace::{Step, Trace};
-use crate::world::{Function, Outcome, Respond, Shared, Spawn, Task, Wiring, World, lock};
+use crate::world::{Respond, Shared, Spawn, Wiring, World, lock};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
@@ -16,10 +17,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 /// The work of an invocation: what the function returns, or that it failed.
-pub type Work = Pin<Box<dyn Future<Output = Result<String, String>> + Send>>;
+pub(crate) type Work = Pin<Box<dyn Future<Output = Result<String, String>> + Send>>;
 
 /// What runs in the functions.
-pub trait Deployment: Sync {
+pub(crate) trait Deployment: Sync {
     /// What there is besides queue, table and functions.
     fn wiring(&self) -> Wiring;
 
@@ -31,17 +32,17 @@ pub trait Deployment: Sync {
 }
 
 /// One invocation of a function.
-pub struct Invocation {
+pub(crate) struct Invocation {
     /// The function.
-    pub function: Function,
+    pub(crate) function: Function,
     /// Its event.
-    pub payload: String,
+    pub(crate) payload: String,
     /// When Lambda ends it.
-    pub deadline: Timestamp,
+    pub(crate) deadline: Timestamp,
     /// Its number.
-    pub task: Task,
+    pub(crate) task: Task,
     /// What it has of the world.
-    pub ports: Ports,
+    pub(crate) ports: Ports,
 }
 
 /// What came of a run.
@@ -81,8 +82,7 @@ impl Wake for Ready {
 }
 
 /// Runs a scenario to its end.
-#[must_use]
-pub fn run(
+pub(crate) fn run(
     scenario: &Scenario,
     deployed: &Deployed,
     deployment: &dyn Deployment,
@@ -108,7 +108,7 @@ pub fn run(
             let name = world.running.remove(&task).map(|running| running.name).unwrap_or_default();
             world.note("a process ends in the middle of its work");
             world.trace(|| Step::note_over(name, how));
-            (ended.respond)(&mut world, Outcome::Error);
+            (ended.respond)(&mut world, Ended::Error);
         }
         for spawn in spawns {
             let Spawn { task, function, payload, deadline, respond } = spawn;
@@ -141,7 +141,7 @@ pub fn run(
         violations,
         seen: std::mem::take(&mut world.seen),
         faults: std::mem::take(&mut world.faults),
-        calls: world.calls(),
+        calls: world.calls,
         trace: world.trace.take(),
     }
 }
@@ -155,19 +155,19 @@ fn poll(task: Task, running: &mut BTreeMap<Task, Running>, world: &Shared) {
     drop(ended.work);
     let mut world = lock(world);
     let name = world.running.remove(&task).map(|running| running.name).unwrap_or_default();
-    let outcome = match result {
+    let ended_so = match result {
         Ok(response) => {
             if response.contains("itemIdentifier") {
                 world.trace(|| Step::note_over(name, format!("reports {}", reported(&response))));
             }
-            Outcome::Response(response)
+            Ended::Response(response)
         }
         Err(error) => {
             world.trace(|| Step::note_over(name, format!("fails: {error}")));
-            Outcome::Error
+            Ended::Error
         }
     };
-    (ended.respond)(&mut world, outcome);
+    (ended.respond)(&mut world, ended_so);
 }
 
 /// The identifiers that a response reports.

@@ -32,6 +32,16 @@ pub const IDEMPOTENT: Guarantee = Guarantee::Idempotent { timeout: limits::WEBHO
 /// At most once, as the webhook states it: its client gives up then.
 pub const AT_MOST_ONCE: Guarantee = Guarantee::AtMostOnce { timeout: limits::WEBHOOK_TIMEOUT };
 
+/// A guarantee in words.
+#[must_use]
+pub const fn named(guarantee: Guarantee) -> &'static str {
+    match guarantee {
+        Guarantee::Transactional => "transactional",
+        Guarantee::Idempotent { .. } => "idempotent",
+        Guarantee::AtMostOnce { .. } => "at most once",
+    }
+}
+
 /// One run.
 #[expect(clippy::struct_excessive_bools, reason = "each says something of its own about the world")]
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use crate::faults::{Fault, Plan};
 use crate::mutants::Mutant;
+use crate::pipeline::Pipeline;
 use crate::run::{Deployment, Report, run};
 use crate::scenario::Scenario;
 use crate::template::Deployed;
@@ -50,15 +51,29 @@ impl Found {
 /// What is run, and how the service is deployed.
 #[derive(Clone, Copy)]
 pub struct Subject<'a> {
-    /// What runs in the functions.
-    pub deployment: &'a dyn Deployment,
-    /// The settings.
-    pub deployed: &'a Deployed,
-    /// A bug that is put back.
-    pub mutant: Option<Mutant>,
+    deployment: &'a dyn Deployment,
+    deployed: &'a Deployed,
+    mutant: Option<Mutant>,
 }
 
-impl Subject<'_> {
+impl<'a> Subject<'a> {
+    /// The real handlers, with these settings.
+    #[must_use]
+    pub fn new(deployed: &'a Deployed) -> Self {
+        Self { deployment: &Pipeline, deployed, mutant: None }
+    }
+
+    /// With a bug that is put back.
+    #[must_use]
+    pub fn with_mutant(self, mutant: Mutant) -> Self {
+        Self { mutant: Some(mutant), ..self }
+    }
+
+    /// Another deployment with the same settings.
+    pub(crate) fn with_deployment(self, deployment: &'a dyn Deployment) -> Self {
+        Self { deployment, ..self }
+    }
+
     /// Runs one scenario.
     #[must_use]
     pub fn run(&self, scenario: &Scenario, traced: bool) -> Report {
@@ -67,7 +82,7 @@ impl Subject<'_> {
 }
 
 /// Runs scenarios on all cores, until `stop_at` failures were found. `progress` is told after each.
-pub fn search(
+pub(crate) fn search(
     subject: Subject<'_>,
     count: u64,
     scenario: impl Fn(u64) -> Scenario + Sync,
@@ -120,7 +135,7 @@ pub fn first_failure(subject: Subject<'_>, most: u64) -> Option<(Scenario, Vec<S
 }
 
 /// A scenario in which nothing goes wrong, with every fault at every call, one at a time.
-pub fn single_faults(subject: Subject<'_>, quiet: &Scenario) -> impl Iterator<Item = Scenario> {
+pub(crate) fn single_faults(subject: Subject<'_>, quiet: &Scenario) -> impl Iterator<Item = Scenario> {
     let calls = subject.run(quiet, false).calls;
     let faults = (1..=calls).flat_map(|call| Fault::ALL.into_iter().map(move |fault| (call, fault)));
     faults.map(|fault| Scenario { faults: Plan::listed([fault]), ..quiet.clone() })

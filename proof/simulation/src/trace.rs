@@ -12,7 +12,7 @@ pub struct Trace {
 
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     /// One calls another.
     Call {
         /// Who.
@@ -35,30 +35,29 @@ pub enum Step {
 
 impl Step {
     /// One calls another.
-    pub fn call(from: impl Into<String>, to: impl Into<String>, text: String, fault: Option<Fault>) -> Self {
+    pub(crate) fn call(from: impl Into<String>, to: impl Into<String>, text: String, fault: Option<Fault>) -> Self {
         Self::Call { from: from.into(), to: to.into(), text, trouble: fault.map(|fault| fault.to_string()) }
     }
 
     /// A source hands records to a function that does not take them.
-    #[must_use]
-    pub fn refused(from: &str, to: &str, ids: &[String], trouble: &str) -> Self {
+    pub(crate) fn refused(from: &str, to: &str, ids: &[String], trouble: &str) -> Self {
         Self::Call { from: from.into(), to: to.into(), text: ids.join(", "), trouble: Some(trouble.into()) }
     }
 
     /// Something happens to the world.
-    pub fn note(text: impl Into<String>) -> Self {
+    pub(crate) fn note(text: impl Into<String>) -> Self {
         Self::Note { over: None, text: text.into() }
     }
 
     /// Something happens in one place.
-    pub fn note_over(over: impl Into<String>, text: impl Into<String>) -> Self {
+    pub(crate) fn note_over(over: impl Into<String>, text: impl Into<String>) -> Self {
         Self::Note { over: Some(over.into()), text: text.into() }
     }
 }
 
 impl Trace {
     /// Adds a step.
-    pub fn push(&mut self, at: Timestamp, step: Step) {
+    pub(crate) fn push(&mut self, at: Timestamp, step: Step) {
         self.steps.push((at, step));
     }
 

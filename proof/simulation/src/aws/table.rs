@@ -1,54 +1,54 @@
 //! The DynamoDB table, its index of pending notifications, its stream, and the tables that transactions write beside it.
 
-use crate::mutants::Mutant;
+use super::captured::Captured;
+use crate::mutants::{self, Mutant};
 use jiff::Timestamp;
 use notification::id::index_shard;
 use notification::ports::{
     Claim, IndexKey, Insertion, PendingKey, PendingPage, Refused, Stored, SweepState, UnresolvedCount,
 };
 use notification::{Effect, Failure, Notification, NotificationId, Outcome, Status, content, status};
-use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::time::Duration;
 
 /// One item.
 #[derive(Debug, Clone)]
-pub struct Item {
+pub(crate) struct Item {
     /// Its status.
-    pub status: Status,
+    pub(crate) status: Status,
     /// Its event.
-    pub event: Box<str>,
+    pub(crate) event: Box<str>,
     /// Why it is FAILED or IN_DOUBT.
-    pub reason: Option<String>,
+    pub(crate) reason: Option<String>,
     /// Who has it, while it is CLAIMED.
-    pub claim: Option<Claim>,
+    pub(crate) claim: Option<Claim>,
     /// Since when it is pending.
-    pub pending_since: Option<Timestamp>,
+    pub(crate) pending_since: Option<Timestamp>,
     /// Since when it has its status.
-    pub since: Option<Timestamp>,
+    pub(crate) since: Option<Timestamp>,
     /// Whether a call ended with an unknown outcome.
-    pub unknown_call: bool,
+    pub(crate) unknown_call: bool,
     /// When it expires.
-    pub expires_at: Option<Timestamp>,
+    pub(crate) expires_at: Option<Timestamp>,
     /// How often it became DONE.
-    pub done: usize,
+    pub(crate) done: usize,
 }
 
 /// One conditional change, like [`notification::ports::Change`], but it owns its parts.
 #[derive(Debug, Clone)]
-pub struct Change {
+pub(crate) struct Change {
     /// The id.
-    pub id: NotificationId,
+    pub(crate) id: NotificationId,
     /// What must be there.
-    pub from: From,
+    pub(crate) from: From,
     /// What becomes of it.
-    pub to: To,
+    pub(crate) to: To,
 }
 
 /// What must be there for a change to be made.
 #[derive(Debug, Clone)]
-pub enum From {
+pub(crate) enum From {
     /// This status.
     Status(Status),
     /// INIT, with this event, and no call with an unknown outcome.
@@ -61,7 +61,7 @@ pub enum From {
 
 /// What becomes of an item.
 #[derive(Debug, Clone)]
-pub enum To {
+pub(crate) enum To {
     /// INIT.
     Init,
     /// INIT, with the note that the outcome of a call is unknown.
@@ -78,8 +78,7 @@ pub enum To {
 
 impl To {
     /// The status that it has then.
-    #[must_use]
-    pub fn status(&self) -> Status {
+    pub(crate) fn status(&self) -> Status {
         match self {
             Self::Init | Self::UnknownCall => Status::Init,
             Self::Claimed(_) => Status::Claimed,
@@ -92,51 +91,38 @@ impl To {
 
 /// One notification's part of a transaction, like [`notification::ports::Commit`], but it owns its parts.
 #[derive(Debug, Clone)]
-pub struct Part {
+pub(crate) struct Part {
     /// The id.
-    pub id: NotificationId,
+    pub(crate) id: NotificationId,
     /// The event that the effect was made from.
-    pub event: Box<str>,
+    pub(crate) event: Box<str>,
     /// The effect.
-    pub effect: Effect,
-}
-
-/// A record for the table's stream.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Captured {
-    /// The item's key.
-    pub id: String,
-    /// The kind of change, and the images, as JSON without its sequence number.
-    pub event_name: &'static str,
-    /// The status and event after it; `None` for a removal.
-    pub new: Option<(Status, Box<str>)>,
-    /// The status before it.
-    pub old: Option<Status>,
+    pub(crate) effect: Effect,
 }
 
 /// The tables.
 #[derive(Debug, Default)]
-pub struct Table {
+pub(crate) struct Table {
     /// The items by id.
-    pub items: BTreeMap<String, Item>,
+    pub(crate) items: BTreeMap<String, Item>,
     /// Items that expired.
-    pub expired: BTreeMap<String, Item>,
+    pub(crate) expired: BTreeMap<String, Item>,
     /// What transactions wrote into other tables: by table and key.
-    pub others: BTreeMap<String, Vec<(&'static str, String)>>,
+    pub(crate) others: BTreeMap<String, Vec<(&'static str, String)>>,
     /// What changed and is not in the stream yet.
-    pub captured: Vec<Captured>,
+    pub(crate) captured: Vec<Captured>,
     /// Writes that broke a rule of the table itself.
-    pub wrong_writes: Vec<String>,
+    pub(crate) wrong_writes: Vec<String>,
     index: BTreeSet<(u64, Timestamp, String)>,
     indexed: BTreeMap<String, Timestamp>,
     sweep_state: SweepState,
     sweep_lease: Option<Timestamp>,
     /// How long DONE items are kept.
-    pub done_retention: Duration,
+    pub(crate) done_retention: Duration,
     /// Whether a failed condition answers without the old item.
-    pub hides_old_items: bool,
+    pub(crate) hides_old_items: bool,
     /// A bug to be put back.
-    pub mutant: Option<Mutant>,
+    pub(crate) mutant: Option<Mutant>,
 }
 
 impl Item {
@@ -155,8 +141,7 @@ impl Item {
 
 impl Table {
     /// An empty table.
-    #[must_use]
-    pub fn new(done_retention: Duration, hides_old_items: bool, mutant: Option<Mutant>) -> Self {
+    pub(crate) fn new(done_retention: Duration, hides_old_items: bool, mutant: Option<Mutant>) -> Self {
         Self { done_retention, hides_old_items, mutant, ..Self::default() }
     }
 
@@ -170,28 +155,16 @@ impl Table {
     }
 
     /// Reads an item, consistently.
-    #[must_use]
-    pub fn read(&self, id: &str) -> Option<Stored> {
+    pub(crate) fn read(&self, id: &str) -> Option<Stored> {
         self.items.get(id).map(Item::stored)
     }
 
     /// Puts a notification with status INIT, if its id is new. The old item comes with a failed condition.
     /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.ConditionExpressions.html>
-    pub fn insert(&mut self, notification: &Notification, now: Timestamp) -> Insertion {
+    pub(crate) fn insert(&mut self, notification: &Notification, now: Timestamp) -> Insertion {
         let id = notification.id().as_str();
-        if let Some(item) = self.items.get(id) {
-            let old = self.old(item);
-            let is_same = content::same(&item.event, notification.event());
-            match self.mutant {
-                Some(Mutant::InsertNotConditional) => {}
-                Some(Mutant::DuplicatesTakenForConflicts) if is_same => {
-                    return Insertion::Exists(old.map(|old| Stored { event: "{}".into(), ..old }));
-                }
-                Some(Mutant::ConflictsTakenForDuplicates) => {
-                    return Insertion::Exists(old.map(|old| Stored { event: notification.event().into(), ..old }));
-                }
-                _ => return Insertion::Exists(old),
-            }
+        if let Some(item) = self.items.get(id).filter(|_| !mutants::overwrites(self.mutant)) {
+            return Insertion::Exists(self.old(item));
         }
         if let Some(item) = self.items.get(id).filter(|item| !content::same(&item.event, notification.event())) {
             self.wrong_writes
@@ -218,7 +191,7 @@ impl Table {
     ///
     /// # Errors
     /// The old item, where answers have it.
-    pub fn change(&mut self, change: &Change, now: Timestamp) -> Result<(), Option<Stored>> {
+    pub(crate) fn change(&mut self, change: &Change, now: Timestamp) -> Result<(), Option<Stored>> {
         let id = change.id.as_str();
         let to = change.to.status();
         let Some(item) = self.items.get(id) else { return Err(None) };
@@ -230,13 +203,7 @@ impl Table {
             From::Claim(claim) => from == Status::Claimed && item.claim.as_ref() == Some(claim),
         };
         let takes_over = item.claim.as_ref().is_some_and(|claim| claim.lease_until <= now);
-        let sabotaged = match self.mutant {
-            Some(Mutant::DoneNotConditional) => to == Status::Done,
-            Some(Mutant::ClaimNotFenced) => {
-                from == Status::Claimed && (to == Status::Done || (to == Status::Claimed && takes_over))
-            }
-            _ => false,
-        };
+        let sabotaged = mutants::ignores_condition(self.mutant, from, to, takes_over);
         if !expected && !sabotaged {
             return Err(self.old(item));
         }
@@ -278,7 +245,7 @@ impl Table {
     ///
     /// # Errors
     /// A place for each notification, with why it is refused, if it is.
-    pub fn commit(&mut self, group: &[Part], now: Timestamp) -> Result<(), Vec<Option<Refused>>> {
+    pub(crate) fn commit(&mut self, group: &[Part], now: Timestamp) -> Result<(), Vec<Option<Refused>>> {
         let actions: usize = group.iter().map(|part| 1 + part.effect.writes.len()).sum();
         if actions > notification::limits::TRANSACT_WRITE_ITEMS_MAX {
             self.wrong_writes.push(format!("a transaction has {actions} actions"));
@@ -290,7 +257,7 @@ impl Table {
         let refusal = |part: &Part| {
             let item = self.items.get(part.id.as_str());
             let is_expected = item.is_some_and(|item| item.status == Status::Init && item.event == part.event);
-            if !is_expected && self.mutant != Some(Mutant::DoneNotConditional) {
+            if !is_expected && !mutants::ignores_condition(self.mutant, Status::Init, Status::Done, false) {
                 return Some(Refused::NotAsExpected(item.and_then(|item| self.old(item))));
             }
             let exists = part.effect.writes.iter().any(|write| self.others.contains_key(&key(write)));
@@ -312,7 +279,7 @@ impl Table {
     }
 
     /// Keeps a record that belongs to no notification, unless it is kept already.
-    pub fn keep(&mut self, id: &str, reason: &str, failed_at: Timestamp) {
+    pub(crate) fn keep(&mut self, id: &str, reason: &str, failed_at: Timestamp) {
         if self.items.contains_key(id) {
             return;
         }
@@ -333,7 +300,7 @@ impl Table {
 
     /// Removes expired items; the removals come down the stream.
     /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/time-to-live-ttl-streams.html>
-    pub fn expire(&mut self, now: Timestamp) -> usize {
+    pub(crate) fn expire(&mut self, now: Timestamp) -> usize {
         let is_expired = |item: &Item| item.expires_at.is_some_and(|at| at <= now);
         let ids: Vec<String> =
             self.items.iter().filter(|(_, item)| is_expired(item)).map(|(id, _)| id.clone()).collect();
@@ -348,14 +315,13 @@ impl Table {
     }
 
     /// When the next item expires.
-    #[must_use]
-    pub fn next_expiry(&self) -> Option<Timestamp> {
+    pub(crate) fn next_expiry(&self) -> Option<Timestamp> {
         self.items.values().filter_map(|item| item.expires_at).min()
     }
 
     /// Brings an item's entry in the index up to date. The index follows the table with a delay.
     /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/GSI.html>
-    pub fn update_index(&mut self, id: &str) {
+    pub(crate) fn update_index(&mut self, id: &str) {
         let Ok(parsed) = NotificationId::parse(id) else { return };
         let shard = parsed.pending_shard();
         if let Some(since) = self.indexed.remove(id) {
@@ -368,8 +334,7 @@ impl Table {
     }
 
     /// One page of a partition of the index.
-    #[must_use]
-    pub fn pending(&self, shard: u64, until: Timestamp, after: Option<&IndexKey>, limit: usize) -> PendingPage {
+    pub(crate) fn pending(&self, shard: u64, until: Timestamp, after: Option<&IndexKey>, limit: usize) -> PendingPage {
         let start = match after.and_then(|key| Some((key.since.parse().ok()?, key.id.to_string()))) {
             Some((since, id)) => Bound::Excluded((shard, since, id)),
             None => Bound::Included((shard, Timestamp::MIN, String::new())),
@@ -389,8 +354,13 @@ impl Table {
     }
 
     /// Counts what is FAILED or IN_DOUBT since a time.
-    #[must_use]
-    pub fn count_unresolved(&self, status: Status, shard: u64, since: Timestamp, limit: usize) -> UnresolvedCount {
+    pub(crate) fn count_unresolved(
+        &self,
+        status: Status,
+        shard: u64,
+        since: Timestamp,
+        limit: usize,
+    ) -> UnresolvedCount {
         let is_counted = |(id, item): &(&String, &Item)| {
             item.status == status && index_shard(id) == shard && item.since.is_some_and(|at| at >= since)
         };
@@ -399,9 +369,9 @@ impl Table {
     }
 
     /// Gives the sweep's lease to a run, unless another one has it, and says how far the sweep is.
-    pub fn begin_sweep(&mut self, now: Timestamp, lease_until: Timestamp) -> Option<SweepState> {
+    pub(crate) fn begin_sweep(&mut self, now: Timestamp, lease_until: Timestamp) -> Option<SweepState> {
         let is_taken = self.sweep_lease.is_some_and(|until| until > now);
-        if is_taken && self.mutant != Some(Mutant::SweepsOverlap) {
+        if is_taken && !mutants::ignores_lease(self.mutant) {
             return None;
         }
         self.sweep_lease = Some(lease_until);
@@ -409,7 +379,7 @@ impl Table {
     }
 
     /// Saves how far the sweep is and takes the lease back; `false` where another run has it.
-    pub fn end_sweep(&mut self, state: &SweepState, lease_until: Timestamp) -> bool {
+    pub(crate) fn end_sweep(&mut self, state: &SweepState, lease_until: Timestamp) -> bool {
         if self.sweep_lease.is_some_and(|until| until != lease_until) {
             return false;
         }
@@ -418,47 +388,29 @@ impl Table {
         true
     }
 
-    /// Whether something is pending.
-    #[must_use]
-    pub fn has_pending(&self) -> bool {
-        self.items.values().any(|item| item.status.is_pending())
+    /// An item.
+    pub(crate) fn item(&self, id: &str) -> Option<&Item> {
+        self.items.get(id)
     }
-}
 
-/// The image of an item, as far as anybody reads it.
-#[derive(Serialize)]
-struct Image<'a> {
-    id: Text<'a>,
-    status: Text<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    event: Option<Text<'a>>,
-}
+    /// An item, or what it was before it expired.
+    pub(crate) fn ever(&self, id: &str) -> Option<&Item> {
+        self.items.get(id).or_else(|| self.expired.get(id))
+    }
 
-#[derive(Serialize)]
-struct Text<'a> {
-    #[serde(rename = "S")]
-    text: &'a str,
-}
+    /// Takes what changed since the last time.
+    pub(crate) fn take_captured(&mut self) -> Vec<Captured> {
+        std::mem::take(&mut self.captured)
+    }
 
-impl Captured {
-    /// The record as publisher gets it.
-    /// <https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html>
-    #[must_use]
-    pub fn event(&self, sequence_number: &str) -> String {
-        let image = |status: Status, event: Option<&str>| {
-            let text = |text| Text { text };
-            let image = Image { id: text(&self.id), status: text(status.as_str()), event: event.map(text) };
-            serde_json::to_string(&image).unwrap_or_default()
-        };
-        let new = self.new.as_ref().map(|(status, event)| format!(r#","NewImage":{}"#, image(*status, Some(event))));
-        let old = self.old.map(|status| format!(r#","OldImage":{}"#, image(status, None)));
-        let id = serde_json::to_string(&self.id).unwrap_or_default();
-        format!(
-            r#"{{"eventID":"{sequence_number}","eventName":"{}","eventVersion":"1.1","eventSource":"aws:dynamodb","awsRegion":"us-east-1","eventSourceARN":"arn:aws:dynamodb:us-east-1:123456789012:table/t/stream/s","dynamodb":{{"ApproximateCreationDateTime":1800000000,"Keys":{{"id":{{"S":{id}}}}},"SequenceNumber":"{sequence_number}","SizeBytes":1,"StreamViewType":"NEW_AND_OLD_IMAGES"{}{}}}}}"#,
-            self.event_name,
-            new.unwrap_or_default(),
-            old.unwrap_or_default(),
-        )
+    /// Takes the writes that broke a rule of the table since the last time.
+    pub(crate) fn take_wrong_writes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.wrong_writes)
+    }
+
+    /// Whether something is pending.
+    pub(crate) fn has_pending(&self) -> bool {
+        self.items.values().any(|item| item.status.is_pending())
     }
 }
 
@@ -539,8 +491,11 @@ mod tests {
         let mut table = Table::default();
         table.insert(&notification("a", 1), at(0));
         table.change(&change("a", Status::Init, To::Done(None)), at(1)).unwrap();
-        let events: Vec<serde_json::Value> =
-            table.captured.iter().map(|captured| serde_json::from_str(&captured.event("7")).unwrap()).collect();
+        let events: Vec<serde_json::Value> = table
+            .captured
+            .iter()
+            .map(|captured| serde_json::from_str(captured.record("7", at(1)).get()).unwrap())
+            .collect();
         assert_eq!(events[0]["eventName"], "INSERT");
         assert_eq!(events[0]["dynamodb"]["NewImage"]["event"]["S"], notification("a", 1).event());
         assert_eq!(events[1]["eventName"], "MODIFY");
