@@ -1,9 +1,9 @@
 //! What must hold when a run is over. What must hold at every write and every acknowledgement is checked where it happens
 //! (`aws::table`, `world`).
 
-use crate::aws::table::Item;
 use crate::scenario::{SLOW_ACTION, named};
 use crate::world::World;
+use notification::testing::Item;
 use notification::{Guarantee, Notification, Status, content};
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub(crate) fn at_the_end(world: &World) -> Vec<String> {
 /// What the real pipeline promises.
 pub(crate) fn pipeline(world: &World) -> Vec<String> {
     let mut violations = Vec::new();
-    let items = every_item(world);
+    let items = world.table.every_item();
     let dead: Vec<&str> = world.upstream.dead.messages().map(|message| message.body.as_str()).collect();
 
     for message in &world.scenario.messages {
@@ -38,8 +38,9 @@ pub(crate) fn pipeline(world: &World) -> Vec<String> {
     for (id, item) in &items {
         violations.extend(item_is_settled(world, id, item));
         violations.extend(effect_is_as_promised(world, id, item));
-        if item.done > 1 {
-            violations.push(format!("{id} became DONE {} times", item.done));
+        let done = world.table.times_done(id);
+        if done > 1 {
+            violations.push(format!("{id} became DONE {done} times"));
         }
     }
     for id in world.effects.keys().filter(|id| !items.contains_key(id.as_str())) {
@@ -53,11 +54,6 @@ pub(crate) fn pipeline(world: &World) -> Vec<String> {
         violations.extend(healthy(world, &items));
     }
     violations
-}
-
-fn every_item(world: &World) -> BTreeMap<&str, &Item> {
-    let all = world.table.expired.iter().chain(&world.table.items);
-    all.map(|(id, item)| (id.as_str(), item)).collect()
 }
 
 fn item_is_settled(world: &World, id: &str, item: &Item) -> Option<String> {
@@ -84,7 +80,7 @@ fn item_is_settled(world: &World, id: &str, item: &Item) -> Option<String> {
 fn effect_is_as_promised(world: &World, id: &str, item: &Item) -> Option<String> {
     let (status, guarantee) = (item.status, world.scenario.guarantee);
     let effects = match guarantee {
-        Guarantee::Transactional => usize::from(world.table.others.contains_key(&format!("ledger/{id}"))),
+        Guarantee::Transactional => usize::from(world.table.others().contains_key(&format!("ledger/{id}"))),
         _ => world.effects.get(id).copied().unwrap_or(0),
     };
     let wrong = match (guarantee, status) {

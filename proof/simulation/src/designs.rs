@@ -11,10 +11,8 @@ use crate::trace::Trace;
 use crate::world::{Call, Wiring, World};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use notification::ports::{
-    After, Before, Change, Changed, Clock, IngestTable, Publication, StatusTable, Stream, TableReader,
-};
-use notification::{Failure, Guarantee, Notification, Status};
+use notification::ports::{Publication, Stream, Table, TableReader, Written};
+use notification::{Change, Clock, Failure, Guarantee, Notification, Status};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -184,12 +182,12 @@ impl Deployment for Design {
     fn check(&self, world: &World) -> Vec<String> {
         let mut violations = Vec::new();
         let dead: Vec<_> = [&world.upstream, &world.work].iter().flat_map(|source| source.dead.messages()).collect();
-        for (id, item) in world.table.expired.iter().chain(&world.table.items) {
+        for (id, item) in world.table.every_item() {
             if id.starts_with(notification::id::QUARANTINE_PREFIX) {
                 continue;
             }
             let effects = match self {
-                Self::Transactional => usize::from(world.table.others.contains_key(&format!("ledger/{id}"))),
+                Self::Transactional => usize::from(world.table.others().contains_key(&format!("ledger/{id}"))),
                 // The receiver knows the id, and does nothing the second time.
                 Self::Idempotent => world.effects.get(id).copied().unwrap_or(0).min(1),
                 _ => world.effects.get(id).copied().unwrap_or(0),
@@ -289,7 +287,7 @@ fn parse(event: &str) -> Result<Notification, Failure> {
 /// Puts the notification of a message; `None` where it is DONE already.
 async fn accepted(ports: &Ports, body: &str) -> Result<Option<Notification>, Failure> {
     let notification = parse(body)?;
-    ports.insert(&[&notification], ports.now()).await?.remove(0)?;
+    ports.write(&[Change::insert(&notification)], ports.now()).await?.remove(0)?;
     let stored = ports.read(&[notification.id()]).await?.remove(0)?;
     let is_done = stored.is_some_and(|stored| stored.status == Some(Status::Done));
     Ok((!is_done).then_some(notification))
@@ -304,8 +302,8 @@ async fn publish(ports: &Ports, notification: &Notification) -> Result<(), Failu
 
 /// Writes DONE where it is INIT; whether it was.
 async fn done(ports: &Ports, notification: &Notification) -> Result<bool, Failure> {
-    let change = Change { id: notification.id(), from: Before::Status(Status::Init), to: After::Done(None) };
-    ports.change(&[change], ports.now()).await?.remove(0).map(|changed| changed == Changed::Yes)
+    let change = Change::done(notification.id(), notification.event(), None);
+    ports.write(&[change], ports.now()).await?.remove(0).map(|written| written == Written::Yes)
 }
 
 async fn enqueue(ports: &Ports, notification: &Notification) -> Result<(), Failure> {

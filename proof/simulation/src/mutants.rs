@@ -2,13 +2,15 @@
 //! changes is here, and the other files ask for it: what is deployed has no switch.
 
 use crate::aws::captured::Captured;
+use crate::aws::change::OwnedChange;
 use crate::aws::lambda::Ended;
 use crate::template::Deployed;
 use event_source::settings::StartingPosition;
 use event_source::stream::Record;
 use jiff::Timestamp;
-use notification::ports::{Answers, Insertion, Stored};
-use notification::{ActionError, Deadline, Failure, FailureKind, Notification, Status, content};
+use notification::ports::{Answers, Written};
+use notification::testing::Item;
+use notification::{ActionError, Change, Deadline, Failure, FailureKind, Notification, Status, Stored, content};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -122,32 +124,30 @@ impl Mutant {
 
 // The table.
 
-/// Whether the put of ingest overwrites an item.
-pub(crate) fn overwrites(mutant: Option<Mutant>) -> bool {
-    mutant == Some(Mutant::InsertNotConditional)
+/// Whether a change of this item is made whatever it expects.
+pub(crate) fn ignores_condition(mutant: Option<Mutant>, item: &Item, change: &Change<'_>, now: Timestamp) -> bool {
+    let to = change.to().status();
+    match mutant {
+        Some(Mutant::InsertNotConditional) => change.from().status().is_none(),
+        Some(Mutant::DoneNotConditional) => to == Status::Done,
+        Some(Mutant::ClaimNotFenced) => {
+            let is_expired = item.claim.as_ref().is_some_and(|claim| claim.lease_until <= now);
+            item.status == Status::Claimed && (to == Status::Done || (to == Status::Claimed && is_expired))
+        }
+        _ => false,
+    }
 }
 
 /// What ingest takes the answer to its put for.
-pub(crate) fn insertion(mutant: Option<Mutant>, answer: Insertion, notification: &Notification) -> Insertion {
-    let Insertion::Exists(Some(old)) = answer else { return answer };
+pub(crate) fn inserted(mutant: Option<Mutant>, written: Written, notification: &Notification) -> Written {
+    let Written::Refused(old) = written else { return written };
     let is_same = content::same(&old.event, notification.event());
     let event = match mutant {
         Some(Mutant::DuplicatesTakenForConflicts) if is_same => "{}".into(),
         Some(Mutant::ConflictsTakenForDuplicates) => notification.event().into(),
-        _ => return Insertion::Exists(Some(old)),
+        _ => return Written::Refused(old),
     };
-    Insertion::Exists(Some(Stored { event, ..old }))
-}
-
-/// Whether a change is made although the item is not as it expects.
-pub(crate) fn ignores_condition(mutant: Option<Mutant>, from: Status, to: Status, claim_expired: bool) -> bool {
-    match mutant {
-        Some(Mutant::DoneNotConditional) => to == Status::Done,
-        Some(Mutant::ClaimNotFenced) => {
-            from == Status::Claimed && (to == Status::Done || (to == Status::Claimed && claim_expired))
-        }
-        _ => false,
-    }
+    Written::Refused(Stored { event, ..old })
 }
 
 /// What a worker takes an item for: an expired claim looks free.
@@ -258,9 +258,14 @@ pub(crate) fn splits_transactions(mutant: Option<Mutant>) -> bool {
     mutant == Some(Mutant::TransactionSplit)
 }
 
-/// Whether a notification becomes INIT instead of IN_DOUBT.
-pub(crate) fn ignores_doubt(mutant: Option<Mutant>) -> bool {
-    mutant == Some(Mutant::MayHaveHappenedTakenForRetryable)
+/// The change that is made for one: a claimed notification whose effect may have happened becomes INIT.
+pub(crate) fn change(mutant: Option<Mutant>, change: OwnedChange) -> OwnedChange {
+    match change {
+        OwnedChange::DoubtClaimed(id, claim, _) if mutant == Some(Mutant::MayHaveHappenedTakenForRetryable) => {
+            OwnedChange::Release(id, claim)
+        }
+        change => change,
+    }
 }
 
 /// What an action returns for a notification that the business refuses.

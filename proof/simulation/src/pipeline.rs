@@ -9,8 +9,8 @@ use crate::scenario::{SLOW_FOR, start};
 use crate::world::{Call, Wiring, World, lock};
 use downstream::Downstream;
 use ingest::Ingest;
-use notification::ports::{After, Before, Change, Clock, StatusTable};
-use notification::{Action, ActionError, Deadline, Effect, Guarantee, Notification, Put, Status};
+use notification::ports::Table;
+use notification::{Action, ActionError, Change, Clock, Deadline, Effect, Guarantee, Notification, Put};
 use publisher::Publisher;
 use publisher::sweep::Sweep;
 use std::time::Duration;
@@ -98,8 +98,8 @@ impl Action for SimulatedAction {
             return Ok(Effect { outcome: None, writes: vec![entry] });
         }
         if mutants::writes_done_first(mutant) {
-            let done = Change { id: notification.id(), from: Before::Status(Status::Init), to: After::Done(None) };
-            drop(self.ports.change(&[done], self.ports.now()).await);
+            let done = Change::done(notification.id(), notification.event(), None);
+            drop(self.ports.write(&[done], self.ports.now()).await);
         }
         if takes > self.guarantee.timeout() && mutants::has_timeout(mutant) {
             self.ports.sleep(self.guarantee.timeout()).await;

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 /// The work of an invocation: what the function returns, or that it failed.
-pub(crate) type Work = Pin<Box<dyn Future<Output = Result<String, String>> + Send>>;
+pub(crate) type Work = Pin<Box<dyn Future<Output = Result<String, String>>>>;
 
 /// What runs in the functions.
 pub(crate) trait Deployment: Sync {
