@@ -14,91 +14,50 @@ use notification::{ActionError, Change, Deadline, Failure, FailureKind, Notifica
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A bug.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Mutant {
-    /// DONE is written before the effect.
-    DoneBeforeEffect,
-    /// DONE is written whatever the status is.
-    DoneNotConditional,
-    /// The put of ingest is not conditional.
-    InsertNotConditional,
-    /// Every image is published, by the mapping and by the code.
-    NoInitFilter,
-    /// The failed entries of a successful `PutRecords` are ignored.
-    PartialFailureIgnored,
-    /// The failures of `PutRecords` are joined to the wrong entries.
-    FailuresJoinedWrongly,
-    /// The highest failed sequence number is reported.
-    HighestCheckpoint,
-    /// A partial failure is reported as a success.
-    PartialFailureReportedAsSuccess,
-    /// An empty identifier is reported.
-    EmptyIdentifier,
-    /// An expired claim is taken over, and DONE is written without checking the claim.
-    ClaimNotFenced,
-    /// DONE items expire before the last redelivery.
-    ExpiryTooShort,
-    /// A retryable failure is treated as permanent.
-    RetryableTakenForPermanent,
-    /// A permanent failure is retried.
-    PermanentTakenForRetryable,
-    /// The mappings start at the newest record.
-    LatestForTrimHorizon,
-    /// The partition key is random.
-    RandomPartitionKey,
-    /// The sweep does not run.
-    NoSweep,
-    /// A duplicate is treated as a conflict.
-    DuplicatesTakenForConflicts,
-    /// A conflict is treated as a duplicate.
-    ConflictsTakenForDuplicates,
-    /// The deadline is ignored.
-    DeadlineIgnored,
-    /// Effect and DONE are two writes.
-    TransactionSplit,
-    /// A call that may have happened is treated as one that did not.
-    MayHaveHappenedTakenForRetryable,
-    /// A call that did not happen is treated as one that may have happened.
-    RetryableTakenForMayHaveHappened,
-    /// The published event differs from the accepted one.
-    ContentChanged,
-    /// A failed message is received again when the visibility timeout of the queue ends.
-    NothingHidden,
-    /// Every run of the sweep gets the lease.
-    SweepsOverlap,
+macro_rules! mutants {
+    ($($name:ident: $bug:literal in $place:literal,)*) => {
+        /// A bug.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Mutant {
+            $(#[doc = $bug] $name,)*
+        }
+
+        impl Mutant {
+            /// All of them: the bug in words, and the place where it would be.
+            pub const ALL: [(Self, &'static str, &'static str); 25] = [$((Self::$name, $bug, $place),)*];
+        }
+    };
+}
+
+mutants! {
+    DoneBeforeEffect: "DONE before the effect" in "downstream, idempotent",
+    DoneNotConditional: "DONE not conditional" in "table",
+    InsertNotConditional: "the put of ingest not conditional" in "table",
+    NoInitFilter: "no INIT filter, at the mapping and in the code" in "template and publisher",
+    PartialFailureIgnored: "PutRecords' partial failure ignored" in "stream",
+    FailuresJoinedWrongly: "PutRecords' failures joined to the wrong entries" in "stream",
+    HighestCheckpoint: "the highest instead of the lowest checkpoint" in "publisher and downstream, report",
+    PartialFailureReportedAsSuccess: "whole-batch success on a partial failure" in "report",
+    EmptyIdentifier: "an empty identifier" in "report",
+    ClaimNotFenced: "a claim not fenced" in "table",
+    ExpiryTooShort: "TTL (1 day) shorter than redelivery" in "template",
+    RetryableTakenForPermanent: "retryable taken for permanent" in "classifier",
+    PermanentTakenForRetryable: "permanent taken for retryable" in "classifier",
+    LatestForTrimHorizon: "LATEST for TRIM_HORIZON" in "template",
+    RandomPartitionKey: "random instead of id partition key" in "stream",
+    NoSweep: "no sweep" in "template",
+    DuplicatesTakenForConflicts: "duplicates taken for conflicts" in "ingest",
+    ConflictsTakenForDuplicates: "conflicts taken for duplicates" in "ingest",
+    DeadlineIgnored: "deadline ignored" in "every function",
+    TransactionSplit: "effect and DONE in two writes" in "downstream, transactional",
+    RetryableTakenForMayHaveHappened: "“did not” taken for “may have happened”" in "downstream, at most once",
+    ContentChanged: "what is published is not what was accepted" in "publisher",
+    NothingHidden: "a refused message not hidden" in "ingest",
+    SweepsOverlap: "the sweep's lease not looked at" in "table",
+    MayHaveHappenedTakenForRetryable: "“may have happened” taken for “did not”" in "downstream, at most once",
 }
 
 impl Mutant {
-    /// All of them: the bug in words, and the place where it would be.
-    pub const ALL: [(Self, &'static str, &'static str); 25] = [
-        (Self::DoneBeforeEffect, "DONE before the effect", "downstream, idempotent"),
-        (Self::DoneNotConditional, "DONE not conditional", "table"),
-        (Self::InsertNotConditional, "the put of ingest not conditional", "table"),
-        (Self::NoInitFilter, "no INIT filter, at the mapping and in the code", "template and publisher"),
-        (Self::PartialFailureIgnored, "PutRecords' partial failure ignored", "stream"),
-        (Self::FailuresJoinedWrongly, "PutRecords' failures joined to the wrong entries", "stream"),
-        (Self::HighestCheckpoint, "the highest instead of the lowest checkpoint", "publisher and downstream, report"),
-        (Self::PartialFailureReportedAsSuccess, "whole-batch success on a partial failure", "report"),
-        (Self::EmptyIdentifier, "an empty identifier", "report"),
-        (Self::ClaimNotFenced, "a claim not fenced", "table"),
-        (Self::ExpiryTooShort, "TTL (1 day) shorter than redelivery", "template"),
-        (Self::RetryableTakenForPermanent, "retryable taken for permanent", "classifier"),
-        (Self::PermanentTakenForRetryable, "permanent taken for retryable", "classifier"),
-        (Self::LatestForTrimHorizon, "LATEST for TRIM_HORIZON", "template"),
-        (Self::RandomPartitionKey, "random instead of id partition key", "stream"),
-        (Self::NoSweep, "no sweep", "template"),
-        (Self::DuplicatesTakenForConflicts, "duplicates taken for conflicts", "ingest"),
-        (Self::ConflictsTakenForDuplicates, "conflicts taken for duplicates", "ingest"),
-        (Self::DeadlineIgnored, "deadline ignored", "every function"),
-        (Self::TransactionSplit, "effect and DONE in two writes", "downstream, transactional"),
-        (Self::RetryableTakenForMayHaveHappened, "“did not” taken for “may have happened”", "downstream, at most once"),
-        (Self::ContentChanged, "what is published is not what was accepted", "publisher"),
-        (Self::NothingHidden, "a refused message not hidden", "ingest"),
-        (Self::SweepsOverlap, "the sweep's lease not looked at", "table"),
-        (Self::MayHaveHappenedTakenForRetryable, "“may have happened” taken for “did not”", "downstream, at most once"),
-    ];
-
     /// The bugs of the template.
     pub(crate) fn change_template(self, deployed: &mut Deployed) {
         match self {

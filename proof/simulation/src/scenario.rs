@@ -196,35 +196,22 @@ impl Scenario {
     /// A small run for the sweep of all faults: two notifications, and a duplicate of one.
     #[must_use]
     pub fn small(guarantee: Guarantee) -> Self {
-        let message = |millis: u64, id: &str| Message {
-            at: start() + Duration::from_millis(millis),
-            id: id.to_owned(),
-            body: event(id, 1, false),
-        };
-        Self { messages: vec![message(0, "a"), message(0, "b"), message(100, "a")], ..Self::quiet(0, guarantee) }
+        let duplicate = Message::new(start() + Duration::from_millis(100), "a");
+        let messages = vec![Message::new(start(), "a"), Message::new(start(), "b"), duplicate];
+        Self { messages, ..Self::quiet(0, guarantee) }
     }
 
     /// A backlog: more slow calls than one invocation has time for, and nothing goes wrong.
     #[must_use]
     pub fn backlog(guarantee: Guarantee) -> Self {
-        let message = |n: usize| {
-            let id = format!("n{n}");
-            Message { at: start(), body: event(&id, 1, false), id }
-        };
-        Self {
-            messages: (0..BACKLOG).map(message).collect(),
-            action_takes: Duration::from_secs(5),
-            ..Self::quiet(0, guarantee)
-        }
+        let messages = (0..BACKLOG).map(|number| Message::new(start(), format!("n{number}"))).collect();
+        Self { messages, action_takes: Duration::from_secs(5), ..Self::quiet(0, guarantee) }
     }
 
-    /// The table is down from the first receive on, for so long. Messages come all the while, one of them malformed.
+    /// The table is down from the first receive on. Messages arrive all the time, one of them malformed.
     #[must_use]
     pub fn table_outage(lasts: Duration) -> Self {
-        let message = |n: u32| {
-            let id = format!("n{n}");
-            Message { at: start() + lasts * n / 40, body: event(&id, 1, false), id }
-        };
+        let message = |number: u32| Message::new(start() + lasts * number / 40, format!("n{number}"));
         let malformed = Message { at: start(), id: String::new(), body: "not JSON".to_owned() };
         Self {
             messages: (0..=40).map(message).chain([malformed]).collect(),
@@ -237,10 +224,9 @@ impl Scenario {
     #[must_use]
     pub fn lone(seed: u64, guarantee: Guarantee) -> Self {
         let mut rng = rng::of(seed, "lone");
-        let message = Message { at: start(), id: "a".to_owned(), body: event("a", 1, false) };
         let trouble = Duration::from_mins(30);
         Self {
-            messages: vec![message],
+            messages: vec![Message::new(start(), "a")],
             faults: Plan::drawn(seed, 300, start() + trouble),
             disturbances: disturbances(&mut rng, Duration::from_secs(10)),
             ..Self::quiet(seed, guarantee)
@@ -262,6 +248,14 @@ impl Scenario {
         let ends = self.disturbances.iter().map(|disturbance| disturbance.at + disturbance.what.lasts());
         let sent = self.messages.iter().map(|message| message.at);
         ends.chain(sent).chain([self.faults.until(), self.mappings_start]).max().unwrap_or_else(start)
+    }
+}
+
+impl Message {
+    /// A message with a notification of this id.
+    fn new(at: Timestamp, id: impl Into<String>) -> Self {
+        let id = id.into();
+        Self { at, body: event(&id, 1, false), id }
     }
 }
 
@@ -338,7 +332,7 @@ fn workload(rng: &mut Rng, count: usize, spread: Duration) -> (Vec<Message>, BTr
         if rng.u8(0..20) == 0 {
             rejected.insert(id.clone());
         }
-        messages.push(Message { at, body: event(&id, 1, false), id: id.clone() });
+        messages.push(Message::new(at, id.clone()));
         if rng.u8(0..5) == 0 {
             let at = if rng.bool() { at } else { moment(rng) };
             messages.push(Message { at, body: event(&id, 1, rng.bool()), id: id.clone() });

@@ -178,32 +178,35 @@ pub fn shrink_while(subject: Subject<'_>, scenario: &Scenario, does: impl Fn(&Re
     let fails = |scenario: &Scenario| does(&subject.run(scenario, false));
     let mut smallest = scenario.clone();
     loop {
-        let before = (smallest.messages.len(), smallest.disturbances.len(), faults(subject, &smallest).len());
-        let mut place = 0;
-        while place < smallest.messages.len() {
-            let mut smaller = smallest.clone();
-            smaller.messages.remove(place);
-            if fails(&smaller) { smallest = smaller } else { place += 1 }
-        }
-        let mut place = 0;
-        while place < smallest.disturbances.len() {
-            let mut smaller = smallest.clone();
-            smaller.disturbances.remove(place);
-            if fails(&smaller) { smallest = smaller } else { place += 1 }
-        }
-        let mut kept = faults(subject, &smallest);
-        for call in kept.clone() {
-            let mut fewer = kept.clone();
+        let before = smallest.clone();
+        leave_out(&mut smallest, |scenario| &mut scenario.messages, &fails);
+        leave_out(&mut smallest, |scenario| &mut scenario.disturbances, &fails);
+        let mut left = faults(subject, &smallest);
+        for call in left.clone() {
+            let mut fewer = left.clone();
             fewer.remove(&call);
             let smaller = Scenario { faults: smallest.faults.only(fewer.clone()), ..smallest.clone() };
             if fails(&smaller) {
-                (smallest, kept) = (smaller, fewer);
+                (smallest, left) = (smaller, fewer);
             }
         }
-        let after = (smallest.messages.len(), smallest.disturbances.len(), faults(subject, &smallest).len());
-        if after == before {
+        if smallest == before {
             return smallest;
         }
+    }
+}
+
+/// Leaves out each part of a scenario without which it still fails.
+fn leave_out<T>(
+    smallest: &mut Scenario,
+    parts: impl Fn(&mut Scenario) -> &mut Vec<T>,
+    fails: impl Fn(&Scenario) -> bool,
+) {
+    let mut place = 0;
+    while place < parts(smallest).len() {
+        let mut smaller = smallest.clone();
+        parts(&mut smaller).remove(place);
+        if fails(&smaller) { *smallest = smaller } else { place += 1 }
     }
 }
 

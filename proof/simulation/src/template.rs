@@ -125,11 +125,7 @@ fn json(yaml: &YamlOwned) -> Value {
         YamlOwned::Value(ScalarOwned::String(value)) | YamlOwned::Representation(value, ..) => json!(value),
         YamlOwned::Sequence(values) => values.iter().map(json).collect(),
         YamlOwned::Mapping(entries) => {
-            let name = |name: &YamlOwned| match json(name) {
-                Value::String(name) => name,
-                other => other.to_string(),
-            };
-            Value::Object(entries.iter().map(|(key, value)| (name(key), json(value))).collect())
+            Value::Object(entries.iter().map(|(name, value)| (text(&json(name)), json(value))).collect())
         }
         YamlOwned::Tagged(tag, value) => {
             let name = match tag.suffix.trim_start_matches('!') {

@@ -106,19 +106,28 @@ impl Trace {
                 }
             }
         }
-        let alias = |name: &str| name.replace(' ', "_");
-        let end = |name: Option<&&str>| name.map_or_else(|| "world".to_owned(), |name| alias(name));
-        let ends = (end(participants.first()), end(participants.last()));
-        let declared = participants.iter().map(|name| format!("participant {} as {name}", alias(name)));
-        let step = |(_, step): &(Timestamp, Step)| match step {
-            Step::Call { from, to, text, trouble: None } => format!("{}->>{}: {text}", alias(from), alias(to)),
-            Step::Call { from, to, text, trouble: Some(trouble) } => {
-                format!("{}-x{}: {text} ({trouble})", alias(from), alias(to))
-            }
-            Step::Note { over: Some(over), text } => format!("Note over {}: {text}", alias(over)),
-            Step::Note { over: None, text } => format!("Note over {},{}: {text}", ends.0, ends.1),
-        };
-        let lines = declared.chain(self.steps.iter().map(step)).map(|line| format!("    {}\n", line.trim_end()));
-        ["sequenceDiagram\n".to_owned()].into_iter().chain(lines).collect()
+        let first = participants.first().map_or_else(|| "world".to_owned(), |name| alias(name));
+        let last = participants.last().map_or_else(|| "world".to_owned(), |name| alias(name));
+        let mut diagram = String::from("sequenceDiagram\n");
+        for participant in participants {
+            diagram.extend(["    participant ", &alias(participant), " as ", participant, "\n"]);
+        }
+        for (_, step) in &self.steps {
+            let line = match step {
+                Step::Call { from, to, text, trouble: None } => format!("{}->>{}: {text}", alias(from), alias(to)),
+                Step::Call { from, to, text, trouble: Some(trouble) } => {
+                    format!("{}-x{}: {text} ({trouble})", alias(from), alias(to))
+                }
+                Step::Note { over: Some(over), text } => format!("Note over {}: {text}", alias(over)),
+                Step::Note { over: None, text } => format!("Note over {first},{last}: {text}"),
+            };
+            diagram.extend(["    ", line.trim_end(), "\n"]);
+        }
+        diagram
     }
+}
+
+/// The name of a participant as Mermaid takes it.
+fn alias(name: &str) -> String {
+    name.replace(' ', "_")
 }

@@ -273,3 +273,120 @@ impl Table {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Notification;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    fn notification(id: &str, kind: &str) -> Notification {
+        Notification::parse(format!(r#"{{"specversion":"1.0","id":"{id}","source":"s","type":"{kind}"}}"#)).unwrap()
+    }
+
+    fn with(notifications: &[Notification]) -> Table {
+        let mut table = Table::default();
+        for notification in notifications {
+            table.write(&Change::insert(notification), at(0));
+        }
+        table
+    }
+
+    fn refused(written: Written) -> Stored {
+        match written {
+            Written::Refused(old) => old,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_put_takes_place_only_where_the_id_is_new_and_answers_with_the_old_item() {
+        let (first, second) = (notification("a", "t"), notification("a", "u"));
+        let mut table = with(std::slice::from_ref(&first));
+        let old = refused(table.write(&Change::insert(&second), at(1)));
+        assert_eq!(&*old.event, first.event());
+        assert_eq!(table.items()["a"].writes, 1, "nothing was written");
+        table.hide_old_items(true);
+        assert_eq!(table.write(&Change::insert(&second), at(1)), Written::RefusedUnseen);
+    }
+
+    #[test]
+    fn a_change_takes_place_only_where_the_item_is_as_expected() {
+        let (a, b) = (notification("a", "t"), notification("b", "t"));
+        let mut table = with(std::slice::from_ref(&a));
+        let done = Change::done(a.id(), a.event(), None);
+        assert_eq!(table.write(&done, at(1)), Written::Yes);
+        assert_eq!(refused(table.write(&done, at(2))).status, Some(Status::Done));
+        assert_eq!(table.write(&Change::done(b.id(), b.event(), None), at(2)), Written::RefusedUnseen);
+    }
+
+    #[test]
+    fn a_claim_is_changed_by_its_owner_alone() {
+        let a = notification("a", "t");
+        let mut table = with(std::slice::from_ref(&a));
+        let [x, y] = ["x", "y"].map(|owner| Claim { owner: owner.into(), lease_until: at(60) });
+        assert_eq!(table.write(&Change::claim(a.id(), a.event(), &x), at(1)), Written::Yes);
+        refused(table.write(&Change::done_claimed(a.id(), &y, None), at(2)));
+        assert_eq!(table.write(&Change::done_claimed(a.id(), &x, None), at(2)), Written::Yes);
+    }
+
+    #[test]
+    fn a_released_claim_leaves_a_notification_pending_since_it_was_accepted() {
+        let a = notification("a", "t");
+        let mut table = with(std::slice::from_ref(&a));
+        let claim = Claim { owner: "x".into(), lease_until: at(60) };
+        table.write(&Change::claim(a.id(), a.event(), &claim), at(1));
+        table.write(&Change::release(a.id(), &claim), at(2));
+        assert_eq!(table.items()["a"].pending_since, Some(at(0)));
+    }
+
+    #[test]
+    fn a_transaction_writes_all_or_nothing_and_says_what_prevents_it() {
+        let (a, b) = (notification("a", "t"), notification("b", "t"));
+        let mut table = with(&[a.clone(), b.clone()]);
+        let put = |id: &str| [Put { table: "ledger".into(), key: "id", attributes: vec![("id", id.to_owned())] }];
+        let (puts_a, puts_b) = (put("a"), put("b"));
+        let commit_a = Commit { change: Change::done(a.id(), a.event(), None), puts: &puts_a };
+        let commit_b = Commit { change: Change::done(b.id(), b.event(), None), puts: &puts_b };
+        let yes = || Ok(Committed::Written(Written::Yes));
+        assert_eq!(table.commit(&[commit_a], at(1)), Ok(vec![yes()]));
+        let refusals = table.commit(&[commit_a, commit_b], at(2)).unwrap();
+        assert!(matches!(refusals[..], [Ok(Committed::Written(Written::Refused(_))), Ok(Committed::HeldUp)]));
+        assert_eq!((table.others().len(), table.items()["b"].status), (1, Status::Init));
+        let replaces = Commit { puts: &puts_a, ..commit_b };
+        assert!(table.commit(&[replaces], at(3)).unwrap()[0].is_err(), "the item of the effect exists");
+        assert_eq!(table.commit(&[commit_b], at(3)), Ok(vec![yes()]));
+        assert_eq!((table.others().len(), table.items()["b"].status), (2, Status::Done));
+    }
+
+    #[test]
+    fn the_index_holds_what_is_pending_oldest_first() {
+        let notifications: Vec<Notification> =
+            (0..200).map(|number| notification(&format!("n{number}"), "t")).collect();
+        let mut table = Table::default();
+        for (second, notification) in notifications.iter().enumerate() {
+            table.write(&Change::insert(notification), at(200 - i64::try_from(second).unwrap()));
+            table.update_index(notification.id().as_str());
+        }
+        let page = table.pending(5, at(500), None, 2);
+        assert!(page.next.is_some() && page.keys.iter().all(|key| key.id.pending_shard() == 5));
+        assert!(page.keys.is_sorted_by_key(|key| key.since));
+        let next = table.pending(5, at(500), page.next.as_ref(), 100);
+        let in_shard = notifications.iter().filter(|notification| notification.id().pending_shard() == 5).count();
+        assert_eq!((2 + next.keys.len(), next.next), (in_shard, None));
+    }
+
+    #[test]
+    fn only_one_run_of_the_sweep_has_the_lease_until_it_expires_or_is_released() {
+        let mut table = Table::default();
+        assert!(table.begin_sweep(at(0), at(60)).is_some());
+        assert_eq!(table.begin_sweep(at(59), at(119)), None);
+        assert!(table.begin_sweep(at(60), at(120)).is_some());
+        assert!(table.end_sweep(&SweepState::default(), at(60)).is_err(), "another run has it");
+        assert!(table.end_sweep(&SweepState::default(), at(120)).is_ok());
+        assert!(table.begin_sweep(at(61), at(121)).is_some());
+    }
+}

@@ -128,7 +128,8 @@ impl Table {
 
     /// Puts the items of a transaction without its change. `true` if one replaced another.
     pub(crate) fn put_apart(&mut self, puts: &[Put]) -> bool {
-        puts.iter().fold(false, |replaced, put| self.model.put(put) || replaced)
+        let replaced: Vec<bool> = puts.iter().map(|put| self.model.put(put)).collect();
+        replaced.contains(&true)
     }
 
     /// Puts an orphan, unless it is there already.
