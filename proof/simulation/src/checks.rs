@@ -1,5 +1,5 @@
-//! What must hold when a run is over. What must hold at every write and every acknowledgement is checked where it happens
-//! (`aws::table`, `world`).
+//! What must hold at the end of a run. The rules of every write and every acknowledgement are checked where they happen, in
+//! `aws::table` and `world`.
 
 use crate::scenario::{SLOW_ACTION, named};
 use crate::world::World;
@@ -93,7 +93,7 @@ fn effect_is_as_promised(world: &World, id: &str, item: &Item) -> Option<String>
     wrong.then(|| format!("{id} is {status} and its effect happened {effects} times, {}", named(guarantee)))
 }
 
-/// Where nothing goes wrong, nothing is done twice and nothing needs the sweep.
+/// If nothing goes wrong, nothing is done twice and nothing needs the sweep.
 fn healthy(world: &World, items: &BTreeMap<&str, &Item>) -> Vec<String> {
     let mut violations = Vec::new();
     for (id, item) in items {

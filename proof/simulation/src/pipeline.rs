@@ -15,7 +15,7 @@ use publisher::Publisher;
 use publisher::sweep::Sweep;
 use std::time::Duration;
 
-/// ingest, publisher and downstream, as they are.
+/// Ingest, publisher and downstream as they are deployed.
 #[derive(Debug)]
 pub(crate) struct Pipeline;
 
@@ -68,7 +68,7 @@ async fn handle(invocation: Invocation) -> Result<String, String> {
     }
 }
 
-/// An entry in a second table, or a call to a receiver in the world.
+/// Puts an entry into a second table, or calls a receiver.
 struct SimulatedAction {
     ports: Ports,
     guarantee: Guarantee,
@@ -84,13 +84,13 @@ impl Action for SimulatedAction {
         let (rejected, mutant, takes) = {
             let world = lock(self.ports.world());
             let most = u64::try_from(world.scenario.action_takes.as_millis()).unwrap_or(0);
-            // Nothing takes longer than an invocation for ever.
+            // Calls that take longer than an invocation come to an end.
             let most = if world.now > start() + SLOW_FOR { most.min(1_000) } else { most };
             let takes = rng::of(world.scenario.seed, &id).u64(0..=most);
             (world.scenario.rejected.contains(&id), world.mutant, Duration::from_millis(takes))
         };
         if rejected {
-            return Err(mutants::rejection(mutant, "the business says no".to_owned()));
+            return Err(mutants::rejection(mutant, "the business refuses it".to_owned()));
         }
         if self.guarantee == Guarantee::Transactional {
             let event = notification.event().to_owned();

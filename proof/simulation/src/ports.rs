@@ -1,4 +1,4 @@
-//! The ports of the real handlers, over a world. Every call of a port is a call that can fail.
+//! The ports of the real handlers, in a world where every call can fail.
 
 use crate::aws::change::{OwnedChange, OwnedCommit};
 use crate::aws::lambda::Task;
@@ -16,17 +16,16 @@ use std::future::pending;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// What one invocation has of the world.
+/// The ports of one invocation.
 #[derive(Clone)]
 pub(crate) struct Ports {
     world: Shared,
     task: Task,
-    /// How far its clock is from the world's, in milliseconds.
+    /// The difference between its clock and the world's, in milliseconds.
     skew_millis: i64,
 }
 
 impl Ports {
-    /// The ports of an invocation.
     pub(crate) fn new(world: Shared, task: Task) -> Self {
         let (seed, most) = {
             let world = lock(&world);
@@ -36,20 +35,20 @@ impl Ports {
         Self { world, task, skew_millis }
     }
 
-    /// Makes one call; its effect is `apply`, which gets a mask of refused entries.
+    /// Makes one call. `effect` gets a mask of the entries that are refused.
     ///
     /// # Errors
-    /// What its fault lets the caller see.
+    /// What its fault makes the caller see.
     pub(crate) async fn call<T: Send + 'static>(
         &self,
-        step: Call,
-        apply: impl FnMut(&mut World, Option<u64>) -> T + Send + 'static,
+        call: Call,
+        effect: impl FnMut(&mut World, Option<u64>) -> T + Send + 'static,
     ) -> Result<T, Failure> {
         let (reply, answer) = oneshot::channel();
-        lock(&self.world).call(self.task, step, apply, reply);
+        lock(&self.world).call(self.task, call, effect, reply);
         match answer.await {
             Ok(answer) => answer,
-            // The process is dead, or nobody will ever answer.
+            // The process is dead, or no reply will ever come.
             Err(_) => pending().await,
         }
     }
@@ -81,7 +80,6 @@ impl Ports {
         time.saturating_add(jiff::SignedDuration::from_millis(self.skew_millis)).unwrap_or(Timestamp::MAX)
     }
 
-    /// The world, for what is no call.
     pub(crate) fn world(&self) -> &Shared {
         &self.world
     }
@@ -101,7 +99,7 @@ impl Clock for Ports {
     async fn sleep(&self, duration: Duration) {
         let (wake, woken) = oneshot::channel();
         lock(&self.world).after(duration, move |_| {
-            // Who does not wait any more need not be woken.
+            // The sleeper may be gone.
             let _ = wake.send(());
         });
         drop(woken.await);
@@ -169,12 +167,12 @@ fn note_change(world: &mut World, change: &Change<'_>) {
     let Some(item) = world.table.item(change.id().as_str()) else { return };
     let is_expired = item.claim.as_ref().is_some_and(|claim| claim.lease_until <= world.now);
     let what = match (change.from(), change.to()) {
-        (Before::Claim(_), After::InDoubt(_)) if is_expired => "a lapsed claim becomes IN_DOUBT",
-        (Before::Claim(_), After::InDoubt(_)) => "a call of which nobody can tell becomes IN_DOUBT",
-        (Before::Claim(_), After::Released) => "a claim is given back",
+        (Before::Claim(_), After::InDoubt(_)) if is_expired => "an expired claim becomes IN_DOUBT",
+        (Before::Claim(_), After::InDoubt(_)) => "a call with an unknown outcome becomes IN_DOUBT",
+        (Before::Claim(_), After::Released) => "a claim is released",
         (Before::Claim(claim), After::Done(_)) if item.claim.as_ref() != Some(claim) => "a late worker is fenced",
         (Before::Untouched(_), After::Claimed(_)) if item.status == Status::Claimed && !is_expired => {
-            "a claimed notification comes to another worker"
+            "a claimed notification reaches another worker"
         }
         (_, After::UnknownCall) => "a call with an unknown outcome is noted",
         _ => return,
@@ -200,9 +198,9 @@ impl DownstreamTable for Ports {
 
     async fn quarantine(&self, orphan: Orphan<'_>, reason: &str, failed_at: Timestamp) -> Result<(), Failure> {
         let (id, reason) = (orphan.item_id(), reason.to_owned());
-        let call = Call::one("keep", "table", id.clone());
+        let call = Call::one("quarantine", "table", id.clone());
         self.call(call, move |world, _| {
-            world.note("a foreign record is kept");
+            world.note("an orphan is quarantined");
             world.table.quarantine(&id, &reason, failed_at);
             world.capture();
         })
@@ -268,7 +266,7 @@ impl PendingTable for Ports {
         self.call(step, move |world, _| world.table.pending(shard, until, after.as_ref(), limit)).await
     }
 
-    /// Without faults: it only feeds a metric, and 64 calls more a sweep would be 64 places more for each fault.
+    /// Without faults, because it only feeds a metric, and its 64 calls would multiply the places for each fault.
     async fn count_unresolved(
         &self,
         status: Status,

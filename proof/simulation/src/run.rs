@@ -1,4 +1,4 @@
-//! One run: invocations are futures that are polled by hand, so that a run is a function of its scenario.
+//! One run. Invocations are futures that are polled by hand, so the same scenario always gives the same run.
 
 use crate::aws::lambda::{Ended, Function, Task};
 use crate::checks;
@@ -21,46 +21,40 @@ pub(crate) type Work = Pin<Box<dyn Future<Output = Result<String, String>>>>;
 
 /// What runs in the functions.
 pub(crate) trait Deployment: Sync {
-    /// What there is besides queue, table and functions.
     fn wiring(&self) -> Wiring;
 
-    /// Runs a function.
     fn invoke(&self, invocation: Invocation) -> Work;
 
-    /// What must hold when all is over, besides what must always hold.
+    /// Checks what must hold at the end of a run, besides what must always hold.
     fn check(&self, world: &World) -> Vec<String>;
 }
 
 /// One invocation of a function.
 pub(crate) struct Invocation {
-    /// The function.
     pub(crate) function: Function,
-    /// Its event.
     pub(crate) payload: String,
     /// When Lambda ends it.
     pub(crate) deadline: Timestamp,
-    /// Its number.
     pub(crate) task: Task,
-    /// What it has of the world.
     pub(crate) ports: Ports,
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Report {
-    /// What must never happen, and did.
+    /// The rules that were broken.
     pub violations: Vec<String>,
-    /// What happened at least once.
+    /// How often each situation occurred.
     pub seen: BTreeMap<&'static str, u64>,
     /// The faults that calls had.
     pub faults: Vec<(u64, Fault, &'static str)>,
     /// How many calls there were.
     pub calls: u64,
-    /// What happened, where somebody wants to know.
+    /// What happened, if the run was traced.
     pub trace: Option<Trace>,
 }
 
-/// Events of one run, at most: hundreds are usual, and a day of sweeps takes 100,000.
+/// The most events that a run may have. Hundreds are usual, and a day of sweeps has 100,000.
 const STEPS_MAX: u64 = 2_000_000;
 
 struct Running {
@@ -69,7 +63,7 @@ struct Running {
     waker: Waker,
 }
 
-/// Puts its task into the line of those that can go on.
+/// Queues its task as ready to be polled.
 struct Ready {
     task: Task,
     line: Arc<Mutex<VecDeque<Task>>>,
@@ -100,7 +94,7 @@ pub(crate) fn run(
             (std::mem::take(&mut world.kills), std::mem::take(&mut world.spawns))
         };
         for (task, how) in kills {
-            // Dropped outside of the lock: what it drops may want the world.
+            // Dropped without the lock, because dropping it may lock the world.
             let Some(ended) = running.remove(&task) else { continue };
             drop(ended.work);
             let mut world = lock(&world);
@@ -147,7 +141,7 @@ pub(crate) fn run(
 }
 
 fn poll(task: Task, running: &mut BTreeMap<Task, Running>, world: &Shared) {
-    // It may have ended before its turn came.
+    // It may have ended meanwhile.
     let Some(one) = running.get_mut(&task) else { return };
     let waker = one.waker.clone();
     let Poll::Ready(result) = one.work.as_mut().poll(&mut Context::from_waker(&waker)) else { return };
@@ -155,7 +149,7 @@ fn poll(task: Task, running: &mut BTreeMap<Task, Running>, world: &Shared) {
     drop(ended.work);
     let mut world = lock(world);
     let name = world.running.remove(&task).map(|running| running.name).unwrap_or_default();
-    let ended_so = match result {
+    let how = match result {
         Ok(response) => {
             if response.contains("itemIdentifier") {
                 world.trace(|| Step::note_over(name, format!("reports {}", reported(&response))));
@@ -167,7 +161,7 @@ fn poll(task: Task, running: &mut BTreeMap<Task, Running>, world: &Shared) {
             Ended::Error
         }
     };
-    (ended.respond)(&mut world, ended_so);
+    (ended.respond)(&mut world, how);
 }
 
 /// The identifiers that a response reports.

@@ -15,31 +15,22 @@ pub struct Trace {
 pub(crate) enum Step {
     /// One calls another.
     Call {
-        /// Who.
         from: String,
-        /// Whom.
         to: String,
-        /// With what.
         text: String,
         /// What goes wrong with it.
         trouble: Option<String>,
     },
-    /// Something else.
-    Note {
-        /// Where; `None` for the world.
-        over: Option<String>,
-        /// What.
-        text: String,
-    },
+    /// Something happens in one place, or to the world.
+    Note { over: Option<String>, text: String },
 }
 
 impl Step {
-    /// One calls another.
     pub(crate) fn call(from: impl Into<String>, to: impl Into<String>, text: String, fault: Option<Fault>) -> Self {
         Self::Call { from: from.into(), to: to.into(), text, trouble: fault.map(|fault| fault.to_string()) }
     }
 
-    /// A source hands records to a function that does not take them.
+    /// A function does not take records from a source.
     pub(crate) fn refused(from: &str, to: &str, ids: &[String], trouble: &str) -> Self {
         Self::Call { from: from.into(), to: to.into(), text: ids.join(", "), trouble: Some(trouble.into()) }
     }
@@ -127,7 +118,7 @@ impl Trace {
     }
 }
 
-/// The name of a participant as Mermaid takes it.
+/// The name of a participant in Mermaid.
 fn alias(name: &str) -> String {
     name.replace(' ', "_")
 }

@@ -1,4 +1,4 @@
-//! The shards of a stream: where a key goes, and what happens when shards are split, merged or closed.
+//! The shards of a stream: which shard takes a key, and what happens when shards are split, merged or closed.
 
 use event_source::stream::{ReadFrom, Record};
 use jiff::Timestamp;
@@ -34,19 +34,18 @@ struct Stored {
     event: Box<RawValue>,
 }
 
-/// What was read of a shard.
+/// What was read from a shard.
 #[derive(Debug, Default)]
 pub(crate) struct Read {
-    /// Its records.
     pub(crate) records: Vec<Record>,
-    /// Whether it is closed and these are its last.
+    /// Whether the shard is closed and these are its last records.
     pub(crate) ended: bool,
-    /// Keys of records that are older than the retention and gone unread.
+    /// Keys of records that expired unread.
     pub(crate) expired: Vec<String>,
 }
 
 impl Shards {
-    /// So many shards that share the hash keys evenly.
+    /// A stream with so many shards, which share the hash keys evenly.
     pub(crate) fn new(count: usize, retention: Duration) -> Self {
         let mut shards = Self { all: vec![], retention, records: 0, latest: HashMap::new() };
         let share = u128::MAX / count as u128;
@@ -81,7 +80,7 @@ impl Shards {
         self.all.iter().map(|shard| (shard.name.as_str(), shard.parents.iter().map(String::as_str).collect()))
     }
 
-    /// Reads a shard. What is older than the retention is gone.
+    /// Reads a shard. Records that are older than the retention have expired.
     /// <https://docs.aws.amazon.com/streams/latest/dev/kinesis-extended-retention.html>,
     /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html>
     pub(crate) fn read(&mut self, name: &str, from: &ReadFrom, now: Timestamp) -> Read {
@@ -89,7 +88,7 @@ impl Shards {
         let shard = &self.all[place];
         let next = match from {
             ReadFrom::TrimHorizon => 0,
-            // The iterator is taken at the first look.
+            // The first read decides where the iterator starts.
             ReadFrom::Latest => *self.latest.entry(place).or_insert(shard.records.len()),
             ReadFrom::After(number) => shard.records.partition_point(|record| record.sequence_number <= *number),
         };

@@ -45,7 +45,7 @@ impl World {
     }
 
     fn restart_mapping(&mut self, name: StreamName) {
-        self.note("a mapping starts again");
+        self.note("a poller restarts");
         self.stream(name).restart();
     }
 

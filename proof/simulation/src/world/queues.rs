@@ -57,7 +57,7 @@ impl World {
             }
             Err(Unchanged::TooLong) => Err(Failure::permanent("hidden for too long")),
             Err(Unchanged::Gone | Unchanged::NotInFlight) => {
-                self.note("a message that is not in flight is to be hidden");
+                self.note("a message that is not in flight cannot be hidden");
                 Err(Failure::permanent("not in flight"))
             }
         }
@@ -182,8 +182,8 @@ impl World {
         }
         let (call, fault) = self.next_fault("delete");
         if matches!(fault, Some(Fault::Refused | Fault::NoAnswer | Fault::CrashBefore | Fault::Partial)) {
-            self.note("a message is done and not deleted");
-            self.trace(|| Step::note_over(name.name(), "does not delete what is done: the call fails"));
+            self.note("a processed message is not deleted");
+            self.trace(|| Step::note_over(name.name(), "does not delete processed messages: the call fails"));
             return;
         }
         for number in numbers {

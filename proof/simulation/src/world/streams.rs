@@ -153,11 +153,11 @@ impl World {
 
     fn discarded(&mut self, name: StreamName, discarded: &Discarded) {
         self.note(match discarded.condition {
-            Condition::RetryAttemptsExhausted => "a record is given up after its retries",
-            Condition::RecordAgeExceeded => "a record is given up for its age",
+            Condition::RetryAttemptsExhausted => "a record is discarded after its retries",
+            Condition::RecordAgeExceeded => "a record is discarded for its age",
         });
         let keys: Vec<&str> = discarded.records.iter().map(|record| &*record.key).collect();
-        self.trace(|| Step::note_over(name.name(), format!("gives up {}: {:?}", keys.join(", "), discarded.condition)));
+        self.trace(|| Step::note_over(name.name(), format!("discards {}: {:?}", keys.join(", "), discarded.condition)));
         self.stream(name).lose(keys.into_iter());
         self.expect_sweep();
     }
