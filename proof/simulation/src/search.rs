@@ -179,8 +179,8 @@ pub fn shrink_while(subject: Subject<'_>, scenario: &Scenario, does: impl Fn(&Re
     let mut smallest = scenario.clone();
     loop {
         let before = smallest.clone();
-        leave_out(&mut smallest, |scenario| &mut scenario.messages, &fails);
-        leave_out(&mut smallest, |scenario| &mut scenario.disturbances, &fails);
+        leave_out(&mut smallest, |scenario| &mut scenario.messages, fails);
+        leave_out(&mut smallest, |scenario| &mut scenario.disturbances, fails);
         let mut left = faults(subject, &smallest);
         for call in left.clone() {
             let mut fewer = left.clone();

@@ -157,7 +157,7 @@ impl World {
             Condition::RecordAgeExceeded => "a record is discarded for its age",
         });
         let keys: Vec<&str> = discarded.records.iter().map(|record| &*record.key).collect();
-        self.trace(|| Step::note_over(name.name(), format!("discards {}: {:?}", keys.join(", "), discarded.condition)));
+        self.trace(|| Step::note_over(name.name(), format!("gives up {}: {:?}", keys.join(", "), discarded.condition)));
         self.stream(name).lose(keys.into_iter());
         self.expect_sweep();
     }
