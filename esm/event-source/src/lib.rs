@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`settings`] | the settings of a mapping, by the names that CloudFormation and the Lambda API give them |
 //! | [`filter`] | filter patterns |
+//! | [`record`] | the JSON of a record: an SQS message, a Kinesis record, a change of a DynamoDB item |
 //! | [`response`] | what a function's answer says about its batch |
 //! | [`stream`] | a mapping of a DynamoDB or Kinesis stream: shards, batches, retries, bisect, checkpoints |
 //! | [`queue`] | an SQS standard queue, and a mapping of one |
@@ -55,6 +56,7 @@
 
 pub mod filter;
 pub mod queue;
+pub mod record;
 pub mod response;
 pub mod settings;
 pub mod stream;

@@ -1,19 +1,27 @@
 //! Batches of records as each event source sends them.
 
 use crate::subject::Function;
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use serde_json::{Value, json};
+use event_source::payload;
+use event_source::record::{KinesisRecord, QueueMessage, TableChange};
+use jiff::Timestamp;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+/// When all of the notifications were sent: 2025-11-22T10:00:00.123Z.
+const SENT_AT: Timestamp = Timestamp::constant(1_763_805_600, 123_000_000);
+
+/// When all of them were inserted. DynamoDB tells whole seconds.
+const INSERTED_AT: Timestamp = Timestamp::constant(1_763_805_601, 0);
 
 /// A batch for a function, as the JSON that it is invoked with.
 pub(crate) fn batch(function: Function, size: usize) -> Vec<u8> {
     let record = match function {
         Function::Ingest => message,
-        Function::Publisher => image,
-        Function::Downstream | Function::Ledger => stream_record,
+        Function::Publisher => change,
+        Function::Downstream | Function::Ledger => kinesis_record,
     };
-    let records: Vec<Value> = (0..size).map(record).collect();
-    json!({ "Records": records }).to_string().into_bytes()
+    let records: Vec<Box<RawValue>> = (0..size).map(record).collect();
+    payload(records.iter().map(|record| &**record)).into_bytes()
 }
 
 fn id(number: usize) -> String {
@@ -33,65 +41,57 @@ pub(crate) fn event(number: usize) -> String {
     .to_string()
 }
 
-fn message(number: usize) -> Value {
-    json!({
-        "messageId": format!("059f36b4-87a3-44ab-83d2-{number:012}"),
-        "receiptHandle": "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a",
-        "body": event(number),
-        "attributes": {"ApproximateReceiveCount": "1", "SentTimestamp": "1763805600000"},
-        "messageAttributes": {},
-        "md5OfBody": "e4e68fb7bd0e697a0ae8f1bb342846b3",
-        "eventSource": "aws:sqs",
-        "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:notifications",
-        "awsRegion": "us-east-1",
-    })
+fn message(number: usize) -> Box<RawValue> {
+    QueueMessage {
+        message_id: &format!("059f36b4-87a3-44ab-83d2-{number:012}"),
+        receipt_handle: "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a",
+        body: &event(number),
+        md5_of_body: "e4e68fb7bd0e697a0ae8f1bb342846b3",
+        receive_count: 1,
+        sent_at: SENT_AT,
+        queue_arn: "arn:aws:sqs:us-east-1:123456789012:notifications",
+    }
+    .to_json()
 }
 
-fn image(number: usize) -> Value {
-    json!({
-        "eventID": format!("{number:032}"),
-        "eventName": "INSERT",
-        "eventVersion": "1.1",
-        "eventSource": "aws:dynamodb",
-        "awsRegion": "us-east-1",
-        "dynamodb": {
-            "ApproximateCreationDateTime": 1_763_805_600.0,
-            "Keys": {"id": {"S": id(number)}},
-            "NewImage": {
-                "id": {"S": id(number)},
-                "status": {"S": "INIT"},
-                "event": {"S": event(number)},
-                "source": {"S": "urn:example:orders"},
-                "type": {"S": "com.example.refund.requested"},
-                "received_at": {"S": "2026-11-22T10:00:01.000Z"},
-                "pending_shard": {"N": "7"},
-                "pending_since": {"S": "2026-11-22T10:00:01.000Z"},
-            },
-            "SequenceNumber": sequence_number(number),
-            "SizeBytes": 512,
-            "StreamViewType": "NEW_AND_OLD_IMAGES",
-        },
-        "eventSourceARN": "arn:aws:dynamodb:us-east-1:123456789012:table/notifications/stream/2026-11-22T09:00:00.000",
-    })
+fn change(number: usize) -> Box<RawValue> {
+    let item = json!({
+        "id": {"S": id(number)},
+        "status": {"S": "INIT"},
+        "event": {"S": event(number)},
+        "source": {"S": "urn:example:orders"},
+        "type": {"S": "com.example.refund.requested"},
+        "received_at": {"S": "2026-11-22T10:00:01.000Z"},
+        "pending_shard": {"N": "7"},
+        "pending_since": {"S": "2026-11-22T10:00:01.000Z"},
+    });
+    TableChange {
+        event_id: &format!("{number:032}"),
+        event_name: "INSERT",
+        sequence_number: &sequence_number(number),
+        changed_at: INSERTED_AT,
+        keys: json!({"id": {"S": id(number)}}),
+        new_image: Some(item),
+        old_image: None,
+        size_bytes: 512,
+        view_type: "NEW_AND_OLD_IMAGES",
+        is_expiry: false,
+        stream_arn: "arn:aws:dynamodb:us-east-1:123456789012:table/notifications/stream/2026-11-22T09:00:00.000",
+    }
+    .to_json()
 }
 
-fn stream_record(number: usize) -> Value {
-    json!({
-        "kinesis": {
-            "kinesisSchemaVersion": "1.0",
-            "partitionKey": id(number),
-            "sequenceNumber": sequence_number(number),
-            "data": BASE64_STANDARD.encode(event(number)),
-            "approximateArrivalTimestamp": 1_763_805_602.123,
-        },
-        "eventSource": "aws:kinesis",
-        "eventVersion": "1.0",
-        "eventID": format!("shardId-000000000000:{}", sequence_number(number)),
-        "eventName": "aws:kinesis:record",
-        "invokeIdentityArn": "arn:aws:iam::123456789012:role/downstream",
-        "awsRegion": "us-east-1",
-        "eventSourceARN": "arn:aws:kinesis:us-east-1:123456789012:stream/notifications",
-    })
+fn kinesis_record(number: usize) -> Box<RawValue> {
+    KinesisRecord {
+        shard: "shardId-000000000000",
+        sequence_number: &sequence_number(number),
+        partition_key: &id(number),
+        data: event(number).as_bytes(),
+        arrived_at: SENT_AT,
+        role_arn: "arn:aws:iam::123456789012:role/downstream",
+        stream_arn: "arn:aws:kinesis:us-east-1:123456789012:stream/notifications",
+    }
+    .to_json()
 }
 
 fn sequence_number(number: usize) -> String {
