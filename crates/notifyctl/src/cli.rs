@@ -34,7 +34,6 @@ Examples:
   notifyctl dlq redrive                                    refused messages, and the cause is fixed: which would be sent again?
   notifyctl audit sent.jsonl                               was anything lost or doubled?
   notifyctl latency --count 500 --rate 50                  how long does each stage take?
-  notifyctl local                                          be Lambda's event source mappings for a local AWS
 
 Exit status:
   0    yes, or done
@@ -125,23 +124,6 @@ Examples:
 
 Exit status: 1 where some are not DONE; the figures are then those of the others.";
 
-const LOCAL: &str = "\
-Poll the streams of a local AWS, and invoke functions as Lambda's event source mappings do
-
-A local AWS that polls streams itself may pass over what a function reports as failed, and know no retry limits. This does
-what Lambda does: partial answers, retries, bisect, parallelization factor, batching window, filters, record age and
-on-failure queues, with the settings of the mappings as they are deployed. Switch the local AWS's own polling off (Enabled:
-false), or each record is delivered by both.
-
-It polls only an AWS_ENDPOINT_URL on this machine. It keeps no checkpoints: started again, it reads from the mapping's
-starting position, and functions see records again. Ctrl-C ends it.";
-
-const LOCAL_EXAMPLES: &str = "\
-Examples:
-  notifyctl local                                          the two streams of the stack; `make up` has it running
-  notifyctl local --function orders --function invoices    any functions that have a stream for a source
-  notifyctl --json local | jq 'select(.event == \"gave_up\")'";
-
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Send notifications to the queue, from a file, standard input, or made up
@@ -166,9 +148,6 @@ pub(crate) enum Command {
     /// Measure how long notifications take, by stage and from end to end (sends real ones)
     #[command(long_about = LATENCY, after_help = LATENCY_EXAMPLES)]
     Latency(LatencyArgs),
-    /// Poll the streams of a local AWS, and invoke functions as Lambda's event source mappings do
-    #[command(long_about = LOCAL, after_help = LOCAL_EXAMPLES)]
-    Local(LocalArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -297,17 +276,6 @@ pub(crate) struct LatencyArgs {
     /// Give up this many seconds after the last is sent
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) timeout: u64,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct LocalArgs {
-    /// A function with a stream for a source, by name or ARN; repeatable [default: publisher and downstream of the stack]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) function: Vec<String>,
-
-    /// Show only what goes wrong
-    #[arg(long, short)]
-    pub(crate) quiet: bool,
 }
 
 #[cfg(test)]

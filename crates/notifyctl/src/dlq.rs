@@ -127,7 +127,7 @@ async fn send_and_delete(stack: &Stack, message: &Message, first_sent: Timestamp
         .data_type("Number")
         .string_value(first_sent.as_millisecond().to_string())
         .build()
-        .map_err(|error| Error::Aws { call: "SendMessage", cause: error.to_string() })?;
+        .map_err(Error::failed("SendMessage"))?;
     let mut attributes = message.message_attributes().cloned().unwrap_or_default();
     attributes.insert(FIRST_SENT_AT.to_owned(), carried);
     stack

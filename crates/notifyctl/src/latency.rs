@@ -148,7 +148,7 @@ async fn look(stack: &Stack, ids: &[&String]) -> Result<Vec<(String, Option<Done
         .projection_expression("id, #status, received_at, done_at")
         .expression_attribute_names("#status", "status")
         .build()
-        .map_err(|error| Error::Aws { call: "BatchGetItem", cause: error.to_string() })?;
+        .map_err(Error::failed("BatchGetItem"))?;
     let answer = stack.dynamodb.batch_get_item().request_items(&stack.table_name, wanted).send().await;
     let items = answer.map_err(Error::aws("BatchGetItem"))?.responses.unwrap_or_default().into_values().flatten();
     Ok(items.filter_map(|item| settled(&item)).collect())

@@ -9,7 +9,6 @@ mod error;
 mod events;
 mod latency;
 mod ledger;
-mod local;
 mod output;
 mod send;
 mod settle;
@@ -38,12 +37,9 @@ async fn main() -> ExitCode {
             Command::Resolve(args) => settle::resolve(&stack().await?, args, cli.json).await,
             Command::Audit(args) => audit::run(&stack().await?, args, cli.json).await,
             Command::Latency(args) => latency::run(&stack().await?, args, cli.json).await,
-            Command::Local(args) => local::run(&cli.stack, args, cli.json).await,
         }
     };
-    // `local` ends by Ctrl-C in its own way, so it is asked first.
     let result = tokio::select! {
-        biased;
         result = work => result,
         _ = tokio::signal::ctrl_c() => Err(error::Error::Interrupted),
     };

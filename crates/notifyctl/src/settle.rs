@@ -8,7 +8,7 @@ use crate::stack::Stack;
 use aws::{DynamoTable, SystemClock};
 use notification::change::{self, Answer, Persistence};
 use notification::ports::{After, Before, Change, Claim, Clock, Stored};
-use notification::{Deadline, Failure, NotificationId, Status, Timestamp, limits};
+use notification::{Deadline, NotificationId, Status, Timestamp, limits};
 use serde_json::json;
 use std::process::ExitCode;
 
@@ -64,7 +64,9 @@ async fn resolve_one(table: &DynamoTable, id: &NotificationId, to: After<'_>) ->
         return Ok(decided);
     }
     let read = change::read_all(table, &SystemClock, &[id], Deadline::at(Timestamp::MAX)).await.pop();
-    let Some(stored) = read.unwrap_or(Ok(None)).map_err(failed("BatchGetItem"))? else { return Ok(Decided::Absent) };
+    let Some(stored) = read.unwrap_or(Ok(None)).map_err(Error::failed("BatchGetItem"))? else {
+        return Ok(Decided::Absent);
+    };
     match &stored.claim {
         Some(claim) if is_live(claim, SystemClock.now()) => return Ok(Decided::Held(claim.lease_until)),
         claim => {
@@ -98,11 +100,7 @@ async fn decide(table: &DynamoTable, id: &NotificationId, from: Status, to: Afte
 async fn make(table: &DynamoTable, change: Change<'_>) -> Result<Answer, Error> {
     let deadline = Deadline::at(Timestamp::MAX);
     let answer = change::change_all(table, &SystemClock, &[change], Persistence::Usual, deadline).await.pop();
-    answer.unwrap_or(Ok(Answer::Absent)).map_err(failed("BatchExecuteStatement"))
-}
-
-fn failed(call: &'static str) -> impl Fn(Failure) -> Error {
-    move |failure| Error::Aws { call, cause: failure.to_string() }
+    answer.unwrap_or(Ok(Answer::Absent)).map_err(Error::failed("BatchExecuteStatement"))
 }
 
 /// What the whole command answers: 0 all changed, 1 some were not as expected, 2 some could not be asked about.

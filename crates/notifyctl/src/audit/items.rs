@@ -47,7 +47,7 @@ pub(super) async fn read(stack: &Stack, ids: &[NotificationId]) -> Result<HashMa
     let items = call_in_batches(&SystemClock, Deadline::at(Timestamp::MAX), &refs, ranges, read).await;
     let mut found = HashMap::new();
     for (id, item) in ids.iter().zip(items) {
-        let item = item.map_err(|failure| Error::Aws { call: "BatchGetItem", cause: failure.to_string() })?;
+        let item = item.map_err(Error::failed("BatchGetItem"))?;
         found.extend(item.map(|item| (id.to_string(), item)));
     }
     Ok(found)

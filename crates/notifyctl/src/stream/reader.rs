@@ -28,14 +28,6 @@ pub(super) enum Position {
     End,
 }
 
-/// A shard, as the stream lists it.
-#[derive(Debug, Clone)]
-pub(super) struct Listed {
-    pub(super) id: String,
-    /// It has an ending sequence number.
-    pub(super) closed: bool,
-}
-
 /// What an answer to a read says.
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -130,17 +122,17 @@ impl Reader {
     }
 
     /// Takes the list of the stream's shards.
-    pub(super) fn list(&mut self, listed: Vec<Listed>, now: Timestamp) {
+    pub(super) fn list(&mut self, listed: Vec<stream_reader::Shard>, now: Timestamp) {
         self.list = List::Confirmed;
-        for Listed { id, closed } in listed {
+        for stream_reader::Shard { id, is_closed, .. } in listed {
             let new = || Shard { position: Position::Start, closed: false, caught_up: false, due: now };
             let is_new = !self.shards.contains_key(&id);
             let shard = self.shards.entry(id).or_insert_with(new);
-            if is_new || (closed && !shard.closed && !shard.has_ended()) {
+            if is_new || (is_closed && !shard.closed && !shard.has_ended()) {
                 self.list = List::Changed;
                 self.active = now;
             }
-            shard.closed |= closed;
+            shard.closed |= is_closed;
         }
     }
 
@@ -198,8 +190,10 @@ mod tests {
         Answer { empty: records == 0, later_than_audit: false, next }
     }
 
-    fn listed(shards: &[(&str, bool)]) -> Vec<Listed> {
-        shards.iter().map(|(id, closed)| Listed { id: (*id).to_owned(), closed: *closed }).collect()
+    fn listed(shards: &[(&str, bool)]) -> Vec<stream_reader::Shard> {
+        let shard =
+            |&(id, is_closed): &(&str, bool)| stream_reader::Shard { id: id.to_owned(), parents: vec![], is_closed };
+        shards.iter().map(shard).collect()
     }
 
     fn reader(shards: &[(&str, bool)]) -> Reader {

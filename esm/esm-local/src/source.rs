@@ -1,0 +1,102 @@
+//! A stream as a mapping reads it: its shards, and its records as the engine takes them.
+
+use crate::arn;
+use crate::mapping::Mapping;
+use crate::record;
+use aws_config::SdkConfig;
+use event_source::stream::{ReadFrom, Record};
+use stream_reader::dynamodb::TableStream;
+use stream_reader::kinesis::DataStream;
+use stream_reader::{CallError, Page, Shard};
+
+/// A stream.
+#[derive(Debug)]
+pub(crate) struct Source {
+    stream: Stream,
+    arn: String,
+    /// The role of the function.
+    role_arn: String,
+}
+
+#[derive(Debug)]
+enum Stream {
+    /// Of a DynamoDB table.
+    Table(TableStream),
+    /// Of Kinesis.
+    Data(DataStream),
+}
+
+/// The records of one read.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub(crate) records: Vec<Record>,
+    /// Where the next read continues; `None` at the end of a closed shard.
+    pub(crate) next: Option<String>,
+    /// Whether records had expired before they were read.
+    pub(crate) trimmed: bool,
+}
+
+impl Source {
+    pub(crate) fn of(mapping: &Mapping, config: &SdkConfig) -> Self {
+        let arn = mapping.stream_arn.clone();
+        let stream = if arn::part(&arn, 2) == "dynamodb" {
+            Stream::Table(TableStream::new(aws_sdk_dynamodbstreams::Client::new(config), arn.clone()))
+        } else {
+            Stream::Data(DataStream::by_arn(aws_sdk_kinesis::Client::new(config), arn.clone()))
+        };
+        Self { stream, arn, role_arn: mapping.role_arn.clone() }
+    }
+
+    /// All shards.
+    pub(crate) async fn shards(&self) -> Result<Vec<Shard>, CallError> {
+        match &self.stream {
+            Stream::Table(stream) => stream.shards().await,
+            Stream::Data(stream) => stream.shards().await,
+        }
+    }
+
+    /// Reads from a shard: at the iterator of the last read, if there was one.
+    pub(crate) async fn read(&self, shard: &str, from: &ReadFrom, next: Option<String>) -> Result<Read, CallError> {
+        match self.read_page(shard, from, next).await {
+            // Lambda, too, continues with the oldest record.
+            Err(error) if error.is_trimmed() => {
+                let read = self.read_page(shard, &ReadFrom::TrimHorizon, None).await?;
+                Ok(Read { trimmed: true, ..read })
+            }
+            other => other,
+        }
+    }
+
+    async fn read_page(&self, shard: &str, from: &ReadFrom, next: Option<String>) -> Result<Read, CallError> {
+        match &self.stream {
+            Stream::Table(stream) => {
+                let iterator = match next {
+                    Some(next) => Some(next),
+                    None => stream.iterator(shard, from).await?,
+                };
+                let Some(iterator) = iterator else { return Ok(Read::end()) };
+                let page = stream.records(iterator).await?;
+                Ok(Read::of(page, |found| record::of_table(found, &self.arn)))
+            }
+            Stream::Data(stream) => {
+                let iterator = match next {
+                    Some(next) => Some(next),
+                    None => stream.iterator(shard, from).await?,
+                };
+                let Some(iterator) = iterator else { return Ok(Read::end()) };
+                let page = stream.records(iterator).await?;
+                Ok(Read::of(page, |found| Some(record::of_kinesis(found, shard, &self.arn, &self.role_arn))))
+            }
+        }
+    }
+}
+
+impl Read {
+    fn of<R>(page: Page<R>, to_record: impl FnMut(&R) -> Option<Record>) -> Self {
+        Self { records: page.records.iter().filter_map(to_record).collect(), next: page.next, trimmed: false }
+    }
+
+    fn end() -> Self {
+        Self { records: vec![], next: None, trimmed: false }
+    }
+}
