@@ -1,5 +1,5 @@
-//! The adapters in this process, against a backend in a thread of its own. They speak to it without TLS: whom a process trusts, its
-//! environment says, and ours is not a function's.
+//! The adapters in this process, with a backend in its own thread. They use no TLS, because the environment of a process says
+//! which certificates it trusts, and the environment of this process is not a function's.
 
 use crate::backend::{Backend, Behaviour};
 use crate::error::Error;
@@ -8,9 +8,9 @@ use aws::config::Environment;
 use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
 use tokio::runtime::{Builder, Runtime};
 
-/// A backend, and what speaks to it.
+/// A backend, and the settings to reach it.
 pub(crate) struct InProcess {
-    /// Runs in the thread that asks it to.
+    /// Runs on the calling thread.
     pub(crate) runtime: Runtime,
     pub(crate) sdk: SdkConfig,
     pub(crate) backend: Backend,
