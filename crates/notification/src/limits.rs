@@ -274,6 +274,13 @@ pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 /// <https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html>
 pub const STREAM_POLL: Duration = Duration::from_millis(250);
 
+/// Calls per second that `notifyctl latency` spreads its messages over, if the rate is high enough. Fewer messages per call are
+/// sent more evenly, but take more calls.
+pub const LATENCY_CALLS_PER_SECOND: usize = 10;
+
+/// Time between two looks of `notifyctl latency` at the notifications that are not settled.
+pub const LATENCY_LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// Time between two reads of a Kinesis shard: half of the reads that it allows are left to Lambda's pollers.
 pub const KINESIS_READ_EVERY: Duration = Duration::from_millis(2_000 / GET_RECORDS_PER_SECOND as u64);
 

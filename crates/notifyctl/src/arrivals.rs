@@ -6,8 +6,7 @@ use crate::stack::Stack;
 use aws::SystemClock;
 use aws_sdk_kinesis::types::Record;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use notification::ports::Clock;
-use notification::{Timestamp, limits};
+use notification::{Clock, Timestamp, limits};
 use std::collections::HashMap;
 use stream_reader::timestamp;
 

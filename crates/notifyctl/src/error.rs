@@ -1,4 +1,4 @@
-//! What can go wrong, with what to do about it.
+//! What can go wrong, and what to do about it.
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use std::fmt::Display;
@@ -11,55 +11,55 @@ pub(crate) enum Error {
     /// A call to AWS failed.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// There is no such stack.
+    /// The stack does not exist.
     #[error(
         "there is no stack {stack} in {region}: name it with --stack, deploy it with `sam deploy`, or run `make up` for the local one"
     )]
     NoStack { stack: String, region: String },
-    /// The stack is not one of ours.
+    /// The stack is not a deployment of this service.
     #[error("the stack {stack} has no output {output}: was it deployed from another template, or an older one?")]
     NoOutput { stack: String, output: &'static str },
-    /// An output of the stack is not what it should be.
+    /// An output of the stack is invalid.
     #[error("the output {output} of the stack {stack} is {value:?}, not a number")]
     BadOutput { stack: String, output: &'static str, value: String },
     /// A file could not be read or written.
     #[error("{path}: {cause}")]
     File { path: String, cause: std::io::Error },
-    /// The input has lines that are no notifications.
+    /// The input has malformed notifications.
     #[error(
-        "{path}: {lines} of its notifications are malformed, so nothing was sent; --unchecked sends them all the same\n{first}"
+        "{path}: {lines} of its notifications are malformed, so nothing was sent; --unchecked sends them anyway\n{first}"
     )]
     Malformed { path: String, lines: usize, first: String },
-    /// The input holds nothing.
+    /// The input is empty.
     #[error("{path} holds no events")]
     Empty { path: String },
-    /// What is to be made up would be no notifications.
-    #[error("notifications made with the prefix {prefix:?} would be malformed: {reason}")]
+    /// Generated notifications would be malformed.
+    #[error("notifications generated with the prefix {prefix:?} would be malformed: {reason}")]
     BadPrefix { prefix: String, reason: String },
-    /// No region.
+    /// No region is configured.
     #[error("no AWS region is set: set AWS_REGION, or a region in the AWS profile")]
     NoRegion,
-    /// Some messages may not have been sent: an answer that is lost does not tell.
+    /// Some messages may not have been sent: a lost answer does not tell.
     #[error("{failed} of {all} messages may not have been sent: {reason}; {finish}")]
     NotSent { failed: usize, all: usize, reason: String, finish: String },
-    /// Ctrl-C while messages were sent.
+    /// Ctrl-C while sending messages.
     #[error("interrupted: some of {all} messages may not have been sent; {finish}")]
     SendInterrupted { all: usize, finish: String },
     /// The time for a command ran out.
     #[error("not settled after {seconds} s: {left}; --timeout waits longer")]
     NotSettled { seconds: u64, left: String },
-    /// `watch` could never succeed within its timeout.
+    /// `watch` cannot succeed within its timeout.
     #[error(
         "--timeout must be more than {quiet} without --expect: `watch` ends only when no count has changed for {quiet} seconds"
     )]
     TimeoutTooShort { quiet: u64 },
     /// Some notifications of a measurement are not DONE.
     #[error(
-        "{missing} of {all} notifications are not DONE, so the figures lack them; `notifyctl status {example}` shows one of them"
+        "{missing} of {all} notifications are not DONE, so the figures do not include them; `notifyctl status {example}` shows one of them"
     )]
     NotDone { missing: usize, all: usize, example: String },
     /// The text cannot be a notification id.
-    #[error("{id:?} is no notification id: {reason}")]
+    #[error("{id:?} is not a notification id: {reason}")]
     NoId { id: String, reason: String },
     /// Ctrl-C.
     #[error("interrupted")]

@@ -7,6 +7,7 @@ mod dead_letters;
 mod dlq;
 mod error;
 mod events;
+mod items;
 mod latency;
 mod ledger;
 mod output;
@@ -16,6 +17,7 @@ mod stack;
 mod status;
 mod stream;
 mod summary;
+mod time;
 mod watch;
 
 use clap::Parser;

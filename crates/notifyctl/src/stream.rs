@@ -1,38 +1,37 @@
 //! The table's stream as evidence: how often each notification was inserted, and how often it became DONE.
 //!
-//! How far it is read: [`reader`] has the rules. What was read proves something only for a notification whose last change in
-//! the table was among it, which the verdict looks at.
+//! [`reader`] has the rules for how far it is read. The records that were read prove something only for a notification whose
+//! last change in the table is among them; the verdict checks that.
 
 mod reader;
 
 use crate::error::Error;
 use crate::output;
 use crate::stack::Stack;
+use crate::time::since;
 use aws::SystemClock;
 use aws_sdk_dynamodbstreams::types::{AttributeValue, OperationType, Record};
 use futures_util::stream::{self, StreamExt};
 use indicatif::ProgressBar;
-use notification::ports::Clock;
-use notification::{Status, Timestamp, limits};
+use notification::{Clock, Status, Timestamp, limits};
 use reader::{Answer, Next, Position, Reader};
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
 use stream_reader::{CallError, ReadFrom};
 
-/// What the stream shows of one notification. It reaches back 24 hours.
+/// What the stream shows about one notification, over the last 24 hours.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Changes {
     /// Times it was inserted.
     pub(crate) inserted: usize,
-    /// Times it was written as DONE, over DONE included: nothing may be written to a notification that is DONE.
+    /// Times it was written as DONE, even if it was DONE before: nothing may be written to a notification that is DONE.
     pub(crate) done: usize,
     /// The `done_at` of the last of these.
     pub(crate) done_at: Option<String>,
-    /// Times it was DONE, and was changed to something else.
+    /// Times it was changed from DONE to something else.
     pub(crate) left_done: usize,
 }
 
-/// What was read.
+/// The result of reading.
 #[derive(Debug, Default)]
 pub(crate) struct Reading {
     /// By notification id.
@@ -41,8 +40,7 @@ pub(crate) struct Reading {
     pub(crate) whole: bool,
 }
 
-/// Reads the stream for the notifications that are `wanted`, until it shows that all the `missing` ones became DONE, or as
-/// far as it goes.
+/// Reads the stream for the notifications that are `wanted`, until it shows that all `missing` ones became DONE, or to its end.
 pub(crate) async fn read(
     stack: &Stack,
     started: Timestamp,
@@ -60,7 +58,7 @@ pub(crate) async fn read(
                 Err(error) if error.is_throttled() => SystemClock.sleep(limits::BACKOFF_CAP).await,
                 Err(error) => return Err(error.into()),
             },
-            Next::Wait(until) => sleep_until(until).await,
+            Next::Wait(until) => SystemClock.sleep(since(SystemClock.now(), until)).await,
             Next::Read(shards) => {
                 for (shard, answer) in read_shards(stack, shards).await {
                     let (found, next) = match answer {
@@ -101,11 +99,6 @@ async fn read_shards(
     calls.buffer_unordered(limits::CALLS_IN_FLIGHT).collect().await
 }
 
-async fn sleep_until(until: Timestamp) {
-    let left = Duration::try_from(until.duration_since(SystemClock.now())).unwrap_or_default();
-    SystemClock.sleep(left).await;
-}
-
 fn show(bar: &ProgressBar, records: usize, reader: &Reader) {
     let (ended, all) = reader.shards();
     let records = output::thousands(records);
@@ -124,7 +117,7 @@ async fn read_shard(stack: &Stack, shard: &str, position: Position) -> Result<(V
         },
         Position::End => None,
     };
-    // A shard that has gone holds nothing of the last 24 hours.
+    // A shard that has gone has no records of the last 24 hours.
     let Some(iterator) = iterator else { return Ok((vec![], Position::End)) };
     match stack.table_stream.records(iterator).await {
         Ok(page) => Ok((page.records, page.next.map_or(Position::End, Position::At))),
@@ -134,7 +127,7 @@ async fn read_shard(stack: &Stack, shard: &str, position: Position) -> Result<(V
     }
 }
 
-/// Whether a record is surely of a later second than this time: its own is rounded down to the second.
+/// Whether a record is certainly later than this time. Its own time is rounded down to the second.
 fn is_later_than(record: &Record, time: Timestamp) -> bool {
     let created = record.dynamodb().and_then(|change| change.approximate_creation_date_time());
     created.is_some_and(|created| created.secs() > time.as_second())
@@ -164,7 +157,7 @@ fn note(
         entry.done += 1;
         entry.done_at = text(new, "done_at");
     }
-    // Not when it is deleted: a DONE item expires.
+    // A delete does not count: DONE items expire.
     if is_done(old) && new.is_some() && !is_done(new) {
         entry.left_done += 1;
     }
@@ -225,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_audited_is_not_kept() {
+    fn a_notification_that_is_not_audited_is_not_kept() {
         let mut changes = HashMap::new();
         let record = record(OperationType::Insert, None, Some("INIT"));
         note(&record, |id| id == "b", &mut HashSet::new(), &mut changes);
@@ -233,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_the_same_second_is_not_surely_later() {
+    fn a_record_of_the_same_second_is_not_certainly_later() {
         let record = record(OperationType::Insert, None, Some("INIT"));
         let at = |millis| Timestamp::from_millisecond(millis).unwrap();
         assert!(is_later_than(&record, at(999_999)));

@@ -132,19 +132,13 @@ impl Shared {
 fn answer(operation: &str, body: &[u8], fails: impl FnMut() -> bool) -> Option<Value> {
     match operation {
         "BatchExecuteStatement" => {
-            let results = results(
-                body,
-                "Statements",
-                fails,
-                executed,
-                || json!({"Error": {"Code": "ThrottlingError", "Message": THROTTLED}}),
-            )?;
+            let results =
+                results(body, fails, executed, || json!({"Error": {"Code": "ThrottlingError", "Message": THROTTLED}}))?;
             Some(json!({ "Responses": results }))
         }
         "PutRecords" => {
             let results = results(
                 body,
-                "Records",
                 fails,
                 put_record,
                 || json!({"ErrorCode": "ProvisionedThroughputExceededException", "ErrorMessage": THROTTLED}),

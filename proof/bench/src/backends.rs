@@ -11,8 +11,8 @@ use crate::output;
 use aws::{DynamoTable, SystemClock};
 use futures_util::stream::{self, StreamExt};
 use nix::time::ClockId;
-use notification::ports::{Clock, IngestTable};
-use notification::{Notification, limits};
+use notification::ports::Table;
+use notification::{Change, Clock, Notification, limits};
 use serde::Serialize;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -37,7 +37,7 @@ pub(crate) fn run(effort: Effort, json: bool) -> Result<(), Error> {
         .map(|number| Notification::parse(events::event(number)))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| Error::Handler(error.to_string()))?;
-    let notifications: Vec<&Notification> = notifications.iter().collect();
+    let inserts: Vec<Change<'_>> = notifications.iter().map(Change::insert).collect();
 
     let mut turns = Vec::new();
     for in_flight in IN_FLIGHT {
@@ -51,8 +51,8 @@ pub(crate) fn run(effort: Effort, json: bool) -> Result<(), Error> {
     for _ in 0..effort.rounds {
         for (in_flight, _, process, table, samples) in &mut turns {
             // The first call makes the connections.
-            process.runtime.block_on(insert_all(table, &notifications, *in_flight))?;
-            samples.push(turn(process, table, &notifications, *in_flight, effort)?);
+            process.runtime.block_on(insert_all(table, &inserts, *in_flight))?;
+            samples.push(turn(process, table, &inserts, *in_flight, effort)?);
             bar.inc(1);
         }
     }
@@ -94,24 +94,24 @@ impl Row {
 fn turn(
     process: &InProcess,
     table: &DynamoTable,
-    notifications: &[&Notification],
+    inserts: &[Change<'_>],
     in_flight: usize,
     effort: Effort,
 ) -> Result<(f64, f64), Error> {
     let (started, cpu_started) = (Instant::now(), cpu()?);
     let mut times = 0.0;
     while started.elapsed() < effort.cpu {
-        process.runtime.block_on(insert_all(table, notifications, in_flight))?;
+        process.runtime.block_on(insert_all(table, inserts, in_flight))?;
         times += 1.0;
     }
     let (wall, cpu) = (started.elapsed(), cpu()?.saturating_sub(cpu_started));
     Ok((wall.as_secs_f64() * 1e3 / times, cpu.as_secs_f64() * 1e3 / times))
 }
 
-async fn insert_all(table: &DynamoTable, notifications: &[&Notification], in_flight: usize) -> Result<(), Error> {
+async fn insert_all(table: &DynamoTable, inserts: &[Change<'_>], in_flight: usize) -> Result<(), Error> {
     let received_at = SystemClock.now();
-    let batches = notifications.chunks(limits::BATCH_EXECUTE_STATEMENT_MAX);
-    let calls: Vec<_> = batches.map(|batch| table.insert(batch, received_at)).collect();
+    let batches = inserts.chunks(limits::BATCH_EXECUTE_STATEMENT_MAX);
+    let calls: Vec<_> = batches.map(|batch| table.write(batch, received_at)).collect();
     let answers: Vec<_> = stream::iter(calls).buffer_unordered(in_flight).collect().await;
     match answers.into_iter().find_map(Result::err) {
         Some(failure) => Err(Error::Handler(failure.to_string())),

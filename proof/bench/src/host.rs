@@ -17,7 +17,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::time::ClockId;
 use nix::unistd::Pid;
-use notification::ports::Clock;
+use notification::Clock;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::ffi::OsString;
