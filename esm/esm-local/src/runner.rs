@@ -313,6 +313,10 @@ fn until(later: Timestamp, now: Timestamp) -> Duration {
 mod tests {
     use super::*;
 
+    fn shard(id: &str, parents: &[&str]) -> Shard {
+        Shard { id: id.to_owned(), parents: parents.iter().map(ToString::to_string).collect(), is_closed: false }
+    }
+
     #[test]
     fn polls_that_fail_wait_longer_and_longer_up_to_a_limit() {
         let mut poll = Poll::new(Timestamp::UNIX_EPOCH);
@@ -336,11 +340,6 @@ mod tests {
             discovery: Poll::new(now),
             shards: BTreeMap::new(),
             heard_at: now,
-        };
-        let shard = |id: &str, parents: &[&str]| Shard {
-            id: id.to_owned(),
-            parents: parents.iter().map(ToString::to_string).collect(),
-            is_closed: false,
         };
         let readable = |state: &State| state.engine.to_read().map(|(shard, _)| shard.to_owned()).collect::<Vec<_>>();
         state.discovered(&[shard("parent", &[])], now);

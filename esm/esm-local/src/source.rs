@@ -68,35 +68,23 @@ impl Source {
     }
 
     async fn read_page(&self, shard: &str, from: &ReadFrom, next: Option<String>) -> Result<Read, CallError> {
+        let iterator = match (next, &self.stream) {
+            (Some(next), _) => Some(next),
+            (None, Stream::Table(stream)) => stream.iterator(shard, from).await?,
+            (None, Stream::Data(stream)) => stream.iterator(shard, from).await?,
+        };
+        let Some(iterator) = iterator else { return Ok(Read { records: vec![], next: None, trimmed: false }) };
         match &self.stream {
             Stream::Table(stream) => {
-                let iterator = match next {
-                    Some(next) => Some(next),
-                    None => stream.iterator(shard, from).await?,
-                };
-                let Some(iterator) = iterator else { return Ok(Read::end()) };
-                let page = stream.records(iterator).await?;
-                Ok(Read::of(page, |found| record::of_table(found, &self.arn)))
+                let Page { records, next, .. } = stream.records(iterator).await?;
+                let records = records.iter().filter_map(|found| record::of_table(found, &self.arn)).collect();
+                Ok(Read { records, next, trimmed: false })
             }
             Stream::Data(stream) => {
-                let iterator = match next {
-                    Some(next) => Some(next),
-                    None => stream.iterator(shard, from).await?,
-                };
-                let Some(iterator) = iterator else { return Ok(Read::end()) };
-                let page = stream.records(iterator).await?;
-                Ok(Read::of(page, |found| Some(record::of_kinesis(found, shard, &self.arn, &self.role_arn))))
+                let Page { records, next, .. } = stream.records(iterator).await?;
+                let to_record = |found| record::of_kinesis(found, shard, &self.arn, &self.role_arn);
+                Ok(Read { records: records.iter().map(to_record).collect(), next, trimmed: false })
             }
         }
-    }
-}
-
-impl Read {
-    fn of<R>(page: Page<R>, to_record: impl FnMut(&R) -> Option<Record>) -> Self {
-        Self { records: page.records.iter().filter_map(to_record).collect(), next: page.next, trimmed: false }
-    }
-
-    fn end() -> Self {
-        Self { records: vec![], next: None, trimmed: false }
     }
 }

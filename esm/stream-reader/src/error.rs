@@ -36,25 +36,29 @@ impl CallError {
     /// Whether there were too many calls: a later one may succeed.
     #[must_use]
     pub fn is_throttled(&self) -> bool {
-        self.code.as_deref().is_some_and(|code| THROTTLED.contains(&code))
+        THROTTLED.iter().any(|code| self.has_code(code))
     }
 
     /// Whether the shard iterator was not used for too long.
     #[must_use]
     pub fn is_expired_iterator(&self) -> bool {
-        self.code.as_deref() == Some("ExpiredIteratorException")
+        self.has_code("ExpiredIteratorException")
     }
 
     /// Whether the records at this place are older than the stream keeps them.
     #[must_use]
     pub fn is_trimmed(&self) -> bool {
-        self.code.as_deref() == Some("TrimmedDataAccessException")
+        self.has_code("TrimmedDataAccessException")
     }
 
     /// Whether the stream or the shard does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
-        self.code.as_deref() == Some("ResourceNotFoundException")
+        self.has_code("ResourceNotFoundException")
+    }
+
+    fn has_code(&self, code: &str) -> bool {
+        self.code.as_deref() == Some(code)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::{CallError, Page, ReadFrom, Shard};
 use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::operation::get_shard_iterator::builders::GetShardIteratorFluentBuilder;
 use aws_sdk_kinesis::types::{self, Record, ShardIteratorType};
 use aws_smithy_types::DateTime;
 use jiff::Timestamp;
@@ -57,13 +58,14 @@ impl DataStream {
     /// # Errors
     /// [`CallError`] if the call fails.
     pub async fn iterator(&self, shard: &str, from: &ReadFrom) -> Result<Option<String>, CallError> {
-        match from {
-            ReadFrom::TrimHorizon => self.get_iterator(shard, ShardIteratorType::TrimHorizon, None, None).await,
-            ReadFrom::Latest => self.get_iterator(shard, ShardIteratorType::Latest, None, None).await,
+        let call = match from {
+            ReadFrom::TrimHorizon => self.get_iterator(shard, ShardIteratorType::TrimHorizon),
+            ReadFrom::Latest => self.get_iterator(shard, ShardIteratorType::Latest),
             ReadFrom::After(number) => {
-                self.get_iterator(shard, ShardIteratorType::AfterSequenceNumber, Some(number.to_string()), None).await
+                self.get_iterator(shard, ShardIteratorType::AfterSequenceNumber).starting_sequence_number(&**number)
             }
-        }
+        };
+        Ok(call.send().await.map_err(CallError::of("GetShardIterator"))?.shard_iterator)
     }
 
     /// An iterator for the first record of a shard that arrived at this time or later.
@@ -72,20 +74,13 @@ impl DataStream {
     /// [`CallError`] if the call fails.
     pub async fn iterator_at(&self, shard: &str, time: Timestamp) -> Result<Option<String>, CallError> {
         let time = DateTime::from_millis(time.as_millisecond());
-        self.get_iterator(shard, ShardIteratorType::AtTimestamp, None, Some(time)).await
+        let call = self.get_iterator(shard, ShardIteratorType::AtTimestamp).timestamp(time);
+        Ok(call.send().await.map_err(CallError::of("GetShardIterator"))?.shard_iterator)
     }
 
-    async fn get_iterator(
-        &self,
-        shard: &str,
-        kind: ShardIteratorType,
-        after: Option<String>,
-        time: Option<DateTime>,
-    ) -> Result<Option<String>, CallError> {
+    fn get_iterator(&self, shard: &str, kind: ShardIteratorType) -> GetShardIteratorFluentBuilder {
         let call = self.client.get_shard_iterator().set_stream_name(self.name.clone()).set_stream_arn(self.arn.clone());
-        let call = call.shard_id(shard).shard_iterator_type(kind).set_starting_sequence_number(after);
-        let answer = call.set_timestamp(time).send().await;
-        Ok(answer.map_err(CallError::of("GetShardIterator"))?.shard_iterator)
+        call.shard_id(shard).shard_iterator_type(kind)
     }
 
     /// The records at an iterator.
