@@ -21,7 +21,7 @@ mod signer;
 
 use crate::secret::SecretSource;
 use answer::{Next, Refusal};
-use aws::config::ConfigError;
+use aws::ConfigError;
 use futures_util::future::{Either, select};
 use notification::Clock;
 use notification::{Action, ActionError, Deadline, Effect, Guarantee, Notification, Outcome, Timestamp, limits};

@@ -51,7 +51,7 @@ pub use jiff::Timestamp;
 pub use status::Status;
 pub use text::Text;
 
-/// The README's code compiles.
+/// The code in docs/ACTIONS.md compiles.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct Readme;
+#[doc = include_str!("../../../docs/ACTIONS.md")]
+struct Actions;

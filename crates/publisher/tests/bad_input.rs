@@ -14,7 +14,7 @@ mod refusals;
 
 use generate::{MARKER, bytes, config, json, marked, spoiled, text};
 use proptest::prelude::*;
-use publisher::Event;
+use publisher::Payload;
 use publisher::record::{Image, Record};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -96,7 +96,7 @@ proptest! {
 
     #[test]
     fn no_refusal_of_an_invocation_quotes_it(event in marked(text(&json!({"Records": [{}], "sweep": true})))) {
-        if let Err(refusal) = serde_json::from_str::<Event>(&event) {
+        if let Err(refusal) = serde_json::from_str::<Payload>(&event) {
             prop_assert!(!refusal.to_string().contains(MARKER), "{}", refusal);
         }
     }

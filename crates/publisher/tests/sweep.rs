@@ -7,7 +7,7 @@ use notification::ports::{IndexKey, PendingPage, PendingTable, SweepState, Unres
 use notification::testing::{Call, Fault, Memory, TestClock};
 use notification::{Deadline, Failure, Status, Timestamp, limits};
 use publisher::sweep::{Sweep, Swept};
-use publisher::{Event, Publisher, Response, handle};
+use publisher::{Payload, Publisher, Response, handle};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -167,7 +167,7 @@ async fn the_schedule_sweeps_a_batch_publishes_and_anything_else_is_an_error() {
     let sweep = Sweep::new(&memory, AGE);
     let deadline = Deadline::at(Timestamp::from_millisecond(START + 60_000).unwrap());
     let invoke = async |event: &str| {
-        let event: Event = serde_json::from_str(event).unwrap();
+        let event: Payload = serde_json::from_str(event).unwrap();
         handle(&publisher, &sweep, event, deadline).await
     };
     assert!(matches!(invoke(r#"{"sweep":true}"#).await, Ok(Response::Sweep(Swept { published: 1, .. }))));

@@ -64,7 +64,7 @@ impl fmt::Display for Fault {
             Self::Partial => "some entries are refused",
             Self::Repeated => "the reply is lost, and the SDK repeats it",
             Self::Slow => "slow",
-            Self::Late => "no answer; done later",
+            Self::Late => "no answer, done later",
             Self::CrashBefore => "the process dies before it",
             Self::CrashAfter => "the process dies after it",
         })

@@ -1,6 +1,6 @@
 //! The settings of the webhook, from the environment.
 
-use aws::config::{self, ConfigError, Environment};
+use aws::{ConfigError, Environment};
 use notification::{Guarantee, limits};
 use reqwest::Url;
 
@@ -22,9 +22,9 @@ impl Settings {
     ///
     /// # Errors
     /// [`ConfigError`] where one is missing or wrong, e.g. a URL that is not https (http is for a loopback address).
-    pub fn from_environment(environment: &impl Environment) -> Result<Self, ConfigError> {
+    pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
         let wrong = |name, problem: &str| ConfigError::Wrong { name, problem: problem.to_owned() };
-        let text = config::required(environment, URL, "the URL that notifications are delivered to")?;
+        let text = environment.required(URL, "the URL that notifications are delivered to")?;
         let url = Url::parse(&text).map_err(|error| wrong(URL, &error.to_string()))?;
         let is_loopback = matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
         match url.scheme() {
@@ -35,13 +35,12 @@ impl Settings {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(wrong(URL, "it holds credentials: secrets belong in Secrets Manager"));
         }
-        let guarantee = match environment.get(GUARANTEE).as_deref() {
-            None | Some("" | "idempotent") => Guarantee::Idempotent { timeout: limits::WEBHOOK_TIMEOUT },
+        let guarantee = match environment.get(GUARANTEE) {
+            None | Some("idempotent") => Guarantee::Idempotent { timeout: limits::WEBHOOK_TIMEOUT },
             Some("at-most-once") => Guarantee::AtMostOnce { timeout: limits::WEBHOOK_TIMEOUT },
             Some(_) => return Err(wrong(GUARANTEE, "it is neither \"idempotent\" nor \"at-most-once\"")),
         };
-        let secret_id =
-            config::required(environment, SECRET_ID, "the signing secret's name or ARN in Secrets Manager")?;
+        let secret_id = environment.required(SECRET_ID, "the signing secret's name or ARN in Secrets Manager")?;
         Ok(Self { url, guarantee, secret_id })
     }
 }
@@ -49,11 +48,10 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tests::Variables;
 
     fn settings(url: &str) -> Result<Settings, String> {
-        let variables = [("WEBHOOK_URL", url), ("WEBHOOK_SECRET_ID", "s")];
-        Settings::from_environment(&Variables(&variables)).map_err(|error| error.to_string())
+        let environment = Environment::from([("WEBHOOK_URL", url), ("WEBHOOK_SECRET_ID", "s")]);
+        Settings::from_environment(&environment).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -69,7 +67,7 @@ mod tests {
         assert!(settings("https://me:secret@example.com").unwrap_err().contains("credentials"));
         assert!(settings("no URL").unwrap_err().contains("WEBHOOK_URL is wrong"));
         assert!(settings("").unwrap_err().contains("WEBHOOK_URL is missing"));
-        let no_secret = Settings::from_environment(&Variables(&[("WEBHOOK_URL", "https://example.com")]));
+        let no_secret = Settings::from_environment(&Environment::from([("WEBHOOK_URL", "https://example.com")]));
         assert!(no_secret.unwrap_err().to_string().contains("WEBHOOK_SECRET_ID is missing"));
     }
 }

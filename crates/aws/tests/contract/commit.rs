@@ -1,29 +1,39 @@
-//! Effects and DONE in one transaction: all of it, or nothing, and each refused notification is named.
+//! A change of status and the items of its effect in one transaction: all of it is written, or nothing, and each refused
+//! notification is named.
 
-use crate::items::{Item, NINETY_DAYS_LATER, NOW, at, id, inserted, item, largest_notification, notification};
-use crate::world::{World, settles_at};
+use crate::items::{
+    COMMITTED, Item, NINETY_DAYS_LATER, NOW, at, id, inserted, item, largest_notification, notification,
+};
+use crate::world::{World, eventually, name_of_this_run};
 use aws_sdk_dynamodb::types::AttributeValue;
 use notification::change::Commit;
-use notification::ports::{DownstreamTable, NotCommitted, Refused, TableReader};
-use notification::{Effect, Failure, FailureKind, Notification, Outcome, Put, limits};
+use notification::ports::{Answers, Committed, DownstreamTable, TableReader, Written};
+use notification::{Change, Failure, FailureKind, Notification, Outcome, Put, limits};
+use std::slice;
 
-/// An effect that is one new item with this id.
-fn effect(world: &World, id: &str) -> Effect {
-    effect_with(world, id, "19.99".to_owned())
+const AMOUNT: &str = "19.99";
+
+/// One new item with this id for the table of effects.
+fn put(world: &World, id: &str) -> Put {
+    put_with(world, id, AMOUNT.to_owned())
 }
 
-fn effect_with(world: &World, id: &str, amount: String) -> Effect {
-    let attributes = vec![("id", id.to_owned()), ("amount", amount)];
-    Effect { outcome: None, writes: vec![Put { table: world.effects.clone(), key: "id", attributes }] }
+fn put_with(world: &World, id: &str, amount: String) -> Put {
+    world.new_effect(vec![("id", id.to_owned()), ("amount", amount)])
 }
 
-/// The notifications, each with its effect.
-fn group<'a>(notifications: &'a [Notification], effects: &'a [Effect]) -> Vec<Commit<'a>> {
-    let commit = |(of, effect): (&'a Notification, _)| Commit { id: of.id(), event: of.event(), effect };
-    notifications.iter().zip(effects).map(commit).collect()
+/// DONE for a notification, with a new item.
+fn commit<'a>(notification: &'a Notification, outcome: Option<&'a Outcome>, put: &'a Put) -> Commit<'a> {
+    let change = Change::done(notification.id(), notification.event(), outcome);
+    Commit { change, puts: slice::from_ref(put) }
 }
 
-/// What becomes of an inserted item.
+/// DONE for each notification, with one of the new items.
+fn group<'a>(notifications: &'a [Notification], outcome: Option<&'a Outcome>, puts: &'a [Put]) -> Vec<Commit<'a>> {
+    notifications.iter().zip(puts).map(|(notification, put)| commit(notification, outcome, put)).collect()
+}
+
+/// An inserted item after it has become DONE.
 fn done(mut item: Item, outcome: Option<&Outcome>) -> Item {
     item.retain(|name, _| !name.starts_with("pending_"));
     let outcome = outcome.map(|outcome| ("outcome", outcome.as_str().to_owned()));
@@ -32,47 +42,41 @@ fn done(mut item: Item, outcome: Option<&Outcome>) -> Item {
     item
 }
 
-fn refused(answer: Result<(), NotCommitted>) -> Vec<Option<Refused>> {
-    match answer {
-        Err(NotCommitted::Refused(refused)) => refused,
+/// The failure of a whole call, or of its only refused notification. The domain copes with both.
+fn failure(answers: Answers<Committed>) -> Failure {
+    let mut answers = match answers {
+        Ok(answers) => answers,
+        Err(failure) => return failure,
+    };
+    answers.retain(|answer| *answer != Ok(Committed::HeldUp));
+    match &answers[..] {
+        [Err(failure)] => failure.clone(),
         other => panic!("{other:?}"),
     }
 }
 
-/// The failure of a call as a whole, or the one of its only refused notification: `transactional.rs` copes with both.
-fn failure(answer: Result<(), NotCommitted>) -> Failure {
-    match answer {
-        Err(NotCommitted::Failed(failure)) => failure,
-        Err(NotCommitted::Refused(refused)) => match &refused.into_iter().flatten().collect::<Vec<_>>()[..] {
-            [Refused::Failed(failure)] => failure.clone(),
-            other => panic!("{other:?}"),
-        },
-        Ok(()) => panic!("it was committed"),
-    }
-}
-
-#[ignore = "needs an engine: make contract"]
+#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn as_many_notifications_as_a_transaction_holds_are_done_with_their_effects_and_only_once() {
     let world = World::new().await;
     let names: Vec<_> = (0..limits::TRANSACT_WRITE_ITEMS_MAX / 2).map(|number| format!("n{number}")).collect();
     let notifications: Vec<_> = names.iter().map(|name| notification(name)).collect();
     let outcome = Outcome::new(&serde_json::json!({"é": 1}));
-    let effects: Vec<_> =
-        names.iter().map(|name| Effect { outcome: Some(outcome.clone()), ..effect(&world, name) }).collect();
+    let puts: Vec<_> = names.iter().map(|name| put(&world, name)).collect();
     world.put(notifications.iter().map(inserted)).await;
-    let group = group(&notifications, &effects);
-    assert_eq!(world.table.commit(&group, at(NOW)).await, Ok(()));
+    let group = group(&notifications, Some(&outcome), &puts);
+    assert_eq!(world.table.commit(&group, at(NOW)).await, Ok(vec![COMMITTED; group.len()]));
 
-    // The same again: nothing is INIT any more.
+    // The same group a second time: no notification is INIT any more.
     let ids: Vec<_> = notifications.iter().map(Notification::id).collect();
     let stored = world.table.read(&ids).await.unwrap();
-    let refused = refused(world.table.commit(&group, at(NOW)).await);
-    for (refused, stored) in refused.into_iter().zip(stored) {
-        assert_eq!(refused, Some(Refused::NotAsExpected(stored.unwrap())));
+    let answers = world.table.commit(&group, at(NOW)).await.unwrap();
+    assert_eq!(answers.len(), group.len());
+    for (answer, stored) in answers.into_iter().zip(stored) {
+        assert_eq!(answer, Ok(Committed::Written(Written::Refused(stored.unwrap().unwrap()))));
     }
     for name in &names {
-        let entry = item([("id", name.clone()), ("amount", "19.99".to_owned())]);
+        let entry = item([("id", name.clone()), ("amount", AMOUNT.to_owned())]);
         assert_eq!(world.effect(name).await, Some(entry));
     }
     let changes = world.changes(names.iter().map(String::as_str)).await;
@@ -83,9 +87,9 @@ async fn as_many_notifications_as_a_transaction_holds_are_done_with_their_effect
     }
 }
 
-#[ignore = "needs an engine: make contract"]
+#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
-async fn one_refused_notification_refuses_the_transaction_and_the_reasons_name_it_and_what_it_is() {
+async fn one_refused_notification_refuses_the_transaction_and_the_reasons_name_it_and_its_item() {
     let world = World::new().await;
     let names = ["fine", "done", "another event", "absent", "effect exists", "fine as well"];
     let notifications = names.map(notification);
@@ -101,28 +105,28 @@ async fn one_refused_notification_refuses_the_transaction_and_the_reasons_name_i
     ];
     world.put(items.iter().flatten().cloned()).await;
     let existing = item([("id", names[4].to_owned())]);
-    let put = world.client.put_item().table_name(&world.effects).set_item(Some(existing.clone()));
-    put.send().await.unwrap();
+    let call = world.client.put_item().table_name(&world.effects).set_item(Some(existing.clone()));
+    call.send().await.unwrap();
 
     let stored = world.table.read(&notifications.each_ref().map(Notification::id)).await.unwrap();
-    let effects = names.map(|name| effect(&world, name));
-    let group = group(&notifications, &effects);
-    let refused = refused(world.table.commit(&group, at(NOW)).await);
-    let not_as_expected = |place: usize| Some(Refused::NotAsExpected(stored[place].clone().unwrap()));
-    assert_eq!(refused.len(), names.len());
-    assert_eq!(refused[0], None);
-    assert_eq!(refused[1], not_as_expected(1));
-    assert_eq!(refused[2], not_as_expected(2));
-    assert_eq!(refused[3], Some(Refused::NotAsExpected(None)));
-    assert!(matches!(&refused[4], Some(Refused::Failed(failure)) if failure.kind == FailureKind::Permanent));
-    assert_eq!(refused[5], None);
+    let refused = |place: usize| Ok(Committed::Written(Written::Refused(stored[place].clone().unwrap().unwrap())));
+    let puts = names.map(|name| put(&world, name));
+    let group = group(&notifications, None, &puts);
+    let answers = world.table.commit(&group, at(NOW)).await.unwrap();
+    assert_eq!(answers.len(), names.len());
+    assert_eq!(answers[0], Ok(Committed::HeldUp));
+    assert_eq!(answers[1], refused(1));
+    assert_eq!(answers[2], refused(2));
+    assert_eq!(answers[3], Ok(Committed::Written(Written::RefusedUnseen)));
+    assert!(matches!(&answers[4], Err(failure) if failure.kind == FailureKind::Permanent), "{answers:?}");
+    assert_eq!(answers[5], Ok(Committed::HeldUp));
     for (place, name) in names.iter().enumerate() {
         assert_eq!(world.get(name).await, items[place], "{name}");
         assert_eq!(world.effect(name).await, (place == 4).then(|| existing.clone()), "{name}");
     }
 
-    let others = [group[0], group[5]];
-    assert_eq!(world.table.commit(&others, at(NOW)).await, Ok(()), "without those that were refused");
+    let held_up = [group[0], group[5]];
+    assert_eq!(world.table.commit(&held_up, at(NOW)).await, Ok(vec![COMMITTED; 2]), "without those that were refused");
     for (name, changes) in names.iter().zip(world.changes(names).await) {
         let expected = match *name {
             "absent" => 0,
@@ -133,73 +137,76 @@ async fn one_refused_notification_refuses_the_transaction_and_the_reasons_name_i
     }
 }
 
-#[ignore = "needs an engine: make contract"]
+#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
-async fn what_can_never_be_committed_fails_permanently_and_writes_nothing() {
+async fn a_group_that_can_never_be_committed_fails_permanently_and_writes_nothing() {
     let world = World::new().await;
     let notifications = ["a", "b"].map(notification);
     world.put(notifications.iter().map(inserted)).await;
-    let good = effect(&world, "a");
-    let too_large = effect_with(&world, "b", "x".repeat(limits::ITEM_MAX_BYTES));
-    let without_key = effect(&world, "");
-    let same_effect = effect(&world, "a");
-    for bad in [too_large, without_key, same_effect] {
-        let effects = [good.clone(), bad];
-        let failure = failure(world.table.commit(&group(&notifications, &effects), at(NOW)).await);
+    let good = put(&world, "a");
+    let too_large = put_with(&world, "b", "x".repeat(limits::ITEM_MAX_BYTES));
+    let without_key = put(&world, "");
+    let same_item = put(&world, "a");
+    for bad in [too_large, without_key, same_item] {
+        let puts = [good.clone(), bad];
+        let failure = failure(world.table.commit(&group(&notifications, None, &puts), at(NOW)).await);
         assert_eq!(failure.kind, FailureKind::Permanent, "{failure}");
     }
-    // Downstream never does this, and the engines differ in how they refuse it.
-    let twice = group(&notifications[..1], std::slice::from_ref(&good)).repeat(2);
-    world.table.commit(&twice, at(NOW)).await.unwrap_err();
+    // Downstream never commits one notification twice, and the engines differ in how they refuse it.
+    let twice = [commit(&notifications[0], None, &good); 2];
+    let answers = world.table.commit(&twice, at(NOW)).await;
+    assert!(
+        answers.as_ref().is_err() || answers.as_ref().is_ok_and(|answers| !answers.contains(&COMMITTED)),
+        "{answers:?}"
+    );
 
     assert_eq!(world.effect("a").await, None);
     let counts: Vec<_> = world.changes(["a", "b"]).await.iter().map(Vec::len).collect();
     assert_eq!(counts, [1, 1], "nothing but the puts");
 }
 
-#[ignore = "needs an engine: make contract"]
+#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn a_notification_whose_outcome_does_not_fit_fails_permanently_and_alone() {
     let world = World::new().await;
     let notifications = ["a", "b"].map(notification);
-    // No notification is as large.
+    // No notification can be this large.
     let mut large = inserted(&notifications[0]);
     let filling = limits::ITEM_MAX_BYTES - 1000;
     large.extend([("filling".to_owned(), AttributeValue::S("x".repeat(filling)))]);
     world.put([large.clone(), inserted(&notifications[1])]).await;
     let outcome = Outcome::new(&"x".repeat(2000).into());
-    let effects = [Effect { outcome: Some(outcome), ..effect(&world, "a") }, effect(&world, "b")];
-    let group = group(&notifications, &effects);
+    let puts = ["a", "b"].map(|name| put(&world, name));
+    let group = [commit(&notifications[0], Some(&outcome), &puts[0]), commit(&notifications[1], None, &puts[1])];
     let failure = failure(world.table.commit(&group, at(NOW)).await);
     assert_eq!(failure.kind, FailureKind::Permanent, "{failure}");
     assert_eq!(world.get("a").await, Some(large));
-    assert_eq!(world.table.commit(&group[1..], at(NOW)).await, Ok(()));
+    assert_eq!(world.table.commit(&group[1..], at(NOW)).await, Ok(vec![COMMITTED]));
 }
 
-#[ignore = "needs an engine: make contract"]
+#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn a_missing_table_of_effects_is_retryable() {
     let world = World::new().await;
-    let notifications = [notification("a")];
-    world.put(notifications.iter().map(inserted)).await;
-    let mut effect = effect(&world, "a");
-    effect.writes[0].table = crate::world::name_of_this_run();
-    let failure = failure(world.table.commit(&group(&notifications, &[effect]), at(NOW)).await);
+    let a = notification("a");
+    world.put([inserted(&a)]).await;
+    let put = Put { table: name_of_this_run(), ..put(&world, "a") };
+    let failure = failure(world.table.commit(&[commit(&a, None, &put)], at(NOW)).await);
     assert_eq!(failure.kind, FailureKind::Retryable, "{failure}");
-    assert_eq!(world.get("a").await, Some(inserted(&notifications[0])));
+    assert_eq!(world.get("a").await, Some(inserted(&a)));
 }
 
-/// Four MB are the limit; downstream keeps its groups below that.
-#[ignore = "needs an engine: make contract"]
+/// The limit is 4 MB. Downstream keeps its groups below it.
+#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn a_transaction_of_the_largest_notifications_is_committed_up_to_its_limit() {
     let world = World::new().await;
     let count = limits::TRANSACT_WRITE_ITEMS_MAX_BYTES / limits::ITEM_MAX_BYTES;
     let notifications: Vec<_> = (0..count).map(|number| largest_notification(&format!("n{number:02}"))).collect();
-    let effects: Vec<_> = notifications.iter().map(|of| effect(&world, of.id().as_str())).collect();
+    let puts: Vec<_> = notifications.iter().map(|of| put(&world, of.id().as_str())).collect();
     world.put(notifications.iter().map(inserted)).await;
-    let group = group(&notifications, &effects);
-    settles_at(Ok(()), async || world.table.commit(&group, at(NOW)).await).await;
+    let group = group(&notifications, None, &puts);
+    eventually(Ok(vec![COMMITTED; count]), async || world.table.commit(&group, at(NOW)).await).await;
     assert!(world.effect("n00").await.is_some());
     assert!(matches!(world.table.read(&[&id("n00")]).await.unwrap()[..], [Ok(Some(_))]));
 }

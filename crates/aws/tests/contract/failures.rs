@@ -1,41 +1,37 @@
-//! What whole calls fail by.
+//! Failures of whole calls.
 
 use crate::items::{BEFORE, NOW, at, id, notification};
 use crate::world::{name_of_this_run, sdk};
 use aws::{DynamoTable, classify};
 use aws_sdk_dynamodb::Client;
-use notification::Change;
-use notification::change::{After, Before, Commit};
-use notification::ports::{DownstreamTable, NotCommitted, Orphan, PendingTable, SweepState, Table, TableReader};
+use notification::change::Commit;
+use notification::ports::{Answers, DownstreamTable, Orphan, PendingTable, SweepState, Table, TableReader};
 use notification::report::Identifier;
-use notification::{Effect, Failure, FailureKind, Status};
+use notification::{Change, Failure, FailureKind, Status};
+use std::fmt::Debug;
 
-/// The one failure of an answer, whether it is the call's or its only entry's.
-fn failure<T: std::fmt::Debug>(answers: Result<Vec<Result<T, Failure>>, Failure>) -> Failure {
+/// The failure of a whole call, or of its only entry.
+fn failure<T: Debug>(answers: Answers<T>) -> Failure {
     match answers {
         Ok(mut answers) => answers.remove(0).unwrap_err(),
         Err(failure) => failure,
     }
 }
 
-#[ignore = "needs an engine: make contract"]
+#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
-async fn without_its_table_every_call_fails_retryably_and_names_what_is_missing() {
+async fn without_its_table_every_call_fails_retryably_and_names_the_missing_resource() {
     let table = DynamoTable::new(Client::new(&sdk().await), name_of_this_run());
-    let (a, effect) = (id("a"), Effect::default());
+    let (a, new) = (id("a"), notification("a"));
     let sequence_number = Identifier::parse(Some("1")).unwrap();
-    let change = Change { id: &a, from: Before::Status(Status::Init), to: After::Done(None) };
-    let commit = Commit { id: &a, event: "{}", effect: &effect };
-    let committed = match table.commit(&[commit], at(NOW)).await {
-        Err(NotCommitted::Failed(failure)) => failure,
-        other => panic!("{other:?}"),
-    };
+    let orphan = Orphan { shard: "s", sequence_number: &sequence_number, raw: b"" };
+    let done = Change::done(&a, "{}", None);
     let failures = [
-        failure(table.insert(&[&notification("a")], at(NOW)).await),
-        failure(table.change(&[change], at(NOW)).await),
+        failure(table.write(&[Change::insert(&new)], at(NOW)).await),
+        failure(table.write(&[done], at(NOW)).await),
         failure(table.read(&[&a]).await),
-        committed,
-        table.keep(Orphan { shard: "s", sequence_number: &sequence_number, raw: b"" }, "", at(NOW)).await.unwrap_err(),
+        table.commit(&[Commit { change: done, puts: &[] }], at(NOW)).await.unwrap_err(),
+        table.quarantine(orphan, "", at(NOW)).await.unwrap_err(),
         table.pending(0, at(NOW), None, 1).await.unwrap_err(),
         table.count_unresolved(Status::Failed, 0, at(NOW), 1).await.unwrap_err(),
         table.begin_sweep(at(BEFORE), at(NOW)).await.unwrap_err(),
@@ -47,9 +43,9 @@ async fn without_its_table_every_call_fails_retryably_and_names_what_is_missing(
     }
 }
 
-#[ignore = "needs an engine: make contract"]
+#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
-async fn a_request_that_is_wrong_in_itself_fails_permanently() {
+async fn an_invalid_request_fails_permanently() {
     let client = Client::new(&sdk().await);
     let call = client.execute_statement().statement("SELECT").send().await;
     let failure = classify::failure("ExecuteStatement", &call.unwrap_err());

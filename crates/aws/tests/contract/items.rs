@@ -2,26 +2,29 @@
 
 use aws::SystemClock;
 use aws_sdk_dynamodb::types::AttributeValue;
-use notification::Clock;
-use notification::{Deadline, Notification, NotificationId, Timestamp};
+use notification::ports::{Committed, Written};
+use notification::{Clock, Deadline, Failure, Notification, NotificationId, Timestamp, limits};
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// An item as the SDK has it.
+/// An item in the SDK's form.
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
-/// When what a test prepares has happened, and when the adapter writes.
+/// The time of the items that a test prepares, and the time at which the adapter writes.
 pub(crate) const BEFORE: &str = "2026-11-22T10:00:00.000Z";
 pub(crate) const NOW: &str = "2026-11-22T10:00:07.123Z";
 
 /// Ninety days after [`NOW`], in seconds since the epoch.
 pub(crate) const NINETY_DAYS_LATER: &str = "1803117607";
 
+/// The answer for a notification whose transaction was committed.
+pub(crate) const COMMITTED: Result<Committed, Failure> = Ok(Committed::Written(Written::Yes));
+
 pub(crate) fn at(time: &str) -> Timestamp {
     time.parse().unwrap()
 }
 
-/// A deadline that no test comes near.
+/// A deadline later than any test needs.
 pub(crate) fn in_a_minute() -> Deadline {
     Deadline::at(SystemClock.now() + Duration::from_mins(1))
 }
@@ -31,7 +34,7 @@ pub(crate) fn item<'a>(attributes: impl IntoIterator<Item = (&'a str, String)>) 
     attributes.into_iter().map(|(name, text)| (name.to_owned(), value(name, text))).collect()
 }
 
-/// A value with the type that its attribute has.
+/// A value of the type that its attribute has.
 fn value(name: &str, text: String) -> AttributeValue {
     match name {
         "pending_shard" | "expires_at" | "raw_bytes" => AttributeValue::N(text),
@@ -52,16 +55,16 @@ pub(crate) fn notification(id: &str) -> Notification {
     Notification::parse(event(id, "")).unwrap()
 }
 
-/// A notification that fills as much of an item as a notification may.
+/// A notification of the largest size that is accepted.
 pub(crate) fn largest_notification(id: &str) -> Notification {
-    let max = notification::limits::ITEM_MAX_BYTES - notification::limits::ITEM_RESERVED_BYTES;
+    let max = limits::ITEM_MAX_BYTES - limits::ITEM_RESERVED_BYTES;
     let data = "x".repeat(max - notification(id).item_bytes());
     let largest = Notification::parse(event(id, &data)).unwrap();
     assert_eq!(largest.item_bytes(), max);
     largest
 }
 
-/// What a notification's item is when it was inserted at [`BEFORE`].
+/// The item of a notification that was inserted at [`BEFORE`].
 pub(crate) fn inserted(notification: &Notification) -> Item {
     item([
         ("id", notification.id().as_str().to_owned()),

@@ -1,8 +1,9 @@
 //! The contract between the adapters and the database: each statement, condition, answer, index page and stream image,
-//! on a real engine. `make contract` starts the engines and runs this on each; without one, the tests are ignored.
+//! checked on a real engine. `make contract` starts the engines and runs the suite on each. Without an engine, the tests are
+//! ignored.
 //!
-//! Each test makes tables of its own, as `template.yaml` defines them. What it prepares and what it checks goes by plain
-//! calls of the SDK, and only what is checked goes by the adapter.
+//! Each test creates its own tables, as `template.yaml` defines them. It prepares and inspects items with plain SDK calls,
+//! and calls the adapter only for the operation under test.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 
@@ -12,8 +13,8 @@ mod failures;
 mod indexes;
 mod insert;
 mod items;
-mod keep;
 mod lost_replies;
+mod quarantine;
 mod races;
 mod read;
 mod stream;

@@ -1,16 +1,15 @@
-//! Reading items by their ids.
+//! Reads of items by their ids.
 
 use crate::items::{BEFORE, at, id, in_a_minute, inserted, largest_notification, notification};
 use crate::world::World;
 use aws::SystemClock;
-use notification::change::read_all;
 use notification::ports::TableReader;
-use notification::{Claim, Stored};
-use notification::{Notification, Status, limits};
+use notification::write::read_all;
+use notification::{Claim, Notification, Status, Stored, limits};
 
-#[ignore = "needs an engine: make contract"]
+#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
-async fn a_read_answers_in_the_order_of_the_ids_and_tells_what_is_absent() {
+async fn a_read_answers_in_the_order_of_the_ids_and_says_which_items_are_absent() {
     let world = World::new().await;
     let all: Vec<_> = (0..limits::BATCH_GET_ITEM_MAX).map(|number| notification(&format!("n{number}"))).collect();
     world.put(all.iter().step_by(2).map(inserted)).await;
@@ -27,9 +26,9 @@ async fn a_read_answers_in_the_order_of_the_ids_and_tells_what_is_absent() {
     }
 }
 
-#[ignore = "needs an engine: make contract"]
+#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
-async fn a_read_brings_everything_that_decides_about_a_notification() {
+async fn a_read_returns_every_attribute_that_a_decision_depends_on() {
     let world = World::new().await;
     let mut item = inserted(&notification("a"));
     let attributes = [
@@ -52,11 +51,11 @@ async fn a_read_brings_everything_that_decides_about_a_notification() {
     assert_eq!(world.table.read(&[&id("a")]).await.unwrap(), [Ok(Some(expected))]);
 }
 
-/// An answer holds 16 MB.
+/// An answer holds at most 16 MB.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html>
-#[ignore = "needs an engine: make contract"]
+#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
-async fn what_one_answer_does_not_hold_comes_with_the_next() {
+async fn items_that_do_not_fit_into_one_answer_are_read_by_another_call() {
     let world = World::new().await;
     let all: Vec<_> = (0..43).map(|number| largest_notification(&format!("n{number:02}"))).collect();
     for batch in all.chunks(10) {

@@ -1,24 +1,25 @@
-//! The Kinesis stream. DynamoDB Local has none.
+//! The Kinesis stream. DynamoDB Local has no Kinesis.
 
 use crate::items::id;
-use crate::world::{name_of_this_run, sdk, settles_at};
+use crate::world::{eventually, name_of_this_run, sdk};
 use aws::KinesisStream;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::types::{ShardIteratorType, StreamStatus};
 use notification::limits;
 use notification::ports::{Publication, Stream};
 
-#[ignore = "needs an engine: make contract"]
+async fn status(client: &Client, name: &str) -> StreamStatus {
+    let stream = client.describe_stream_summary().stream_name(name).send().await.unwrap();
+    stream.stream_description_summary.unwrap().stream_status
+}
+
+#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn kinesis_takes_every_id_as_partition_key_and_every_event_byte_for_byte_and_answers_for_each() {
     let client = Client::new(&sdk().await);
     let name = name_of_this_run();
     client.create_stream().stream_name(&name).shard_count(1).send().await.unwrap();
-    let status = async || {
-        let stream = client.describe_stream_summary().stream_name(&name).send().await.unwrap();
-        stream.stream_description_summary.unwrap().stream_status
-    };
-    settles_at(StreamStatus::Active, status).await;
+    eventually(StreamStatus::Active, || status(&client, &name)).await;
 
     let longest = "日".repeat(limits::ID_MAX_CHARS);
     let ids = ["a", "'\"?", "e\u{301}", &longest].map(id);
@@ -38,9 +39,9 @@ async fn kinesis_takes_every_id_as_partition_key_and_every_event_byte_for_byte_a
     assert_eq!(put, sent);
 }
 
-#[ignore = "needs an engine: make contract"]
+#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
-async fn kinesis_without_its_stream_fails_retryably_and_names_what_is_missing() {
+async fn kinesis_without_its_stream_fails_retryably_and_names_the_missing_resource() {
     let stream = KinesisStream::new(Client::new(&sdk().await), name_of_this_run());
     let failure = stream.put(&[Publication { id: &id("a"), event: "{}" }]).await.unwrap_err();
     assert!(failure.kind.is_retryable() && !failure.kind.may_have_happened(), "{failure}");

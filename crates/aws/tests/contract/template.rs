@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::{
 };
 use saphyr::{LoadableYamlNode, YamlOwned};
 
-/// Makes the table that is this resource of the template, under another name.
+/// Creates the table that a resource of the template defines, under another name.
 pub(crate) async fn create_table(client: &Client, resource: &str, name: &str) {
     let template = YamlOwned::load_from_str(include_str!("../../../../template.yaml")).unwrap();
     let properties = get(get(get(&template[0], "Resources"), resource), "Properties");
@@ -35,11 +35,15 @@ fn attribute(yaml: &YamlOwned) -> AttributeDefinition {
 }
 
 fn keys(yaml: &YamlOwned) -> Vec<KeySchemaElement> {
-    let key = |yaml: &YamlOwned| {
-        let key = KeySchemaElement::builder().attribute_name(text(yaml, "AttributeName"));
-        key.key_type(text(yaml, "KeyType").into()).build().unwrap()
-    };
     sequence(yaml, "KeySchema").map(key).collect()
+}
+
+fn key(yaml: &YamlOwned) -> KeySchemaElement {
+    KeySchemaElement::builder()
+        .attribute_name(text(yaml, "AttributeName"))
+        .key_type(text(yaml, "KeyType").into())
+        .build()
+        .unwrap()
 }
 
 fn index(yaml: &YamlOwned) -> GlobalSecondaryIndex {
@@ -71,7 +75,7 @@ fn text<'a>(yaml: &'a YamlOwned, name: &str) -> &'a str {
     get(yaml, name).as_str().unwrap()
 }
 
-/// The elements of a sequence; none where there is no such sequence.
+/// The elements of a sequence; none if it is missing.
 fn sequence<'a>(yaml: &'a YamlOwned, name: &str) -> impl Iterator<Item = &'a YamlOwned> {
     yaml.as_mapping_get(name).and_then(YamlOwned::as_sequence).into_iter().flatten()
 }

@@ -1,6 +1,6 @@
-//! The tables of one test, and what it needs to prepare them and to look into them.
+//! The tables of one test, and the SDK calls that prepare and inspect them.
 
-use crate::items::Item;
+use crate::items::{Item, item};
 use crate::template::create_table;
 use aws::config::{self, Process};
 use aws::{DynamoTable, SdkConfig};
@@ -9,43 +9,48 @@ use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, TableStatus, WriteRequ
 use aws_sdk_dynamodbstreams::types as streams;
 use aws_smithy_types::timeout::TimeoutConfig;
 use futures_util::future::join_all;
+use notification::Put;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
 use std::time::Duration;
 
-/// How often, and for how long between, something is asked for that an engine may show a little later.
+/// How often a test asks for a result that an engine may show a little later, and how long it waits in between.
 const ATTEMPTS: usize = 600;
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Time for one attempt of a call.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// The timeout of one attempt of a call.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// An item before and after a change, as the table's stream has them.
+/// The attribute that marks the last write to an item.
+const LAST: &str = "last";
+
+/// An item before and after a change, as the table stream has them.
 pub(crate) type Images = (Option<Item>, Option<Item>);
 
-/// Tables of one test's own.
+/// The tables of one test.
 pub(crate) struct World {
     pub(crate) sdk: SdkConfig,
     pub(crate) client: Client,
-    /// The table of notifications, by the adapter.
+    /// The table of notifications, through the adapter.
     pub(crate) table: DynamoTable,
     pub(crate) table_name: String,
-    /// A table for effects.
+    /// The name of a table for effects.
     pub(crate) effects: String,
     streams: aws_sdk_dynamodbstreams::Client,
 }
 
-/// A name that begins as all names of this run do, so that whoever started it can delete what has them.
+/// A new name with this run's prefix. Whoever started the run deletes the tables and streams with that prefix.
 pub(crate) fn name_of_this_run() -> String {
     let prefix = std::env::var("CONTRACT_PREFIX").expect("no engine: use `make contract`");
     format!("{prefix}{:016x}", fastrand::u64(..))
 }
 
-/// The SDK's settings as the functions have them, but with more time: an engine on a busy machine may be slow. The
-/// environment says which engine is spoken to.
+/// The SDK's settings of the functions, with longer timeouts because an engine on a busy machine may be slow. The
+/// environment selects the engine.
 pub(crate) async fn sdk() -> SdkConfig {
-    let time = TimeoutConfig::builder().connect_timeout(PATIENCE).operation_attempt_timeout(PATIENCE).build();
-    config::sdk(&Process).await.unwrap().into_builder().timeout_config(time).build()
+    let timeouts =
+        TimeoutConfig::builder().connect_timeout(ATTEMPT_TIMEOUT).operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
+    config::sdk(&Process).await.unwrap().into_builder().timeout_config(timeouts).build()
 }
 
 impl World {
@@ -58,7 +63,7 @@ impl World {
             create_table(&client, resource, name).await;
         }
         for name in [&table_name, &effects] {
-            settles_at(Some(TableStatus::Active), || status(&client, name)).await;
+            eventually(Some(TableStatus::Active), || status(&client, name)).await;
         }
         Self {
             table: DynamoTable::new(client.clone(), table_name.clone()),
@@ -70,7 +75,7 @@ impl World {
         }
     }
 
-    /// Puts items, whatever is there.
+    /// Puts items, and replaces those that exist.
     pub(crate) async fn put(&self, items: impl IntoIterator<Item = Item>) {
         let put = |item| PutRequest::builder().set_item(Some(item)).build().unwrap();
         let requests: Vec<_> =
@@ -98,15 +103,16 @@ impl World {
         self.client.get_item().table_name(table).key("id", key).consistent_read(true).send().await.unwrap().item
     }
 
-    /// Every change of each of these items up to now, as the table's stream has it. The items are overwritten: only what
-    /// follows in the stream shows that nothing else came before.
+    /// A new item for the table of effects.
+    pub(crate) fn new_effect(&self, attributes: Vec<(&'static str, String)>) -> Put {
+        Put { table: self.effects.clone(), key: "id", attributes }
+    }
+
+    /// Every change of each of these items so far, as the table stream has it. This overwrites the items: only a later record
+    /// shows that the stream has all the earlier ones.
     pub(crate) async fn changes<'a>(&self, ids: impl IntoIterator<Item = &'a str>) -> Vec<Vec<Images>> {
-        const LAST: &str = "last";
         let ids: Vec<&str> = ids.into_iter().collect();
-        let last = |id: &&str| {
-            HashMap::from([("id", *id), (LAST, "")].map(|(n, v)| (n.to_owned(), AttributeValue::S(v.to_owned()))))
-        };
-        self.put(ids.iter().map(last)).await;
+        self.put(ids.iter().map(|&id| item([("id", id.to_owned()), (LAST, String::new())]))).await;
         let mut open: HashSet<String> = ids.iter().map(|&id| id.to_owned()).collect();
         let mut changes: HashMap<String, Vec<Images>> = HashMap::new();
         let mut iterators = self.shard_iterators().await;
@@ -134,15 +140,16 @@ impl World {
         let arn = table.table.unwrap().latest_stream_arn.unwrap();
         let stream = self.streams.describe_stream().stream_arn(&arn).send().await.unwrap();
         let shards = stream.stream_description.unwrap().shards.unwrap_or_default();
-        let iterator = async |shard: streams::Shard| {
-            let call = self.streams.get_shard_iterator().stream_arn(&arn).set_shard_id(shard.shard_id);
-            let call = call.shard_iterator_type(streams::ShardIteratorType::TrimHorizon);
-            call.send().await.unwrap().shard_iterator
-        };
-        join_all(shards.into_iter().map(iterator)).await
+        join_all(shards.into_iter().map(|shard| self.shard_iterator(&arn, shard))).await
     }
 
-    /// The next records of a shard, each with its item's id; `None` where the shard is at its end.
+    async fn shard_iterator(&self, stream_arn: &str, shard: streams::Shard) -> Option<String> {
+        let call = self.streams.get_shard_iterator().stream_arn(stream_arn).set_shard_id(shard.shard_id);
+        let call = call.shard_iterator_type(streams::ShardIteratorType::TrimHorizon);
+        call.send().await.unwrap().shard_iterator
+    }
+
+    /// The next records of a shard, each with its item's id; `None` at the end of the shard.
     async fn records(&self, iterator: &mut Option<String>) -> Option<Vec<(String, Images)>> {
         let call = self.streams.get_records().shard_iterator(iterator.take()?);
         let answer = call.send().await.unwrap();
@@ -157,10 +164,6 @@ async fn status(client: &Client, table_name: &str) -> Option<TableStatus> {
 
 fn id_and_images(record: streams::Record) -> (String, Images) {
     let change = record.dynamodb.unwrap();
-    let image = |image: Option<HashMap<_, _>>| {
-        let image: Item = image?.into_iter().map(|(name, value)| (name, of_stream(value))).collect();
-        Some(image).filter(|image| !image.is_empty())
-    };
     let id = change.keys.unwrap()["id"].as_s().unwrap().clone();
     let images = (image(change.old_image), image(change.new_image));
     let name = match images {
@@ -172,18 +175,24 @@ fn id_and_images(record: streams::Record) -> (String, Images) {
     (id, images)
 }
 
-/// The two clients have each a type of their own for the same values.
+/// The item of an image; `None` where the record has no such image.
+fn image(image: Option<HashMap<String, streams::AttributeValue>>) -> Option<Item> {
+    let image: Item = image?.into_iter().map(|(name, value)| (name, of_stream(value))).collect();
+    Some(image).filter(|image| !image.is_empty())
+}
+
+/// Converts a value: each of the two clients has its own type for it.
 fn of_stream(value: streams::AttributeValue) -> AttributeValue {
     match value {
         streams::AttributeValue::S(text) => AttributeValue::S(text),
         streams::AttributeValue::N(number) => AttributeValue::N(number),
         streams::AttributeValue::B(bytes) => AttributeValue::B(bytes),
-        other => panic!("a type that no item of the tests has: {other:?}"),
+        other => panic!("the tests write no values of this type: {other:?}"),
     }
 }
 
-/// Asks until the answer is as expected: AWS may show it a little later, and may throttle a new table.
-pub(crate) async fn settles_at<T: PartialEq + Debug>(expected: T, ask: impl AsyncFn() -> T) {
+/// Asks until the answer is as expected. AWS may show a write a little later, and may throttle a new table.
+pub(crate) async fn eventually<T: PartialEq + Debug>(expected: T, ask: impl AsyncFn() -> T) {
     for _ in 1..ATTEMPTS {
         if ask().await == expected {
             return;

@@ -7,7 +7,7 @@ use notification::testing::{Memory, TestClock};
 use notification::{Deadline, Envelope, FailureKind, NotificationId, Timestamp};
 use publisher::record::{Image, Record};
 use publisher::sweep::Sweep;
-use publisher::{Event, InvocationError, Publisher, Response};
+use publisher::{InvocationError, Payload, Publisher, Response};
 use serde_json::json;
 use serde_json::value::RawValue;
 use std::time::Duration;
@@ -49,11 +49,11 @@ fn check_refusal(reason: &str) {
 /// the others is published.
 pub(crate) fn invocation(bytes: &[u8]) {
     const GOOD: &str = "the-good-neighbour";
-    let event = match serde_json::from_slice::<Event>(bytes) {
+    let event = match serde_json::from_slice::<Payload>(bytes) {
         Ok(event) => event,
         // What is no JSON is refused by the position of its first fault.
         Err(refusal) => {
-            let named = refusal.to_string() == InvocationError::UnknownEvent.to_string();
+            let named = refusal.to_string() == InvocationError::UnknownPayload.to_string();
             assert!(named || !refusal.is_data(), "{refusal}");
             return;
         }
@@ -72,14 +72,14 @@ pub(crate) fn invocation(bytes: &[u8]) {
     }
 }
 
-fn handle(event: Event) -> (Result<Response, InvocationError>, Memory) {
+fn handle(event: Payload) -> (Result<Response, InvocationError>, Memory) {
     let memory = Memory::default();
     let publisher = Publisher::new(&memory, TestClock::at_millis(0));
     let sweep = Sweep::new(&memory, Duration::ZERO);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let response = runtime.block_on(publisher::handle(&publisher, &sweep, event, Deadline::at(Timestamp::MAX)));
     if let Err(error) = &response {
-        let known = [MissingIdentifier.to_string(), InvocationError::UnknownEvent.to_string()];
+        let known = [MissingIdentifier.to_string(), InvocationError::UnknownPayload.to_string()];
         assert!(known.contains(&error.to_string()), "{error}");
         assert!(memory.records().is_empty());
     }
