@@ -10,8 +10,7 @@ use crate::output::{self, mebibytes, thousands};
 use crate::subject::Function;
 use actions::ledger::Ledger;
 use allocation_counter::AllocationInfo;
-use aws::config::ConfigError;
-use aws::{DynamoTable, KinesisStream, SqsQueue, SystemClock};
+use aws::{ConfigError, DynamoTable, KinesisStream, SqsQueue, SystemClock};
 use downstream::{Downstream, Invocation};
 use ingest::Ingest;
 use notification::{Deadline, Envelope, MarkDone, Timestamp};
@@ -31,7 +30,7 @@ struct Row {
 
 pub(crate) fn run(functions: &[Function], batches: &[usize], json: bool) -> Result<(), Error> {
     // Spans allocate, so they must be configured as in a function.
-    aws::telemetry::init(&in_process::Function).map_err(|error| Error::Handler(error.to_string()))?;
+    aws::telemetry::init(&in_process::environment()).map_err(|error| Error::Handler(error.to_string()))?;
     let process = InProcess::start(Behaviour::default())?;
     let handlers = Handlers::new(&process).map_err(|error| Error::Handler(error.to_string()))?;
     let mut rows = Vec::new();
@@ -68,7 +67,7 @@ impl Handlers {
         let table = DynamoTable::new(aws_sdk_dynamodb::Client::new(&process.sdk), "notifications".to_owned());
         let stream = KinesisStream::new(aws_sdk_kinesis::Client::new(&process.sdk), "notifications".to_owned());
         let queue = SqsQueue::new(aws_sdk_sqs::Client::new(&process.sdk), "https://queue".to_owned());
-        let ledger = Ledger::from_environment(&in_process::Function)?;
+        let ledger = Ledger::from_environment(&in_process::environment())?;
         Ok(Self {
             ingest: Ingest::new(table.clone(), queue, SystemClock),
             publisher: Publisher::new(stream, SystemClock),

@@ -3,8 +3,7 @@
 
 use crate::backend::{Backend, Behaviour};
 use crate::error::Error;
-use aws::SdkConfig;
-use aws::config::Environment;
+use aws::{Environment, SdkConfig};
 use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
 use tokio::runtime::{Builder, Runtime};
 
@@ -19,18 +18,8 @@ pub(crate) struct InProcess {
 }
 
 /// The environment of a function.
-pub(crate) struct Function;
-
-impl Environment for Function {
-    fn get(&self, name: &str) -> Option<String> {
-        let value = match name {
-            "AWS_REGION" => "us-east-1",
-            "AWS_LAMBDA_FUNCTION_NAME" => "measured",
-            "LEDGER_TABLE_NAME" => "ledger",
-            _ => return None,
-        };
-        Some(value.to_owned())
-    }
+pub(crate) fn environment() -> Environment {
+    [("AWS_REGION", "us-east-1"), ("AWS_LAMBDA_FUNCTION_NAME", "measured"), ("LEDGER_TABLE_NAME", "ledger")].into()
 }
 
 impl InProcess {
@@ -42,7 +31,7 @@ impl InProcess {
         };
         let runtime = Builder::new_current_thread().enable_all().build().map_err(Error::Server)?;
         let sdk = runtime
-            .block_on(aws::config::sdk(&Function))
+            .block_on(aws::config::sdk(&environment()))
             .map_err(|error| Error::Handler(error.to_string()))?
             .into_builder()
             .endpoint_url(format!("http://{}", backend.address()))
