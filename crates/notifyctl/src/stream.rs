@@ -171,7 +171,7 @@ mod tests {
 
     const DONE_AT: &str = "2026-11-22T10:00:02.000Z";
 
-    /// A record of the notification a; its statuses before and after, where it was there.
+    /// A record of the notification a, with its statuses before and after, if it existed.
     fn record(event: OperationType, old: Option<&str>, new: Option<&str>) -> Record {
         let text = |text: &str| AttributeValue::S(text.to_owned());
         let image = |status: &str| {
