@@ -304,7 +304,7 @@ impl Memory {
         item.since = Some(at);
         item.writes += 1;
         match change.to() {
-            After::Inserted(notification) => item.event = notification.event().to_owned(),
+            After::Inserted(notification) => notification.event().clone_into(&mut item.event),
             After::Released => {}
             After::PutBack => (item.unknown_call, item.put_back_at) = (false, Some(at)),
             After::UnknownCall => item.unknown_call = true,
