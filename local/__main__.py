@@ -97,7 +97,7 @@ def running():
 
 
 def stop_poller(state):
-    if is_still(state["poller"], b"notifyctl"):
+    if is_still(state["poller"], b"esm-local"):
         stop_group(state["poller"])
 
 

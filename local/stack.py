@@ -20,9 +20,11 @@ ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / ".local"
 TOOLS = ROOT / ".venv" / "tools" / "bin"
 MINISTACK = [ROOT / ".venv" / "ministack" / "bin" / "python", ROOT / "local" / "start_ministack.py"]
+#: What `build` puts on the PATH.
 NOTIFYCTL = STATE / "bin" / "notifyctl"
+ESM_LOCAL = STATE / "bin" / "esm-local"
 NAME = "notifications-local"
-BINARIES = ["ingest", "publisher", "downstream", "notifyctl", "approve"]
+BINARIES = ["ingest", "publisher", "downstream", "notifyctl", "esm-local", "approve"]
 
 # Seconds. Generous: they only end what hangs.
 START_TIMEOUT = 60
@@ -72,18 +74,19 @@ def local_build_environment():
 
 
 def build():
-    """Compiles the functions and notifyctl once, in one target directory, then lets `sam build` pick them up."""
+    """Compiles the functions and tools once, in one target directory, then lets `sam build` pick the functions up."""
     environment = local_build_environment()
     bins = [argument for binary in BINARIES for argument in ("--bin", binary)]
-    screen.say("  … compiling the functions and notifyctl (some minutes the first time)")
+    screen.say("  … compiling the functions, notifyctl and esm-local (some minutes the first time)")
     compiled = subprocess.run(["cargo", "lambda", "build", *bins], cwd=ROOT, env=environment)
     if compiled.returncode != 0:
-        screen.fail("the functions do not compile; see cargo's errors above")
+        screen.fail("they do not compile; see cargo's errors above")
     run("sam build", ["sam", "build", "--parameter-overrides", f"Architecture={architecture()}"], environment, STATE)
-    NOTIFYCTL.parent.mkdir(parents=True, exist_ok=True)
-    temporary = NOTIFYCTL.with_suffix(".new")
-    shutil.copy2(ROOT / "target" / "lambda" / "notifyctl" / "bootstrap", temporary)
-    temporary.replace(NOTIFYCTL)
+    for tool in (NOTIFYCTL, ESM_LOCAL):
+        tool.parent.mkdir(parents=True, exist_ok=True)
+        temporary = tool.with_suffix(".new")
+        shutil.copy2(ROOT / "target" / "lambda" / tool.name / "bootstrap", temporary)
+        temporary.replace(tool)
 
 
 def run(what, command, environment, logs, timeout=DEPLOY_TIMEOUT):
@@ -123,7 +126,7 @@ class Stack:
         self.port = port
         self.workdir = workdir
         self.log = logs / "ministack.log"
-        #: `notifyctl local`, which polls the streams as Lambda does; and its output.
+        #: `esm-local`, which polls the streams as Lambda does; and its output.
         self.poller = None
         self.poller_log = logs / "event-sources.log"
         self.endpoint = f"http://127.0.0.1:{port}"
@@ -204,18 +207,18 @@ class Stack:
         screen.fail(f"no answer of MiniStack within {START_TIMEOUT} s; its output is in {self.log.relative_to(ROOT)}")
 
     def poll_streams(self):
-        """Starts `notifyctl local`: MiniStack by itself passes over the records that a function reports as failed."""
+        """Starts `esm-local`: MiniStack itself skips the records that a function reports as failed."""
         log = self.poller_log.open("w")
-        with screen.step("start notifyctl local"):
+        with screen.step("start esm-local"):
             self.poller = subprocess.Popen(
-                [NOTIFYCTL, "local"], env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                [ESM_LOCAL], env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )
             deadline = time.monotonic() + START_TIMEOUT
             while " polls " not in self.poller_log.read_text():
                 if self.poller.poll() is not None or time.monotonic() > deadline:
                     screen.say(last_line(self.poller_log))
-                    screen.fail(f"notifyctl local polls no stream; see {self.poller_log.relative_to(ROOT)}")
+                    screen.fail(f"esm-local polls no stream; see {self.poller_log.relative_to(ROOT)}")
                 time.sleep(0.05)
 
     def stop(self):

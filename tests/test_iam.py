@@ -18,7 +18,7 @@ import pytest
 from conftest import pending_shard
 from local import batches
 from local.receiver import Receiver
-from local.stack import NAME, NOTIFYCTL
+from local.stack import ESM_LOCAL, NAME
 from test_template import RESOURCES
 
 OK = {"batchItemFailures": []}
@@ -171,7 +171,7 @@ class Deployed:
         log = self.notes_file.with_name("polled.log")
         with log.open("w") as output:
             poller = subprocess.Popen(
-                [NOTIFYCTL, "local", "--stack", self.name], env=self.stack.environment, stdin=subprocess.DEVNULL,
+                [ESM_LOCAL, "--stack", self.name], env=self.stack.environment, stdin=subprocess.DEVNULL,
                 stdout=output, stderr=output,
             )
         try:
