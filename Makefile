@@ -24,7 +24,7 @@ down: tools ## Stop what `make up` started
 	@$(LOCAL) down
 
 env: ## Print the environment of the running local stack, for eval in a shell
-	@test -x $(PYTHON) || { echo "error: the local stack does not run; \`make up\` starts it" >&2; exit 2; }
+	@test -x $(PYTHON) || { echo "error: the local stack is not running; \`make up\` starts it" >&2; exit 2; }
 	@$(LOCAL) env
 
 invoke: tools ## Invoke one function on the local stack (FUNCTION=Ingest EVENT=events/ingest-mixed.json; WITH=cargo-lambda: no Docker)
