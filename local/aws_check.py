@@ -133,7 +133,7 @@ class Check:
     def use(self):
         sent = FOLDER / "sent.jsonl"
         sent.unlink(missing_ok=True)
-        screen.title(f"3. Send: {COUNT:,} notifications, {DUPLICATES_PERCENT} % twice, a conflict and a malformed message")
+        screen.title(f"3. Send: {COUNT:,} notifications, {DUPLICATES_PERCENT} % twice; a conflict; a malformed message")
         self.must("send", "--count", COUNT, "--duplicates", DUPLICATES_PERCENT, "--prefix", demo.PREFIX, "--save", sent)
         demo.send_bad(self, sent)
         screen.title("4. Watch: until all is settled (a refused message is received six times: one to three minutes)")

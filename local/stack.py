@@ -202,7 +202,7 @@ class Stack:
         )
         with screen.step("start MiniStack"):
             log = (logs / "ministack.log").open("w")
-            # In a session of its own, so that Ctrl-C reaches this program only, which then stops MiniStack's whole group.
+            # In a session of its own, so that Ctrl-C reaches this program only, which then stops MiniStack altogether.
             process = subprocess.Popen(
                 command, env=environment, cwd=workdir, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
@@ -277,9 +277,9 @@ class Stack:
             self._outputs = {output["OutputKey"]: output["OutputValue"] for output in found}
         return self._outputs
 
-    def client(self, service):
-        """A boto3 client of the local AWS."""
-        return client(self.endpoint, service)
+    def client(self, service, *credentials):
+        """A boto3 client of the local AWS, with the account's own key unless others are given."""
+        return client(self.endpoint, service, *credentials)
 
     def session(self, function):
         """The environment variables that hold a session of a function's role, as Lambda sets them."""
