@@ -23,7 +23,7 @@ use crate::secret::SecretSource;
 use answer::{Next, Refusal};
 use aws::config::ConfigError;
 use futures_util::future::{Either, select};
-use notification::ports::Clock;
+use notification::Clock;
 use notification::{Action, ActionError, Deadline, Effect, Guarantee, Notification, Outcome, Timestamp, limits};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::redirect::Policy;

@@ -9,7 +9,7 @@ mod receiver;
 
 use actions::webhook::{Settings, Webhook};
 use aws::config::Environment;
-use notification::ports::Clock;
+use notification::Clock;
 use notification::{Action, ActionError, Deadline, Effect, Notification, limits};
 use ports::{Secret, Time};
 use receiver::{Answer, Receiver, Request};

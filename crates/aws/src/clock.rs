@@ -1,7 +1,7 @@
 //! The system's clock.
 
+use notification::Clock;
 use notification::Timestamp;
-use notification::ports::Clock;
 use std::time::Duration;
 
 /// The real time.

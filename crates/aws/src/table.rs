@@ -12,13 +12,13 @@ use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use item::{STORED_ATTRIBUTES, number, shortened, stored, text, time};
+use notification::change::{Change, Commit, Stored};
 use notification::ports::{
-    Answers, Change, Changed, Commit, DownstreamTable, IndexKey, IngestTable, Insertion, NotCommitted, Orphan,
-    PendingPage, PendingTable, StatusTable, Stored, SweepState, TableReader, UnresolvedCount,
+    Answers, Committed, DownstreamTable, IndexKey, Orphan, PendingPage, PendingTable, SweepState, Table, TableReader,
+    UnresolvedCount, Written,
 };
-use notification::{Failure, Notification, NotificationId, Status, Timestamp, limits};
+use notification::{Failure, NotificationId, Status, Timestamp, limits};
 use std::collections::HashMap;
-use update::Update;
 
 /// The table, by its name.
 #[derive(Debug, Clone)]
@@ -43,19 +43,6 @@ impl DynamoTable {
     pub fn with_done_retention(self, days: u32) -> Self {
         Self { done_retention_seconds: i64::from(days) * 24 * 60 * 60, ..self }
     }
-}
-
-/// What became of one conditional write: it took place, or its condition failed (with the old item, where the answer
-/// has it).
-#[derive(Debug, PartialEq)]
-enum Executed {
-    Yes,
-    ConditionFailed(Option<Stored>),
-}
-
-/// Each entry's answer in the terms of its port.
-fn each<A, B>(answers: Answers<A>, of: impl Fn(A) -> B) -> Answers<B> {
-    Ok(answers?.into_iter().map(|answer| answer.map(&of)).collect())
 }
 
 impl TableReader for DynamoTable {
@@ -105,24 +92,9 @@ impl TableReader for DynamoTable {
     }
 }
 
-impl IngestTable for DynamoTable {
-    async fn insert(&self, notifications: &[&Notification], received_at: Timestamp) -> Answers<Insertion> {
-        let answers = batched::insert(&self.client, &self.insert_statement, notifications, received_at).await;
-        each(answers, |executed| match executed {
-            Executed::Yes => Insertion::Inserted,
-            Executed::ConditionFailed(old) => Insertion::Exists(old),
-        })
-    }
-}
-
-impl StatusTable for DynamoTable {
-    async fn change(&self, changes: &[Change<'_>], at: Timestamp) -> Answers<Changed> {
-        let updates = changes.iter().map(|change| Update::of(change, at, self.done_retention_seconds));
-        let answers = batched::update(&self.client, &self.table_name, updates).await;
-        each(answers, |executed| match executed {
-            Executed::Yes => Changed::Yes,
-            Executed::ConditionFailed(old) => Changed::No(old),
-        })
+impl Table for DynamoTable {
+    async fn write(&self, changes: &[Change<'_>], at: Timestamp) -> Answers<Written> {
+        batched::write(self, changes, at).await
     }
 }
 
@@ -157,14 +129,13 @@ impl PendingTable for DynamoTable {
 }
 
 impl DownstreamTable for DynamoTable {
-    async fn commit(&self, group: &[Commit<'_>], done_at: Timestamp) -> Result<(), NotCommitted> {
-        let seconds = self.done_retention_seconds;
-        transaction::commit(&self.client, &self.table_name, group, done_at, seconds).await
+    async fn commit(&self, group: &[Commit<'_>], at: Timestamp) -> Answers<Committed> {
+        transaction::commit(self, group, at).await
     }
 
-    async fn keep(&self, record: Orphan<'_>, reason: &str, failed_at: Timestamp) -> Result<(), Failure> {
-        let kept = &record.raw[..record.raw.len().min(limits::RAW_KEPT_MAX_BYTES)];
-        let id = record.item_id();
+    async fn quarantine(&self, orphan: Orphan<'_>, reason: &str, failed_at: Timestamp) -> Result<(), Failure> {
+        let kept = &orphan.raw[..orphan.raw.len().min(limits::RAW_KEPT_MAX_BYTES)];
+        let id = orphan.item_id();
         let unresolved = update::unresolved(Status::Failed, &id, failed_at);
         let put = unresolved
             .into_iter()
@@ -173,7 +144,7 @@ impl DownstreamTable for DynamoTable {
             .item("id", text(id))
             .item("status", text(Status::Failed.as_str()))
             .item("raw", AttributeValue::B(Blob::new(kept)))
-            .item("raw_bytes", number(&record.raw.len()))
+            .item("raw_bytes", number(&orphan.raw.len()))
             .item("reason", text(shortened(reason)))
             .item("failed_at", time(failed_at))
             .condition_expression("attribute_not_exists(id)")
@@ -196,9 +167,9 @@ mod tests {
     use aws_sdk_dynamodb::types::error::ConditionalCheckFailedException;
     use aws_sdk_dynamodb::types::{BatchStatementError, BatchStatementErrorCodeEnum, BatchStatementResponse};
     use aws_smithy_mocks::{Rule, mock, mock_client};
-    use notification::Outcome;
-    use notification::ports::{After, Before, Claim};
     use notification::report::Identifier;
+    use notification::{Claim, Notification, Outcome};
+    use update::Update;
 
     fn table(rule: &Rule) -> DynamoTable {
         DynamoTable::new(mock_client!(aws_sdk_dynamodb, [rule]), "t".to_owned())
@@ -238,12 +209,12 @@ mod tests {
             Some(("ValidationError", None)),
         ]);
         let notifications = ["a", "b", "c", "d", "e"].map(notification);
-        let batch: Vec<_> = notifications.iter().collect();
-        let answers = table(&rule).insert(&batch, Timestamp::UNIX_EPOCH).await.unwrap();
+        let inserts = notifications.each_ref().map(Change::insert);
+        let answers = table(&rule).write(&inserts, Timestamp::UNIX_EPOCH).await.unwrap();
         let old = Stored { status: Some(Status::Done), event: "{}".into(), ..Stored::default() };
-        assert_eq!(answers[0], Ok(Insertion::Inserted));
-        assert_eq!(answers[1], Ok(Insertion::Exists(Some(old))));
-        assert_eq!(answers[2], Ok(Insertion::Exists(None)));
+        assert_eq!(answers[0], Ok(Written::Yes));
+        assert_eq!(answers[1], Ok(Written::Refused(old)));
+        assert_eq!(answers[2], Ok(Written::RefusedUnseen));
         assert!(answers[3].as_ref().unwrap_err().kind.is_retryable());
         assert!(!answers[4].as_ref().unwrap_err().kind.is_retryable());
     }
@@ -268,12 +239,13 @@ mod tests {
             .then_output(|| {
                 BatchExecuteStatementOutput::builder().responses(BatchStatementResponse::builder().build()).build()
             });
-        let answers = table(&rule).insert(&[&notification("a")], Timestamp::UNIX_EPOCH).await.unwrap();
-        assert_eq!(answers, [Ok(Insertion::Inserted)]);
+        let notification = notification("a");
+        let answers = table(&rule).write(&[Change::insert(&notification)], Timestamp::UNIX_EPOCH).await.unwrap();
+        assert_eq!(answers, [Ok(Written::Yes)]);
     }
 
     fn done<'a>(id: &'a NotificationId, outcome: Option<&'a Outcome>) -> Change<'a> {
-        Change { id, from: Before::Status(Status::Init), to: After::Done(outcome) }
+        Change::done(id, "{}", outcome)
     }
 
     #[tokio::test]
@@ -281,14 +253,22 @@ mod tests {
         let rule = mock!(Client::batch_execute_statement)
             .match_requests(|request| {
                 let [plain, with_outcome] = request.statements() else { return false };
-                let condition = r#" REMOVE "pending_shard" REMOVE "pending_since" WHERE "id" = ? AND "status" = ?"#;
+                let condition =
+                    r#" REMOVE "pending_shard" REMOVE "pending_since" WHERE "id" = ? AND "status" = ? AND "event" = ?"#;
                 let expires = AttributeValue::N("7776000".into());
                 plain.statement()
                     == format!(r#"UPDATE "t" SET "status" = ? SET "done_at" = ? SET "expires_at" = ?{condition}"#)
                     && plain.parameters()
-                        == [text("DONE"), text("1970-01-01T00:00:00.000Z"), expires, text("a"), text("INIT")]
+                        == [
+                            text("DONE"),
+                            text("1970-01-01T00:00:00.000Z"),
+                            expires,
+                            text("a"),
+                            text("INIT"),
+                            text("{}"),
+                        ]
                     && with_outcome.statement().contains(r#"SET "outcome" = ?"#)
-                    && with_outcome.parameters()[3..] == [text("true"), text("b"), text("INIT")]
+                    && with_outcome.parameters()[3..] == [text("true"), text("b"), text("INIT"), text("{}")]
             })
             .then_output(|| {
                 let error = BatchStatementError::builder()
@@ -302,9 +282,9 @@ mod tests {
             });
         let (a, b, outcome) = (id("a"), id("b"), Outcome::new(&true.into()));
         let changes = [done(&a, None), done(&b, Some(&outcome))];
-        let answers = table(&rule).change(&changes, Timestamp::UNIX_EPOCH).await.unwrap();
+        let answers = table(&rule).write(&changes, Timestamp::UNIX_EPOCH).await.unwrap();
         let old = Stored { status: Some(Status::Failed), event: "{}".into(), ..Stored::default() };
-        assert_eq!(answers, [Ok(Changed::Yes), Ok(Changed::No(Some(old)))]);
+        assert_eq!(answers, [Ok(Written::Yes), Ok(Written::Refused(old))]);
     }
 
     #[tokio::test]
@@ -319,8 +299,11 @@ mod tests {
             })
             .then_output(|| BatchExecuteStatementOutput::builder().responses(BatchStatementResponse::builder().build()).build());
         let claim = Claim { owner: "me".into(), lease_until: Timestamp::from_second(9).unwrap() };
-        let change = Change { id: &id("a"), from: Before::Claim(&claim), to: After::Done(None) };
-        assert_eq!(table(&rule).change(&[change], Timestamp::UNIX_EPOCH).await.unwrap(), [Ok(Changed::Yes)]);
+        let id = id("a");
+        assert_eq!(
+            table(&rule).write(&[Change::done_claimed(&id, &claim, None)], Timestamp::UNIX_EPOCH).await.unwrap(),
+            [Ok(Written::Yes)]
+        );
     }
 
     /// The statement and parameters of one change.
@@ -332,8 +315,8 @@ mod tests {
     fn a_claim_and_a_failure_need_that_no_call_has_an_unknown_outcome() {
         let claim = Claim { owner: "me".into(), lease_until: Timestamp::UNIX_EPOCH };
         let a = id("a");
-        for to in [After::Claimed(&claim), After::Failed("no")] {
-            let (statement, parameters) = statement_of(&Change { id: &a, from: Before::Untouched("{}"), to });
+        for change in [Change::claim(&a, "{}", &claim), Change::fail(&a, "{}", "no")] {
+            let (statement, parameters) = statement_of(&change);
             assert!(
                 statement
                     .ends_with(r#" WHERE "id" = ? AND "status" = ? AND "event" = ? AND "unknown_call_at" IS MISSING"#),
@@ -346,15 +329,13 @@ mod tests {
     #[test]
     fn an_unknown_outcome_is_noted_until_an_operator_puts_the_notification_back() {
         let a = id("a");
-        let noted = Change { id: &a, from: Before::Status(Status::Init), to: After::UnknownCall };
-        let (statement, parameters) = statement_of(&noted);
+        let (statement, parameters) = statement_of(&Change::note_unknown_call(&a, "{}"));
         assert_eq!(
             statement,
-            r#"UPDATE "t" SET "status" = ? SET "unknown_call_at" = ? WHERE "id" = ? AND "status" = ?"#
+            r#"UPDATE "t" SET "status" = ? SET "unknown_call_at" = ? WHERE "id" = ? AND "status" = ? AND "event" = ?"#
         );
-        assert_eq!(parameters, [text("INIT"), text("1970-01-01T00:00:00.000Z"), text("a"), text("INIT")]);
-        let back = Change { id: &a, from: Before::Status(Status::InDoubt), to: After::Init };
-        assert!(statement_of(&back).0.contains(r#" REMOVE "unknown_call_at""#));
+        assert_eq!(parameters, [text("INIT"), text("1970-01-01T00:00:00.000Z"), text("a"), text("INIT"), text("{}")]);
+        assert!(statement_of(&Change::resolve_retry(&a)).0.contains(r#" REMOVE "unknown_call_at""#));
     }
 
     #[test]
@@ -375,8 +356,8 @@ mod tests {
     #[tokio::test]
     async fn a_condition_that_fails_without_an_old_item_leaves_the_question_open() {
         let table = table(&answers(vec![Some(("ConditionalCheckFailed", None))]));
-        let changed = table.change(&[done(&id("a"), None)], Timestamp::UNIX_EPOCH).await.unwrap();
-        assert_eq!(changed, [Ok(Changed::No(None))]);
+        let changed = table.write(&[done(&id("a"), None)], Timestamp::UNIX_EPOCH).await.unwrap();
+        assert_eq!(changed, [Ok(Written::RefusedUnseen)]);
     }
 
     #[tokio::test]
@@ -384,8 +365,7 @@ mod tests {
         use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
         use aws_sdk_dynamodb::types::CancellationReason;
         use aws_sdk_dynamodb::types::error::TransactionCanceledException;
-        use notification::ports::Refused;
-        use notification::{Effect, FailureKind, Put};
+        use notification::{FailureKind, Put};
 
         let rule = mock!(Client::transact_write_items)
             .match_requests(|request| {
@@ -416,21 +396,16 @@ mod tests {
                     .build();
                 TransactWriteItemsError::TransactionCanceledException(canceled)
             });
-        let write = Put { table: "ledger".into(), key: "id", attributes: vec![("id", "a".into())] };
-        let effect = Effect { outcome: None, writes: vec![write] };
+        let puts = [Put { table: "ledger".into(), key: "id", attributes: vec![("id", "a".into())] }];
         let ids = ["a", "b", "c", "d"].map(id);
-        let group: Vec<_> = ids.iter().map(|id| Commit { id, event: "{}", effect: &effect }).collect();
-        let refused = table(&rule).commit(&group, Timestamp::UNIX_EPOCH).await.unwrap_err();
-        let NotCommitted::Refused(refused) = refused else { panic!("{refused:?}") };
-        let done = Stored { status: Some(Status::Done), event: "{}".into(), ..Stored::default() };
-        assert_eq!(refused[0], Some(Refused::NotAsExpected(Some(done))));
-        let kind = |n: usize| match &refused[n] {
-            Some(Refused::Failed(failure)) => Some(failure.kind),
-            _ => None,
-        };
-        assert_eq!(kind(1), Some(FailureKind::Permanent), "the effect's item exists");
-        assert_eq!(kind(2), Some(FailureKind::Retryable), "in another transaction");
-        assert_eq!(refused[3], None);
+        let group = ids.each_ref().map(|id| Commit { change: done(id, None), puts: &puts });
+        let committed = table(&rule).commit(&group, Timestamp::UNIX_EPOCH).await.unwrap();
+        let is_done = Stored { status: Some(Status::Done), event: "{}".into(), ..Stored::default() };
+        assert_eq!(committed[0], Ok(Committed::Written(Written::Refused(is_done))));
+        let kind = |n: usize| committed[n].as_ref().unwrap_err().kind;
+        assert_eq!(kind(1), FailureKind::Permanent, "the effect's item exists");
+        assert_eq!(kind(2), FailureKind::Retryable, "in another transaction");
+        assert_eq!(committed[3], Ok(Committed::HeldUp));
     }
 
     #[tokio::test]
@@ -475,15 +450,14 @@ mod tests {
             });
         let a = id("a");
         let claim = Claim { owner: "me".into(), lease_until: Timestamp::from_second(9).unwrap() };
-        let change = |from, to| Change { id: &a, from, to };
         let changes = [
-            change(Before::Status(Status::Init), After::Failed("no")),
-            change(Before::Claim(&claim), After::InDoubt("?")),
-            change(Before::Status(Status::Failed), After::Init),
-            change(Before::Status(Status::InDoubt), After::Done(None)),
-            change(Before::Status(Status::Init), After::Done(None)),
+            Change::fail(&a, "{}", "no"),
+            Change::doubt_claimed(&a, &claim, "?"),
+            Change::redrive(&a),
+            Change::resolve_done(&a),
+            done(&a, None),
         ];
-        assert_eq!(table(&rule).change(&changes, Timestamp::UNIX_EPOCH).await.unwrap(), [Ok(Changed::Yes)]);
+        assert_eq!(table(&rule).write(&changes, Timestamp::UNIX_EPOCH).await.unwrap(), [Ok(Written::Yes)]);
     }
 
     #[tokio::test]
@@ -513,6 +487,6 @@ mod tests {
         let sequence_number = Identifier::parse(Some("7")).unwrap();
         let raw = vec![0xFF; 500_000];
         let record = Orphan { shard: "shardId-0", sequence_number: &sequence_number, raw: &raw };
-        assert_eq!(table(&rule).keep(record, "not valid UTF-8", Timestamp::UNIX_EPOCH).await, Ok(()));
+        assert_eq!(table(&rule).quarantine(record, "not valid UTF-8", Timestamp::UNIX_EPOCH).await, Ok(()));
     }
 }

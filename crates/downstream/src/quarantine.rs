@@ -1,99 +1,80 @@
-//! What cannot go well any more: FAILED or IN_DOUBT, with its reason, or kept as an item of its own. It neither blocks its
-//! shard nor vanishes.
+//! Poison: a notification becomes FAILED or IN_DOUBT with its reason, and an orphan becomes an item of its own. Poison neither
+//! blocks its shard nor vanishes.
 //!
-//! A notification is changed only by its own record. A record that is not the table's notification is kept, and the
+//! A notification is changed only by its own record. A record that is not the table's notification is an orphan, and the
 //! notification is left alone.
 
-use crate::outcome::Doubtful;
-use crate::record::{Content, Record, Subject};
+use crate::Downstream;
+use crate::ended::{Doubtful, Ended, Problem, Result, Settled};
+use crate::record::{Record, Subject};
 use crate::standing::{Standing, absent, not_as_expected};
-use crate::{Downstream, Problem, Result, Settled};
-use notification::batch::{by_count, call_in_batches};
-use notification::change::{Answer, Persistence};
-use notification::ports::{After, Before, Change, Clock, DownstreamTable, Orphan};
-use notification::{Action, Deadline, Failure, Status};
+use notification::batch::{Attempts, by_count, call_in_batches};
+use notification::ports::{Answers, DownstreamTable, Orphan};
+use notification::write::{Answer, read_all};
+use notification::{Action, Change, Clock, Deadline, Failure};
 
-/// A record that holds no notification, or a malformed one.
-#[derive(Debug, Clone, Copy)]
+/// A record that holds no valid notification.
 pub(crate) struct MalformedRecord<'a> {
-    subject: Option<Subject<'a>>,
-    failure: &'a Failure,
+    pub(crate) place: usize,
+    pub(crate) record: &'a Record,
+    pub(crate) failure: &'a Failure,
 }
 
-impl<'a> MalformedRecord<'a> {
-    /// Of a record that holds no valid notification.
-    pub(crate) fn of(record: &'a Record) -> Option<Self> {
-        match &record.content {
-            Content::Malformed { failure, .. } => Some(Self { subject: record.subject(), failure }),
-            Content::Notification(_) => None,
-        }
-    }
-}
-
-/// A notification that is to become FAILED or IN_DOUBT.
-struct Poisoned<'a> {
-    place: usize,
+/// A notification that must become FAILED or IN_DOUBT, and the result of its record, which says so.
+struct Poison<'e, 'a> {
+    result: &'e mut Result,
     subject: Subject<'a>,
     reason: String,
 }
 
-/// A record that is not the table's notification, and why.
-struct Foreign<'a> {
-    record: &'a Record,
-    reason: String,
-}
-
 impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
-    /// What follows from malformed records: FAILED where the table itself has the malformed event, else the record is not
-    /// ours.
-    pub(crate) async fn malformed(&self, malformed: &[MalformedRecord<'_>], deadline: Deadline) -> Vec<Result> {
-        let ids: Vec<_> = malformed.iter().filter_map(|malformed| Some(malformed.subject?.id)).collect();
-        let mut reads = self.read_all(&ids, deadline).await.into_iter();
+    /// Ends malformed records: FAILED where the table itself has the malformed event, otherwise orphans.
+    pub(crate) async fn end_malformed<'a>(
+        &self,
+        malformed: Vec<MalformedRecord<'a>>,
+        deadline: Deadline,
+    ) -> Vec<Ended<'a>> {
+        let ids: Vec<_> = malformed.iter().filter_map(|malformed| Some(malformed.record.subject()?.id)).collect();
+        let mut reads = read_all(&self.table, &self.clock, &ids, deadline).await.into_iter();
         let now = self.clock.now();
-        let mut results = Vec::with_capacity(malformed.len());
-        for MalformedRecord { subject, failure } in malformed {
-            let reason = failure.reason.clone();
-            let read = subject.and_then(|subject| Some((subject, reads.next()?)));
-            results.push(match read {
-                None => Err(Problem::Foreign(reason)),
-                Some((_, Err(failure))) => Err(failure.into()),
-                Some((subject, Ok(stored))) => match Standing::of(subject, stored.as_ref(), now) {
-                    Standing::Init | Standing::UnknownCall => Err(Problem::Refused(reason)),
-                    Standing::Other(Err(Problem::Foreign(_))) => Err(Problem::Foreign(reason)),
-                    Standing::Other(result) => result,
-                },
-            });
+        let mut ended = Vec::with_capacity(malformed.len());
+        for MalformedRecord { place, record, failure: Failure { reason, .. } } in malformed {
+            let read = record.subject().and_then(|subject| Some((subject, reads.next()?)));
+            let standing = read.map(|(subject, read)| Standing::read(subject, read, now));
+            let result = match standing {
+                None | Some(Standing::Other(Err(Problem::Orphan(_)))) => Err(Problem::Orphan(reason.clone())),
+                Some(Standing::Init | Standing::UnknownCall) => Err(Problem::Refused(reason.clone())),
+                Some(Standing::Other(result)) => result,
+            };
+            ended.push(Ended { place, record, result });
         }
-        results
+        ended
     }
 
-    /// Writes down what is refused, in doubt or foreign. A failure of that, of whichever kind, is retried: the record would
+    /// Writes FAILED and IN_DOUBT, and quarantines orphans. If that fails, in whatever way, the record is retried: it would
     /// vanish otherwise.
-    pub(crate) async fn quarantine_all(&self, records: &[&Record], results: &mut [Result], deadline: Deadline) {
-        self.fail_all(records, results, deadline).await;
-        self.doubt_all(records, results, deadline).await;
-        self.keep_all(records, results, deadline).await;
+    pub(crate) async fn quarantine_all(&self, ended: &mut [Ended<'_>], deadline: Deadline) {
+        self.fail_all(ended, deadline).await;
+        self.doubt_all(ended, deadline).await;
+        self.quarantine_orphans(ended, deadline).await;
     }
 
-    async fn fail_all(&self, records: &[&Record], results: &mut [Result], deadline: Deadline) {
+    async fn fail_all(&self, ended: &mut [Ended<'_>], deadline: Deadline) {
         let mut refused = Vec::new();
-        for (place, result) in results.iter().enumerate() {
-            if let (Err(Problem::Refused(reason)), Some(subject)) = (result, records[place].subject()) {
-                refused.push(Poisoned { place, subject, reason: reason.clone() });
+        for Ended { record, result, .. } in ended {
+            if let (Err(Problem::Refused(reason)), Some(subject)) = (&*result, record.subject()) {
+                let reason = reason.clone();
+                refused.push(Poison { result, subject, reason });
             }
         }
-        let mut changes = Vec::with_capacity(refused.len());
-        for Poisoned { subject, reason, .. } in &refused {
-            changes.push(Change { id: subject.id, from: Before::Untouched(subject.event), to: After::Failed(reason) });
-        }
-        let answers = self.change_all(&changes, Persistence::Usual, deadline).await;
+        let answers = self.write_each(refused, failing, Attempts::Limited, deadline).await;
         let now = self.clock.now();
-        for (Poisoned { place, subject, reason }, answer) in refused.into_iter().zip(answers) {
-            results[place] = match answer {
+        for (Poison { result, subject, reason }, answer) in answers {
+            *result = match answer {
                 Err(failure) => Err(failure.into()),
                 Ok(Answer::Made) => Ok(Settled::Failed(reason)),
                 Ok(Answer::Absent) => Err(absent()),
-                Ok(Answer::NotAsExpected(stored)) => match Standing::of(subject, Some(&stored), now) {
+                Ok(Answer::NotAsExpected(stored)) => match Standing::of(subject, &stored, now) {
                     Standing::UnknownCall => {
                         let reason = format!("{reason}, but an earlier call has an unknown outcome");
                         Err(Problem::InDoubt { from: Doubtful::Init, reason })
@@ -104,31 +85,23 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         }
     }
 
-    async fn doubt_all(&self, records: &[&Record], results: &mut [Result], deadline: Deadline) {
+    async fn doubt_all(&self, ended: &mut [Ended<'_>], deadline: Deadline) {
         let mut doubtful = Vec::new();
-        for (place, result) in results.iter().enumerate() {
-            if let (Err(Problem::InDoubt { from, reason }), Some(subject)) = (result, records[place].subject()) {
-                doubtful.push((Poisoned { place, subject, reason: reason.clone() }, from.clone()));
+        for Ended { record, result, .. } in ended {
+            if let (Err(Problem::InDoubt { from, reason }), Some(subject)) = (&*result, record.subject()) {
+                let (from, reason) = (from.clone(), reason.clone());
+                doubtful.push((Poison { result, subject, reason }, from));
             }
         }
-        let mut changes = Vec::with_capacity(doubtful.len());
-        for (Poisoned { subject, reason, .. }, from) in &doubtful {
-            let from = match from {
-                Doubtful::Init => Before::Event(subject.event),
-                Doubtful::Claim(claim) => Before::Claim(claim),
-                Doubtful::UnreadableClaim => Before::Status(Status::Claimed),
-            };
-            changes.push(Change { id: subject.id, from, to: After::InDoubt(reason) });
-        }
-        let answers = self.change_all(&changes, Persistence::Usual, deadline).await;
+        let answers = self.write_each(doubtful, doubting, Attempts::Limited, deadline).await;
         let now = self.clock.now();
-        for ((Poisoned { place, subject, reason }, _), answer) in doubtful.into_iter().zip(answers) {
-            results[place] = match answer {
+        for ((Poison { result, subject, reason }, _), answer) in answers {
+            *result = match answer {
                 Err(failure) => Err(failure.into()),
                 Ok(Answer::Made) => Ok(Settled::InDoubt(reason)),
                 Ok(Answer::Absent) => Err(absent()),
                 Ok(Answer::NotAsExpected(stored)) => match not_as_expected(subject, &stored, now) {
-                    // Another worker was faster, or holds it.
+                    // Another worker was faster, or has claimed it.
                     Err(Problem::InDoubt { .. }) => Err(Problem::retry("another worker has changed the notification")),
                     result => result,
                 },
@@ -136,32 +109,45 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         }
     }
 
-    /// Keeps each foreign record as an item of its own.
-    async fn keep_all(&self, records: &[&Record], results: &mut [Result], deadline: Deadline) {
-        let mut places = Vec::new();
-        let mut foreign = Vec::new();
-        for (place, result) in results.iter().enumerate() {
-            if let Err(Problem::Foreign(reason)) = result {
-                places.push(place);
-                foreign.push(Foreign { record: records[place], reason: reason.clone() });
+    /// Puts each orphan as an item of its own.
+    async fn quarantine_orphans(&self, ended: &mut [Ended<'_>], deadline: Deadline) {
+        let mut orphans = Vec::new();
+        for Ended { record, result, .. } in ended.iter() {
+            if let Err(Problem::Orphan(reason)) = result {
+                orphans.push((*record, reason.as_str()));
             }
         }
-        let entries: Vec<&Foreign<'_>> = foreign.iter().collect();
-        let keep = |batch: Vec<_>| async move {
-            let mut kept = Vec::with_capacity(batch.len());
-            for entry in batch {
-                kept.push(self.keep(entry).await);
-            }
-            Ok(kept)
-        };
-        let kept = call_in_batches(&self.clock, deadline, &entries, by_count(entries.len(), 1), keep).await;
-        for ((place, Foreign { reason, .. }), kept) in places.into_iter().zip(foreign).zip(kept) {
-            results[place] = kept.map(|item| Settled::Kept { item, reason }).map_err(Problem::from);
+        let ranges = by_count(orphans.len(), 1);
+        let quarantine = |orphan: Vec<_>| self.quarantine(orphan);
+        let results = call_in_batches(&self.clock, deadline, Attempts::Limited, &orphans, ranges, quarantine).await;
+        let orphans = ended.iter_mut().filter(|ended| matches!(ended.result, Err(Problem::Orphan(_))));
+        for (orphan, result) in orphans.zip(results) {
+            orphan.result = result.map_err(Problem::from);
         }
     }
 
-    async fn keep(&self, Foreign { record, reason }: &Foreign<'_>) -> std::result::Result<String, Failure> {
-        let unreadable = Orphan { shard: &record.shard, sequence_number: &record.sequence_number, raw: &record.data };
-        self.table.keep(unreadable, reason, self.clock.now()).await.map(|()| unreadable.item_id())
+    async fn quarantine(&self, orphans: Vec<(&Record, &str)>) -> Answers<Settled> {
+        let mut results = Vec::with_capacity(orphans.len());
+        for (record, reason) in orphans {
+            let (shard, sequence_number) = (record.shard.as_str(), &record.sequence_number);
+            let orphan = Orphan { shard, sequence_number, raw: record.bytes() };
+            let quarantined = self.table.quarantine(orphan, reason, self.clock.now()).await;
+            let settled = Settled::Quarantined { item: orphan.item_id(), reason: reason.to_owned() };
+            results.push(quarantined.map(|()| settled));
+        }
+        Ok(results)
+    }
+}
+
+fn failing<'a>(Poison { subject, reason, .. }: &'a Poison<'_, '_>) -> Change<'a> {
+    Change::fail(subject.id, subject.event, reason)
+}
+
+fn doubting<'a>((poison, from): &'a (Poison<'_, '_>, Doubtful)) -> Change<'a> {
+    let Poison { subject: Subject { id, event }, reason, .. } = poison;
+    match from {
+        Doubtful::Init => Change::doubt(id, event, reason),
+        Doubtful::Claim(claim) => Change::doubt_claimed(id, claim, reason),
+        Doubtful::UnreadableClaim => Change::doubt_unreadable_claim(id, reason),
     }
 }

@@ -1,9 +1,10 @@
 //! One Kinesis record: its sequence number, its bytes, and the notification that they hold.
 
+use crate::ended::{Ended, Result};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use notification::batch::isolate;
-use notification::event::readable_id;
+use notification::event::Rejected;
 use notification::report::{Identifier, MissingIdentifier};
 use notification::{Failure, Malformed, Notification, NotificationId, Text};
 use serde::Deserialize;
@@ -18,9 +19,7 @@ pub struct Record {
     pub sequence_number: Identifier,
     /// Its shard.
     pub shard: String,
-    /// Its bytes.
-    pub data: Vec<u8>,
-    /// What they hold.
+    /// What its bytes hold.
     pub content: Content,
 }
 
@@ -29,8 +28,10 @@ pub struct Record {
 pub enum Content {
     /// A notification.
     Notification(Notification),
-    /// No notification, or a malformed one.
+    /// Anything else.
     Malformed {
+        /// The bytes.
+        bytes: Vec<u8>,
         /// Its id, where it can be read.
         id: Option<NotificationId>,
         /// What is wrong.
@@ -38,33 +39,16 @@ pub enum Content {
     },
 }
 
-impl Content {
-    /// The notification id, where it can be read.
-    #[must_use]
-    pub fn id(&self) -> Option<&NotificationId> {
-        match self {
-            Self::Notification(notification) => Some(notification.id()),
-            Self::Malformed { id, .. } => id.as_ref(),
-        }
-    }
-}
-
-/// A record that holds a notification: what is to be done for it is worked out from here on.
+/// A record that holds a notification, on its way through the function.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Task<'a> {
+    /// Its place in the batch.
+    pub(crate) place: usize,
     pub(crate) record: &'a Record,
     pub(crate) notification: &'a Notification,
 }
 
 impl<'a> Task<'a> {
-    /// The task of a record, if it holds a notification.
-    pub(crate) fn of(record: &'a Record) -> Option<Self> {
-        match &record.content {
-            Content::Notification(notification) => Some(Self { record, notification }),
-            Content::Malformed { .. } => None,
-        }
-    }
-
     pub(crate) fn id(&self) -> &'a NotificationId {
         self.notification.id()
     }
@@ -72,16 +56,21 @@ impl<'a> Task<'a> {
     pub(crate) fn subject(&self) -> Subject<'a> {
         Subject { id: self.notification.id(), event: self.notification.event() }
     }
+
+    /// The record, with what became of it.
+    pub(crate) fn end(self, result: Result) -> Ended<'a> {
+        Ended { place: self.place, record: self.record, result }
+    }
 }
 
-/// What a record is about: the table must have exactly this event under this id, or the record is not the table's.
+/// What a record is about: the table must have exactly this event under this id, or the record is an orphan.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Subject<'a> {
     pub(crate) id: &'a NotificationId,
     pub(crate) event: &'a str,
 }
 
-/// A record as it comes. Only what is needed is read, so that nothing else can spoil it (e.g. a time in microseconds).
+/// A record as Lambda sends it. Only what is needed is read, so nothing else can spoil it (a time in microseconds, say).
 #[derive(Deserialize)]
 struct Wire<'a> {
     #[serde(borrow)]
@@ -104,16 +93,19 @@ impl Record {
     ///
     /// # Errors
     /// [`MissingIdentifier`] where it has no sequence number.
-    pub fn read(record: &RawValue) -> Result<Self, MissingIdentifier> {
-        let Ok(wire) = serde_json::from_str::<Wire<'_>>(record.get()) else { return Self::unreadable(record) };
-        let Ok(data) = BASE64_STANDARD.decode(&*wire.kinesis.data) else { return Self::unreadable(record) };
+    pub fn read(record: &RawValue) -> std::result::Result<Self, MissingIdentifier> {
+        let Ok(wire) = serde_json::from_str::<Wire<'_>>(record.get()) else { return Self::of_another_shape(record) };
+        let Ok(bytes) = BASE64_STANDARD.decode(&*wire.kinesis.data) else { return Self::of_another_shape(record) };
         let sequence_number = Identifier::parse(Some(&wire.kinesis.sequence_number))?;
-        let content = isolate(|| Ok(content(&data))).unwrap_or_else(|failure| Content::Malformed { id: None, failure });
-        Ok(Self::new(sequence_number, wire.event_id.as_deref(), data, content))
+        let content = isolate(|| Ok(Content::of(bytes))).unwrap_or_else(|failure| {
+            let bytes = BASE64_STANDARD.decode(&*wire.kinesis.data).unwrap_or_default();
+            Content::Malformed { bytes, id: None, failure }
+        });
+        Ok(Self::new(sequence_number, wire.event_id.as_deref(), content))
     }
 
-    /// A record that does not have the shape of the stream, e.g. without base64: all of it is its bytes then.
-    fn unreadable(record: &RawValue) -> Result<Self, MissingIdentifier> {
+    /// A record that does not have the shape of the stream's, without base64 for example: its bytes are all of it.
+    fn of_another_shape(record: &RawValue) -> std::result::Result<Self, MissingIdentifier> {
         #[derive(Deserialize)]
         struct Identified {
             kinesis: Sequenced,
@@ -132,30 +124,47 @@ impl Record {
         let sequence_number = Identifier::parse(identified.kinesis.sequence_number.as_deref())?;
         let event_id = serde_json::from_str::<Placed>(record.get()).ok().and_then(|placed| placed.event_id);
         let failure = Failure::permanent(Malformed::NotARecord.to_string());
-        let content = Content::Malformed { id: None, failure };
-        Ok(Self::new(sequence_number, event_id.as_deref(), record.get().as_bytes().to_vec(), content))
+        let content = Content::Malformed { bytes: record.get().as_bytes().to_vec(), id: None, failure };
+        Ok(Self::new(sequence_number, event_id.as_deref(), content))
     }
 
-    fn new(sequence_number: Identifier, event_id: Option<&str>, data: Vec<u8>, content: Content) -> Self {
+    fn new(sequence_number: Identifier, event_id: Option<&str>, content: Content) -> Self {
         // The event id is "<shard>:<sequence number>".
-        let shard =
-            event_id.and_then(|event_id| event_id.split_once(':')).map_or("unknown", |(shard, _)| shard).to_owned();
-        Self { sequence_number, shard, data, content }
+        let shard = event_id.and_then(|event_id| event_id.split_once(':')).map_or("unknown", |(shard, _)| shard);
+        Self { sequence_number, shard: shard.to_owned(), content }
+    }
+
+    /// The notification id, where it can be read.
+    #[must_use]
+    pub fn id(&self) -> Option<&NotificationId> {
+        match &self.content {
+            Content::Notification(notification) => Some(notification.id()),
+            Content::Malformed { id, .. } => id.as_ref(),
+        }
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        match &self.content {
+            Content::Notification(notification) => notification.event().as_bytes(),
+            Content::Malformed { bytes, .. } => bytes,
+        }
     }
 
     /// What it is about, where its id can be read.
     pub(crate) fn subject(&self) -> Option<Subject<'_>> {
-        Some(Subject { id: self.content.id()?, event: std::str::from_utf8(&self.data).ok()? })
+        Some(Subject { id: self.id()?, event: std::str::from_utf8(self.bytes()).ok()? })
     }
 
-    /// A span with its identifiers, for what is logged of it. Most records need none.
+    /// A span with its identifiers, for its log lines. Most records have none.
     #[must_use]
     pub fn span(&self) -> Span {
-        let id = self.content.id().map(display);
+        let id = self.id().map(display);
         tracing::error_span!("record", sequence_number = self.sequence_number.as_str(), shard = self.shard, id)
     }
 
-    /// Logs what every good record would say, where that is wanted.
+    /// Logs at DEBUG, without the cost of a span where that level is off.
     pub(crate) fn debug(&self, what: &str) {
         if tracing::enabled!(Level::DEBUG) {
             self.span().in_scope(|| tracing::debug!("{what}"));
@@ -163,12 +172,19 @@ impl Record {
     }
 }
 
-fn content(data: &[u8]) -> Content {
-    let Ok(text) = std::str::from_utf8(data) else {
-        return Content::Malformed { id: None, failure: Failure::permanent(Malformed::NotUtf8.to_string()) };
-    };
-    Notification::parse(text).map_or_else(
-        |malformed| Content::Malformed { id: readable_id(text), failure: Failure::permanent(malformed.to_string()) },
-        Content::Notification,
-    )
+impl Content {
+    fn of(bytes: Vec<u8>) -> Self {
+        let text = match String::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => return Self::malformed(error.into_bytes(), None, &Malformed::NotUtf8),
+        };
+        match Notification::from_text(text) {
+            Ok(notification) => Self::Notification(notification),
+            Err(Rejected { event, id, malformed }) => Self::malformed(event.into_bytes(), id, &malformed),
+        }
+    }
+
+    fn malformed(bytes: Vec<u8>, id: Option<NotificationId>, malformed: &Malformed) -> Self {
+        Self::Malformed { bytes, id, failure: Failure::permanent(malformed.to_string()) }
+    }
 }

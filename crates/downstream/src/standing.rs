@@ -1,17 +1,19 @@
 //! What the table says about a record's notification, and what follows from it. Every guarantee goes through here, so a
-//! claim is honoured and settled whatever guarantee the action has by now.
+//! claim is honoured and settled even after the action's guarantee has changed.
 
-use crate::outcome::{Doubtful, Problem, Result, Settled};
-use crate::record::Subject;
-use notification::ports::Stored;
-use notification::{Status, Timestamp};
+use crate::Downstream;
+use crate::ended::{Doubtful, Problem, Result, Settled};
+use crate::record::{Subject, Task};
+use notification::ports::DownstreamTable;
+use notification::write::{Answer, read_all, write_all};
+use notification::{Action, Change, Clock, Deadline, Failure, Status, Stored, Timestamp, batch::Attempts};
 
-/// Why a record is not acted on.
+/// Why a record is an orphan.
 const ABSENT: &str = "the table has no notification with this id";
 const OTHER_EVENT: &str = "the table has another event under this id";
 
 /// Why a claim is in doubt.
-const LAPSED: &str = "its claim lapsed: the worker that held it ended before it wrote down what came of the call";
+const EXPIRED: &str = "its claim expired: the worker that held it ended before it wrote the outcome of the call";
 const UNREADABLE: &str = "its claim cannot be read: something else wrote the item";
 
 /// Where a record's notification stands.
@@ -25,22 +27,59 @@ pub(crate) enum Standing {
     Other(Result),
 }
 
+impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
+    /// Reads the notifications of tasks, and returns each task with where its notification stands.
+    pub(crate) async fn read_each<'a>(&self, tasks: Vec<Task<'a>>, deadline: Deadline) -> Vec<(Task<'a>, Standing)> {
+        let ids: Vec<_> = tasks.iter().map(Task::id).collect();
+        let reads = read_all(&self.table, &self.clock, &ids, deadline).await;
+        let now = self.clock.now();
+        let standings = tasks.iter().zip(reads).map(|(task, read)| Standing::read(task.subject(), read, now));
+        let standings: Vec<_> = standings.collect();
+        tasks.into_iter().zip(standings).collect()
+    }
+
+    /// Makes one change for each of `items`, and returns each with its answer.
+    pub(crate) async fn write_each<I>(
+        &self,
+        items: Vec<I>,
+        change: impl Fn(&I) -> Change<'_>,
+        attempts: Attempts,
+        deadline: Deadline,
+    ) -> Vec<(I, std::result::Result<Answer, Failure>)> {
+        let changes: Vec<Change<'_>> = items.iter().map(change).collect();
+        let answers = write_all(&self.table, &self.clock, &changes, attempts, deadline).await;
+        items.into_iter().zip(answers).collect()
+    }
+}
+
 impl Standing {
-    pub(crate) fn of(subject: Subject<'_>, stored: Option<&Stored>, now: Timestamp) -> Self {
-        let Some(stored) = stored else { return Self::Other(Err(absent())) };
+    /// By what was read of the notification.
+    pub(crate) fn read(
+        subject: Subject<'_>,
+        read: std::result::Result<Option<Stored>, Failure>,
+        now: Timestamp,
+    ) -> Self {
+        match read {
+            Ok(Some(stored)) => Self::of(subject, &stored, now),
+            Ok(None) => Self::Other(Err(absent())),
+            Err(failure) => Self::Other(Err(failure.into())),
+        }
+    }
+
+    pub(crate) fn of(subject: Subject<'_>, stored: &Stored, now: Timestamp) -> Self {
         // Publisher sends the event byte for byte.
         if &*stored.event != subject.event {
-            return Self::Other(Err(Problem::Foreign(OTHER_EVENT.to_owned())));
+            return Self::Other(Err(Problem::Orphan(OTHER_EVENT.to_owned())));
         }
         match (stored.status, &stored.claim) {
             (Some(Status::Init), _) if stored.unknown_call => Self::UnknownCall,
             (Some(Status::Init), _) => Self::Init,
             (Some(Status::Claimed), None) => Self::doubt(Doubtful::UnreadableClaim, UNREADABLE),
             (Some(Status::Claimed), Some(claim)) if claim.lease_until <= now => {
-                Self::doubt(Doubtful::Claim(claim.clone()), LAPSED)
+                Self::doubt(Doubtful::Claim(claim.clone()), EXPIRED)
             }
             (Some(Status::Claimed), Some(claim)) => Self::Other(Err(Problem::retry(format!(
-                "another worker holds the notification, until {:.3} at the latest",
+                "another worker has claimed the notification, until {:.3} at the latest",
                 claim.lease_until
             )))),
             (status, _) => Self::Other(Ok(Settled::Before(status))),
@@ -54,7 +93,7 @@ impl Standing {
 
 /// What follows for a record whose notification is not as a change expected it.
 pub(crate) fn not_as_expected(subject: Subject<'_>, stored: &Stored, now: Timestamp) -> Result {
-    match Standing::of(subject, Some(stored), now) {
+    match Standing::of(subject, stored, now) {
         Standing::Init | Standing::UnknownCall => {
             Err(Problem::retry("another worker has changed the notification, and it is INIT again"))
         }
@@ -64,5 +103,5 @@ pub(crate) fn not_as_expected(subject: Subject<'_>, stored: &Stored, now: Timest
 
 /// What follows where the table has no such notification.
 pub(crate) fn absent() -> Problem {
-    Problem::Foreign(ABSENT.to_owned())
+    Problem::Orphan(ABSENT.to_owned())
 }

@@ -4,9 +4,11 @@
 
 mod support;
 
-use notification::ports::{After, Before, Change, Claim, StatusTable};
+use notification::change::{After, Before};
+use notification::ports::Table;
 use notification::testing::{Call, Fault, Memory};
 use notification::{Action, ActionError, Deadline, Effect, Failure, Guarantee, Notification, Status, Timestamp};
+use notification::{Change, Claim};
 use std::sync::Mutex;
 use std::time::Duration;
 use support::{START, handle, handle_for, init, records, status};

@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use downstream::{Downstream, Invocation};
-use notification::ports::{After, Before, Change, Claim, StatusTable};
+use notification::change::{After, Before};
+use notification::ports::Table;
 use notification::testing::{Call, Fault, Memory, TestClock};
 use notification::{
     Action, ActionError, Deadline, Effect, Envelope, Failure, Guarantee, Notification, Outcome, Put, Status, Timestamp,
 };
+use notification::{Change, Claim};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};

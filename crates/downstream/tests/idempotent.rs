@@ -4,14 +4,13 @@
 
 mod support;
 
-use notification::ports::{
-    After, Answers, Before, Change, Changed, Claim, Commit, DownstreamTable, NotCommitted, Orphan, StatusTable, Stored,
-    TableReader,
-};
+use notification::change::{After, Before, Commit};
+use notification::ports::{Answers, DownstreamTable, NotCommitted, Orphan, Table, TableReader, Written};
 use notification::testing::{Call, Fault, Memory, TestClock};
 use notification::{
     Action, ActionError, Deadline, Effect, Failure, Guarantee, Notification, NotificationId, Status, Timestamp,
 };
+use notification::{Change, Claim, Stored};
 use std::sync::Mutex;
 use std::time::Duration;
 use support::{event, handle, handle_for, init, record, records, status};

@@ -4,12 +4,14 @@
 
 mod support;
 
-use notification::ports::{After, Before, Change, Claim, StatusTable};
+use notification::change::{After, Before};
+use notification::ports::Table;
 use notification::testing::{Fault, Memory};
 use notification::{
     Action, ActionError, Deadline, Effect, Failure, Guarantee, MarkDone, Notification, NotificationId, Put, Status,
     Timestamp, limits,
 };
+use notification::{Change, Claim};
 use std::time::Duration;
 use support::{START, event, handle, init, record, records, status};
 

@@ -1,18 +1,23 @@
 //! ingest: SQS → table. Its only side effect is the conditional put of a notification with status INIT.
 //!
-//! Layers: [`Envelope`] → per message ([`message`]) → parse → decide (here). What failed is hidden until it is worth another
-//! receive (`retry`).
+//! Layers: [`Envelope`] → per message ([`message`]) → parse → decide (here). A failed message is hidden until another
+//! receive makes sense (`retry`).
 
 pub mod message;
 mod retry;
 
 use aws_lambda_events::sqs::SqsBatchResponse;
 use message::Message;
-use notification::batch::{by_count, call_in_batches};
-use notification::ports::{Clock, IngestTable, Insertion, Queue, Stored};
+use notification::batch::Attempts;
+use notification::distinct::Distinct;
+use notification::ports::{Queue, Table};
 use notification::report::{BatchResponse, MissingIdentifier, SqsResult};
-use notification::{Deadline, Envelope, Failure, Notification, NotificationId, Status, Timestamp, content, limits};
-use std::collections::{HashMap, HashSet};
+use notification::write::{Answer, write_all};
+use notification::{Change, Clock, Deadline, Envelope, Failure, Notification, content};
+use std::collections::HashSet;
+
+/// Why an insert is retried although it was refused.
+const GONE: &str = "the item existed and has been deleted since; the retry will insert it";
 
 /// The handler, over a table, a queue and a clock.
 #[derive(Debug)]
@@ -22,12 +27,12 @@ pub struct Ingest<T, Q, C> {
     clock: C,
 }
 
-/// What became of one message that needs no repeat.
+/// What became of a message that needs no retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Accepted {
     /// The notification is in the table now.
     Inserted,
-    /// It was there already, with the same content.
+    /// The table has it already, with the same content.
     Duplicate,
 }
 
@@ -37,7 +42,7 @@ pub(crate) enum Refused {
     #[error("malformed: {0}")]
     Malformed(Failure),
     #[error(
-        "conflict: the table has this id with other content (source, type, subject, datacontenttype, dataschema or data); nothing was written"
+        "conflict: the table has this id with different content (source, type, subject, datacontenttype, dataschema or data); nothing was written"
     )]
     Conflict,
     #[error("{0}")]
@@ -52,13 +57,13 @@ pub fn answer(report: &BatchResponse) -> SqsBatchResponse {
     answer
 }
 
-impl<T: IngestTable, Q: Queue, C: Clock> Ingest<T, Q, C> {
+impl<T: Table, Q: Queue, C: Clock> Ingest<T, Q, C> {
     /// The handler over these ports.
     pub fn new(table: T, queue: Q, clock: C) -> Self {
         Self { table, queue, clock }
     }
 
-    /// Handles one batch and reports each message that must come again, after having it hidden for a while.
+    /// Handles one batch and reports each message that must be retried, after hiding it for a while.
     ///
     /// # Errors
     /// [`MissingIdentifier`] where a message has no `messageId`; nothing was written then.
@@ -85,100 +90,67 @@ impl<T: IngestTable, Q: Queue, C: Clock> Ingest<T, Q, C> {
     /// Inserts the notifications of a batch, each id once, and tells for each message what became of it.
     async fn insert_all(&self, messages: &[Message], deadline: Deadline) -> Vec<Result<Accepted, Refused>> {
         let candidates = candidates(messages);
+        let notifications = candidates.iter().map(|candidate| candidate.as_ref().ok().copied());
+        let distinct = Distinct::of(notifications.map(|notification| notification.map(|it| (it.id(), it))));
+        let changes: Vec<Change<'_>> = distinct.firsts.iter().copied().map(Change::insert).collect();
+        let answers = write_all(&self.table, &self.clock, &changes, Attempts::Limited, deadline).await;
 
         // The first message of each id is inserted; the others of that id are compared with what is then in the table.
-        let mut first_of_id = HashMap::with_capacity(messages.len());
-        let mut firsts: Vec<&Notification> = Vec::with_capacity(messages.len());
-        for notification in candidates.iter().flatten() {
-            first_of_id.entry(notification.id()).or_insert_with(|| {
-                firsts.push(notification);
-                firsts.len() - 1
-            });
-        }
-        let stored = self.insert_or_read(&firsts, deadline).await;
-
-        let mut inserted: HashSet<usize> =
-            (0..firsts.len()).filter(|&first| matches!(stored[first], Ok(None))).collect();
-        let result = |candidate: Result<&Notification, Refused>| {
-            let notification = candidate?;
-            let first = first_of_id[notification.id()];
-            let event = match &stored[first] {
-                // Inserted from this batch: by the first message of the id, which takes the place.
-                Ok(None) if inserted.remove(&first) => return Ok(Accepted::Inserted),
-                Ok(None) => firsts[first].event(),
-                Ok(Some(stored)) => &*stored.event,
-                Err(failure) => return Err(Refused::Failed(failure.clone())),
-            };
-            if content::same(notification.event(), event) { Ok(Accepted::Duplicate) } else { Err(Refused::Conflict) }
-        };
-        candidates.into_iter().map(result).collect()
-    }
-
-    /// Inserts notifications with different ids. `None`: inserted. `Some`: what the table had already.
-    async fn insert_or_read(
-        &self,
-        notifications: &[&Notification],
-        deadline: Deadline,
-    ) -> Vec<Result<Option<Stored>, Failure>> {
-        let received_at: Timestamp = self.clock.now();
-        let ranges = by_count(notifications.len(), limits::BATCH_EXECUTE_STATEMENT_MAX);
-        let insert = |batch: Vec<_>| async move { self.table.insert(&batch, received_at).await };
-        let insertions = call_in_batches(&self.clock, deadline, notifications, ranges, insert).await;
-
-        // Only where an answer lacked the old item is it read, all such together.
-        let lacks_old = |insertion: &Result<_, _>| matches!(insertion, Ok(Insertion::Exists(None)));
-        let unknown: Vec<&NotificationId> = notifications
-            .iter()
-            .zip(&insertions)
-            .filter_map(|(notification, insertion)| lacks_old(insertion).then_some(notification.id()))
-            .collect();
-        let ranges = by_count(unknown.len(), limits::BATCH_GET_ITEM_MAX);
-        let read = |batch: Vec<_>| async move { self.table.read(&batch).await };
-        let mut reads = call_in_batches(&self.clock, deadline, &unknown, ranges, read).await.into_iter();
-
-        let gone = || Failure::retryable("the item was there a moment ago and is gone; it will be inserted next time");
-        let mut results = Vec::with_capacity(notifications.len());
-        for (notification, insertion) in notifications.iter().zip(insertions) {
-            let existing = match insertion {
-                Ok(Insertion::Inserted) => Ok(None),
-                Ok(Insertion::Exists(Some(stored))) => Ok(Some(stored)),
-                Ok(Insertion::Exists(None)) => {
-                    reads.next().unwrap_or_else(|| Err(gone())).and_then(|stored| stored.ok_or_else(gone).map(Some))
+        let mut is_taken = vec![false; answers.len()];
+        let mut results = Vec::with_capacity(messages.len());
+        for (candidate, first) in candidates.into_iter().zip(distinct.first_at) {
+            results.push(match (candidate, first) {
+                (Ok(notification), Some(first)) => {
+                    let is_first = !std::mem::replace(&mut is_taken[first], true);
+                    accepted(notification, &answers[first], distinct.firsts[first], is_first)
                 }
-                Err(failure) => Err(failure),
-            };
-            let is_ours = |stored: &Stored| is_own_insert(notification, stored, received_at);
-            results.push(existing.map(|existing| existing.filter(|stored| !is_ours(stored))));
+                (Err(refused), _) => Err(refused),
+                (Ok(_), None) => Err(Refused::Failed(Failure::retryable("not inserted"))),
+            });
         }
         results
     }
 }
 
-/// Whether an item that exists is the one that was put just now: the reply was lost, and the put was repeated.
-fn is_own_insert(notification: &Notification, stored: &Stored, received_at: Timestamp) -> bool {
-    stored.status == Some(Status::Init)
-        && stored.since.is_some_and(|since| since.as_millisecond() == received_at.as_millisecond())
-        && &*stored.event == notification.event()
-}
-
-/// The notification of each message that may be inserted. In a FIFO queue, nothing of a group is written behind a
-/// message of it that cannot be read, because it will be reported as failed.
-fn candidates<'a>(messages: &'a [Message]) -> Vec<Result<&'a Notification, Refused>> {
-    let mut stopped_groups = HashSet::new();
-    let candidate = |message: &'a Message| {
-        let Message { fifo_group, notification, .. } = message;
-        if fifo_group.as_deref().is_some_and(|group| stopped_groups.contains(group)) {
-            return Err(Refused::Failed(Failure::retryable("an earlier message of its group failed")));
-        }
-        notification.as_ref().map_err(|failure| {
-            stopped_groups.extend(fifo_group.as_deref());
-            Refused::Malformed(failure.clone())
-        })
+/// What became of a message, by what became of the first one of its id.
+fn accepted(
+    notification: &Notification,
+    answer: &Result<Answer, Failure>,
+    first: &Notification,
+    is_first: bool,
+) -> Result<Accepted, Refused> {
+    let event = match answer {
+        Ok(Answer::Made) if is_first => return Ok(Accepted::Inserted),
+        Ok(Answer::Made) => first.event(),
+        Ok(Answer::NotAsExpected(stored)) => &*stored.event,
+        Ok(Answer::Absent) => return Err(Refused::Failed(Failure::retryable(GONE))),
+        Err(failure) => return Err(Refused::Failed(failure.clone())),
     };
-    messages.iter().map(candidate).collect()
+    if content::same(notification.event(), event) { Ok(Accepted::Duplicate) } else { Err(Refused::Conflict) }
 }
 
-/// What was inserted is counted for the whole batch; all else is rare.
+/// The notification of each message that may be inserted. In a FIFO queue, no message of a group is inserted after one that
+/// cannot be read, because it will be reported as failed too.
+fn candidates(messages: &[Message]) -> Vec<Result<&Notification, Refused>> {
+    let mut stopped_groups = HashSet::new();
+    let mut candidates = Vec::with_capacity(messages.len());
+    for Message { fifo_group, notification, .. } in messages {
+        let group = fifo_group.as_deref();
+        candidates.push(match notification {
+            _ if group.is_some_and(|group| stopped_groups.contains(group)) => {
+                Err(Refused::Failed(Failure::retryable("an earlier message of its group failed")))
+            }
+            Ok(notification) => Ok(notification),
+            Err(failure) => {
+                stopped_groups.extend(group);
+                Err(Refused::Malformed(failure.clone()))
+            }
+        });
+    }
+    candidates
+}
+
+/// Logs and counts what became of a message. Inserted ones are counted for the whole batch; every other result is rare.
 fn log_and_count(message: &Message, result: &Result<Accepted, Refused>) {
     let receive_count = message.receive_count;
     match result {

@@ -1,7 +1,6 @@
 //! One SQS message: its identifier, its group, and the notification that it carries.
 
 use notification::batch::isolate;
-use notification::event::readable_id;
 use notification::report::{Identifier, MissingIdentifier};
 use notification::{Failure, Malformed, Notification, NotificationId, Text};
 use serde::Deserialize;
@@ -20,17 +19,17 @@ pub struct Message {
     pub receive_count: Option<u32>,
     /// Its notification, or why it has none.
     pub notification: Result<Notification, Failure>,
-    /// The id of a notification that is malformed otherwise, where it can be read.
+    /// The id of a malformed notification, where it can be read.
     malformed_id: Option<NotificationId>,
 }
 
-/// A message as it comes. Only what is needed is read, so that nothing else can spoil it, nor costs anything.
+/// A message as Lambda sends it. Only what is needed is read, so nothing else can spoil it or cost anything.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Wire<'a> {
     #[serde(borrow)]
     message_id: Option<Text<'a>>,
-    body: Option<Box<str>>,
+    body: Option<String>,
     #[serde(borrow)]
     attributes: Option<Attributes<'a>>,
     #[serde(borrow, rename = "eventSourceARN")]
@@ -46,7 +45,7 @@ struct Attributes<'a> {
     approximate_receive_count: Option<Text<'a>>,
 }
 
-/// The receipt handle of a message; it is read for the rare one that failed.
+/// The receipt handle of a message. Few messages fail, so it is read only then.
 pub(crate) fn receipt_handle(record: &RawValue) -> Option<String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -62,15 +61,14 @@ impl Message {
     /// # Errors
     /// [`MissingIdentifier`] where it has no `messageId`.
     pub fn read(record: &RawValue) -> Result<Self, MissingIdentifier> {
-        let Ok(wire) = serde_json::from_str::<Wire<'_>>(record.get()) else { return Self::unreadable(record) };
+        let Ok(wire) = serde_json::from_str::<Wire<'_>>(record.get()) else { return Self::of_another_shape(record) };
         let message_id = Identifier::parse(wire.message_id.as_deref())?;
         let mut malformed_id = None;
         let notification = isolate(|| {
             let body = wire.body.ok_or_else(|| Failure::permanent(Malformed::NoBody.to_string()))?;
-            Notification::parse(body).map_err(|malformed| {
-                // The body is gone with it, and is worth no copy for the rare one that is read again.
-                malformed_id = serde_json::from_str::<Wire<'_>>(record.get()).ok().and_then(|w| readable_id(&w.body?));
-                Failure::permanent(malformed.to_string())
+            Notification::from_text(body).map_err(|rejected| {
+                malformed_id = rejected.id;
+                Failure::permanent(rejected.malformed.to_string())
             })
         });
         // A queue's name, and so its ARN, ends in ".fifo" if and only if it is FIFO.
@@ -85,8 +83,8 @@ impl Message {
         })
     }
 
-    /// A record that does not have the shape of an SQS message: its failure can be reported if it has an identifier.
-    fn unreadable(record: &RawValue) -> Result<Self, MissingIdentifier> {
+    /// A record that does not have the shape of an SQS message. Its failure can be reported if it has an identifier.
+    fn of_another_shape(record: &RawValue) -> Result<Self, MissingIdentifier> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Identified {
@@ -103,14 +101,14 @@ impl Message {
         })
     }
 
-    /// A span with its identifiers, for what is logged of it. Most messages need none.
+    /// A span with its identifiers, for its log lines. Most messages have none.
     #[must_use]
     pub fn span(&self) -> Span {
         let id = self.notification.as_ref().ok().map(Notification::id).or(self.malformed_id.as_ref()).map(display);
         tracing::error_span!("message", message_id = self.message_id.as_str(), id)
     }
 
-    /// Logs what every good message would say, where that is wanted.
+    /// Logs at DEBUG, without the cost of a span where that level is off.
     pub(crate) fn debug(&self, what: &str) {
         if tracing::enabled!(Level::DEBUG) {
             self.span().in_scope(|| tracing::debug!("{what}"));

@@ -1,27 +1,26 @@
-//! When a message that was not accepted is received again. SQS counts its receives, and six are all that it has: after a
-//! failure that may pass, the waits between them grow, so that they outlast an outage; a message that will never be accepted
-//! gets through them quickly.
+//! When a message that was not accepted is received again. SQS allows it six receives. After a failure that may pass, the
+//! waits between them grow, so that they outlast an outage; a message that will never be accepted uses them up quickly.
 //!
-//! Hiding is best effort. Where a call fails, or the process dies before it, the queue's own visibility timeout applies.
+//! Hiding is best effort. Where the call fails, or the process dies before it, the queue's visibility timeout applies.
 
 use crate::message::{self, Message};
 use crate::{Accepted, Ingest, Refused};
-use notification::batch::{by_count, call_in_batches};
-use notification::ports::{Clock, Hide, IngestTable, Queue};
+use notification::batch::{Attempts, by_count, call_in_batches};
+use notification::ports::{Hide, Queue, Table};
 use notification::report::Identifier;
-use notification::{Deadline, Envelope, Timestamp, limits};
+use notification::{Clock, Deadline, Envelope, Timestamp, limits};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-/// The deadline of all that comes before hiding, for a batch of so many messages.
+/// The deadline of the work before hiding, which needs time of its own, for a batch of so many messages.
 pub(crate) fn earlier(deadline: Deadline, now: Timestamp, messages: usize) -> Deadline {
     let left = Duration::try_from(deadline.time().duration_since(now)).unwrap_or_default();
     let thousands = u32::try_from(messages.div_ceil(1_000)).unwrap_or(u32::MAX);
     deadline.earlier(limits::HIDE_BEFORE_DEADLINE.saturating_mul(thousands).min(left / 4))
 }
 
-impl<T: IngestTable, Q: Queue, C: Clock> Ingest<T, Q, C> {
+impl<T: Table, Q: Queue, C: Clock> Ingest<T, Q, C> {
     /// Hides all messages that are reported as failed.
     pub(crate) async fn hide_failed(
         &self,
@@ -30,14 +29,15 @@ impl<T: IngestTable, Q: Queue, C: Clock> Ingest<T, Q, C> {
         results: &[Result<Accepted, Refused>],
         deadline: Deadline,
     ) {
-        let waits = waits(messages, results);
-        let record = |place: usize| message::receipt_handle(&envelope.records[place]);
-        let handles: Vec<_> = waits.iter().filter_map(|&(place, wait)| Some((record(place)?, wait))).collect();
+        let mut handles = Vec::new();
+        for (place, wait) in waits(messages, results) {
+            handles.extend(message::receipt_handle(&envelope.records[place]).map(|handle| (handle, wait)));
+        }
         let hides: Vec<Hide<'_>> =
             handles.iter().map(|(receipt_handle, wait)| Hide { receipt_handle, wait: *wait }).collect();
         let ranges = by_count(hides.len(), limits::SQS_BATCH_MAX);
         let hide = |batch: Vec<_>| async move { self.queue.hide(&batch).await };
-        let hidden = call_in_batches(&self.clock, deadline, &hides, ranges, hide).await;
+        let hidden = call_in_batches(&self.clock, deadline, Attempts::Limited, &hides, ranges, hide).await;
         let failures: Vec<_> = hidden.into_iter().filter_map(Result::err).collect();
         if let Some(reason) = failures.first() {
             let messages = failures.len();
@@ -46,9 +46,9 @@ impl<T: IngestTable, Q: Queue, C: Clock> Ingest<T, Q, C> {
     }
 }
 
-/// The place of each message that is reported as failed, and how long it waits. In a FIFO queue, all of a group wait as long
-/// as the first of it that failed: SQS hands out nothing of a group while any message of it is hidden. (So the messages behind one that is never accepted use
-/// up their receives with it.)
+/// The place of each message that is reported as failed, and how long it waits. In a FIFO queue, all messages of a group wait
+/// as long as the first of them that failed: SQS delivers nothing of a group while any message of it is hidden. (So the
+/// messages behind one that is never accepted use up their receives with it.)
 fn waits(messages: &[Message], results: &[Result<Accepted, Refused>]) -> Vec<(usize, Duration)> {
     let mut group_waits: HashMap<&str, Duration> = HashMap::new();
     let mut waits = Vec::new();
@@ -69,7 +69,7 @@ fn waits(messages: &[Message], results: &[Result<Accepted, Refused>]) -> Vec<(us
 
 /// How long a message waits. After its last receive it only waits for SQS to move it to the dead-letter queue.
 fn wait(refused: &Refused, message_id: &Identifier, receive_count: Option<u32>) -> Duration {
-    // What the table refuses for good (a wrong name or schema, say) may be mended: it is not the message's fault.
+    // What the table refuses permanently (a wrong name or schema, say) can be fixed: it is not the message's fault.
     let may_pass = matches!(refused, Refused::Failed(_));
     let receives_before = usize::try_from(receive_count.unwrap_or(1).saturating_sub(1)).unwrap_or(usize::MAX);
     match limits::RETRY_WAITS.get(receives_before) {
@@ -78,7 +78,7 @@ fn wait(refused: &Refused, message_id: &Identifier, receive_count: Option<u32>) 
     }
 }
 
-/// Up to a tenth longer, in whole seconds: what failed together does not all come back at once.
+/// Up to a tenth longer, in whole seconds: messages that failed together are not all received at once.
 fn spread(wait: Duration, message_id: &Identifier) -> Duration {
     let mut hasher = DefaultHasher::new();
     message_id.hash(&mut hasher);
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_that_may_pass_waits_longer_each_time_and_the_last_one_waits_for_nothing() {
+    fn a_failure_that_may_pass_waits_longer_each_time_and_seconds_after_the_last_receive() {
         let refused_by_the_table = Failure::permanent("BatchExecuteStatement: ValidationError");
         for failure in [Failure::retryable("throttled"), Failure::may_have_happened("no answer"), refused_by_the_table]
         {
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_will_never_be_accepted_comes_again_after_seconds() {
+    fn a_message_that_will_never_be_accepted_is_received_again_after_seconds() {
         let malformed = Refused::Malformed(Failure::permanent("not JSON"));
         for refused in [malformed, Refused::Conflict] {
             assert_eq!(waits_of(&refused), [5; 7], "{refused}");
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_that_failed_together_come_back_spread_over_a_tenth_of_their_wait() {
+    fn messages_that_failed_together_are_spread_over_a_tenth_of_their_wait() {
         let wait = |n: u32| spread(limits::RETRY_WAITS[2], &Identifier::parse(Some(&format!("m{n}"))).unwrap());
         let different: std::collections::BTreeSet<_> = (0..1_000).map(wait).collect();
         assert!(different.len() > 55, "{} different waits", different.len());

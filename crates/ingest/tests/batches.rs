@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use ingest::Ingest;
-use notification::ports::Clock;
+use notification::Clock;
 use notification::report::{BatchResponse, MissingIdentifier};
 use notification::testing::{Fault, Memory, TestClock};
 use notification::{Deadline, Envelope, Failure, Status, Timestamp};

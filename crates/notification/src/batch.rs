@@ -2,67 +2,34 @@
 //! the failed entries alone repeated, and with one bad entry never failing its neighbours.
 
 use crate::backoff;
+use crate::clock::Clock;
 use crate::deadline::Deadline;
 use crate::failure::{Failure, FailureKind};
 use crate::limits;
-use crate::ports::{Answers, Clock};
+use crate::ports::Answers;
 use futures_util::future::FutureExt;
 use futures_util::stream::{self, StreamExt};
 use std::future::Future;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+/// How often entries that failed retryably are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempts {
+    /// Those that failed inside an answer, up to [`limits::ENTRY_ATTEMPTS`] times. A call that failed as a whole is not
+    /// repeated: the SDK has done that, and the event source will.
+    Limited,
+    /// All, whole calls included, until the deadline: an effect has happened, and only this process knows its outcome.
+    UntilDeadline,
+}
+
 /// Calls `call` for all `entries`, one call for each of `ranges`, and returns a result for each entry in order.
 ///
 /// - At most [`limits::CALLS_IN_FLIGHT`] calls run at once; none starts in the last moments before the deadline.
 /// - Answers are joined to entries by index. Entries that failed retryably inside an answer are called again, they
-///   alone, with backoff, up to [`limits::ENTRY_ATTEMPTS`] times.
+///   alone, with backoff, as often as `attempts` says.
 /// - A call that is refused permanently, or panics, is split in halves down to the entry that causes it.
 pub async fn call_in_batches<T, R, F, Fut>(
-    clock: &impl Clock,
-    deadline: Deadline,
-    entries: &[T],
-    ranges: Vec<Range<usize>>,
-    call: F,
-) -> Vec<Result<R, Failure>>
-where
-    T: Copy + Send + Sync,
-    R: Send,
-    F: Fn(Vec<T>) -> Fut + Sync,
-    Fut: Future<Output = Answers<R>> + Send,
-{
-    call_all(clock, deadline, Attempts::Limited, entries, ranges, call).await
-}
-
-/// Like [`call_in_batches`], but what fails retryably is tried until the deadline, whole calls included: for writes that
-/// nobody can make good later.
-pub async fn call_until_deadline<T, R, F, Fut>(
-    clock: &impl Clock,
-    deadline: Deadline,
-    entries: &[T],
-    ranges: Vec<Range<usize>>,
-    call: F,
-) -> Vec<Result<R, Failure>>
-where
-    T: Copy + Send + Sync,
-    R: Send,
-    F: Fn(Vec<T>) -> Fut + Sync,
-    Fut: Future<Output = Answers<R>> + Send,
-{
-    call_all(clock, deadline, Attempts::UntilDeadline, entries, ranges, call).await
-}
-
-/// How often entries that failed retryably are tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Attempts {
-    /// Those that failed inside an answer, up to [`limits::ENTRY_ATTEMPTS`] times. A call that failed as a whole is not
-    /// repeated: the SDK has done that, and the event source will.
-    Limited,
-    /// All, until the deadline.
-    UntilDeadline,
-}
-
-async fn call_all<T, R, F, Fut>(
     clock: &impl Clock,
     deadline: Deadline,
     attempts: Attempts,
@@ -240,7 +207,7 @@ mod tests {
         let (calls_ref, answer) = (&calls, &answer);
         let deadline = Deadline::at(jiff::Timestamp::from_second(60).unwrap());
         let ranges = by_count(entries.len(), size);
-        let results = call_in_batches(clock, deadline, entries, ranges, |batch| async move {
+        let results = call_in_batches(clock, deadline, Attempts::Limited, entries, ranges, |batch| async move {
             let number = {
                 let mut calls = calls_ref.lock().unwrap();
                 calls.push(batch.clone());
@@ -340,15 +307,18 @@ mod tests {
                 _ => all_ok(&batch),
             }
         };
-        assert_eq!(call_until_deadline(&clock, deadline, &[7], by_count(1, 25), call).await, [Ok(7)]);
+        assert_eq!(
+            call_in_batches(&clock, deadline, Attempts::UntilDeadline, &[7], by_count(1, 25), call).await,
+            [Ok(7)]
+        );
         let never = |_: Vec<u32>| async { Answers::<u32>::Err(Failure::retryable("down")) };
-        let results = call_until_deadline(&clock, deadline, &[7], by_count(1, 25), never).await;
+        let results = call_in_batches(&clock, deadline, Attempts::UntilDeadline, &[7], by_count(1, 25), never).await;
         assert!(results[0].as_ref().is_err_and(|failure| failure.kind.is_retryable()));
         assert!((59_000..60_000).contains(&clock.now().as_millisecond()), "{}", clock.now());
         let refused = |_: Vec<u32>| async { Answers::<u32>::Err(Failure::permanent("no")) };
         let clock = TestClock::at_millis(0);
         assert_eq!(
-            call_until_deadline(&clock, deadline, &[7], by_count(1, 25), refused).await,
+            call_in_batches(&clock, deadline, Attempts::UntilDeadline, &[7], by_count(1, 25), refused).await,
             [Err(Failure::permanent("no"))]
         );
         assert_eq!(clock.now().as_millisecond(), 0, "what will never pass is not tried again");

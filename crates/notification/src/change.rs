@@ -1,159 +1,367 @@
-//! Changing the status of notifications, many at once: write conditionally, read what the answers left open, and recognise
-//! one's own write where its reply was lost.
+//! Conditional changes of a notification's status. Each is made by one of [`Change`]'s constructors, and these make exactly
+//! the transitions of [`crate::status::TRANSITIONS`]: nothing else can be written.
 
-use crate::batch::{by_count, call_in_batches, call_until_deadline};
-use crate::deadline::Deadline;
-use crate::failure::Failure;
+use crate::action::{Outcome, Put};
+use crate::event::Notification;
 use crate::id::NotificationId;
-use crate::limits;
-use crate::ports::{Change, Changed, Clock, StatusTable, Stored, TableReader};
+use crate::status::Status;
 use jiff::Timestamp;
 
-/// What became of one change.
+/// What the table holds of a notification.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Its status; `None` where the item has no known one.
+    pub status: Option<Status>,
+    /// Its event; empty where the item has none.
+    pub event: Box<str>,
+    /// Who has claimed it, while it is CLAIMED.
+    pub claim: Option<Claim>,
+    /// Since when it has been INIT, DONE, FAILED or IN_DOUBT, to the millisecond; `None` where the item does not say.
+    pub since: Option<Timestamp>,
+    /// Whether a call of its action ended with an unknown outcome.
+    pub unknown_call: bool,
+    /// When an operator last moved it back to INIT, to the millisecond. Later statuses keep it.
+    pub put_back_at: Option<Timestamp>,
+}
+
+/// A worker's right to make the one call for a notification: a fencing token. Whoever settles the notification must
+/// present it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// It is made: now, or by an earlier attempt of ours whose reply was lost.
-    Made,
-    /// The notification is not as the change expects it. Nothing was written; this is what the table has.
-    NotAsExpected(Stored),
-    /// The table has no notification with this id.
+pub struct Claim {
+    /// The invocation that has it. No two invocations have the same.
+    pub owner: Box<str>,
+    /// When it expires. Its owner has ended by then.
+    pub lease_until: Timestamp,
+}
+
+/// One conditional change of a notification's status.
+#[derive(Debug, Clone, Copy)]
+pub struct Change<'a> {
+    id: &'a NotificationId,
+    from: Before<'a>,
+    to: After<'a>,
+}
+
+/// What a change expects of the item.
+#[derive(Debug, Clone, Copy)]
+pub enum Before<'a> {
+    /// No item has this id.
     Absent,
+    /// It has this status.
+    Status(Status),
+    /// It is INIT and has this event, byte for byte: the change was derived from it.
+    Event(&'a str),
+    /// The same, and no call of its action has an unknown outcome: nothing can have happened yet.
+    Untouched(&'a str),
+    /// It is CLAIMED, by exactly this claim. A later claim is left alone.
+    Claim(&'a Claim),
 }
 
-/// How long a change that fails retryably is tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Persistence {
-    /// A few times: whoever asked will ask again.
-    Usual,
-    /// Until the deadline: an effect has happened, and only this process knows what came of it.
-    UntilDeadline,
+/// What a change makes of the item.
+#[derive(Debug, Clone, Copy)]
+pub enum After<'a> {
+    /// A new item: INIT, and pending from now on.
+    Inserted(&'a Notification),
+    /// INIT, and pending from now on.
+    PutBack,
+    /// INIT again without the claim, and pending since the same time as before.
+    Released,
+    /// INIT as before, with a note that a call of its action ended with an unknown outcome.
+    UnknownCall,
+    /// CLAIMED.
+    Claimed(&'a Claim),
+    /// DONE, with what the action returned.
+    Done(Option<&'a Outcome>),
+    /// FAILED, with the reason.
+    Failed(&'a str),
+    /// IN_DOUBT, with the reason.
+    InDoubt(&'a str),
 }
 
-/// Makes changes, in batches, and returns an answer for each in order.
-pub async fn change_all(
-    table: &impl StatusTable,
-    clock: &impl Clock,
-    changes: &[Change<'_>],
-    persistence: Persistence,
-    deadline: Deadline,
-) -> Vec<Result<Answer, Failure>> {
-    if changes.is_empty() {
-        return vec![];
+/// One notification's part of a transaction.
+#[derive(Debug, Clone, Copy)]
+pub struct Commit<'a> {
+    /// Its change of status.
+    pub change: Change<'a>,
+    /// The items that are put together with it.
+    pub puts: &'a [Put],
+}
+
+impl<'a> Change<'a> {
+    /// Nothing → INIT.
+    #[must_use]
+    pub fn insert(notification: &'a Notification) -> Self {
+        Self { id: notification.id(), from: Before::Absent, to: After::Inserted(notification) }
     }
-    let at = clock.now();
-    let ranges = by_count(changes.len(), limits::BATCH_EXECUTE_STATEMENT_MAX);
-    let change = |batch: Vec<_>| async move { table.change(&batch, at).await };
-    let answers = match persistence {
-        Persistence::Usual => call_in_batches(clock, deadline, changes, ranges, change).await,
-        Persistence::UntilDeadline => call_until_deadline(clock, deadline, changes, ranges, change).await,
-    };
-    let open: Vec<&NotificationId> =
-        changes.iter().zip(&answers).filter_map(|(change, answer)| is_open(answer).then_some(change.id)).collect();
-    let mut reads = read_all(table, clock, &open, deadline).await.into_iter();
-    let mut results = Vec::with_capacity(changes.len());
-    for (change, answer) in changes.iter().zip(answers) {
-        let read = if is_open(&answer) { reads.next() } else { None };
-        results.push(resolve(change, at, answer, read));
+
+    /// INIT → DONE: the effect of this event has happened.
+    #[must_use]
+    pub const fn done(id: &'a NotificationId, event: &'a str, outcome: Option<&'a Outcome>) -> Self {
+        Self { id, from: Before::Event(event), to: After::Done(outcome) }
     }
-    results
-}
 
-/// Reads items, consistently, in batches, and returns a result for each id in order; `None` where there is no such item.
-pub async fn read_all(
-    table: &impl TableReader,
-    clock: &impl Clock,
-    ids: &[&NotificationId],
-    deadline: Deadline,
-) -> Vec<Result<Option<Stored>, Failure>> {
-    let ranges = by_count(ids.len(), limits::BATCH_GET_ITEM_MAX);
-    let read = |batch: Vec<_>| async move { table.read(&batch).await };
-    call_in_batches(clock, deadline, ids, ranges, read).await
-}
+    /// INIT → FAILED, unless a call has an unknown outcome: the effect will not happen.
+    #[must_use]
+    pub const fn fail(id: &'a NotificationId, event: &'a str, reason: &'a str) -> Self {
+        Self { id, from: Before::Untouched(event), to: After::Failed(reason) }
+    }
 
-/// Whether only a read can tell what became of a change.
-fn is_open(answer: &Result<Changed, Failure>) -> bool {
-    match answer {
-        Ok(Changed::No(old)) => old.is_none(),
-        Ok(Changed::Yes) => false,
-        Err(failure) => failure.kind.may_have_happened(),
+    /// INIT → INIT, with a note that a call had an unknown outcome.
+    #[must_use]
+    pub const fn note_unknown_call(id: &'a NotificationId, event: &'a str) -> Self {
+        Self { id, from: Before::Event(event), to: After::UnknownCall }
+    }
+
+    /// INIT → IN_DOUBT: the effect may have happened.
+    #[must_use]
+    pub const fn doubt(id: &'a NotificationId, event: &'a str, reason: &'a str) -> Self {
+        Self { id, from: Before::Event(event), to: After::InDoubt(reason) }
+    }
+
+    /// INIT → CLAIMED, unless a call has an unknown outcome.
+    #[must_use]
+    pub const fn claim(id: &'a NotificationId, event: &'a str, claim: &'a Claim) -> Self {
+        Self { id, from: Before::Untouched(event), to: After::Claimed(claim) }
+    }
+
+    /// CLAIMED by this claim → DONE.
+    #[must_use]
+    pub const fn done_claimed(id: &'a NotificationId, claim: &'a Claim, outcome: Option<&'a Outcome>) -> Self {
+        Self { id, from: Before::Claim(claim), to: After::Done(outcome) }
+    }
+
+    /// CLAIMED by this claim → FAILED.
+    #[must_use]
+    pub const fn fail_claimed(id: &'a NotificationId, claim: &'a Claim, reason: &'a str) -> Self {
+        Self { id, from: Before::Claim(claim), to: After::Failed(reason) }
+    }
+
+    /// CLAIMED by this claim → INIT: the call did not happen.
+    #[must_use]
+    pub const fn release(id: &'a NotificationId, claim: &'a Claim) -> Self {
+        Self { id, from: Before::Claim(claim), to: After::Released }
+    }
+
+    /// CLAIMED by this claim → IN_DOUBT: the call may have happened, or the claim has expired.
+    #[must_use]
+    pub const fn doubt_claimed(id: &'a NotificationId, claim: &'a Claim, reason: &'a str) -> Self {
+        Self { id, from: Before::Claim(claim), to: After::InDoubt(reason) }
+    }
+
+    /// CLAIMED by a claim that cannot be read → IN_DOUBT.
+    #[must_use]
+    pub const fn doubt_unreadable_claim(id: &'a NotificationId, reason: &'a str) -> Self {
+        Self { id, from: Before::Status(Status::Claimed), to: After::InDoubt(reason) }
+    }
+
+    /// FAILED → INIT, for an operator: run it again.
+    #[must_use]
+    pub const fn redrive(id: &'a NotificationId) -> Self {
+        Self { id, from: Before::Status(Status::Failed), to: After::PutBack }
+    }
+
+    /// IN_DOUBT → INIT, for an operator: the effect has not happened, run it again.
+    #[must_use]
+    pub const fn resolve_retry(id: &'a NotificationId) -> Self {
+        Self { id, from: Before::Status(Status::InDoubt), to: After::PutBack }
+    }
+
+    /// IN_DOUBT → DONE, for an operator: the effect has happened.
+    #[must_use]
+    pub const fn resolve_done(id: &'a NotificationId) -> Self {
+        Self { id, from: Before::Status(Status::InDoubt), to: After::Done(None) }
+    }
+
+    /// The notification's id.
+    #[must_use]
+    pub const fn id(&self) -> &'a NotificationId {
+        self.id
+    }
+
+    /// What must hold for the change to be made.
+    #[must_use]
+    pub const fn from(&self) -> Before<'a> {
+        self.from
+    }
+
+    /// What it makes of the item.
+    #[must_use]
+    pub const fn to(&self) -> After<'a> {
+        self.to
+    }
+
+    /// Whether the table is as this change, made at this time, leaves it. A change whose reply was lost is repeated, and the
+    /// repeat is refused because of its own result.
+    #[must_use]
+    pub fn has_made(&self, stored: &Stored, at: Timestamp) -> bool {
+        let is_now = |time: Option<Timestamp>| time.is_some_and(|time| time.as_millisecond() == at.as_millisecond());
+        let is_as_left = match self.to {
+            // The pipeline may have gone on with it since.
+            After::PutBack => return is_now(stored.put_back_at),
+            After::Claimed(claim) => stored.claim.as_ref() == Some(claim),
+            After::UnknownCall => stored.unknown_call,
+            After::Released => true,
+            After::Inserted(notification) => notification.event() == &*stored.event && is_now(stored.since),
+            After::Done(_) | After::Failed(_) | After::InDoubt(_) => is_now(stored.since),
+        };
+        is_as_left
+            && self.from.event().is_none_or(|event| event == &*stored.event)
+            && stored.status == Some(self.to.status())
     }
 }
 
-/// What became of a change, by its answer and, where that leaves it open, by what the table has now.
-fn resolve(
-    change: &Change<'_>,
-    at: Timestamp,
-    answer: Result<Changed, Failure>,
-    read: Option<Result<Option<Stored>, Failure>>,
-) -> Result<Answer, Failure> {
-    let stored = match (answer, read) {
-        (Ok(Changed::Yes), _) => return Ok(Answer::Made),
-        (Ok(Changed::No(Some(stored))), _) | (Ok(Changed::No(None)), Some(Ok(Some(stored)))) => stored,
-        (Ok(Changed::No(None)), Some(Ok(None))) => return Ok(Answer::Absent),
-        (Ok(Changed::No(None)), None) => return Err(Failure::retryable("the item was not read")),
-        // The reply was lost. A change that is not there now may still be made later, so only what is there counts.
-        (Err(_), Some(Ok(Some(stored)))) if change.has_made(&stored, at) => return Ok(Answer::Made),
-        (Ok(Changed::No(None)), Some(Err(failure))) | (Err(failure), _) => return Err(failure),
-    };
-    Ok(if change.has_made(&stored, at) { Answer::Made } else { Answer::NotAsExpected(stored) })
+impl<'a> Before<'a> {
+    /// The status that is expected; `None` for no item.
+    #[must_use]
+    pub const fn status(&self) -> Option<Status> {
+        match self {
+            Self::Absent => None,
+            Self::Status(status) => Some(*status),
+            Self::Event(_) | Self::Untouched(_) => Some(Status::Init),
+            Self::Claim(_) => Some(Status::Claimed),
+        }
+    }
+
+    /// The event that is expected; `None` where any will do.
+    #[must_use]
+    pub const fn event(&self) -> Option<&'a str> {
+        match self {
+            Self::Event(event) | Self::Untouched(event) => Some(event),
+            Self::Absent | Self::Status(_) | Self::Claim(_) => None,
+        }
+    }
+
+    /// Whether an item, or none, is as expected.
+    #[must_use]
+    pub fn holds(&self, stored: Option<&Stored>) -> bool {
+        if stored.and_then(|stored| stored.status) != self.status() {
+            return false;
+        }
+        match (self, stored) {
+            (Self::Absent, stored) => stored.is_none(),
+            (_, None) => false,
+            (Self::Status(_), Some(_)) => true,
+            (Self::Event(event), Some(stored)) => **event == *stored.event,
+            (Self::Untouched(event), Some(stored)) => **event == *stored.event && !stored.unknown_call,
+            (Self::Claim(claim), Some(stored)) => stored.claim.as_ref() == Some(*claim),
+        }
+    }
+}
+
+impl After<'_> {
+    /// The status that it leaves.
+    #[must_use]
+    pub const fn status(&self) -> Status {
+        match self {
+            Self::Inserted(_) | Self::PutBack | Self::Released | Self::UnknownCall => Status::Init,
+            Self::Claimed(_) => Status::Claimed,
+            Self::Done(_) => Status::Done,
+            Self::Failed(_) => Status::Failed,
+            Self::InDoubt(_) => Status::InDoubt,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports::{After, Before};
-    use crate::status::Status;
-    use crate::testing::{Fault, Memory, TestClock};
+    use crate::status::TRANSITIONS;
+    use std::collections::BTreeSet;
+    use std::time::Duration;
 
-    const DEADLINE: Deadline = Deadline::at(Timestamp::MAX);
+    const EVENT: &str = r#"{"specversion":"1.0","id":"a","source":"s","type":"t"}"#;
 
-    async fn fail(memory: &Memory, id: &str) -> Result<Answer, Failure> {
-        let id = NotificationId::parse(id).unwrap();
-        let change = Change { id: &id, from: Before::Status(Status::Init), to: After::Failed("no") };
-        let clock = TestClock::at_millis(1_000);
-        change_all(&memory, &clock, &[change], Persistence::Usual, DEADLINE).await.remove(0)
+    fn claim(owner: &str) -> Claim {
+        Claim { owner: owner.into(), lease_until: Timestamp::UNIX_EPOCH }
     }
 
-    fn stored(answer: Result<Answer, Failure>) -> Option<Status> {
-        match answer {
-            Ok(Answer::NotAsExpected(stored)) => stored.status,
-            other => panic!("{other:?}"),
-        }
+    #[test]
+    fn the_constructors_make_exactly_the_transitions_that_are_listed() {
+        let notification = Notification::parse(EVENT).unwrap();
+        let (id, claim) = (notification.id(), &claim("me"));
+        let changes = [
+            Change::insert(&notification),
+            Change::done(id, EVENT, None),
+            Change::fail(id, EVENT, ""),
+            Change::note_unknown_call(id, EVENT),
+            Change::doubt(id, EVENT, ""),
+            Change::claim(id, EVENT, claim),
+            Change::done_claimed(id, claim, None),
+            Change::fail_claimed(id, claim, ""),
+            Change::release(id, claim),
+            Change::doubt_claimed(id, claim, ""),
+            Change::doubt_unreadable_claim(id, ""),
+            Change::redrive(id),
+            Change::resolve_retry(id),
+            Change::resolve_done(id),
+        ];
+        let made: BTreeSet<_> = changes.iter().map(|change| (change.from().status(), change.to().status())).collect();
+        let listed = TRANSITIONS.iter().map(|transition| (transition.from, transition.to));
+        // An orphan's item is put by the port `quarantine`: it is not a notification.
+        let of_notifications: BTreeSet<_> = listed.filter(|pair| *pair != (None, Status::Failed)).collect();
+        assert_eq!(made, of_notifications);
     }
 
-    #[tokio::test]
-    async fn a_change_is_made_refused_or_finds_nothing_with_or_without_the_old_item_in_the_answer() {
-        for hides_old_items in [false, true] {
-            let mut memory = Memory::default().with("a", Status::Init, "").with("b", Status::Done, "");
-            memory.hides_old_items = hides_old_items;
-            assert_eq!(fail(&memory, "a").await, Ok(Answer::Made));
-            assert_eq!(stored(fail(&memory, "b").await), Some(Status::Done));
-            assert_eq!(fail(&memory, "c").await, Ok(Answer::Absent));
-        }
+    #[test]
+    fn a_change_whose_reply_was_lost_is_recognised_only_by_its_own_result() {
+        let (notification, at) =
+            (Notification::parse(EVENT).unwrap(), Timestamp::from_microsecond(1_700_000_000_123_456).unwrap());
+        let id = notification.id();
+        let to_the_millisecond = Some(Timestamp::from_millisecond(1_700_000_000_123).unwrap());
+        let stored = |status| Stored {
+            status: Some(status),
+            event: EVENT.into(),
+            since: to_the_millisecond,
+            ..Stored::default()
+        };
+        let check = |change: Change<'_>, stored: Stored, expected| {
+            assert_eq!(change.has_made(&stored, at), expected, "{change:?}: {stored:?}");
+        };
+        let (mine, theirs) = (claim("mine"), claim("theirs"));
+
+        check(Change::insert(&notification), stored(Status::Init), true);
+        check(Change::insert(&notification), stored(Status::Done), false);
+        check(Change::insert(&notification), Stored { event: "{}".into(), ..stored(Status::Init) }, false);
+
+        let fail = Change::fail(id, EVENT, "no");
+        check(fail, stored(Status::Failed), true);
+        check(fail, stored(Status::Done), false);
+        check(fail, Stored { since: Some(at + Duration::from_millis(1)), ..stored(Status::Failed) }, false);
+        check(fail, Stored { since: None, ..stored(Status::Failed) }, false);
+        check(Change::done(id, EVENT, None), stored(Status::Done), true);
+        check(Change::done(id, "theirs", None), stored(Status::Done), false);
+
+        let put_back = |status| Stored { put_back_at: Some(at), ..stored(status) };
+        check(Change::redrive(id), put_back(Status::Init), true);
+        check(Change::redrive(id), put_back(Status::Done), true);
+        check(Change::redrive(id), stored(Status::Init), false);
+
+        let claimed = |claim: &Claim| Stored { claim: Some(claim.clone()), ..stored(Status::Claimed) };
+        check(Change::release(id, &mine), Stored { since: None, ..stored(Status::Init) }, true);
+        check(Change::release(id, &mine), claimed(&theirs), false);
+        check(Change::claim(id, EVENT, &mine), claimed(&mine), true);
+        check(Change::claim(id, EVENT, &mine), claimed(&theirs), false);
+
+        let note = Change::note_unknown_call(id, EVENT);
+        check(note, Stored { unknown_call: true, ..stored(Status::Init) }, true);
+        check(note, stored(Status::Init), false);
     }
 
-    #[tokio::test]
-    async fn a_change_whose_reply_was_lost_is_recognised_by_its_time() {
-        let memory = Memory::failing(|call| (call.method == "change").then_some(Fault::LostReply));
-        assert_eq!(fail(&memory.with("a", Status::Init, ""), "a").await, Ok(Answer::Made));
-        // It was not made: somebody else's status is in the way, and the lost reply would have said so.
-        let memory = Memory::failing(|call| (call.method == "change").then_some(Fault::LostReply));
-        let failure = fail(&memory.with("a", Status::Done, ""), "a").await.unwrap_err();
-        assert!(failure.kind.may_have_happened());
-    }
-
-    #[tokio::test]
-    async fn a_read_that_fails_leaves_the_change_open() {
-        let lost = Memory::failing(|call| match call.method {
-            "change" => Some(Fault::LostReply),
-            _ => Some(Fault::Before(Failure::retryable("down"))),
-        });
-        let failure = fail(&lost.with("a", Status::Init, ""), "a").await.unwrap_err();
-        assert!(failure.kind.may_have_happened());
-        let mut hidden =
-            Memory::failing(|call| (call.method == "read").then(|| Fault::Before(Failure::retryable("down"))));
-        hidden.hides_old_items = true;
-        let failure = fail(&hidden.with("a", Status::Done, ""), "a").await.unwrap_err();
-        assert_eq!(failure, Failure::retryable("down"));
+    #[test]
+    fn a_condition_holds_for_its_status_event_and_claim_alone() {
+        let (mine, theirs) = (claim("mine"), claim("theirs"));
+        let init = Stored { status: Some(Status::Init), event: "e".into(), ..Stored::default() };
+        let unknown = Stored { unknown_call: true, ..init.clone() };
+        let claimed = Stored { status: Some(Status::Claimed), claim: Some(mine.clone()), ..init.clone() };
+        let holds =
+            |before: Before<'_>| [None, Some(&init), Some(&unknown), Some(&claimed)].map(|stored| before.holds(stored));
+        assert_eq!(holds(Before::Absent), [true, false, false, false]);
+        assert_eq!(holds(Before::Status(Status::Claimed)), [false, false, false, true]);
+        assert_eq!(holds(Before::Event("e")), [false, true, true, false]);
+        assert_eq!(holds(Before::Event("other")), [false; 4]);
+        assert_eq!(holds(Before::Untouched("e")), [false, true, false, false]);
+        assert_eq!(holds(Before::Claim(&mine)), [false, false, false, true]);
+        assert_eq!(holds(Before::Claim(&theirs)), [false; 4]);
+        assert!(!Before::Absent.holds(Some(&Stored::default())), "an item without a status is an item");
     }
 }

@@ -1,8 +1,8 @@
 //! The invocation's deadline: nothing new starts shortly before it, and nothing is awaited beyond it.
 
+use crate::clock::Clock;
 use crate::failure::Failure;
 use crate::limits;
-use crate::ports::Clock;
 use futures_util::future::{Either, select};
 use jiff::Timestamp;
 use std::future::Future;

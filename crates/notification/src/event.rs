@@ -6,6 +6,7 @@ use crate::{format, limits, text};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// One valid CloudEvents event.
 #[derive(Debug, Clone)]
@@ -13,7 +14,20 @@ pub struct Notification {
     id: NotificationId,
     source: Box<str>,
     event_type: Box<str>,
-    event: Box<str>,
+    event: String,
+    /// Where `data` is in the event.
+    data: Option<Range<usize>>,
+}
+
+/// An event that is not a valid notification.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// The event as it came.
+    pub event: String,
+    /// Its id, where it can be read.
+    pub id: Option<NotificationId>,
+    /// The first rule that it breaks.
+    pub malformed: Malformed,
 }
 
 impl Notification {
@@ -23,39 +37,37 @@ impl Notification {
     ///
     /// # Errors
     /// [`Malformed`] names the first rule that the event breaks. It never quotes a value: payloads are not logged.
-    pub fn parse(event: impl Into<Box<str>>) -> Result<Self, Malformed> {
-        let event = event.into();
-        let attributes = Attributes::parse(&event)?;
-        match &*required("specversion", attributes.specversion)? {
-            "1.0" => {}
-            _ => return Err(Malformed::SpecVersion),
+    pub fn parse(event: impl Into<String>) -> Result<Self, Malformed> {
+        Self::from_text(event.into()).map_err(|rejected| rejected.malformed)
+    }
+
+    /// Like [`Self::parse`], without a copy of the event. A rejected event is returned with its id.
+    ///
+    /// # Errors
+    /// [`Rejected`] holds the event and the first rule that it breaks.
+    pub fn from_text(event: String) -> Result<Self, Rejected> {
+        let attributes = match Attributes::parse(&event) {
+            Ok(attributes) => attributes,
+            Err(malformed) => return Err(Rejected { event, id: None, malformed }),
+        };
+        let id = attributes.notification_id();
+        let checked = attributes.check_version().and_then(|()| {
+            id.as_ref().map_err(Malformed::clone)?;
+            attributes.check_others(&event)
+        });
+        match (id, checked) {
+            (Ok(id), Ok(Checked { source, event_type, data })) => {
+                let notification = Self { id, source, event_type, event, data };
+                let (bytes, max) = (notification.item_bytes(), limits::ITEM_MAX_BYTES - limits::ITEM_RESERVED_BYTES);
+                if bytes <= max {
+                    return Ok(notification);
+                }
+                let Self { id, event, .. } = notification;
+                Err(Rejected { event, id: Some(id), malformed: Malformed::TooLarge { bytes, max } })
+            }
+            (id, Err(malformed)) => Err(Rejected { id: id.ok(), event, malformed }),
+            (Err(malformed), Ok(_)) => Err(Rejected { event, id: None, malformed }),
         }
-        let id = NotificationId::parse(&string("id", present("id", attributes.id)?)?)?;
-        let source = required("source", attributes.source)?.into();
-        let event_type = required("type", attributes.event_type)?.into();
-        optional("subject", attributes.subject)?;
-        optional("dataschema", attributes.dataschema)?;
-        if optional("datacontenttype", attributes.datacontenttype)?.is_some_and(|text| !format::is_content_type(&text))
-        {
-            return Err(Malformed::ContentType);
-        }
-        if let Some(time) = attributes.time
-            && !format::is_date_time(&string("time", time)?)
-        {
-            return Err(Malformed::Time);
-        }
-        if let Some(data) = attributes.data_base64
-            && !format::is_base64(&string("data_base64", data)?)
-        {
-            return Err(Malformed::Base64);
-        }
-        if attributes.data.is_some() && attributes.data_base64.is_some() {
-            return Err(Malformed::TwoPayloads);
-        }
-        let notification = Self { id, source, event_type, event };
-        let bytes = notification.item_bytes();
-        let max = limits::ITEM_MAX_BYTES - limits::ITEM_RESERVED_BYTES;
-        if bytes > max { Err(Malformed::TooLarge { bytes, max }) } else { Ok(notification) }
     }
 
     /// The CloudEvents `id`.
@@ -85,7 +97,7 @@ impl Notification {
     /// The CloudEvents `data` as JSON text, numbers and key order as they came; `None` where the event has no `data`.
     #[must_use]
     pub fn data(&self) -> Option<&str> {
-        Attributes::parse(&self.event).ok()?.data.map(RawValue::get)
+        self.event.get(self.data.clone()?)
     }
 
     /// Size of the table item in bytes: UTF-8 lengths of attribute names and values.
@@ -109,8 +121,7 @@ impl Notification {
 /// The id of an event that is otherwise malformed, where it can be read.
 #[must_use]
 pub fn readable_id(event: &str) -> Option<NotificationId> {
-    let id = Attributes::parse(event).ok()?.id?;
-    NotificationId::parse(&string("id", id).ok()?).ok()
+    Attributes::parse(event).ok()?.notification_id().ok()
 }
 
 /// Which rule an event breaks. All of them are permanent: the same bytes will never pass.
@@ -232,6 +243,57 @@ impl<'a> Attributes<'a> {
             _ => not_json(error),
         })
     }
+}
+
+/// What a notification keeps of its attributes, apart from its id.
+struct Checked {
+    source: Box<str>,
+    event_type: Box<str>,
+    data: Option<Range<usize>>,
+}
+
+impl Attributes<'_> {
+    fn notification_id(&self) -> Result<NotificationId, Malformed> {
+        Ok(NotificationId::parse(&string("id", present("id", self.id)?)?)?)
+    }
+
+    fn check_version(&self) -> Result<(), Malformed> {
+        match &*required("specversion", self.specversion)? {
+            "1.0" => Ok(()),
+            _ => Err(Malformed::SpecVersion),
+        }
+    }
+
+    /// Checks all attributes but `specversion` and `id`.
+    fn check_others(&self, event: &str) -> Result<Checked, Malformed> {
+        let source = required("source", self.source)?.into();
+        let event_type = required("type", self.event_type)?.into();
+        optional("subject", self.subject)?;
+        optional("dataschema", self.dataschema)?;
+        if optional("datacontenttype", self.datacontenttype)?.is_some_and(|text| !format::is_content_type(&text)) {
+            return Err(Malformed::ContentType);
+        }
+        if let Some(time) = self.time
+            && !format::is_date_time(&string("time", time)?)
+        {
+            return Err(Malformed::Time);
+        }
+        if let Some(data) = self.data_base64
+            && !format::is_base64(&string("data_base64", data)?)
+        {
+            return Err(Malformed::Base64);
+        }
+        if self.data.is_some() && self.data_base64.is_some() {
+            return Err(Malformed::TwoPayloads);
+        }
+        Ok(Checked { source, event_type, data: self.data.map(|data| place_of(data.get(), event)) })
+    }
+}
+
+/// Where a part of a text is in it.
+fn place_of(part: &str, text: &str) -> Range<usize> {
+    let start = part.as_ptr().addr() - text.as_ptr().addr();
+    start..start + part.len()
 }
 
 fn keep_null<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {

@@ -20,8 +20,10 @@ pub mod action;
 pub mod backoff;
 pub mod batch;
 pub mod change;
+pub mod clock;
 pub mod content;
 pub mod deadline;
+pub mod distinct;
 pub mod envelope;
 pub mod event;
 pub mod failure;
@@ -34,8 +36,12 @@ pub mod status;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod text;
+pub mod transaction;
+pub mod write;
 
 pub use action::{Action, ActionError, Effect, Guarantee, MarkDone, Outcome, Put};
+pub use change::{Change, Claim, Stored};
+pub use clock::Clock;
 pub use deadline::Deadline;
 pub use envelope::Envelope;
 pub use event::{Malformed, Notification};

@@ -1,14 +1,14 @@
 //! The ports in memory, and failing: for tests of the functions without any backend.
 
-use crate::event::Notification;
+use crate::change::{After, Change, Claim, Commit, Stored};
+use crate::clock::Clock;
 use crate::failure::Failure;
 use crate::id::NotificationId;
 use crate::ports::{
-    After, Answers, Before, Change, Changed, Claim, Clock, Commit, DownstreamTable, Hide, IndexKey, IngestTable,
-    Insertion, NotCommitted, Orphan, PendingKey, PendingPage, PendingTable, Publication, Queue, Refused, StatusTable,
-    Stored, Stream, SweepState, TableReader, UnresolvedCount,
+    Answers, Committed, DownstreamTable, Hide, IndexKey, Orphan, PendingKey, PendingPage, PendingTable, Publication,
+    Queue, Stream, SweepState, Table, TableReader, UnresolvedCount, Written,
 };
-use crate::status::{self, Status};
+use crate::status::Status;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -291,33 +291,28 @@ impl Memory {
     }
 
     /// Makes one change where the item is as it is expected.
-    fn change_one(&self, change: &Change<'_>, at: Timestamp) -> Changed {
-        let (from, to) = (change.from.status(), change.to.status());
-        assert!(status::is_allowed(Some(from), to), "{from} → {to} is no allowed transition");
+    fn write_one(&self, change: &Change<'_>, at: Timestamp) -> Written {
         let mut items = lock(&self.items);
-        let Some(item) = items.get_mut(change.id.as_str()) else { return Changed::No(None) };
-        let expected = match change.from {
-            Before::Status(status) => item.status == status,
-            Before::Event(event) => item.status == Status::Init && item.event == event,
-            Before::Untouched(event) => item.status == Status::Init && item.event == event && !item.unknown_call,
-            Before::Claim(claim) => item.status == Status::Claimed && item.claim.as_ref() == Some(claim),
-        };
-        if !expected {
-            return Changed::No((!self.hides_old_items).then(|| item.stored()));
+        let stored = items.get(change.id().as_str()).map(Item::stored);
+        if !change.from().holds(stored.as_ref()) {
+            return stored.filter(|_| !self.hides_old_items).map_or(Written::RefusedUnseen, Written::Refused);
         }
-        item.status = to;
+        let new = || Item { writes: 0, ..Item::new(Status::Init, "") };
+        let item = items.entry(change.id().to_string()).or_insert_with(new);
+        item.status = change.to().status();
         item.claim = None;
         item.since = Some(at);
         item.writes += 1;
-        match change.to {
-            After::Init if matches!(change.from, Before::Claim(_)) => {}
-            After::Init => (item.unknown_call, item.put_back_at) = (false, Some(at)),
+        match change.to() {
+            After::Inserted(notification) => item.event = notification.event().to_owned(),
+            After::Released => {}
+            After::PutBack => (item.unknown_call, item.put_back_at) = (false, Some(at)),
             After::UnknownCall => item.unknown_call = true,
             After::Claimed(claim) => item.claim = Some(claim.clone()),
             After::Done(outcome) => item.outcome = outcome.map(|outcome| outcome.as_str().to_owned()),
             After::Failed(reason) | After::InDoubt(reason) => item.reason = Some(reason.to_owned()),
         }
-        Changed::Yes
+        Written::Yes
     }
 }
 
@@ -336,75 +331,60 @@ impl Queue for &Memory {
     }
 }
 
-impl IngestTable for &Memory {
-    async fn insert(&self, notifications: &[&Notification], received_at: Timestamp) -> Answers<Insertion> {
-        self.call(
-            "insert",
-            notifications,
-            |n| n.id().as_str(),
-            |n| {
-                let mut items = lock(&self.items);
-                if let Some(item) = items.get(n.id().as_str()) {
-                    return Insertion::Exists((!self.hides_old_items).then(|| item.stored()));
-                }
-                let item = Item { since: Some(received_at), ..Item::new(Status::Init, n.event()) };
-                items.insert(n.id().as_str().into(), item);
-                Insertion::Inserted
-            },
-        )
-        .await
-    }
-}
-
-impl StatusTable for &Memory {
-    async fn change(&self, changes: &[Change<'_>], at: Timestamp) -> Answers<Changed> {
-        self.call("change", changes, |change| change.id.as_str(), |change| self.change_one(change, at)).await
+impl Table for &Memory {
+    async fn write(&self, changes: &[Change<'_>], at: Timestamp) -> Answers<Written> {
+        self.call("write", changes, |change| change.id().as_str(), |change| self.write_one(change, at)).await
     }
 }
 
 impl DownstreamTable for &Memory {
-    async fn commit(&self, group: &[Commit<'_>], done_at: Timestamp) -> Result<(), NotCommitted> {
-        let key = |write: &crate::action::Put| {
-            let value = write.attributes.iter().find(|(name, _)| *name == write.key).map(|(_, value)| value.clone());
-            format!("{}/{}", write.table, value.unwrap_or_default())
-        };
-        let refusal = |commit: &Commit<'_>| {
-            let stored = lock(&self.items).get(commit.id.as_str()).map(Item::stored);
-            let is_expected = |stored: &Stored| stored.status == Some(Status::Init) && &*stored.event == commit.event;
-            if !stored.as_ref().is_some_and(is_expected) {
-                return Some(Refused::NotAsExpected(stored.filter(|_| !self.hides_old_items)));
-            }
-            let exists = commit.effect.writes.iter().any(|write| lock(&self.effects).contains_key(&key(write)));
-            exists.then(|| Refused::Failed(Failure::permanent("the effect's item exists already")))
-        };
-        let actions: usize = group.iter().map(|commit| 1 + commit.effect.writes.len()).sum();
+    async fn commit(&self, group: &[Commit<'_>], at: Timestamp) -> Answers<Committed> {
+        let actions: usize = group.iter().map(|commit| 1 + commit.puts.len()).sum();
         assert!(actions <= crate::limits::TRANSACT_WRITE_ITEMS_MAX, "{actions} actions in one transaction");
         // Nothing is written where one is refused, and what a lost reply leaves is all of it or nothing.
-        let refusals: Vec<_> = group.iter().map(refusal).collect();
-        let refused = refusals.iter().any(Option::is_some);
-        let write = |commit: &Commit<'_>| {
-            if !refused {
-                let done = After::Done(commit.effect.outcome.as_ref());
-                self.change_one(&Change { id: commit.id, from: Before::Status(Status::Init), to: done }, done_at);
-                for write in &commit.effect.writes {
-                    lock(&self.effects).insert(key(write), write.attributes.clone());
-                }
-            }
-        };
-        let answers = self.call("commit", group, |commit| commit.id.as_str(), write).await;
-        answers.map_err(NotCommitted::Failed)?;
-        if refused { Err(NotCommitted::Refused(refusals)) } else { Ok(()) }
+        let refusals: Vec<_> = group.iter().map(|commit| self.refusal(commit)).collect();
+        if refusals.iter().all(Option::is_none) {
+            let write = |commit: &Commit<'_>| Committed::Written(self.commit_one(commit, at));
+            return self.call("commit", group, |commit| commit.change.id().as_str(), write).await;
+        }
+        self.call("commit", group, |commit| commit.change.id().as_str(), |_| ()).await?;
+        Ok(refusals.into_iter().map(|refusal| refusal.unwrap_or(Ok(Committed::HeldUp))).collect())
     }
 
-    async fn keep(&self, record: Orphan<'_>, reason: &str, _: Timestamp) -> Result<(), Failure> {
-        let keep = |id: &String| {
+    async fn quarantine(&self, orphan: Orphan<'_>, reason: &str, _: Timestamp) -> Result<(), Failure> {
+        let put = |id: &String| {
             lock(&self.items).entry(id.clone()).or_insert_with(|| Item {
                 reason: Some(reason.to_owned()),
-                raw: record.raw.to_vec(),
+                raw: orphan.raw.to_vec(),
                 ..Item::new(Status::Failed, "")
             });
         };
-        self.call("keep", &[record.item_id()], String::as_str, keep).await?.remove(0)
+        self.call("quarantine", &[orphan.item_id()], String::as_str, put).await?.remove(0)
+    }
+}
+
+fn key_of(put: &crate::action::Put) -> String {
+    let value = put.attributes.iter().find(|(name, _)| *name == put.key).map(|(_, value)| value.clone());
+    format!("{}/{}", put.table, value.unwrap_or_default())
+}
+
+impl Memory {
+    /// Why a part of a transaction is refused, if it is.
+    fn refusal(&self, commit: &Commit<'_>) -> Option<Result<Committed, Failure>> {
+        let stored = lock(&self.items).get(commit.change.id().as_str()).map(Item::stored);
+        if !commit.change.from().holds(stored.as_ref()) {
+            let stored = stored.filter(|_| !self.hides_old_items);
+            return Some(Ok(Committed::Written(stored.map_or(Written::RefusedUnseen, Written::Refused))));
+        }
+        let exists = commit.puts.iter().any(|put| lock(&self.effects).contains_key(&key_of(put)));
+        exists.then(|| Err(Failure::permanent("the effect's item exists already")))
+    }
+
+    fn commit_one(&self, commit: &Commit<'_>, at: Timestamp) -> Written {
+        for put in commit.puts {
+            lock(&self.effects).insert(key_of(put), put.attributes.clone());
+        }
+        self.write_one(&commit.change, at)
     }
 }
 

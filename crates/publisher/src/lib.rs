@@ -7,15 +7,15 @@ pub mod record;
 pub mod sweep;
 
 use aws_lambda_events::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
-use notification::batch::{by_count_and_bytes, call_in_batches};
-use notification::ports::{Clock, PendingTable, Publication, Stream};
+use notification::batch::{Attempts, by_count_and_bytes, call_in_batches};
+use notification::distinct::Distinct;
+use notification::ports::{PendingTable, Publication, Stream};
 use notification::report::{BatchResponse, MissingIdentifier};
-use notification::{Deadline, Envelope, Failure, envelope, limits};
+use notification::{Clock, Deadline, Envelope, Failure, envelope, limits};
 use record::{Image, Record};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
-use std::collections::HashMap;
 use sweep::{Sweep, Swept};
 
 /// What the function is invoked with: a batch of the table's stream, or the schedule's `{"sweep": true}`.
@@ -44,7 +44,7 @@ pub enum Response {
     Sweep(Swept),
 }
 
-/// An invocation that could not be carried out as a whole: it is repeated, or comes again with the next schedule.
+/// An invocation that failed as a whole. Lambda retries a batch; the schedule invokes the sweep again anyway.
 #[derive(Debug, thiserror::Error)]
 pub enum InvocationError {
     /// A record of the batch has no sequence number.
@@ -53,8 +53,8 @@ pub enum InvocationError {
     /// The sweep could not read the index.
     #[error("the sweep ended early: {0}")]
     Sweep(#[from] Failure),
-    /// The event is neither a batch nor the schedule's.
-    #[error("the event has neither Records nor sweep")]
+    /// The payload is neither a batch nor the schedule's.
+    #[error("neither a batch nor a sweep: expected an object with a \"Records\" array, or with \"sweep\": true")]
     UnknownEvent,
 }
 
@@ -108,38 +108,28 @@ impl<S: Stream, C: Clock> Publisher<S, C> {
         self.clock.now()
     }
 
-    /// Handles one batch and reports the sequence number from which it must come again.
+    /// Handles one batch and reports the sequence number from which it must be retried.
     ///
     /// # Errors
     /// [`MissingIdentifier`] where a record has no sequence number; nothing was published then.
     pub async fn handle(&self, envelope: Envelope, deadline: Deadline) -> Result<BatchResponse, MissingIdentifier> {
         let records = envelope.records.iter().map(|record| Record::read(record)).collect::<Result<Vec<_>, _>>()?;
 
-        // One publication for an id, however often it stands in the batch: downstream acts once for it anyway.
-        let mut publications = Vec::with_capacity(records.len());
-        let mut first_of_id = HashMap::with_capacity(records.len());
-        let mut places = Vec::with_capacity(records.len());
-        for record in &records {
-            let Image::Init { id, event } = &record.image else {
-                places.push(None);
-                continue;
-            };
-            let next = publications.len();
-            let place = *first_of_id.entry(id).or_insert(next);
-            if place == next {
-                publications.push(Publication { id, event });
-            }
-            places.push(Some(place));
+        // One publication for an id, however often the batch has it: downstream acts once for it anyway.
+        let Distinct { firsts, first_at } = Distinct::of(records.iter().map(|record| match &record.image {
+            Image::Init { id, event } => Some((id, Publication { id, event })),
+            Image::Other | Image::Unpublishable(_) => None,
+        }));
+        let results = self.publish_all(&firsts, deadline).await;
+        let mut retried = Vec::with_capacity(records.len());
+        for (record, first) in records.iter().zip(first_at) {
+            retried.push(match (&record.image, first) {
+                (Image::Unpublishable(failure), _) => log_and_count_failure(record, failure),
+                (_, Some(first)) => log_and_count(record, &results[first]),
+                (_, None) => false,
+            });
         }
-        let results = self.publish_all(&publications, deadline).await;
-
-        let must_come_again = |(record, place): (&Record, Option<usize>)| match (&record.image, place) {
-            (Image::Unpublishable(failure), _) => failed(record, &Err(failure.clone())),
-            (_, Some(place)) => failed(record, &results[place]),
-            (_, None) => false,
-        };
-        let come_again: Vec<_> = records.iter().zip(places).map(must_come_again).collect();
-        Ok(BatchResponse::for_stream(records.iter().map(|record| &record.sequence_number).zip(come_again)))
+        Ok(BatchResponse::for_stream(records.iter().map(|record| &record.sequence_number).zip(retried)))
     }
 
     /// Publishes, and tells for each what became of it.
@@ -147,33 +137,36 @@ impl<S: Stream, C: Clock> Publisher<S, C> {
         let sizes = publications.iter().map(|publication| publication.id.as_str().len() + publication.event.len());
         let ranges = by_count_and_bytes(sizes, limits::PUT_RECORDS_MAX_ENTRIES, limits::PUT_RECORDS_MAX_BYTES);
         let put = |batch: Vec<_>| async move { self.stream.put(&batch).await };
-        let results = call_in_batches(&self.clock, deadline, publications, ranges, put).await;
+        let results = call_in_batches(&self.clock, deadline, Attempts::Limited, publications, ranges, put).await;
         metrics::counter!("Published").increment(results.iter().filter(|result| result.is_ok()).count() as u64);
         results
     }
 }
 
-/// Whether a record must come again. One that failed permanently is passed: it would block its shard. It is named in
-/// the log and counted, and its notification stays INIT in the table, where it is seen.
-fn failed(record: &Record, result: &Result<(), Failure>) -> bool {
+/// Logs and counts what became of a record, and returns whether it must be retried.
+fn log_and_count(record: &Record, result: &Result<(), Failure>) -> bool {
     match result {
         Ok(()) => {
             record.debug("published");
             false
         }
-        Err(failure) if failure.kind.is_retryable() => {
-            metrics::counter!("Retried").increment(1);
-            record.span().in_scope(|| tracing::warn!(reason = %failure, "not published; the record comes again"));
-            true
-        }
-        Err(failure) => {
-            metrics::counter!("Unpublishable").increment(1);
-            record.span().in_scope(
-                || tracing::error!(reason = %failure, "cannot be published; the notification stays INIT in the table"),
-            );
-            false
-        }
+        Err(failure) => log_and_count_failure(record, failure),
     }
+}
+
+/// Logs and counts a failure, and returns whether its record must be retried. A permanent failure is passed, because it
+/// would block its shard. Its notification stays INIT in the table.
+fn log_and_count_failure(record: &Record, failure: &Failure) -> bool {
+    let is_retried = failure.kind.is_retryable();
+    let _span = record.span().entered();
+    if is_retried {
+        metrics::counter!("Retried").increment(1);
+        tracing::warn!(reason = %failure, "not published; the record is retried");
+    } else {
+        metrics::counter!("Unpublishable").increment(1);
+        tracing::error!(reason = %failure, "cannot be published; the notification stays INIT in the table");
+    }
+    is_retried
 }
 
 #[cfg(test)]

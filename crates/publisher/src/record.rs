@@ -22,20 +22,20 @@ pub struct Record {
 /// The new image of a record.
 #[derive(Debug)]
 pub enum Image {
-    /// A notification became INIT: it is to be published.
+    /// A notification became INIT and must be published.
     Init {
         /// Its id.
         id: NotificationId,
         /// Its event, byte for byte.
         event: String,
     },
-    /// Anything else that comes down the stream: DONE and FAILED writes, TTL removes. Nothing is to be done.
+    /// Any other change: writes of DONE and FAILED, deletes by TTL. There is nothing to do.
     Other,
-    /// It should be published but cannot.
+    /// It should be published, and cannot be.
     Unpublishable(Failure),
 }
 
-/// A record as it comes. Only what is needed is read, so that nothing else can spoil it, nor costs anything.
+/// A record as Lambda sends it. Only what is needed is read, so nothing else can spoil it or cost anything.
 #[derive(Deserialize)]
 struct Wire<'a> {
     #[serde(borrow, rename = "eventName")]
@@ -50,15 +50,28 @@ struct Change<'a> {
     #[serde(borrow)]
     sequence_number: Option<Text<'a>>,
     #[serde(borrow)]
-    keys: Option<Attributes<'a>>,
+    keys: Option<Key<'a>>,
     #[serde(borrow)]
-    new_image: Option<Attributes<'a>>,
+    new_image: Option<NewImage<'a>>,
     #[serde(borrow)]
-    old_image: Option<Attributes<'a>>,
+    old_image: Option<OldImage<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Key<'a> {
+    #[serde(borrow)]
+    id: Option<Attribute<'a>>,
+}
+
+/// The old image: its event is not read, because only its status matters.
+#[derive(Deserialize, Default)]
+struct OldImage<'a> {
+    #[serde(borrow)]
+    status: Option<Attribute<'a>>,
 }
 
 #[derive(Deserialize, Default)]
-struct Attributes<'a> {
+struct NewImage<'a> {
     #[serde(borrow)]
     id: Option<Attribute<'a>>,
     #[serde(borrow)]
@@ -85,7 +98,7 @@ impl Record {
     /// # Errors
     /// [`MissingIdentifier`] where it has no sequence number.
     pub fn read(record: &RawValue) -> Result<Self, MissingIdentifier> {
-        let Ok(wire) = serde_json::from_str::<Wire<'_>>(record.get()) else { return Self::unreadable(record) };
+        let Ok(wire) = serde_json::from_str::<Wire<'_>>(record.get()) else { return Self::of_another_shape(record) };
         let Change { sequence_number, keys, new_image, old_image } = wire.dynamodb;
         let sequence_number = Identifier::parse(sequence_number.as_deref())?;
         let image = isolate(|| image(&wire.event_name, new_image.unwrap_or_default(), old_image.unwrap_or_default()))
@@ -94,8 +107,8 @@ impl Record {
         Ok(Self { sequence_number, image, key })
     }
 
-    /// A record that does not have the shape of the stream: it is passed, and named, if it has an identifier.
-    fn unreadable(record: &RawValue) -> Result<Self, MissingIdentifier> {
+    /// A record that does not have the shape of the table stream's. It is passed and logged, if it has an identifier.
+    fn of_another_shape(record: &RawValue) -> Result<Self, MissingIdentifier> {
         #[derive(Deserialize)]
         struct Identified {
             dynamodb: Sequenced,
@@ -112,7 +125,7 @@ impl Record {
         Ok(Self { sequence_number, image, key: None })
     }
 
-    /// A span with its identifiers, for what is logged of it. Most records need none.
+    /// A span with its identifiers, for its log lines. Most records have none.
     #[must_use]
     pub fn span(&self) -> Span {
         let id = match &self.image {
@@ -122,7 +135,7 @@ impl Record {
         tracing::error_span!("record", sequence_number = self.sequence_number.as_str(), id)
     }
 
-    /// Logs what every good record would say, where that is wanted.
+    /// Logs at DEBUG, without the cost of a span where that level is off.
     pub(crate) fn debug(&self, what: &str) {
         if tracing::enabled!(Level::DEBUG) {
             self.span().in_scope(|| tracing::debug!("{what}"));
@@ -130,12 +143,12 @@ impl Record {
     }
 }
 
-fn image(event_name: &str, new: Attributes<'_>, old: Attributes<'_>) -> Result<Image, Failure> {
+fn image(event_name: &str, new: NewImage<'_>, old: OldImage<'_>) -> Result<Image, Failure> {
     // The event source mapping filters too; this is what holds where it does not.
     let became_init =
         matches!(event_name, "INSERT" | "MODIFY") && text(new.status).as_deref() == Some(Status::Init.as_str());
-    // A claim that was given back, or a call whose outcome is unknown, is retried by Kinesis itself. Published as well, each
-    // retry would make one more record, with retries of its own.
+    // A released claim, or a call whose outcome is unknown, is retried by Kinesis itself. If it were published as well, each
+    // retry would make one more record, with its own retries.
     let was_pending = text(old.status).and_then(|status| status.parse().ok()).is_some_and(Status::is_pending);
     if !became_init || was_pending {
         return Ok(Image::Other);

@@ -21,11 +21,10 @@ mod index;
 
 use crate::Publisher;
 use index::Look;
-use notification::batch::{by_count, call_in_batches, isolate_future};
-use notification::ports::{
-    Clock, IndexKey, Pass, PendingKey, PendingTable, Publication, ShardState, Stored, Stream, SweepState,
-};
-use notification::{Deadline, Failure, NotificationId, Status, Timestamp, limits};
+use notification::batch::isolate_future;
+use notification::ports::{IndexKey, Pass, PendingKey, PendingTable, Publication, ShardState, Stream, SweepState};
+use notification::write::read_all;
+use notification::{Clock, Deadline, Failure, NotificationId, Status, Stored, Timestamp, limits};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -268,9 +267,7 @@ impl<'a, T: PendingTable, S: Stream, C: Clock> Run<'a, T, S, C> {
     /// Publishes those that are pending still, by a consistent read: the index can lag behind.
     async fn publish(&mut self, ids: &[&NotificationId]) {
         let (publisher, table) = (self.publisher, self.table);
-        let read = |batch: Vec<_>| async move { table.read(&batch).await };
-        let ranges = by_count(ids.len(), limits::BATCH_GET_ITEM_MAX);
-        let stored = call_in_batches(&publisher.clock, self.deadline, ids, ranges, read).await;
+        let stored = read_all(table, &publisher.clock, ids, self.deadline).await;
         let now = publisher.clock.now();
         let mut publications = Vec::with_capacity(ids.len());
         for (&id, stored) in ids.iter().zip(&stored) {

@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use notification::ports::{Claim, IndexKey, PendingPage, PendingTable, SweepState, UnresolvedCount};
+use notification::Claim;
+use notification::ports::{IndexKey, PendingPage, PendingTable, SweepState, UnresolvedCount};
 use notification::testing::{Call, Fault, Memory, TestClock};
 use notification::{Deadline, Failure, Status, Timestamp, limits};
 use publisher::sweep::{Sweep, Swept};
@@ -73,7 +74,9 @@ async fn sweep_with_change(memory: &Memory) -> Swept {
             &self,
             ids: &[&notification::NotificationId],
         ) -> notification::ports::Answers<Option<notification::ports::Stored>> {
-            use notification::ports::{After, Before, Change, StatusTable};
+            use notification::Change;
+            use notification::change::{After, Before};
+            use notification::ports::Table;
             for &id in ids {
                 let change = Change { id, from: Before::Status(Status::Init), to: After::Done(None) };
                 self.0.change(&[change], Timestamp::UNIX_EPOCH).await.unwrap();

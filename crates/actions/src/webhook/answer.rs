@@ -1,7 +1,7 @@
 //! What a receiver's answer means.
 
 use super::within;
-use notification::ports::Clock;
+use notification::Clock;
 use notification::{ActionError, Deadline, Guarantee, Timestamp, limits};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Response, StatusCode};

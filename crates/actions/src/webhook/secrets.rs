@@ -3,7 +3,7 @@
 use super::signer::Signer;
 use super::within;
 use crate::secret::{SecretError, SecretSource};
-use notification::ports::Clock;
+use notification::Clock;
 use notification::{Timestamp, limits};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -3,8 +3,8 @@
 #![allow(dead_code, reason = "the tests of bad input take a part of it")]
 
 use actions::secret::{SecretError, SecretSource};
+use notification::Clock;
 use notification::Timestamp;
-use notification::ports::Clock;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

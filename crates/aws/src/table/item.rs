@@ -1,8 +1,8 @@
 //! The attributes of an item, and what an old item says.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use notification::ports::{Claim, Stored};
-use notification::{Status, Timestamp, limits};
+use notification::ports::Written;
+use notification::{Claim, Status, Stored, Timestamp, limits};
 use std::collections::HashMap;
 
 pub(super) fn text(value: impl Into<String>) -> AttributeValue {
@@ -35,10 +35,15 @@ pub(super) fn stored(item: &HashMap<String, AttributeValue>) -> Stored {
     }
 }
 
+/// The answer of a refused write, with the item where the answer has it.
+pub(super) fn refused(item: Option<&HashMap<String, AttributeValue>>) -> Written {
+    item.filter(|item| !item.is_empty()).map_or(Written::RefusedUnseen, |item| Written::Refused(stored(item)))
+}
+
 /// When a call of the action first ended with an unknown outcome. The item has it from then on, until an operator decides.
 pub(super) const UNKNOWN_CALL: &str = "unknown_call_at";
 
-/// When an operator last put the notification back to INIT.
+/// When an operator last moved the notification back to INIT.
 pub(super) const PUT_BACK: &str = "put_back_at";
 
 /// The attribute that says since when an item has a status.

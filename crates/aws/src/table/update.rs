@@ -3,8 +3,8 @@
 
 use super::item::{PUT_BACK, UNKNOWN_CALL, number, shortened, text, time};
 use aws_sdk_dynamodb::types::{self, AttributeValue, ReturnValuesOnConditionCheckFailure::AllOld};
+use notification::change::{After, Before, Change, Claim};
 use notification::id::index_shard;
-use notification::ports::{After, Before, Change, Claim};
 use notification::{Failure, NotificationId, Status, Timestamp};
 use std::collections::HashMap;
 
@@ -31,33 +31,28 @@ pub(super) struct Update {
 impl Update {
     /// The update that makes a change. DONE items expire so many seconds after.
     pub(super) fn of(change: &Change<'_>, at: Timestamp, done_retention_seconds: i64) -> Self {
-        let mut expected = vec![("status", text(change.from.status().as_str()))];
+        let (from, to) = (change.from(), change.to());
+        let mut expected = Vec::with_capacity(3);
+        expected.extend(from.status().map(|status| ("status", text(status.as_str()))));
+        expected.extend(from.event().map(|event| ("event", text(event))));
+        let absent = if matches!(from, Before::Untouched(_)) { vec![UNKNOWN_CALL] } else { vec![] };
         let mut removed = Vec::with_capacity(CLAIM.len() + PENDING.len());
-        let mut absent = Vec::new();
-        match change.from {
-            Before::Status(_) => {}
-            Before::Event(event) => expected.push(("event", text(event))),
-            Before::Untouched(event) => {
-                expected.push(("event", text(event)));
-                absent.push(UNKNOWN_CALL);
-            }
-            Before::Claim(claim) => {
-                expected.extend([("owner", text(&*claim.owner)), ("lease_until", time(claim.lease_until))]);
-                removed.extend(CLAIM);
-            }
+        if let Before::Claim(claim) = from {
+            expected.extend([("owner", text(&*claim.owner)), ("lease_until", time(claim.lease_until))]);
+            removed.extend(CLAIM);
         }
-        if is_unresolved(change.from.status()) && !is_unresolved(change.to.status()) {
+        if from.status().is_some_and(is_unresolved) && !is_unresolved(to.status()) {
             removed.extend(UNRESOLVED);
         }
         let mut set = Vec::with_capacity(5);
-        set.push(("status", text(change.to.status().as_str())));
-        match change.to {
-            // A claim that is given back leaves the notification pending since when it was.
-            After::Init if matches!(change.from, Before::Claim(_)) => {}
-            After::Init => {
-                set.extend(pending(change.id, at));
+        set.push(("status", text(to.status().as_str())));
+        match to {
+            // An insert is a statement of its own. A released claim leaves the notification pending since the same time.
+            After::Inserted(_) | After::Released => {}
+            After::PutBack => {
+                set.extend(pending(change.id(), at));
                 set.push((PUT_BACK, time(at)));
-                // An operator has found out.
+                // The operator knows what the call did.
                 removed.push(UNKNOWN_CALL);
             }
             After::UnknownCall => set.push((UNKNOWN_CALL, time(at))),
@@ -69,18 +64,14 @@ impl Update {
                 set.extend(outcome.map(|outcome| ("outcome", text(outcome.as_str()))));
                 removed.extend(PENDING);
             }
-            After::Failed(reason) => {
-                set.extend([("failed_at", time(at)), ("reason", text(shortened(reason)))]);
-                set.extend(unresolved(change.to.status(), change.id.as_str(), at));
-                removed.extend(PENDING);
-            }
-            After::InDoubt(reason) => {
-                set.extend([("in_doubt_at", time(at)), ("reason", text(shortened(reason)))]);
-                set.extend(unresolved(change.to.status(), change.id.as_str(), at));
+            After::Failed(reason) | After::InDoubt(reason) => {
+                let since = if to.status() == Status::Failed { "failed_at" } else { "in_doubt_at" };
+                set.extend([(since, time(at)), ("reason", text(shortened(reason)))]);
+                set.extend(unresolved(to.status(), change.id().as_str(), at));
                 removed.extend(PENDING);
             }
         }
-        Self { id: text(change.id.as_str()), expected, absent, set, removed }
+        Self { id: text(change.id().as_str()), expected, absent, set, removed }
     }
 
     /// As a PartiQL statement and its parameters.
@@ -126,17 +117,16 @@ impl Update {
         let mut names = HashMap::with_capacity(value_count + self.removed.len());
         let mut values = HashMap::with_capacity(value_count);
         // Every name has a placeholder, because some of them are reserved words.
-        let mut assign = |kind: char, pairs: Vec<(&'static str, AttributeValue)>, separator: &str| {
-            let mut assigned = Vec::with_capacity(pairs.len());
+        let (mut set, mut expected) = (Vec::with_capacity(self.set.len()), Vec::with_capacity(self.expected.len()));
+        for (kind, pairs, assigned) in [('n', self.set, &mut set), ('o', self.expected, &mut expected)] {
             for (name, value) in pairs {
                 names.insert(format!("#{name}"), name.to_owned());
                 values.insert(format!(":{kind}_{name}"), value);
                 assigned.push(format!("#{name} = :{kind}_{name}"));
             }
-            assigned.join(separator)
-        };
-        let mut update = format!("SET {}", assign('n', self.set, ", "));
-        let mut condition = assign('o', self.expected, " AND ");
+        }
+        let mut update = format!("SET {}", set.join(", "));
+        let mut condition = expected.join(" AND ");
         for name in &self.absent {
             names.insert(format!("#{name}"), (*name).to_owned());
             condition.extend([" AND attribute_not_exists(#", name, ")"]);

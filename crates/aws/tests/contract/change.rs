@@ -3,8 +3,10 @@
 
 use crate::items::{BEFORE, Item, NINETY_DAYS_LATER, NOW, at, event, id, item};
 use crate::world::World;
+use notification::change::{After, Before};
 use notification::id::index_shard;
-use notification::ports::{After, Before, Change, Changed, Claim, StatusTable, TableReader};
+use notification::ports::{Table, TableReader, Written};
+use notification::{Change, Claim};
 use notification::{NotificationId, Outcome, Status, limits};
 
 const LEASE: &str = "2026-11-22T10:01:10.000Z";

@@ -3,7 +3,8 @@
 use crate::items::{Item, NINETY_DAYS_LATER, NOW, at, id, inserted, item, largest_notification, notification};
 use crate::world::{World, settles_at};
 use aws_sdk_dynamodb::types::AttributeValue;
-use notification::ports::{Commit, DownstreamTable, NotCommitted, Refused, TableReader};
+use notification::change::Commit;
+use notification::ports::{DownstreamTable, NotCommitted, Refused, TableReader};
 use notification::{Effect, Failure, FailureKind, Notification, Outcome, Put, limits};
 
 /// An effect that is one new item with this id.

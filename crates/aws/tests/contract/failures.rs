@@ -4,10 +4,9 @@ use crate::items::{BEFORE, NOW, at, id, notification};
 use crate::world::{name_of_this_run, sdk};
 use aws::{DynamoTable, classify};
 use aws_sdk_dynamodb::Client;
-use notification::ports::{
-    After, Before, Change, Commit, DownstreamTable, IngestTable, NotCommitted, Orphan, PendingTable, StatusTable,
-    SweepState, TableReader,
-};
+use notification::Change;
+use notification::change::{After, Before, Commit};
+use notification::ports::{DownstreamTable, NotCommitted, Orphan, PendingTable, SweepState, Table, TableReader};
 use notification::report::Identifier;
 use notification::{Effect, Failure, FailureKind, Status};
 

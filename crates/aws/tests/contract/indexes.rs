@@ -2,11 +2,10 @@
 
 use crate::items::{BEFORE, Item, NOW, at, item, notification};
 use crate::world::{World, settles_at};
+use notification::change::{After, Before};
 use notification::id::{SWEEP_CURSOR_ID, index_shard};
-use notification::ports::{
-    After, Before, Change, Changed, Claim, IndexKey, IngestTable, Pass, PendingPage, PendingTable, ShardState,
-    StatusTable, SweepState,
-};
+use notification::ports::{IndexKey, Pass, PendingPage, PendingTable, ShardState, SweepState, Table, Written};
+use notification::{Change, Claim};
 use notification::{Status, limits};
 use std::collections::BTreeMap;
 

@@ -5,7 +5,9 @@ use crate::world::{World, settles_at};
 use aws::SystemClock;
 use aws_sdk_dynamodb::types::AttributeValue;
 use notification::batch::{by_count, call_in_batches};
-use notification::ports::{After, Before, Change, Changed, Claim, IngestTable, Insertion, StatusTable, TableReader};
+use notification::change::{After, Before};
+use notification::ports::{Table, TableReader, Written};
+use notification::{Change, Claim};
 use notification::{Notification, Outcome, Status, limits};
 
 /// Whether an answer says that the id exists. An engine may say which item it is; `BatchGetItem` tells where it does not.

@@ -2,7 +2,7 @@
 
 use aws::SystemClock;
 use aws_sdk_dynamodb::types::AttributeValue;
-use notification::ports::Clock;
+use notification::Clock;
 use notification::{Deadline, Notification, NotificationId, Timestamp};
 use std::collections::HashMap;
 use std::time::Duration;

@@ -10,9 +10,9 @@ use aws_sdk_dynamodb::error::BoxError;
 use aws_sdk_dynamodb::{Client, Config};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::body::SdkBody;
-use notification::ports::{
-    After, Before, Change, Changed, Commit, DownstreamTable, IngestTable, Insertion, StatusTable, TableReader,
-};
+use notification::Change;
+use notification::change::{After, Before, Commit};
+use notification::ports::{DownstreamTable, Table, TableReader, Written};
 use notification::{Effect, Put};
 use std::sync::atomic::{AtomicU32, Ordering};
 

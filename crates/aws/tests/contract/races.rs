@@ -3,10 +3,9 @@
 use crate::items::{BEFORE, NOW, at, event, id, inserted, item, notification};
 use crate::world::World;
 use futures_util::future::join_all;
-use notification::ports::{
-    After, Before, Change, Changed, Claim, Commit, DownstreamTable, IngestTable, Insertion, NotCommitted, PendingTable,
-    Refused, StatusTable,
-};
+use notification::change::{After, Before, Commit};
+use notification::ports::{DownstreamTable, NotCommitted, PendingTable, Refused, Table, Written};
+use notification::{Change, Claim};
 use notification::{Effect, Failure, Notification, Put};
 
 const COUNT: usize = 20;

@@ -4,7 +4,8 @@ use crate::items::{BEFORE, at, id, in_a_minute, inserted, largest_notification, 
 use crate::world::World;
 use aws::SystemClock;
 use notification::change::read_all;
-use notification::ports::{Claim, Stored, TableReader};
+use notification::ports::TableReader;
+use notification::{Claim, Stored};
 use notification::{Notification, Status, limits};
 
 #[ignore = "needs an engine: make contract"]

@@ -5,8 +5,10 @@ use crate::items::{BEFORE, NOW, at, event, id, in_a_minute, inserted, notificati
 use crate::world::World;
 use aws::SystemClock;
 use notification::batch::{by_count, call_in_batches};
+use notification::change::{After, Before};
 use notification::change::{Answer, Persistence, change_all, read_all};
-use notification::ports::{After, Before, Change, Claim, IngestTable, Insertion};
+use notification::ports::{Table, Written};
+use notification::{Change, Claim};
 use notification::{Notification, Status};
 
 #[ignore = "needs an engine: make contract"]

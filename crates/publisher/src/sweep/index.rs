@@ -4,8 +4,8 @@
 use super::Run;
 use futures_util::stream::{self, StreamExt};
 use notification::batch::isolate_future;
-use notification::ports::{Clock, PendingTable, Stream};
-use notification::{Deadline, Failure, Status, Timestamp, limits};
+use notification::ports::{PendingTable, Stream};
+use notification::{Clock, Deadline, Failure, Status, Timestamp, limits};
 use std::future::Future;
 use std::time::Duration;
 

@@ -1,0 +1,147 @@
+//! What became of a record, and what is logged and counted of it: every result in one place, so that none is forgotten.
+
+use crate::record::Record;
+use notification::{Claim, Failure, FailureKind, Status};
+
+/// A record that has reached its end in this invocation, with what became of it.
+#[derive(Debug)]
+pub(crate) struct Ended<'a> {
+    /// Its place in the batch.
+    pub(crate) place: usize,
+    pub(crate) record: &'a Record,
+    pub(crate) result: Result,
+}
+
+/// What became of a record that needs no retry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Settled {
+    /// The effect has happened and the notification is DONE.
+    Done,
+    /// It was settled before: this record is a duplicate. The status, where it is known.
+    Before(Option<Status>),
+    /// It failed permanently and is now FAILED, for this reason.
+    Failed(String),
+    /// The outcome of a call is unknown, for this reason: an operator must look.
+    InDoubt(String),
+    /// The effect has happened, or may have, and the notification had this status by then.
+    LateEffect(Status),
+    /// The record is an orphan and is quarantined.
+    Quarantined {
+        /// The id of its item.
+        item: String,
+        /// What is wrong with the record.
+        reason: String,
+    },
+}
+
+/// Why a record is not settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Problem {
+    /// It is retried.
+    Retry(Failure),
+    /// It failed permanently and had no effect, for this reason: the notification must become FAILED.
+    Refused(String),
+    /// The outcome of a call is unknown, for this reason: the notification must become IN_DOUBT.
+    InDoubt {
+        /// What the notification is now.
+        from: Doubtful,
+        /// Why.
+        reason: String,
+    },
+    /// The record is an orphan, for this reason: it must be quarantined, and the notification left alone.
+    Orphan(String),
+}
+
+/// What a notification is before it becomes IN_DOUBT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Doubtful {
+    /// INIT.
+    Init,
+    /// CLAIMED, by a claim that has expired.
+    Claim(Claim),
+    /// CLAIMED, by a claim that cannot be read.
+    UnreadableClaim,
+}
+
+/// What became of a record.
+pub(crate) type Result<T = Settled> = std::result::Result<T, Problem>;
+
+impl Problem {
+    /// A retryable failure.
+    pub(crate) fn retry(reason: impl Into<String>) -> Self {
+        Self::Retry(Failure::retryable(reason))
+    }
+
+    /// What a failure of the action, or of its transaction, means for the record.
+    pub(crate) fn of_action(failure: &Failure) -> Self {
+        match failure.kind {
+            FailureKind::Permanent => Self::Refused(failure.reason.clone()),
+            FailureKind::Retryable | FailureKind::MayHaveHappened => Self::Retry(failure.clone()),
+        }
+    }
+}
+
+/// A failure of the table, whatever its kind, is not the notification's fault.
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        Self::Retry(failure)
+    }
+}
+
+/// Counts the records that are DONE for the whole batch. Every other result is rare and counted one by one.
+pub(crate) fn count_done(ended: &[Ended<'_>]) {
+    let done = ended.iter().filter(|ended| matches!(ended.result, Ok(Settled::Done))).count();
+    if done > 0 {
+        metrics::counter!("Done").increment(done as u64);
+    }
+}
+
+/// Logs and counts what became of a record.
+pub(crate) fn log_and_count(record: &Record, result: &Result) {
+    let counter = match result {
+        Ok(Settled::Done) => return record.debug("done"),
+        Ok(Settled::Before(status)) => return log_and_count_duplicate(record, *status),
+        Ok(Settled::Failed(_) | Settled::Quarantined { .. }) => "Failed",
+        Ok(Settled::InDoubt(_)) => "InDoubt",
+        Ok(Settled::LateEffect(_)) => "LateEffect",
+        Err(_) => "Retried",
+    };
+    metrics::counter!(counter).increment(1);
+    let _span = record.span().entered();
+    match result {
+        Ok(Settled::Done | Settled::Before(_)) => {}
+        Ok(Settled::Failed(reason)) => tracing::error!(reason, "failed permanently; the notification is FAILED"),
+        Ok(Settled::InDoubt(reason)) => tracing::error!(reason, "IN_DOUBT: an operator must resolve it"),
+        Ok(Settled::LateEffect(status)) => tracing::error!(
+            %status,
+            "a call happened, or may have, after the status of its notification changed; an operator must investigate"
+        ),
+        Ok(Settled::Quarantined { item, reason }) => {
+            tracing::error!(reason, item, "the record belongs to no notification; quarantined as FAILED");
+        }
+        Err(Problem::Retry(failure)) => tracing::warn!(reason = %failure, "not settled; the record is retried"),
+        Err(Problem::Refused(reason) | Problem::InDoubt { reason, .. } | Problem::Orphan(reason)) => {
+            tracing::warn!(reason, "its new status could not be written; the record is retried");
+        }
+    }
+}
+
+/// Logs and counts a record that equals another one of its batch and shares its result.
+pub(crate) fn log_and_count_repeat(record: &Record, result: &Result) {
+    match result {
+        Ok(_) => log_and_count_duplicate(record, None),
+        Err(_) => log_and_count(record, result),
+    }
+}
+
+fn log_and_count_duplicate(record: &Record, status: Option<Status>) {
+    metrics::counter!("Repeated").increment(1);
+    match status {
+        // It may be the repeat of a write whose reply was lost, so it is named again.
+        Some(Status::Failed | Status::InDoubt) => {
+            let status = status.map(Status::as_str);
+            record.span().in_scope(|| tracing::warn!(status, "settled before; nothing was written"));
+        }
+        _ => record.debug("settled before; nothing was written"),
+    }
+}

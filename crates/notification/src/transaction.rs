@@ -1,0 +1,114 @@
+//! Changes of status together with the items that an action puts, many notifications in one transaction.
+
+use crate::action::Put;
+use crate::batch::{Attempts, call_in_batches};
+use crate::change::{Change, Commit};
+use crate::clock::Clock;
+use crate::deadline::Deadline;
+use crate::failure::{Failure, FailureKind};
+use crate::limits;
+use crate::ports::{Answers, Committed, DownstreamTable, Written};
+use crate::write::{Answer, answer_all};
+use jiff::Timestamp;
+use std::ops::Range;
+
+/// Commits changes and their items, in groups, and returns an answer for each in order: both are written, or neither.
+pub async fn commit_all(
+    table: &impl DownstreamTable,
+    clock: &impl Clock,
+    commits: &[Commit<'_>],
+    deadline: Deadline,
+) -> Vec<Result<Answer, Failure>> {
+    let at = clock.now();
+    let groups = groups(commits.iter().map(Size::of));
+    let commit = |group: Vec<_>| async move { commit_group(table, group, at).await };
+    let written = call_in_batches(clock, deadline, Attempts::Limited, commits, groups, commit).await;
+    let changes: Vec<Change<'_>> = commits.iter().map(|commit| commit.change).collect();
+    answer_all(table, clock, &changes, at, written, deadline).await
+}
+
+/// Commits a group. Those that are refused leave it, and the others are committed without them.
+async fn commit_group(table: &impl DownstreamTable, group: Vec<Commit<'_>>, at: Timestamp) -> Answers<Written> {
+    let mut results: Vec<Result<Written, Failure>> = group.iter().map(|_| Ok(Written::Yes)).collect();
+    let mut left: Vec<usize> = (0..group.len()).collect();
+    while !left.is_empty() {
+        let commits: Vec<Commit<'_>> = left.iter().map(|&place| group[place]).collect();
+        let committed = match table.commit(&commits, at).await {
+            Ok(committed) => committed,
+            Err(failure) if left.len() == group.len() => return Err(failure),
+            Err(failure) => {
+                // One of several may be the cause. The next attempt, without those that left, splits them.
+                let kind = if failure.kind.may_have_happened() { failure.kind } else { FailureKind::Retryable };
+                for place in left {
+                    results[place] = Err(Failure { kind, reason: failure.reason.clone() });
+                }
+                break;
+            }
+        };
+        let count = left.len();
+        let mut held_up = Vec::new();
+        for (place, committed) in left.into_iter().zip(committed) {
+            match committed {
+                Ok(Committed::HeldUp) => held_up.push(place),
+                Ok(Committed::Written(written)) => results[place] = Ok(written),
+                Err(failure) => results[place] = Err(failure),
+            }
+        }
+        if held_up.len() == count {
+            return Err(Failure::retryable("the transaction was refused without a reason"));
+        }
+        left = held_up;
+    }
+    Ok(results)
+}
+
+/// What one notification takes of a transaction's limits.
+struct Size {
+    actions: usize,
+    bytes: usize,
+}
+
+impl Size {
+    fn of(commit: &Commit<'_>) -> Self {
+        let puts: usize = commit.puts.iter().map(Put::bytes).sum();
+        // The notification's own item counts, although only its status changes.
+        let event = commit.change.from().event().map_or(0, str::len);
+        Self { actions: 1 + commit.puts.len(), bytes: event + limits::ITEM_RESERVED_BYTES + puts }
+    }
+}
+
+/// Cuts notifications into groups that keep to a transaction's limits.
+fn groups(sizes: impl Iterator<Item = Size>) -> Vec<Range<usize>> {
+    let mut groups: Vec<Range<usize>> = Vec::new();
+    let (mut actions, mut bytes) = (0, 0);
+    for (place, size) in sizes.enumerate() {
+        actions += size.actions;
+        bytes += size.bytes;
+        match groups.last_mut() {
+            Some(group)
+                if actions <= limits::TRANSACT_WRITE_ITEMS_MAX && bytes <= limits::TRANSACT_WRITE_ITEMS_MAX_BYTES =>
+            {
+                group.end = place + 1;
+            }
+            _ => {
+                groups.push(place..place + 1);
+                (actions, bytes) = (size.actions, size.bytes);
+            }
+        }
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rule_11_groups_keep_to_the_actions_and_bytes_of_a_transaction() {
+        let groups_of = |count, actions, bytes| groups((0..count).map(|_| Size { actions, bytes }));
+        assert_eq!(groups_of(101, 2, 1), [0..50, 50..100, 100..101]);
+        assert_eq!(groups_of(5, 2, 2 * 1024 * 1024), [0..2, 2..4, 4..5]);
+        assert_eq!(groups_of(3, 2, 5 * 1024 * 1024), [0..1, 1..2, 2..3]);
+        assert!(groups_of(0, 2, 1).is_empty());
+    }
+}
