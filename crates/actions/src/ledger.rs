@@ -1,6 +1,6 @@
 //! `ledger`: writes one entry per refund to a second table, in the same transaction as DONE. Exactly once.
 
-use aws::config::{self, ConfigError, Environment};
+use aws::{ConfigError, Environment};
 use notification::{Action, ActionError, Deadline, Effect, Guarantee, Notification, Outcome, Put};
 use serde::Deserialize;
 use serde_json::json;
@@ -27,8 +27,8 @@ impl Ledger {
     ///
     /// # Errors
     /// [`ConfigError`] if it is missing.
-    pub fn from_environment(environment: &impl Environment) -> Result<Self, ConfigError> {
-        let table = config::required(environment, "LEDGER_TABLE_NAME", "the name of the table of ledger entries")?;
+    pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
+        let table = environment.required("LEDGER_TABLE_NAME", "the name of the table of ledger entries")?;
         Ok(Self { table })
     }
 }

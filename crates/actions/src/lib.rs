@@ -5,7 +5,7 @@ pub mod ledger;
 pub mod secret;
 pub mod webhook;
 
-use aws::config::{ConfigError, Environment};
+use aws::{ConfigError, Environment};
 use aws::{SdkConfig, SystemClock};
 use ledger::Ledger;
 use notification::{Action, ActionError, Deadline, Effect, Guarantee, MarkDone, Notification};
@@ -28,10 +28,10 @@ impl Chosen {
     ///
     /// # Errors
     /// [`ConfigError`] if `ACTION` is unknown, one of its settings is missing or wrong, or its secret cannot be read.
-    pub async fn from_environment(environment: &impl Environment, sdk: &SdkConfig) -> Result<Self, ConfigError> {
+    pub async fn from_environment(environment: &Environment, sdk: &SdkConfig) -> Result<Self, ConfigError> {
         const NAME: &str = "ACTION";
-        match environment.get(NAME).as_deref() {
-            None | Some("" | "mark-done") => Ok(Self::MarkDone(MarkDone)),
+        match environment.get(NAME) {
+            None | Some("mark-done") => Ok(Self::MarkDone(MarkDone)),
             Some("ledger") => Ok(Self::Ledger(Ledger::from_environment(environment)?)),
             Some("webhook") => {
                 let settings = Settings::from_environment(environment)?;
@@ -66,21 +66,15 @@ impl Action for Chosen {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-
-    pub(crate) struct Variables<'a>(pub(crate) &'a [(&'a str, &'a str)]);
-
-    impl Environment for Variables<'_> {
-        fn get(&self, name: &str) -> Option<String> {
-            self.0.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
-        }
-    }
 
     #[tokio::test]
     async fn the_action_is_chosen_by_its_name_and_a_wrong_choice_or_setting_is_named() {
         let sdk = SdkConfig::builder().build();
-        let chosen = async |variables| Chosen::from_environment(&Variables(variables), &sdk).await;
+        let chosen = async |variables: &[(&'static str, &'static str)]| {
+            Chosen::from_environment(&variables.iter().copied().collect(), &sdk).await
+        };
         assert!(matches!(chosen(&[]).await, Ok(Chosen::MarkDone(_))));
         assert!(matches!(chosen(&[("ACTION", "ledger"), ("LEDGER_TABLE_NAME", "l")]).await, Ok(Chosen::Ledger(_))));
         let error = async |variables| chosen(variables).await.unwrap_err().to_string();

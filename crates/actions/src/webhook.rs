@@ -23,7 +23,7 @@ mod timeout;
 
 use crate::secret::SecretSource;
 use answer::{Next, Refusal};
-use aws::config::ConfigError;
+use aws::ConfigError;
 use notification::{Action, ActionError, Clock, Deadline, Effect, Guarantee, Notification, Outcome, Timestamp, limits};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::redirect::Policy;

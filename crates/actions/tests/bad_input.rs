@@ -12,17 +12,13 @@ mod ports;
 use actions::Chosen;
 use actions::ledger::Ledger;
 use actions::webhook::{Settings, Webhook};
-use aws::SdkConfig;
-use check::{Variables, named};
+use aws::{Environment, SdkConfig};
+use check::named;
 use generate::{MARKER, config, json, marked, spoiled};
 use notification::{Action, ActionError, Deadline, Effect, Notification, Timestamp};
 use ports::{Secret, Time};
 use proptest::prelude::*;
 use serde_json::json;
-
-fn variables(variables: &[(&str, &str)]) -> Variables {
-    Variables(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
-}
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
@@ -31,7 +27,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 /// Runs the ledger for a refund with any JSON as its data.
 fn run_ledger(data: &str) -> Result<Effect, ActionError> {
     let event = format!(r#"{{"specversion":"1.0","id":"a","source":"s","type":"t","data":{data}}}"#);
-    let ledger = Ledger::from_environment(&variables(&[("LEDGER_TABLE_NAME", "entries")])).unwrap();
+    let ledger = Ledger::from_environment(&Environment::from([("LEDGER_TABLE_NAME", "entries")])).unwrap();
     block_on(ledger.run(&Notification::parse(event).unwrap(), Deadline::at(Timestamp::MAX)))
 }
 
@@ -64,8 +60,8 @@ proptest! {
 
     #[test]
     fn no_refusal_of_a_url_quotes_it_because_it_may_contain_a_token(url in marked(url())) {
-        let variables = variables(&[("WEBHOOK_URL", &url), ("WEBHOOK_SECRET_ID", "s")]);
-        if let Err(error) = Settings::from_environment(&variables) {
+        let environment = Environment::from([("WEBHOOK_URL", url.as_str()), ("WEBHOOK_SECRET_ID", "s")]);
+        if let Err(error) = Settings::from_environment(&environment) {
             prop_assert!(!error.to_string().contains(MARKER), "{}", error);
             named::<()>("WEBHOOK_URL", Err(error));
         }
@@ -73,7 +69,7 @@ proptest! {
 
     #[test]
     fn no_refusal_of_a_guarantee_or_a_secret_quotes_it(guarantee in marked(any::<String>()), secret in marked(any::<String>())) {
-        let of = |guarantee| variables(&[
+        let of = |guarantee| Environment::from([
             ("WEBHOOK_URL", "https://example.com"), ("WEBHOOK_SECRET_ID", "s"), ("WEBHOOK_GUARANTEE", guarantee),
         ]);
         let error = Settings::from_environment(&of(&guarantee)).unwrap_err();
@@ -90,7 +86,7 @@ proptest! {
     fn an_unknown_action_is_refused_by_name(action in any::<String>()) {
         let sdk = SdkConfig::builder().build();
         prop_assume!(!["mark-done", "ledger", "webhook", ""].contains(&action.as_str()));
-        let chosen = block_on(Chosen::from_environment(&variables(&[("ACTION", &action)]), &sdk));
+        let chosen = block_on(Chosen::from_environment(&Environment::from([("ACTION", action.as_str())]), &sdk));
         prop_assert!(named("ACTION", chosen).is_none());
     }
 }

@@ -8,7 +8,7 @@ mod ports;
 mod receiver;
 
 use actions::webhook::{Settings, Webhook};
-use aws::config::Environment;
+use aws::Environment;
 use notification::Clock;
 use notification::{Action, ActionError, Deadline, Effect, Notification, limits};
 use ports::{Secret, Time};
@@ -21,18 +21,8 @@ const NEW: &str = "whsec_bmV3bmV3bmV3bmV3bmV3bmV3bmV3bmV3";
 const IDEMPOTENT: &str = "idempotent";
 const AT_MOST_ONCE: &str = "at-most-once";
 
-struct Variables<'a>(&'a str, &'a str);
-
-impl Environment for Variables<'_> {
-    fn get(&self, name: &str) -> Option<String> {
-        let value = match name {
-            "WEBHOOK_URL" => self.0,
-            "WEBHOOK_GUARANTEE" => self.1,
-            "WEBHOOK_SECRET_ID" => "s",
-            _ => return None,
-        };
-        Some(value.to_owned())
-    }
+fn environment(url: &str, guarantee: &str) -> Environment {
+    Environment::from([("WEBHOOK_URL", url), ("WEBHOOK_GUARANTEE", guarantee), ("WEBHOOK_SECRET_ID", "s")])
 }
 
 /// A webhook with its receiver, its secret and its clock.
@@ -49,7 +39,7 @@ impl World {
     }
 
     async fn with(guarantee: &str, time: Time, receiver: Receiver) -> Self {
-        let settings = Settings::from_environment(&Variables(&receiver.url, guarantee)).unwrap();
+        let settings = Settings::from_environment(&environment(&receiver.url, guarantee)).unwrap();
         let secret = Secret::new(OLD);
         let webhook = Webhook::new(settings, secret.clone(), time.clone()).await.unwrap();
         Self { webhook, receiver, secret, time }
@@ -247,7 +237,7 @@ async fn a_call_without_an_answer_may_have_happened_and_one_without_a_connection
     assert_eq!(world.calls(), 1);
 
     let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let settings = Settings::from_environment(&Variables(&format!("http://{free}/"), AT_MOST_ONCE)).unwrap();
+    let settings = Settings::from_environment(&environment(&format!("http://{free}/"), AT_MOST_ONCE)).unwrap();
     let webhook = Webhook::new(settings, Secret::new(OLD), world.time.clone()).await.unwrap();
     let deadline = Deadline::at(world.time.now() + Duration::from_mins(1));
     let result = webhook.run(&notification("a"), deadline).await;
@@ -473,7 +463,7 @@ async fn the_secret_is_not_read_again_where_that_takes_time_from_a_call_at_most_
 #[tokio::test]
 async fn a_secret_that_is_not_valid_at_start_is_refused_by_the_name_of_its_setting() {
     let start = async |secret: Secret| {
-        let settings = Settings::from_environment(&Variables("https://example.com", IDEMPOTENT)).unwrap();
+        let settings = Settings::from_environment(&environment("https://example.com", IDEMPOTENT)).unwrap();
         let error = Webhook::new(settings, secret, Time::stands()).await.unwrap_err().to_string();
         error.strip_prefix("the environment variable WEBHOOK_SECRET_ID is wrong: ").unwrap().to_owned()
     };

@@ -1,5 +1,6 @@
-//! Configuration of the functions: their environment, and the SDK's settings.
+//! The settings of the functions, and of the SDK.
 
+use crate::environment::{ConfigError, Environment};
 use crate::tls;
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
@@ -9,106 +10,47 @@ use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 use notification::limits;
-use std::fmt;
 use std::time::Duration;
-
-/// A wrong or missing setting. It ends the process at start.
-#[derive(Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// A required environment variable is not set, or empty.
-    #[error("the environment variable {name} is missing: {meaning}")]
-    Missing {
-        /// Its name.
-        name: &'static str,
-        /// What it should hold.
-        meaning: &'static str,
-    },
-    /// An environment variable has a value that makes no sense.
-    #[error("the environment variable {name} is wrong: {problem}")]
-    Wrong {
-        /// Its name.
-        name: &'static str,
-        /// What is wrong with it.
-        problem: String,
-    },
-}
-
-/// In words: this is what `main` prints when the process ends by it.
-impl fmt::Debug for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// Where variables are read from: the process's environment, or a test's.
-pub trait Environment {
-    /// The value of a variable, if it is set.
-    fn get(&self, name: &str) -> Option<String>;
-}
-
-/// The environment of this process.
-#[derive(Debug, Clone, Copy)]
-pub struct Process;
-
-impl Environment for Process {
-    fn get(&self, name: &str) -> Option<String> {
-        std::env::var(name).ok()
-    }
-}
-
-/// Reads a variable that must be there.
-///
-/// # Errors
-/// [`ConfigError::Missing`] where it is not set or empty.
-pub fn required(
-    environment: &impl Environment,
-    name: &'static str,
-    meaning: &'static str,
-) -> Result<String, ConfigError> {
-    environment.get(name).filter(|value| !value.is_empty()).ok_or(ConfigError::Missing { name, meaning })
-}
 
 /// `TABLE_NAME`: the DynamoDB table of notifications.
 ///
 /// # Errors
 /// [`ConfigError`] where it is missing.
-pub fn table_name(environment: &impl Environment) -> Result<String, ConfigError> {
-    required(environment, "TABLE_NAME", "the name of the DynamoDB table")
+pub fn table_name(environment: &Environment) -> Result<String, ConfigError> {
+    environment.required("TABLE_NAME", "the name of the DynamoDB table")
 }
 
 /// `QUEUE_URL`: the SQS queue that messages come from.
 ///
 /// # Errors
 /// [`ConfigError`] where it is missing.
-pub fn queue_url(environment: &impl Environment) -> Result<String, ConfigError> {
-    required(environment, "QUEUE_URL", "the URL of the SQS queue that messages come from")
+pub fn queue_url(environment: &Environment) -> Result<String, ConfigError> {
+    environment.required("QUEUE_URL", "the URL of the SQS queue that messages come from")
 }
 
 /// `STREAM_NAME`: the Kinesis stream between publisher and downstream.
 ///
 /// # Errors
 /// [`ConfigError`] where it is missing.
-pub fn stream_name(environment: &impl Environment) -> Result<String, ConfigError> {
-    required(environment, "STREAM_NAME", "the name of the Kinesis stream")
+pub fn stream_name(environment: &Environment) -> Result<String, ConfigError> {
+    environment.required("STREAM_NAME", "the name of the Kinesis stream")
 }
 
 /// `DONE_RETENTION_DAYS`: how long a DONE item is kept, in days; [`limits::DONE_RETENTION_DEFAULT_DAYS`] if not set.
 ///
 /// # Errors
-/// [`ConfigError`] where it is no number, or shorter than every redelivery.
-pub fn done_retention_days(environment: &impl Environment) -> Result<u32, ConfigError> {
+/// [`ConfigError`] where it is not a number, or shorter than every redelivery.
+pub fn done_retention_days(environment: &Environment) -> Result<u32, ConfigError> {
     const NAME: &str = "DONE_RETENTION_DAYS";
-    let Some(text) = environment.get(NAME).filter(|text| !text.is_empty()) else {
-        return Ok(limits::DONE_RETENTION_DEFAULT_DAYS);
-    };
+    let Some(text) = environment.get(NAME) else { return Ok(limits::DONE_RETENTION_DEFAULT_DAYS) };
     match text.parse::<u32>() {
         Ok(days) if days >= limits::DONE_RETENTION_MIN_DAYS => Ok(days),
         Ok(days) => {
             let min = limits::DONE_RETENTION_MIN_DAYS;
-            let problem = format!("{days} days are too short: a message can come back for {min} days");
+            let problem = format!("{days} days are too short: a message can be redelivered for {min} days");
             Err(ConfigError::Wrong { name: NAME, problem })
         }
-        Err(_) => Err(ConfigError::Wrong { name: NAME, problem: format!("{text:?} is no number of days") }),
+        Err(_) => Err(ConfigError::Wrong { name: NAME, problem: format!("{text:?} is not a number of days") }),
     }
 }
 
@@ -116,13 +58,13 @@ pub fn done_retention_days(environment: &impl Environment) -> Result<u32, Config
 /// [`limits::SWEEP_AGE_DEFAULT`] if not set.
 ///
 /// # Errors
-/// [`ConfigError`] where it is no number.
-pub fn sweep_age(environment: &impl Environment) -> Result<Duration, ConfigError> {
+/// [`ConfigError`] where it is not a number.
+pub fn sweep_age(environment: &Environment) -> Result<Duration, ConfigError> {
     const NAME: &str = "SWEEP_AGE_SECONDS";
-    match environment.get(NAME).filter(|text| !text.is_empty()) {
+    match environment.get(NAME) {
         None => Ok(limits::SWEEP_AGE_DEFAULT),
         Some(text) => text.parse().map(Duration::from_secs).map_err(|_| {
-            let problem = format!("{text:?} is no number of seconds");
+            let problem = format!("{text:?} is not a number of seconds");
             ConfigError::Wrong { name: NAME, problem }
         }),
     }
@@ -140,8 +82,8 @@ pub fn sweep_age(environment: &impl Environment) -> Result<Duration, ConfigError
 /// # Errors
 /// [`ConfigError`] where `AWS_REGION` is missing.
 #[expect(clippy::unused_async, reason = "callers must not rely on it being synchronous")]
-pub async fn sdk(environment: &impl Environment) -> Result<SdkConfig, ConfigError> {
-    let region = required(environment, "AWS_REGION", "the AWS region, e.g. eu-central-1")?;
+pub async fn sdk(environment: &Environment) -> Result<SdkConfig, ConfigError> {
+    let region = environment.required("AWS_REGION", "the AWS region, e.g. eu-central-1")?;
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(limits::CONNECT_TIMEOUT)
         .operation_attempt_timeout(limits::ATTEMPT_TIMEOUT)
@@ -151,9 +93,9 @@ pub async fn sdk(environment: &impl Environment) -> Result<SdkConfig, ConfigErro
         .http_client(tls::http_client(environment, &region))
         .region(Region::new(region))
         .credentials_provider(SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new()))
-        .service_config(EndpointUrls)
-        .use_fips(is_true(environment, "AWS_USE_FIPS_ENDPOINT"))
-        .use_dual_stack(is_true(environment, "AWS_USE_DUALSTACK_ENDPOINT"))
+        .service_config(EndpointUrls(environment.clone()))
+        .use_fips(environment.is_true("AWS_USE_FIPS_ENDPOINT"))
+        .use_dual_stack(environment.is_true("AWS_USE_DUALSTACK_ENDPOINT"))
         .timeout_config(timeouts)
         // The time of an attempt is bounded, and no body is a stream.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
@@ -162,66 +104,52 @@ pub async fn sdk(environment: &impl Environment) -> Result<SdkConfig, ConfigErro
     Ok(config)
 }
 
-/// Whether a switch is on.
-pub(crate) fn is_true(environment: &impl Environment, name: &str) -> bool {
-    environment.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
-}
-
 /// The URL of one service, or of all.
-fn endpoint_url(environment: &impl Environment, name: &str, service: &str) -> Option<String> {
-    let url = |name: &str| environment.get(name).filter(|url| !url.is_empty());
-    url(&format!("{name}_{service}")).or_else(|| url(name))
+fn endpoint_url(environment: &Environment, name: &str, service: &str) -> Option<String> {
+    environment.get(&format!("{name}_{service}")).or_else(|| environment.get(name)).map(str::to_owned)
 }
 
 /// `AWS_ENDPOINT_URL_DYNAMODB` and its like, and `AWS_ENDPOINT_URL` for all services that have none of their own.
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>
 #[derive(Debug)]
-struct EndpointUrls;
+struct EndpointUrls(Environment);
 
 impl LoadServiceConfig for EndpointUrls {
     fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
         let service = key.service_id().to_uppercase().replace(' ', "_");
-        endpoint_url(&Process, key.env(), &service)
+        endpoint_url(&self.0, key.env(), &service)
     }
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-
-    /// An environment of a test.
-    pub(crate) struct Variables<'a>(pub(crate) &'a [(&'a str, &'a str)]);
-
-    impl Environment for Variables<'_> {
-        fn get(&self, name: &str) -> Option<String> {
-            self.0.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
-        }
-    }
 
     #[tokio::test]
     async fn a_missing_variable_is_named() {
-        let empty = Variables(&[("TABLE_NAME", "")]);
+        let empty = Environment::from([("TABLE_NAME", "")]);
         let named = |error: ConfigError| error.to_string();
         assert!(named(table_name(&empty).unwrap_err()).contains("TABLE_NAME is missing"));
         assert!(named(queue_url(&empty).unwrap_err()).contains("QUEUE_URL is missing"));
         assert!(named(stream_name(&empty).unwrap_err()).contains("STREAM_NAME is missing"));
         assert!(named(sdk(&empty).await.unwrap_err()).contains("AWS_REGION is missing"));
-        assert_eq!(table_name(&Variables(&[("TABLE_NAME", "t")])), Ok("t".to_owned()));
+        assert_eq!(table_name(&Environment::from([("TABLE_NAME", "t")])), Ok("t".to_owned()));
     }
 
     #[test]
-    fn done_items_cannot_be_kept_shorter_than_a_message_can_come_back() {
-        let days = |text| done_retention_days(&Variables(&[("DONE_RETENTION_DAYS", text)]));
-        assert_eq!(done_retention_days(&Variables(&[("OTHER", "1")])), Ok(90));
+    fn done_items_cannot_be_kept_shorter_than_a_message_can_be_redelivered() {
+        let days = |text| done_retention_days(&Environment::from([("DONE_RETENTION_DAYS", text)]));
+        assert_eq!(done_retention_days(&Environment::from([("OTHER", "1")])), Ok(90));
         assert_eq!(days("36"), Ok(36));
         assert!(days("35").unwrap_err().to_string().contains("too short"));
-        assert!(days("ninety").unwrap_err().to_string().contains("no number of days"));
+        assert!(days("ninety").unwrap_err().to_string().contains("not a number of days"));
     }
 
     #[test]
     fn a_service_has_its_own_endpoint_or_that_of_all() {
         fn check(variables: &[(&str, &str)], expected: Option<&str>) {
-            let url = endpoint_url(&Variables(variables), "AWS_ENDPOINT_URL", "DYNAMODB");
+            let environment = variables.iter().copied().collect();
+            let url = endpoint_url(&environment, "AWS_ENDPOINT_URL", "DYNAMODB");
             assert_eq!(url.as_deref(), expected, "{variables:?}");
         }
         let all = ("AWS_ENDPOINT_URL", "http://all");
@@ -233,9 +161,9 @@ pub(crate) mod tests {
 
     #[test]
     fn the_age_for_the_sweep_is_a_number_of_seconds() {
-        let age = |text| sweep_age(&Variables(&[("SWEEP_AGE_SECONDS", text)]));
-        assert_eq!(sweep_age(&Variables(&[("OTHER", "1")])), Ok(Duration::from_mins(45)));
+        let age = |text| sweep_age(&Environment::from([("SWEEP_AGE_SECONDS", text)]));
+        assert_eq!(sweep_age(&Environment::from([("OTHER", "1")])), Ok(Duration::from_mins(45)));
         assert_eq!(age("0"), Ok(Duration::ZERO));
-        assert!(age("soon").unwrap_err().to_string().contains("no number of seconds"));
+        assert!(age("soon").unwrap_err().to_string().contains("not a number of seconds"));
     }
 }

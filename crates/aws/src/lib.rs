@@ -8,13 +8,17 @@
 //! | [`queue`] | the SQS queue |
 //! | [`clock`] | the system's clock |
 //! | [`classify`] | SDK error → failure kind |
-//! | [`config`] | environment and SDK settings |
+//! | [`environment`], [`config`] | environment variables, settings, the SDK's settings |
 //! | [`telemetry`] | logs and metrics |
-//! | `tls` | whom the functions trust as AWS |
+//! | `tls` | which certificates the functions trust |
+//! | `function` | the process of a function, with the feature `lambda` |
 
 pub mod classify;
 pub mod clock;
 pub mod config;
+pub mod environment;
+#[cfg(feature = "lambda")]
+pub mod function;
 pub mod queue;
 pub mod stream;
 pub mod table;
@@ -23,6 +27,9 @@ mod tls;
 
 pub use aws_config::SdkConfig;
 pub use clock::SystemClock;
+pub use environment::{ConfigError, Environment};
+#[cfg(feature = "lambda")]
+pub use function::{Function, Invocation};
 pub use queue::SqsQueue;
 pub use stream::KinesisStream;
 pub use table::DynamoTable;

@@ -1,6 +1,6 @@
 //! Logs and metrics of the functions: JSON lines on standard output, where Lambda collects them.
 
-use crate::config::Environment;
+use crate::environment::Environment;
 use metrics_cloudwatch_embedded::Collector;
 use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -18,12 +18,12 @@ pub struct Metrics(&'static Collector);
 impl Metrics {
     /// Writes what was counted since the last call, if anything was.
     pub fn flush(&self) {
-        // A closed standard output must not fail work that is done.
+        // Work that is done must not fail because standard output is closed.
         let _ = self.0.flush(std::io::stdout());
     }
 }
 
-/// How the logs look.
+/// The format and level of the logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct LogSettings {
     json: bool,
@@ -33,7 +33,7 @@ struct LogSettings {
 impl LogSettings {
     /// `AWS_LAMBDA_LOG_FORMAT` (JSON in Lambda unless it says Text) and `AWS_LAMBDA_LOG_LEVEL` (INFO unless it says
     /// otherwise). <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-advanced.html>
-    fn from(environment: &impl Environment) -> Self {
+    fn from(environment: &Environment) -> Self {
         let json = match environment.get("AWS_LAMBDA_LOG_FORMAT") {
             Some(format) => format.eq_ignore_ascii_case("json"),
             None => environment.get("AWS_LAMBDA_FUNCTION_NAME").is_some(),
@@ -55,10 +55,10 @@ impl LogSettings {
 ///
 /// # Errors
 /// Where it was called before.
-pub fn init(environment: &impl Environment) -> Result<Metrics, Box<dyn std::error::Error + Send + Sync>> {
+pub fn init(environment: &Environment) -> Result<Metrics, Box<dyn std::error::Error + Send + Sync>> {
     let settings = LogSettings::from(environment);
-    // Below INFO, the Lambda runtime and the SDK log whole events and requests, payloads and all. So only our own crates,
-    // which log none, go there.
+    // Below INFO, the Lambda runtime and the SDK log whole payloads and requests. Only our own crates, which log no payload,
+    // are logged there.
     let ours = ["actions::", "downstream", "ingest", "publisher"];
     let others = Targets::new().with_default(settings.level.min(LevelFilter::INFO));
     let filter = ours.into_iter().fold(others, |targets, ours| targets.with_target(ours, settings.level));
@@ -69,13 +69,13 @@ pub fn init(environment: &impl Environment) -> Result<Metrics, Box<dyn std::erro
     };
     tracing_subscriber::registry().with(lines.with_filter(filter)).try_init()?;
 
-    // A panic's message may quote the payload; its place cannot.
+    // A panic's message may quote the payload. Its location cannot.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "panicked");
     }));
 
-    let function = environment.get("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_else(|| "local".to_owned());
+    let function = environment.get("AWS_LAMBDA_FUNCTION_NAME").unwrap_or("local").to_owned();
     let collector = metrics_cloudwatch_embedded::Builder::new()
         .cloudwatch_namespace(NAMESPACE)
         .with_dimension("FunctionName", function)
@@ -86,10 +86,13 @@ pub fn init(environment: &impl Environment) -> Result<Metrics, Box<dyn std::erro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::tests::Variables;
 
     fn check(variables: &[(&str, &str)], json: bool, level: LevelFilter) {
-        assert_eq!(LogSettings::from(&Variables(variables)), LogSettings { json, level }, "{variables:?}");
+        assert_eq!(
+            LogSettings::from(&variables.iter().copied().collect()),
+            LogSettings { json, level },
+            "{variables:?}"
+        );
     }
 
     #[test]

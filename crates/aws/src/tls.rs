@@ -1,6 +1,6 @@
-//! Whom the functions trust as AWS.
+//! Which certificates the functions trust as AWS's.
 
-use crate::config::{Environment, is_true};
+use crate::environment::Environment;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
@@ -24,19 +24,18 @@ enum Roots {
 }
 
 impl Roots {
-    /// Amazon's where only AWS's own endpoints of a commercial region are spoken to. The system's where somebody says which, for
-    /// an endpoint of one's own, behind a proxy, which may have a certificate of its own, and for FIPS endpoints and the other
-    /// partitions, some of which have certificates from elsewhere. <https://aws.amazon.com/compliance/fips/>
-    fn of(environment: &impl Environment, region: &str) -> Self {
-        let is_set = |name: &str| environment.get(name).is_some_and(|value| !value.is_empty());
-        let is_https =
-            |name: &str| environment.get(name).is_some_and(|url| !url.is_empty() && !url.starts_with("http://"));
+    /// Amazon's, if the function calls only AWS's own endpoints of a commercial region. The system's if the environment names
+    /// certificates, another endpoint or a proxy (which may have its own certificate), and for FIPS endpoints and the other
+    /// partitions, some of which have certificates of other authorities. <https://aws.amazon.com/compliance/fips/>
+    fn of(environment: &Environment, region: &str) -> Self {
+        let is_set = |name: &str| environment.get(name).is_some();
+        let is_https = |name: &str| environment.get(name).is_some_and(|url| !url.starts_with("http://"));
         let own_roots = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().any(is_set);
         let proxy = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"].into_iter().any(is_set);
         let own_endpoint = ["", "_DYNAMODB", "_KINESIS", "_SECRETS_MANAGER", "_SQS"]
             .into_iter()
             .any(|service| is_https(&format!("AWS_ENDPOINT_URL{service}")));
-        let fips = is_true(environment, "AWS_USE_FIPS_ENDPOINT");
+        let fips = environment.is_true("AWS_USE_FIPS_ENDPOINT");
         if own_roots || own_endpoint || proxy || fips || !is_commercial(region) { Self::System } else { Self::Amazon }
     }
 }
@@ -52,8 +51,8 @@ fn is_commercial(region: &str) -> bool {
     area && direction && number && parts.next().is_none()
 }
 
-/// The HTTP client of the SDK: its own but for the roots. It goes through the proxy that `HTTPS_PROXY` names, as the SDK's does.
-pub(crate) fn http_client(environment: &impl Environment, region: &str) -> SharedHttpClient {
+/// The HTTP client of the SDK: the default one, except for the roots. Like that one, it uses the proxy that `HTTPS_PROXY` names.
+pub(crate) fn http_client(environment: &Environment, region: &str) -> SharedHttpClient {
     let trusted = match Roots::of(environment, region) {
         Roots::Amazon => TrustStore::empty().with_pem_certificate(AMAZON_ROOTS),
         Roots::System => TrustStore::default(),
@@ -74,14 +73,13 @@ pub(crate) fn http_client(environment: &impl Environment, region: &str) -> Share
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::tests::Variables;
 
     fn check(region: &str, variables: &[(&str, &str)], expected: Roots) {
-        assert_eq!(Roots::of(&Variables(variables), region), expected, "{region} {variables:?}");
+        assert_eq!(Roots::of(&variables.iter().copied().collect(), region), expected, "{region} {variables:?}");
     }
 
     #[test]
-    fn amazons_roots_are_trusted_where_only_its_own_endpoints_are_spoken_to() {
+    fn amazons_roots_are_trusted_where_only_its_own_endpoints_are_called() {
         check("us-east-1", &[], Roots::Amazon);
         check("ap-southeast-5", &[("SSL_CERT_FILE", "")], Roots::Amazon);
         check("eu-central-1", &[("AWS_ENDPOINT_URL", "http://127.0.0.1:4566")], Roots::Amazon);
@@ -110,7 +108,7 @@ mod tests {
     #[tokio::test]
     async fn the_five_roots_of_amazon_can_be_read() {
         assert_eq!(AMAZON_ROOTS.matches("BEGIN CERTIFICATE").count(), 5);
-        let environment = Variables(&[("AWS_REGION", "us-east-1")]);
+        let environment = Environment::from([("AWS_REGION", "us-east-1")]);
         // A client makes a connector once to see that it can, and panics by what is no certificate.
         drop(aws_sdk_dynamodb::Client::new(&crate::config::sdk(&environment).await.unwrap()));
     }

@@ -7,11 +7,11 @@ mod check;
 #[path = "../../notification/tests/bad_input/generate.rs"]
 mod generate;
 
+use aws::Environment;
 use aws::config;
-use check::{NAMES, Variables};
+use check::NAMES;
 use generate::config;
 use proptest::prelude::*;
-use std::collections::BTreeMap;
 
 /// Values near to good ones, and any others.
 fn value() -> impl Strategy<Value = String> {
@@ -42,17 +42,16 @@ proptest! {
     fn a_setting_makes_sense_or_is_refused_by_its_name(
         values in prop::collection::btree_map(prop::sample::select(NAMES.to_vec()), value(), 0..=NAMES.len()),
     ) {
-        let values = values.into_iter().map(|(name, value)| (name.to_owned(), value));
-        check::environment(&Variables(values.collect()));
+        check::environment(&values.into_iter().collect());
     }
 }
 
 #[tokio::test]
 async fn the_sdk_takes_any_region_that_is_not_empty() {
     for region in ["eu-central-1", " ", "\n", "\u{0}", "no such region", "日本"] {
-        let variables = Variables(BTreeMap::from([("AWS_REGION".to_owned(), region.to_owned())]));
-        assert_eq!(config::sdk(&variables).await.unwrap().region().unwrap().as_ref(), region);
+        let environment = Environment::from([("AWS_REGION", region)]);
+        assert_eq!(config::sdk(&environment).await.unwrap().region().unwrap().as_ref(), region);
     }
-    let empty = Variables(BTreeMap::from([("AWS_REGION".to_owned(), String::new())]));
+    let empty = Environment::from([("AWS_REGION", "")]);
     assert!(check::named("AWS_REGION", config::sdk(&empty).await).is_none());
 }

@@ -9,7 +9,7 @@ use crate::record::{Subject, Task};
 use crate::standing::{Standing, absent, not_as_expected};
 use crate::{Called, Downstream};
 use futures_channel::mpsc;
-use futures_util::future::join;
+use futures_util::future::{FutureExt, join};
 use futures_util::stream::{self, StreamExt};
 use notification::batch::Attempts;
 use notification::ports::DownstreamTable;
@@ -35,15 +35,6 @@ struct EndedCall<'a> {
 struct Progress<'a> {
     ended: Vec<Ended<'a>>,
     open: Vec<EndedCall<'a>>,
-}
-
-impl<'a> Extend<Self> for Progress<'a> {
-    fn extend<I: IntoIterator<Item = Self>>(&mut self, others: I) {
-        for other in others {
-            self.ended.extend(other.ended);
-            self.open.extend(other.open);
-        }
-    }
 }
 
 impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
@@ -79,8 +70,15 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
             .ready_chunks(limits::BATCH_EXECUTE_STATEMENT_MAX)
             .map(|chunk| self.write_results(chunk, Attempts::Limited, deadline))
             .buffer_unordered(limits::CALLS_IN_FLIGHT)
-            .collect();
-        let ((), Progress { mut ended, open }) = join(act, write).await;
+            .collect::<Vec<_>>()
+            // In a box, so that the compiler sees that the whole handler can move between threads.
+            .boxed();
+        let ((), written) = join(act, write).await;
+        let (mut ended, mut open) = (Vec::new(), Vec::new());
+        for progress in written {
+            ended.extend(progress.ended);
+            open.extend(progress.open);
+        }
         ended.extend(self.write_results(open, Attempts::UntilDeadline, deadline).await.ended);
         ended
     }

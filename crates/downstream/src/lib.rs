@@ -22,7 +22,7 @@ mod standing;
 mod transactional;
 
 #[cfg(feature = "lambda")]
-pub use run::{Wiring, run};
+pub use {aws::Function, run::run};
 
 use aws_lambda_events::streams::KinesisEventResponse;
 use ended::{Ended, Problem};

@@ -1,17 +1,12 @@
-//! downstream with the actions that come with it, one chosen by `ACTION`.
+//! downstream with one of the actions in `actions`, chosen by `ACTION`.
 
 use actions::Chosen;
-use downstream::Wiring;
+use downstream::Function;
 use lambda_runtime::Error;
-use mimalloc::MiMalloc;
-
-/// Cheaper than the C library's (docs/PERFORMANCE.md).
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let wiring = Wiring::new().await?;
-    let action = Chosen::from_environment(wiring.environment(), wiring.sdk()).await?;
-    downstream::run(wiring, action).await
+    let function = Function::start().await?;
+    let action = Chosen::from_environment(function.environment(), function.sdk()).await?;
+    downstream::run(function, action).await
 }

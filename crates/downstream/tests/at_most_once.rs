@@ -4,7 +4,6 @@
 
 mod support;
 
-use notification::change::{After, Before};
 use notification::ports::Table;
 use notification::testing::{Call, Fault, Memory};
 use notification::{Action, ActionError, Deadline, Effect, Failure, Guarantee, Notification, Status, Timestamp};
@@ -92,8 +91,8 @@ fn throttled_after_the_claim(times: usize) -> impl Fn(&Call) -> Option<Fault> + 
     let seen = Mutex::new(0);
     move |call| {
         let mut seen = seen.lock().unwrap();
-        *seen += usize::from(call.method == "change");
-        let is_hit = call.method == "change" && (2..2 + times).contains(&*seen);
+        *seen += usize::from(call.method == "write");
+        let is_hit = call.method == "write" && (2..2 + times).contains(&*seen);
         is_hit.then(|| Fault::Before(Failure::retryable("throttled")))
     }
 }
@@ -120,8 +119,8 @@ async fn what_became_in_doubt_is_counted_although_the_reply_to_its_write_was_los
     let changes = Mutex::new(0);
     let second_change = move |call: &Call| {
         let mut changes = changes.lock().unwrap();
-        *changes += usize::from(call.method == "change");
-        (call.method == "change" && *changes == 2).then_some(Fault::LostReply)
+        *changes += usize::from(call.method == "write");
+        (call.method == "write" && *changes == 2).then_some(Fault::LostReply)
     };
     let memory = init(Memory::failing(second_change), ["a"]);
     let handled = handle(&memory, Lost, &records(["a"])).await;
@@ -131,7 +130,7 @@ async fn what_became_in_doubt_is_counted_although_the_reply_to_its_write_was_los
 
 #[tokio::test]
 async fn a_lapsed_claim_is_counted_although_the_reply_to_its_write_was_lost() {
-    let every_change = |call: &Call| (call.method == "change").then_some(Fault::LostReply);
+    let every_change = |call: &Call| (call.method == "write").then_some(Fault::LostReply);
     let memory = init(Memory::failing(every_change), ["a"]).with_claim("a", claim(START - 1));
     let handled = handle(&memory, &Counted::new(AT_MOST_ONCE), &records(["a"])).await;
     assert_eq!((handled.reported.len(), handled.count("InDoubt"), handled.count("Repeated")), (0, 1, 0));
@@ -140,7 +139,7 @@ async fn a_lapsed_claim_is_counted_although_the_reply_to_its_write_was_lost() {
 #[tokio::test]
 async fn a_claim_whose_reply_was_lost_is_given_back_because_no_call_was_made() {
     let lost = |call: &Call| match (call.method, call.number) {
-        ("change", 1) => Some(Fault::LostReply),
+        ("write", 1) => Some(Fault::LostReply),
         // Nor can it be read whether the claim was made.
         ("read", 2) => Some(Fault::Before(Failure::retryable("down"))),
         _ => None,
@@ -158,7 +157,7 @@ async fn a_done_that_is_throttled_until_the_deadline_keeps_no_other_notification
     let ids = || ids.iter().map(String::as_str);
     let changes = Mutex::new(0);
     let throttled = move |call: &Call| {
-        let is_of_it = call.method == "change" && call.ids.contains(&"id0".to_owned());
+        let is_of_it = call.method == "write" && call.ids.contains(&"id0".to_owned());
         let mut changes = changes.lock().unwrap();
         *changes += usize::from(is_of_it);
         (is_of_it && *changes > 1).then(|| Fault::Entries(vec!["id0"], Failure::retryable("throttled")))
@@ -181,10 +180,8 @@ async fn a_call_that_ends_after_its_notification_was_put_back_is_in_doubt_and_no
         async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
             let (table, id) = (&self.0, notification.id());
             let claim = self.0.item(id.as_str()).unwrap().claim.unwrap();
-            let in_doubt = Change { id, from: Before::Claim(&claim), to: After::InDoubt("lapsed") };
-            let put_back = Change { id, from: Before::Status(Status::InDoubt), to: After::Init };
-            for change in [in_doubt, put_back] {
-                table.change(&[change], Timestamp::UNIX_EPOCH).await.unwrap();
+            for change in [Change::doubt_claimed(id, &claim, "expired"), Change::resolve_retry(id)] {
+                table.write(&[change], Timestamp::UNIX_EPOCH).await.unwrap();
             }
             Ok(Effect::default())
         }

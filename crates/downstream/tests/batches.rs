@@ -151,7 +151,8 @@ async fn rule_2_a_record_whose_notification_is_not_in_the_table_does_not_vanish(
 
 #[tokio::test]
 async fn rule_2_poison_that_could_not_be_kept_comes_again() {
-    let memory = Memory::failing(|call| (call.method == "keep").then(|| Fault::Before(Failure::retryable("down"))));
+    let memory =
+        Memory::failing(|call| (call.method == "quarantine").then(|| Fault::Before(Failure::retryable("down"))));
     check(memory, json!([record("1", b"not JSON")]), &["1"]).await;
 }
 
@@ -210,7 +211,7 @@ async fn rule_6_entries_that_fail_inside_an_answer_are_repeated_alone() {
     let memory =
         Memory::failing(|call| (call.number == 0).then(|| Fault::Entries(vec!["b"], Failure::retryable("throttled"))));
     let memory = check(init(memory, &["a", "b"]), json!([of("1", "a"), of("2", "b")]), &[]).await;
-    let calls: Vec<_> = memory.calls("change").into_iter().map(|call| call.ids).collect();
+    let calls: Vec<_> = memory.calls("write").into_iter().map(|call| call.ids).collect();
     assert_eq!(calls, [vec!["a", "b"], vec!["b"]]);
 }
 
@@ -233,7 +234,7 @@ async fn rule_10_repeats_are_told_by_the_notification_id_alone() {
     let memory = init(Memory::default(), &["a"]);
     let memory = check_action(memory, &scripted, json!([of("1", "a"), of("2", "a"), of("3", "a")]), &[]).await;
     assert_eq!(*scripted.0.lock().unwrap(), ["a"]);
-    assert_eq!(memory.calls("change")[0].ids, ["a"]);
+    assert_eq!(memory.calls("write")[0].ids, ["a"]);
 }
 
 #[tokio::test]
@@ -256,7 +257,7 @@ async fn a_thousand_notifications_need_forty_writes() {
     let memory = init(Memory::default(), &ids.iter().map(String::as_str).collect::<Vec<_>>());
     let records: Vec<_> = ids.iter().enumerate().map(|(n, id)| of(&n.to_string(), id)).collect();
     let memory = check(memory, json!(records), &[]).await;
-    assert_eq!(memory.calls("change").len(), 40);
+    assert_eq!(memory.calls("write").len(), 40);
     assert!(memory.items().values().all(|item| item.status == Status::Done && item.writes == 2));
 }
 

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use downstream::{Downstream, Invocation};
-use notification::change::{After, Before};
 use notification::ports::Table;
 use notification::testing::{Call, Fault, Memory, TestClock};
 use notification::{
@@ -205,7 +204,7 @@ async fn transactional_a_rejection_fails_its_notification_and_no_other() {
 #[tokio::test]
 async fn idempotent_a_crash_between_call_and_done_repeats_the_call_under_the_same_id() {
     let is_dead = Arc::default();
-    let crash = dies_at("change", 0, Fault::Before(Failure::retryable("crash")), &is_dead);
+    let crash = dies_at("write", 0, Fault::Before(Failure::retryable("crash")), &is_dead);
     let memory = init(Memory::failing(crash), ["a"]);
     let bank = Bank::new(IDEMPOTENT);
     assert_eq!(handle(&memory, &bank, &records(["a"])).await, ["0"]);
@@ -265,7 +264,7 @@ async fn at_most_once_claims_then_calls_then_done() {
 
 #[tokio::test]
 async fn at_most_once_a_crash_before_the_claim_leaves_init_and_the_repeat_runs_it() {
-    let memory = init(Memory::failing(nth("change", 0, Fault::Before(Failure::retryable("crash")))), ["a"]);
+    let memory = init(Memory::failing(nth("write", 0, Fault::Before(Failure::retryable("crash")))), ["a"]);
     let bank = at_most_once();
     assert_eq!(handle(&memory, &bank, &records(["a"])).await, ["0"]);
     assert_eq!((status(&memory, "a"), bank.calls("a")), (Status::Init, 0));
@@ -279,7 +278,7 @@ async fn at_most_once_a_crash_between_claim_and_done_is_in_doubt_when_the_claim_
     for fault in [Fault::LostReply, Fault::Hang] {
         let n = usize::from(matches!(fault, Fault::Hang)); // In the claim, or in the DONE after the call.
         let is_dead = Arc::default();
-        let memory = init(Memory::failing(dies_at("change", n, fault, &is_dead)), ["a"]);
+        let memory = init(Memory::failing(dies_at("write", n, fault, &is_dead)), ["a"]);
         let bank = at_most_once();
         assert_eq!(handle(&memory, &bank, &records(["a"])).await, ["0"]);
         is_dead.store(false, Ordering::Relaxed);
@@ -318,7 +317,7 @@ async fn at_most_once_a_call_that_surely_did_not_happen_gives_the_claim_back() {
 #[tokio::test]
 async fn at_most_once_a_done_whose_reply_was_lost_is_done_and_not_in_doubt() {
     let is_dead = Arc::default();
-    let memory = init(Memory::failing(dies_at("change", 1, Fault::LostReply, &is_dead)), ["a"]);
+    let memory = init(Memory::failing(dies_at("write", 1, Fault::LostReply, &is_dead)), ["a"]);
     let bank = at_most_once();
     assert_eq!(handle(&memory, &bank, &records(["a"])).await, ["0"]);
     is_dead.store(false, Ordering::Relaxed);
@@ -329,7 +328,7 @@ async fn at_most_once_a_done_whose_reply_was_lost_is_done_and_not_in_doubt() {
 #[tokio::test]
 async fn a_lost_reply_is_recognised_and_nothing_is_retried() {
     for guarantee in [Guarantee::Transactional, IDEMPOTENT, AT_MOST_ONCE] {
-        for (method, n) in [("change", 0), ("change", 1), ("commit", 0)] {
+        for (method, n) in [("write", 0), ("write", 1), ("commit", 0)] {
             for fault in [Fault::LostReply, Fault::Repeated] {
                 let case = format!("{guarantee:?}: {fault:?} in {method} {n}");
                 let memory = init(Memory::failing(nth(method, n, fault)), ["a"]);
@@ -393,11 +392,11 @@ async fn at_most_once_where_another_worker_has_claimed_in_between_the_record_com
         async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
             let mine = self.0.item(notification.id().as_str()).unwrap().claim.unwrap();
             let theirs = Claim { owner: "another".into(), ..mine.clone() };
-            let change = |from, to| Change { id: notification.id(), from, to };
+            let id = notification.id();
             let table = &self.0;
-            table.change(&[change(Before::Claim(&mine), After::Init)], Timestamp::UNIX_EPOCH).await.unwrap();
-            let claim = change(Before::Status(Status::Init), After::Claimed(&theirs));
-            table.change(&[claim], Timestamp::UNIX_EPOCH).await.unwrap();
+            for change in [Change::release(id, &mine), Change::claim(id, notification.event(), &theirs)] {
+                table.write(&[change], Timestamp::UNIX_EPOCH).await.unwrap();
+            }
             Err(ActionError::Retry("connection refused".into()))
         }
     }

@@ -4,8 +4,8 @@
 
 mod support;
 
-use notification::change::{After, Before, Commit};
-use notification::ports::{Answers, DownstreamTable, NotCommitted, Orphan, Table, TableReader, Written};
+use notification::change::Commit;
+use notification::ports::{Answers, Committed, DownstreamTable, Orphan, Table, TableReader, Written};
 use notification::testing::{Call, Fault, Memory, TestClock};
 use notification::{
     Action, ActionError, Deadline, Effect, Failure, Guarantee, Notification, NotificationId, Status, Timestamp,
@@ -125,22 +125,22 @@ impl TableReader for SlowTable<'_> {
     }
 }
 
-impl StatusTable for SlowTable<'_> {
-    async fn change(&self, changes: &[Change<'_>], at: Timestamp) -> Answers<Changed> {
+impl Table for SlowTable<'_> {
+    async fn write(&self, changes: &[Change<'_>], at: Timestamp) -> Answers<Written> {
         while !*self.gone_on.lock().unwrap() {
             tokio::task::yield_now().await;
         }
-        self.memory.change(changes, at).await
+        self.memory.write(changes, at).await
     }
 }
 
 impl DownstreamTable for SlowTable<'_> {
-    async fn commit(&self, group: &[Commit<'_>], done_at: Timestamp) -> Result<(), NotCommitted> {
-        self.memory.commit(group, done_at).await
+    async fn commit(&self, group: &[Commit<'_>], at: Timestamp) -> Answers<Committed> {
+        self.memory.commit(group, at).await
     }
 
-    async fn keep(&self, record: Orphan<'_>, reason: &str, failed_at: Timestamp) -> Result<(), Failure> {
-        self.memory.keep(record, reason, failed_at).await
+    async fn quarantine(&self, orphan: Orphan<'_>, reason: &str, failed_at: Timestamp) -> Result<(), Failure> {
+        self.memory.quarantine(orphan, reason, failed_at).await
     }
 }
 
@@ -185,7 +185,7 @@ async fn where_the_table_cannot_be_read_nothing_is_run_and_all_is_retried() {
     let receiver = Receiver::answering([]);
     let handled = handle(&memory, &receiver, &records(["init", "claimed", "failed", "absent"])).await;
     assert_eq!((handled.reported, handled.counted["Retried"]), (vec!["0".to_owned()], 4));
-    assert_eq!(memory.calls("change").len(), 0);
+    assert_eq!(memory.calls("write").len(), 0);
 }
 
 #[tokio::test]
@@ -204,7 +204,7 @@ fn twenty_of_a_thousand_throttled() -> (Vec<String>, impl Fn(&Call) -> Option<Fa
     let throttled: Vec<&'static str> =
         ids.iter().step_by(50).map(|id| &*Box::leak(id.clone().into_boxed_str())).collect();
     let plan = move |call: &Call| {
-        (call.method == "change").then(|| Fault::Entries(throttled.clone(), Failure::retryable("throttled")))
+        (call.method == "write").then(|| Fault::Entries(throttled.clone(), Failure::retryable("throttled")))
     };
     (ids, plan)
 }
@@ -241,10 +241,9 @@ async fn a_call_with_an_unknown_outcome_that_meets_failed_is_counted() {
         }
 
         async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
-            let from = Before::Untouched(notification.event());
-            let failed = Change { id: notification.id(), from, to: After::Failed("the receiver answered 404") };
+            let failed = Change::fail(notification.id(), notification.event(), "the receiver answered 404");
             let table = &self.0;
-            table.change(&[failed], Timestamp::UNIX_EPOCH).await.unwrap();
+            table.write(&[failed], Timestamp::UNIX_EPOCH).await.unwrap();
             no_answer()
         }
     }

@@ -4,7 +4,6 @@
 
 mod support;
 
-use notification::change::{After, Before};
 use notification::ports::Table;
 use notification::testing::{Fault, Memory};
 use notification::{
@@ -38,24 +37,24 @@ async fn a_thousand_rejections_need_forty_writes() {
     let memory = init(Memory::default(), ids());
     let handled = handle(&memory, Rejecting, &records(ids())).await;
     assert_eq!((handled.reported.len(), handled.count("Failed")), (0, 1000));
-    assert_eq!(memory.calls("change").len(), 40);
+    assert_eq!(memory.calls("write").len(), 40);
 }
 
 #[tokio::test]
 async fn a_failed_that_is_throttled_is_tried_as_often_as_any_write() {
     let throttled = |call: &notification::testing::Call| {
-        (call.method == "change").then(|| Fault::Entries(vec!["a"], Failure::retryable("throttled")))
+        (call.method == "write").then(|| Fault::Entries(vec!["a"], Failure::retryable("throttled")))
     };
     let memory = init(Memory::failing(throttled), ["a"]);
     let handled = handle(&memory, Rejecting, &records(["a"])).await;
     assert_eq!(handled.reported, ["0"]);
-    assert_eq!(memory.calls("change").len(), usize::try_from(limits::ENTRY_ATTEMPTS).unwrap());
+    assert_eq!(memory.calls("write").len(), usize::try_from(limits::ENTRY_ATTEMPTS).unwrap());
 }
 
 #[tokio::test]
 async fn a_write_that_the_table_refuses_never_makes_a_notification_a_foreign_record() {
     let invalid = |call: &notification::testing::Call| {
-        (call.method == "change").then(|| Fault::Entries(vec!["a"], Failure::permanent("ValidationError")))
+        (call.method == "write").then(|| Fault::Entries(vec!["a"], Failure::permanent("ValidationError")))
     };
     let memory = init(Memory::failing(invalid), ["a"]);
     let handled = handle(&memory, MarkDone, &records(["a"])).await;
@@ -65,7 +64,7 @@ async fn a_write_that_the_table_refuses_never_makes_a_notification_a_foreign_rec
 
 #[tokio::test]
 async fn what_failed_is_counted_although_the_reply_to_its_write_was_lost() {
-    let memory = Memory::failing(|call| (call.method == "change").then_some(Fault::LostReply));
+    let memory = Memory::failing(|call| (call.method == "write").then_some(Fault::LostReply));
     let memory = init(memory, ["a"]);
     let handled = handle(&memory, Rejecting, &records(["a"])).await;
     assert_eq!((handled.reported.len(), handled.count("Failed"), handled.count("Repeated")), (0, 1, 0));
@@ -156,8 +155,7 @@ async fn a_notification_whose_own_event_is_malformed_is_in_doubt_where_a_call_ma
     let claimed = Memory::default().with("a", Status::Init, MALFORMED).with_claim("a", lapsed);
     let called = Memory::default().with("a", Status::Init, MALFORMED);
     let id = NotificationId::parse("a").unwrap();
-    let note = Change { id: &id, from: Before::Event(MALFORMED), to: After::UnknownCall };
-    (&called).change(&[note], Timestamp::UNIX_EPOCH).await.unwrap();
+    (&called).write(&[Change::note_unknown_call(&id, MALFORMED)], Timestamp::UNIX_EPOCH).await.unwrap();
     for memory in [claimed, called] {
         let handled = handle(&memory, MarkDone, &[record(0, MALFORMED)]).await;
         assert_eq!((handled.reported.len(), handled.count("InDoubt")), (0, 1));
@@ -173,7 +171,7 @@ async fn a_thousand_lapsed_claims_need_forty_writes() {
     let memory = ids().fold(init(Memory::default(), ids()), |memory, id| memory.with_claim(id, lapsed.clone()));
     let handled = handle(&memory, RejectingElsewhere(IDEMPOTENT), &records(ids())).await;
     assert_eq!((handled.reported.len(), handled.count("InDoubt")), (0, 1000));
-    assert_eq!(memory.calls("change").len(), 40);
+    assert_eq!(memory.calls("write").len(), 40);
 }
 
 #[tokio::test]

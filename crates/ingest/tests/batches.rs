@@ -83,7 +83,7 @@ async fn a_put_that_the_sdk_repeats_is_counted_as_inserted_and_not_as_a_duplicat
     let recorder = metrics_util::debugging::DebuggingRecorder::new();
     let counted = recorder.snapshotter();
     let _guard = metrics::set_default_local_recorder(&recorder);
-    let memory = Memory::failing(|call| (call.method == "insert").then_some(Fault::Repeated));
+    let memory = Memory::failing(|call| (call.method == "write").then_some(Fault::Repeated));
     check(memory, json!([message("m1", &event("a")), message("m2", &event("b"))]), &[]).await;
     let names: Vec<_> =
         counted.snapshot().into_vec().into_iter().map(|(key, ..)| key.key().name().to_owned()).collect();
@@ -148,7 +148,7 @@ async fn rule_5_near_the_deadline_nothing_is_started_and_everything_is_reported(
     let records = json!([message("m1", &event("a")), message("m2", &event("b"))]);
     let (response, memory) = respond(Memory::default(), &records, 400).await;
     assert_eq!(response.unwrap().identifiers().count(), 2);
-    assert!(memory.calls("insert").is_empty());
+    assert!(memory.calls("write").is_empty());
 }
 
 #[tokio::test]
@@ -166,7 +166,7 @@ async fn rule_6_entries_that_fail_inside_an_answer_are_repeated_alone() {
         Memory::failing(|call| (call.number == 0).then(|| Fault::Entries(vec!["b"], Failure::retryable("throttled"))));
     let records = json!([message("m1", &event("a")), message("m2", &event("b"))]);
     let memory = check(memory, records, &[]).await;
-    let calls: Vec<_> = memory.calls("insert").into_iter().map(|call| call.ids).collect();
+    let calls: Vec<_> = memory.calls("write").into_iter().map(|call| call.ids).collect();
     assert_eq!(calls, [vec!["a", "b"], vec!["b"]]);
 }
 
@@ -204,7 +204,7 @@ async fn duplicates_and_conflicts_within_a_batch_are_told_apart_and_each_id_is_w
         message("m4", &event("a").replace(':', ": ")),
     ]);
     let memory = check(Memory::default(), records, &["m3"]).await;
-    assert_eq!(memory.calls("insert")[0].ids, ["a"]);
+    assert_eq!(memory.calls("write")[0].ids, ["a"]);
     assert_eq!(memory.item("a").unwrap().event, event("a"));
 }
 
@@ -218,7 +218,7 @@ async fn all_messages_of_an_id_that_could_not_be_written_come_again() {
 #[tokio::test]
 async fn what_fails_is_hidden_and_what_may_pass_later_waits_longer_with_each_receive() {
     let memory =
-        Memory::failing(|call| (call.method == "insert").then(|| Fault::Before(Failure::retryable("throttled"))));
+        Memory::failing(|call| (call.method == "write").then(|| Fault::Before(Failure::retryable("throttled"))));
     let records = json!([
         received(message("m1", &event("a")), 1),
         received(message("m2", &event("b")), 4),
@@ -284,7 +284,7 @@ async fn a_message_that_cannot_be_hidden_is_reported_all_the_same() {
 
 #[tokio::test]
 async fn rule_5_what_hangs_until_the_deadline_is_hidden_and_reported_before_it() {
-    let memory = Memory::failing(|call| (call.method == "insert").then_some(Fault::Hang));
+    let memory = Memory::failing(|call| (call.method == "write").then_some(Fault::Hang));
     let records: Vec<_> = (0..25).map(|n| message(&format!("m{n}"), &event(&format!("id{n}")))).collect();
     let envelope: Envelope = serde_json::from_str(&json!({"Records": records}).to_string()).unwrap();
     let deadline = Deadline::from_epoch_millis(u64::try_from(START).unwrap() + 30_000);
@@ -313,7 +313,7 @@ impl Clock for SharedClock {
 async fn a_thousand_notifications_need_forty_writes() {
     let records: Vec<_> = (0..1000).map(|n| message(&format!("m{n}"), &event(&format!("id{n}")))).collect();
     let memory = check(Memory::default(), json!(records), &[]).await;
-    assert_eq!(memory.calls("insert").len(), 40);
+    assert_eq!(memory.calls("write").len(), 40);
     assert_eq!(memory.items().len(), 1000);
 }
 

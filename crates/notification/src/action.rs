@@ -42,7 +42,7 @@ pub enum Guarantee {
     ///
     /// [`Action::run`] must send its call at most once for each time it is run. A client that retries by itself can make the
     /// effect happen twice:
-    /// - The AWS SDK retries a call whose answer was lost. Use a client made from `Wiring::sdk_without_retries`.
+    /// - The AWS SDK retries a call whose answer was lost. Use a client made from `Function::sdk_without_retries`.
     /// - An HTTP client may retry, too. For `reqwest`, set `retry(reqwest::retry::never())` and `pool_max_idle_per_host(0)`, as
     ///   the webhook does: a pooled connection may have been closed while Lambda froze the process, and the call that finds
     ///   it closed is IN_DOUBT.

@@ -16,26 +16,26 @@ pub struct Envelope {
 
 impl<'de> Deserialize<'de> for Envelope {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Event { records, .. } = Event::unquoted(deserializer, NotABatch)?;
+        let Payload { records, .. } = Payload::unquoted(deserializer, NotABatch)?;
         records.map(|records| Self { records }).ok_or_else(|| D::Error::custom(NotABatch))
     }
 }
 
-/// What a function was invoked with is no batch.
+/// The payload of an invocation is not a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the event is no batch: it needs \"Records\", and an array there")]
+#[error("not a batch: expected an object with a \"Records\" array")]
 pub struct NotABatch;
 
-/// What a function is invoked with: an object.
+/// The payload of an invocation: an object.
 #[derive(Debug, Default)]
-pub struct Event {
+pub struct Payload {
     /// Its `Records`, where they are an array.
     pub records: Option<Vec<Box<RawValue>>>,
     /// Its other members, unread. A batch has none.
     pub others: BTreeMap<String, Box<RawValue>>,
 }
 
-impl Event {
+impl Payload {
     /// Reads an event, and refuses one of another shape by `refusal` alone: serde's own text would quote what it found, and
     /// the Lambda runtime answers and logs it.
     ///
@@ -48,7 +48,7 @@ impl Event {
         refusal: impl std::error::Error,
     ) -> Result<Self, D::Error> {
         match Shape::deserialize(deserializer)? {
-            Shape::Object(event) => Ok(event),
+            Shape::Object(payload) => Ok(payload),
             Shape::Array(_) | Shape::Null | Shape::Other => Err(D::Error::custom(refusal)),
         }
     }
@@ -56,7 +56,7 @@ impl Event {
 
 /// Any JSON. It takes whatever comes, so that the only errors of reading it are those of JSON itself.
 enum Shape {
-    Object(Event),
+    Object(Payload),
     Array(Vec<Box<RawValue>>),
     Null,
     /// A number, text, true or false; or an object whose `Records` are no array, or stand there twice.
@@ -79,7 +79,7 @@ impl<'de> Visitor<'de> for AnyJson {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Shape, A::Error> {
-        let mut event = Event::default();
+        let mut event = Payload::default();
         let mut has_records = false;
         while let Some(name) = members.next_key::<String>()? {
             if name != "Records" {

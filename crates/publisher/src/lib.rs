@@ -20,15 +20,15 @@ use sweep::{Sweep, Swept};
 
 /// What the function is invoked with: a batch of the table's stream, or the schedule's `{"sweep": true}`.
 #[derive(Debug)]
-pub struct Event {
+pub struct Payload {
     records: Option<Vec<Box<RawValue>>>,
     sweep: bool,
 }
 
-impl<'de> Deserialize<'de> for Event {
+impl<'de> Deserialize<'de> for Payload {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let unknown = InvocationError::UnknownEvent;
-        let envelope::Event { records, others } = envelope::Event::unquoted(deserializer, &unknown)?;
+        let unknown = InvocationError::UnknownPayload;
+        let envelope::Payload { records, others } = envelope::Payload::unquoted(deserializer, &unknown)?;
         let sweep = others.get("sweep").map(|sweep| serde_json::from_str(sweep.get())).transpose();
         Ok(Self { records, sweep: sweep.map_err(|_| D::Error::custom(unknown))?.unwrap_or_default() })
     }
@@ -55,7 +55,7 @@ pub enum InvocationError {
     Sweep(#[from] Failure),
     /// The payload is neither a batch nor the schedule's.
     #[error("neither a batch nor a sweep: expected an object with a \"Records\" array, or with \"sweep\": true")]
-    UnknownEvent,
+    UnknownPayload,
 }
 
 /// Carries out one invocation.
@@ -65,16 +65,16 @@ pub enum InvocationError {
 pub async fn handle<S: Stream, T: PendingTable, C: Clock>(
     publisher: &Publisher<S, C>,
     sweep: &Sweep<T>,
-    event: Event,
+    payload: Payload,
     deadline: Deadline,
 ) -> Result<Response, InvocationError> {
-    match event {
-        Event { records: Some(records), .. } => {
+    match payload {
+        Payload { records: Some(records), .. } => {
             Ok(Response::Batch(answer(&publisher.handle(Envelope { records }, deadline).await?)))
         }
         // In a box, so that its future is not part of that of every batch.
-        Event { sweep: true, .. } => Ok(Response::Sweep(Box::pin(sweep.run(publisher, deadline)).await?)),
-        Event { .. } => Err(InvocationError::UnknownEvent),
+        Payload { sweep: true, .. } => Ok(Response::Sweep(Box::pin(sweep.run(publisher, deadline)).await?)),
+        Payload { .. } => Err(InvocationError::UnknownPayload),
     }
 }
 

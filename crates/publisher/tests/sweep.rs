@@ -73,13 +73,12 @@ async fn sweep_with_change(memory: &Memory) -> Swept {
         async fn read(
             &self,
             ids: &[&notification::NotificationId],
-        ) -> notification::ports::Answers<Option<notification::ports::Stored>> {
+        ) -> notification::ports::Answers<Option<notification::Stored>> {
             use notification::Change;
-            use notification::change::{After, Before};
             use notification::ports::Table;
             for &id in ids {
-                let change = Change { id, from: Before::Status(Status::Init), to: After::Done(None) };
-                self.0.change(&[change], Timestamp::UNIX_EPOCH).await.unwrap();
+                let event = self.0.item(id.as_str()).unwrap().event;
+                self.0.write(&[Change::done(id, &event, None)], Timestamp::UNIX_EPOCH).await.unwrap();
             }
             self.0.read(ids).await
         }

@@ -1,7 +1,7 @@
 //! Your own action: approves refunds up to `REFUND_LIMIT` (default 100) and rejects all others.
 
-use aws::config::{ConfigError, Environment};
-use downstream::Wiring;
+use aws::ConfigError;
+use downstream::Function;
 use lambda_runtime::Error;
 use notification::{Action, ActionError, Deadline, Effect, Guarantee, Notification, Outcome};
 use rust_decimal::Decimal;
@@ -59,9 +59,9 @@ fn parse_limit(text: &str) -> Result<Decimal, ConfigError> {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let wiring = Wiring::new().await?;
-    let limit = parse_limit(&wiring.environment().get("REFUND_LIMIT").unwrap_or_else(|| "100".to_owned()))?;
-    downstream::run(wiring, Approve { limit }).await
+    let function = Function::start().await?;
+    let limit = parse_limit(function.environment().get("REFUND_LIMIT").unwrap_or("100"))?;
+    downstream::run(function, Approve { limit }).await
 }
 
 #[cfg(test)]

@@ -8,5 +8,5 @@ mod check;
 libfuzzer_sys::fuzz_target!(|text: &str| {
     let variables = check::NAMES.iter().zip(text.split('\n'));
     let variables = variables.map(|(name, value)| ((*name).to_owned(), value.to_owned()));
-    check::environment(&check::Variables(variables.collect()));
+    check::environment(&variables.collect());
 });

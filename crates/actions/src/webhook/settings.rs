@@ -1,6 +1,6 @@
 //! The settings of the webhook in the environment.
 
-use aws::config::{self, ConfigError, Environment};
+use aws::{ConfigError, Environment};
 use notification::{Guarantee, limits};
 use reqwest::Url;
 
@@ -22,8 +22,8 @@ impl Settings {
     ///
     /// # Errors
     /// [`ConfigError`] if one is missing or wrong. The URL must be https, or http with a loopback address.
-    pub fn from_environment(environment: &impl Environment) -> Result<Self, ConfigError> {
-        let text = config::required(environment, URL, "the URL to deliver notifications to")?;
+    pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
+        let text = environment.required(URL, "the URL to deliver notifications to")?;
         let url = Url::parse(&text).map_err(|error| wrong(URL, error.to_string()))?;
         let is_loopback = matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
         match url.scheme() {
@@ -34,13 +34,12 @@ impl Settings {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(wrong(URL, "it contains credentials, which belong in Secrets Manager"));
         }
-        let guarantee = match environment.get(GUARANTEE).as_deref() {
-            None | Some("" | "idempotent") => Guarantee::Idempotent { timeout: limits::WEBHOOK_TIMEOUT },
+        let guarantee = match environment.get(GUARANTEE) {
+            None | Some("idempotent") => Guarantee::Idempotent { timeout: limits::WEBHOOK_TIMEOUT },
             Some("at-most-once") => Guarantee::AtMostOnce { timeout: limits::WEBHOOK_TIMEOUT },
             Some(_) => return Err(wrong(GUARANTEE, "it is neither \"idempotent\" nor \"at-most-once\"")),
         };
-        let secret_id =
-            config::required(environment, SECRET_ID, "the name or ARN of the signing secret in Secrets Manager")?;
+        let secret_id = environment.required(SECRET_ID, "the name or ARN of the signing secret in Secrets Manager")?;
         Ok(Self { url, guarantee, secret_id })
     }
 }
@@ -53,11 +52,10 @@ pub(super) fn wrong(name: &'static str, problem: impl Into<String>) -> ConfigErr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tests::Variables;
 
     fn settings(url: &str) -> Result<Settings, String> {
-        let variables = [("WEBHOOK_URL", url), ("WEBHOOK_SECRET_ID", "s")];
-        Settings::from_environment(&Variables(&variables)).map_err(|error| error.to_string())
+        let environment = Environment::from([("WEBHOOK_URL", url), ("WEBHOOK_SECRET_ID", "s")]);
+        Settings::from_environment(&environment).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -73,7 +71,7 @@ mod tests {
         assert!(settings("https://me:secret@example.com").unwrap_err().contains("credentials"));
         assert!(settings("no URL").unwrap_err().contains("WEBHOOK_URL is wrong"));
         assert!(settings("").unwrap_err().contains("WEBHOOK_URL is missing"));
-        let no_secret = Settings::from_environment(&Variables(&[("WEBHOOK_URL", "https://example.com")]));
+        let no_secret = Settings::from_environment(&Environment::from([("WEBHOOK_URL", "https://example.com")]));
         assert!(no_secret.unwrap_err().to_string().contains("WEBHOOK_SECRET_ID is missing"));
     }
 }

@@ -2,35 +2,24 @@
 
 #![allow(dead_code, reason = "the tests of the actions take a part of it")]
 
-use aws::config::{self, ConfigError, Environment};
+use aws::{ConfigError, Environment, config};
 use notification::limits;
-use std::collections::BTreeMap;
 use std::fmt::Debug;
-
-/// Variables by name.
-#[derive(Debug)]
-pub(crate) struct Variables(pub(crate) BTreeMap<String, String>);
-
-impl Environment for Variables {
-    fn get(&self, name: &str) -> Option<String> {
-        self.0.get(name).cloned()
-    }
-}
 
 /// The variables that the functions read.
 pub(crate) const NAMES: [&str; 5] =
     ["TABLE_NAME", "QUEUE_URL", "STREAM_NAME", "DONE_RETENTION_DAYS", "SWEEP_AGE_SECONDS"];
 
 /// Any environment: each setting makes sense, or is refused in one line that begins with its name.
-pub(crate) fn environment(variables: &Variables) {
-    assert!(named("TABLE_NAME", config::table_name(variables)).is_none_or(|name| !name.is_empty()));
-    assert!(named("QUEUE_URL", config::queue_url(variables)).is_none_or(|url| !url.is_empty()));
-    assert!(named("STREAM_NAME", config::stream_name(variables)).is_none_or(|name| !name.is_empty()));
+pub(crate) fn environment(environment: &Environment) {
+    assert!(named("TABLE_NAME", config::table_name(environment)).is_none_or(|name| !name.is_empty()));
+    assert!(named("QUEUE_URL", config::queue_url(environment)).is_none_or(|url| !url.is_empty()));
+    assert!(named("STREAM_NAME", config::stream_name(environment)).is_none_or(|name| !name.is_empty()));
     assert!(
-        named("DONE_RETENTION_DAYS", config::done_retention_days(variables))
+        named("DONE_RETENTION_DAYS", config::done_retention_days(environment))
             .is_none_or(|days| days >= limits::DONE_RETENTION_MIN_DAYS)
     );
-    named("SWEEP_AGE_SECONDS", config::sweep_age(variables));
+    named("SWEEP_AGE_SECONDS", config::sweep_age(environment));
 }
 
 /// What was read, unless it is refused as it must be.

@@ -26,10 +26,10 @@ pub(crate) fn record(record: &RawValue) {
     // Members without names are read in their order; Kinesis sends none such.
     let value = serde_json::from_str::<serde_json::Value>(record.get());
     let has_no_names = value.is_ok_and(|record| record["kinesis"].is_array());
-    assert!(has_no_names || data.is_some_and(|data| data == read.data) || read.data == record.get().as_bytes());
+    assert!(has_no_names || data.is_some_and(|data| data == read.bytes()) || read.bytes() == record.get().as_bytes());
     match &read.content {
-        Content::Notification(notification) => assert_eq!(notification.event().as_bytes(), read.data),
-        Content::Malformed { id, failure } => {
+        Content::Notification(notification) => assert_eq!(notification.event().as_bytes(), read.bytes()),
+        Content::Malformed { id, failure, .. } => {
             assert_eq!(failure.kind, FailureKind::Permanent);
             check_named(&failure.reason);
             assert!(id.as_ref().is_none_or(|id| NotificationId::parse(id.as_str()).is_ok()));
@@ -41,14 +41,14 @@ pub(crate) fn record(record: &RawValue) {
 pub(crate) fn data(bytes: &[u8]) {
     let record = with_data("1", bytes);
     self::record(&record);
-    assert_eq!(Record::read(&record).unwrap().data, bytes);
+    assert_eq!(Record::read(&record).unwrap().bytes(), bytes);
 }
 
 /// Any batch: nothing is reported, because poison is kept and passed, and a good record among the others is DONE.
 pub(crate) fn batch(mut envelope: Envelope) {
     const GOOD: &str = "the-good-neighbour";
     let poison: Result<Vec<Record>, _> = envelope.records.iter().map(|record| Record::read(record)).collect();
-    if poison.iter().flatten().any(|record| record.content.id().is_some_and(|id| id.as_str() == GOOD)) {
+    if poison.iter().flatten().any(|record| record.id().is_some_and(|id| id.as_str() == GOOD)) {
         return;
     }
     let event = json!({"specversion": "1.0", "id": GOOD, "source": "s", "type": "t"}).to_string();
@@ -64,7 +64,7 @@ pub(crate) fn batch(mut envelope: Envelope) {
             assert_eq!(response, BatchResponse::default());
             assert!(memory.item(GOOD).is_some_and(|item| item.status == Status::Done));
             // The table knows none of the others, so each is kept: once for an id, and each that has none.
-            for record in poison.iter().filter(|record| record.content.id().is_none()) {
+            for record in poison.iter().filter(|record| record.id().is_none()) {
                 let item = memory.item(&format!("kinesis:{}:{}", record.shard, record.sequence_number.as_str()));
                 assert!(item.is_some_and(|item| item.status == Status::Failed));
             }
