@@ -4,6 +4,7 @@ Here it polls functions of the test's own, each with a stream of its own: the re
 sooner than those of the template.
 """
 
+import contextlib
 import io
 import json
 import socket
@@ -58,7 +59,7 @@ class Line:
         self.is_cut = True
         hang_up(*self.ends)
 
-    def mend(self):
+    def restore(self):
         self.is_cut = False
 
     def close(self):
@@ -67,10 +68,8 @@ class Line:
 
 def hang_up(*ends):
     for end in ends:
-        try:
+        with contextlib.suppress(OSError):
             end.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
         end.close()
 
 
@@ -268,7 +267,8 @@ def test_a_stream_is_read_with_the_functions_role_and_what_that_lacks_is_told(st
     iam.delete_role(RoleName=prefix)
     local = stack.stack.notifyctl("local", "--function", prefix, capture_output=True, timeout=30)
     assert local.returncode == 2
-    assert f"{prefix} runs under the role arn:aws:iam::000000000000:role/{prefix}, which cannot be assumed: " in local.stderr
+    role = f"arn:aws:iam::000000000000:role/{prefix}"
+    assert f"{prefix} runs under the role {role}, which cannot be assumed: " in local.stderr
 
 
 @pytest.mark.parametrize("endpoint", ["", "https://lambda.us-east-1.amazonaws.com", "http://10.0.0.1:4566"])
@@ -286,7 +286,7 @@ def test_while_the_local_aws_answers_nothing_polling_is_tried_again_and_nothing_
     stack.wait_for("the problem is told", lambda: "cannot be reached" in downstream.log.read_text())
     time.sleep(2)
     assert downstream.log.read_text().count("cannot be reached") <= 2, "once for the shard, once for the list of shards"
-    downstream.line.mend()
+    downstream.line.restore()
     for notification_id in ids:
         stack.wait_for_status(notification_id, "DONE")
     assert "it answers again" in downstream.log.read_text()
