@@ -22,7 +22,7 @@ mod standing;
 mod transactional;
 
 #[cfg(feature = "lambda")]
-pub use {aws::Function, run::run};
+pub use {aws::Function, mimalloc::MiMalloc, run::run};
 
 use aws_lambda_events::streams::KinesisEventResponse;
 use ended::{Ended, Problem};

@@ -3,12 +3,7 @@
 use crate::{Downstream, Invocation};
 use aws::{DynamoTable, Function, SystemClock, config};
 use lambda_runtime::Error;
-use mimalloc::MiMalloc;
 use notification::{Action, Envelope};
-
-/// It costs less CPU than the C library's (docs/PERFORMANCE.md). Your own action's binary gets it from here as well.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Runs downstream with an action, for as long as Lambda keeps the process. `main` only makes the action and calls this.
 ///
