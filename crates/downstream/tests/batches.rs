@@ -241,8 +241,8 @@ async fn rule_10_repeats_are_told_by_the_notification_id_alone() {
 async fn rule_12_a_notification_that_is_settled_is_not_written_again() {
     for hides_old_items in [false, true] {
         for settled in [Status::Done, Status::Failed] {
-            let mut memory = Memory::default().with("a", settled, &event("a"));
-            memory.hides_old_items = hides_old_items;
+            let memory = Memory::default().with("a", settled, &event("a"));
+            memory.hide_old_items(hides_old_items);
             let memory = check(memory, json!([of("1", "a")]), &[]).await;
             let item = memory.item("a").unwrap();
             assert_eq!((item.status, item.writes), (settled, 1));

@@ -162,8 +162,8 @@ async fn transactional_one_refused_leaves_its_group_and_all_others_are_committed
     for hides_old_items in [false, true] {
         let ids: Vec<_> = (0..50).map(|n| format!("id{n}")).collect();
         let ids = || ids.iter().map(String::as_str);
-        let mut memory = init(Memory::default(), ids()).with("id7", Status::Done, &event("id7"));
-        memory.hides_old_items = hides_old_items;
+        let memory = init(Memory::default(), ids()).with("id7", Status::Done, &event("id7"));
+        memory.hide_old_items(hides_old_items);
         let bank = Bank::new(Guarantee::Transactional);
         assert!(handle(&memory, &bank, &records(ids())).await.is_empty());
         assert!(ids().all(|id| status(&memory, id) == Status::Done));
@@ -188,7 +188,7 @@ async fn transactional_an_effect_that_exists_already_fails_its_notification_and_
     let memory = memory.with("a", Status::Init, &event("a")); // The item expired, and upstream sent it again.
     assert!(handle(&memory, &bank, &records(["a"])).await.is_empty());
     let item = memory.item("a").unwrap();
-    assert_eq!((item.status, item.reason.as_deref()), (Status::Failed, Some("the effect's item exists already")));
+    assert_eq!((item.status, item.reason.as_deref()), (Status::Failed, Some("an item of the effect exists already")));
     assert_eq!(memory.effects().len(), 1);
 }
 

@@ -183,8 +183,8 @@ async fn rule_7_a_lost_reply_is_reported_and_the_repeat_finds_its_own_write() {
 async fn rule_12_a_duplicate_is_a_success_and_a_conflict_an_error_and_neither_writes() {
     for hides_old_items in [false, true] {
         for status in Status::ALL {
-            let mut memory = Memory::default().with("a", status, &event("a"));
-            memory.hides_old_items = hides_old_items;
+            let memory = Memory::default().with("a", status, &event("a"));
+            memory.hide_old_items(hides_old_items);
             let spaced = event("a").replace(':', ": ");
             let records = json!([message("m1", &spaced), message("m2", &conflicting("a")), message("m3", &event("b"))]);
             let memory = check(memory, records, &["m2"]).await;

@@ -127,8 +127,8 @@ mod tests {
     #[tokio::test]
     async fn a_change_is_made_refused_or_finds_nothing_with_or_without_the_old_item_in_the_answer() {
         for hides_old_items in [false, true] {
-            let mut memory = Memory::default().with("a", Status::Init, "").with("b", Status::Done, "");
-            memory.hides_old_items = hides_old_items;
+            let memory = Memory::default().with("a", Status::Init, "").with("b", Status::Done, "");
+            memory.hide_old_items(hides_old_items);
             assert_eq!(fail(&memory, "a").await, Ok(Answer::Made));
             assert_eq!(stored(fail(&memory, "b").await), Some(Status::Done));
             assert_eq!(fail(&memory, "c").await, Ok(Answer::Absent));
@@ -164,9 +164,8 @@ mod tests {
         });
         let failure = fail(&lost.with("a", Status::Init, ""), "a").await.unwrap_err();
         assert!(failure.kind.may_have_happened());
-        let mut hidden =
-            Memory::failing(|call| (call.method == "read").then(|| Fault::Before(Failure::retryable("down"))));
-        hidden.hides_old_items = true;
+        let hidden = Memory::failing(|call| (call.method == "read").then(|| Fault::Before(Failure::retryable("down"))));
+        hidden.hide_old_items(true);
         let failure = fail(&hidden.with("a", Status::Done, ""), "a").await.unwrap_err();
         assert_eq!(failure, Failure::retryable("down"));
     }

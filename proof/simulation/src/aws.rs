@@ -1,4 +1,9 @@
 //! Models of what AWS documents. Each rule names its source and has a test of its own.
 
-pub mod shards;
-pub mod table;
+pub(crate) mod captured;
+pub(crate) mod change;
+pub(crate) mod lambda;
+pub(crate) mod queue;
+pub(crate) mod shards;
+pub(crate) mod stream;
+pub(crate) mod table;

@@ -1,15 +1,14 @@
-//! What must hold when a run is over. What must hold at every write and every acknowledgement is checked where it happens
-//! (`aws::table`, `world`).
+//! What must hold at the end of a run. The rules of every write and every acknowledgement are checked where they happen, in
+//! `aws::table` and `world`.
 
-use crate::aws::table::Item;
-use crate::scenario::SLOW_ACTION;
+use crate::scenario::{SLOW_ACTION, named};
 use crate::world::World;
+use notification::testing::Item;
 use notification::{Guarantee, Notification, Status, content};
 use std::collections::BTreeMap;
 
 /// What holds for every deployment: nothing that was accepted is lost.
-#[must_use]
-pub fn at_the_end(world: &World) -> Vec<String> {
+pub(crate) fn at_the_end(world: &World) -> Vec<String> {
     let mut violations = Vec::new();
     if let Some(message) = world.upstream.queue.messages().next() {
         violations.push(format!("message {} is still in the queue", message.number));
@@ -18,10 +17,9 @@ pub fn at_the_end(world: &World) -> Vec<String> {
 }
 
 /// What the real pipeline promises.
-#[must_use]
-pub fn pipeline(world: &World) -> Vec<String> {
+pub(crate) fn pipeline(world: &World) -> Vec<String> {
     let mut violations = Vec::new();
-    let items = every_item(world);
+    let items = world.table.every_item();
     let dead: Vec<&str> = world.upstream.dead.messages().map(|message| message.body.as_str()).collect();
 
     for message in &world.scenario.messages {
@@ -40,8 +38,9 @@ pub fn pipeline(world: &World) -> Vec<String> {
     for (id, item) in &items {
         violations.extend(item_is_settled(world, id, item));
         violations.extend(effect_is_as_promised(world, id, item));
-        if item.done > 1 {
-            violations.push(format!("{id} became DONE {} times", item.done));
+        let done = world.table.times_done(id);
+        if done > 1 {
+            violations.push(format!("{id} became DONE {done} times"));
         }
     }
     for id in world.effects.keys().filter(|id| !items.contains_key(id.as_str())) {
@@ -55,11 +54,6 @@ pub fn pipeline(world: &World) -> Vec<String> {
         violations.extend(healthy(world, &items));
     }
     violations
-}
-
-fn every_item(world: &World) -> BTreeMap<&str, &Item> {
-    let all = world.table.expired.iter().chain(&world.table.items);
-    all.map(|(id, item)| (id.as_str(), item)).collect()
 }
 
 fn item_is_settled(world: &World, id: &str, item: &Item) -> Option<String> {
@@ -86,7 +80,7 @@ fn item_is_settled(world: &World, id: &str, item: &Item) -> Option<String> {
 fn effect_is_as_promised(world: &World, id: &str, item: &Item) -> Option<String> {
     let (status, guarantee) = (item.status, world.scenario.guarantee);
     let effects = match guarantee {
-        Guarantee::Transactional => usize::from(world.table.others.contains_key(&format!("ledger/{id}"))),
+        Guarantee::Transactional => usize::from(world.table.others().contains_key(&format!("ledger/{id}"))),
         _ => world.effects.get(id).copied().unwrap_or(0),
     };
     let wrong = match (guarantee, status) {
@@ -99,17 +93,7 @@ fn effect_is_as_promised(world: &World, id: &str, item: &Item) -> Option<String>
     wrong.then(|| format!("{id} is {status} and its effect happened {effects} times, {}", named(guarantee)))
 }
 
-/// A guarantee in words.
-#[must_use]
-pub const fn named(guarantee: Guarantee) -> &'static str {
-    match guarantee {
-        Guarantee::Transactional => "transactional",
-        Guarantee::Idempotent { .. } => "idempotent",
-        Guarantee::AtMostOnce { .. } => "at most once",
-    }
-}
-
-/// Where nothing goes wrong, nothing is done twice and nothing needs the sweep.
+/// If nothing goes wrong, nothing is done twice and nothing needs the sweep.
 fn healthy(world: &World, items: &BTreeMap<&str, &Item>) -> Vec<String> {
     let mut violations = Vec::new();
     for (id, item) in items {

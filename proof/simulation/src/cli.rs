@@ -1,4 +1,4 @@
-//! The commands, and what they show.
+//! The commands and their output.
 
 use clap::{Parser, Subcommand};
 use comfy_table::{Table, presets};
@@ -8,20 +8,19 @@ use notification::{Guarantee, limits};
 use simulation::designs::{Design, Invariant};
 use simulation::mutants::Mutant;
 use simulation::outage::{self, Outage, Settings, Stage};
-use simulation::pipeline::Pipeline;
-use simulation::scenario::{AT_MOST_ONCE, IDEMPOTENT, Scenario};
+use simulation::scenario::{self, AT_MOST_ONCE, IDEMPOTENT, Scenario};
 use simulation::search::{self, Found, Subject};
 use simulation::template::Deployed;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Runs the whole pipeline in virtual time, with faults, and looks for anything lost or doubled.
+/// Runs the whole pipeline in virtual time, with faults, and looks for anything that is lost or happens twice
 #[derive(Parser)]
 #[command(after_help = "Examples:
   simulation --seeds 100000            many runs, on all cores
-  simulation --seed 88578              one run, with all that happens in it
+  simulation --seed 88578              one run, and everything that happens in it
   simulation sweep                     every fault at every call, singly and in pairs
-  simulation outage                    how soon an outage is caught up, by the settings
+  simulation outage                    how soon an outage is caught up, with several settings
   simulation mutants                   known bugs put back, and how soon each is found
   simulation designs                   the designs before this one, and what each breaks
   simulation designs --diagrams        the same, with a sequence diagram of the shortest run that shows it")]
@@ -34,10 +33,10 @@ pub(crate) struct Cli {
     /// The first seed
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// Run this seed alone, and show what happens
+    /// Run only this seed, and show what happens
     #[arg(long, conflicts_with_all = ["seeds", "from"])]
     seed: Option<u64>,
-    /// With --seed: leave out all that its failure can do without
+    /// With --seed: leave out everything that its failure does not need
     #[arg(long, requires = "seed")]
     shrink: bool,
     /// With --seed: a Mermaid sequence diagram instead of text
@@ -49,22 +48,22 @@ pub(crate) struct Cli {
 enum Command {
     /// Every fault at every call of a small run, singly and in pairs
     Sweep,
-    /// Let ingest, publisher or downstream fail for a while, and see how soon that is caught up
+    /// Let ingest, publisher or downstream fail for a while, and count how soon the backlog is caught up
     Outage {
-        /// How long it lasts
+        /// How long the outage lasts
         #[arg(long, default_value_t = 30)]
         minutes: u64,
         /// Notifications a second
         #[arg(long, default_value_t = 1_000)]
         rate: u64,
-        /// Notifications a second that can be processed; twice the rate, if not given
+        /// Notifications a second that can be processed; by default twice the rate
         #[arg(long)]
         capacity: Option<u64>,
         /// Shards of the stream
         #[arg(long, default_value_t = 4)]
         shards: u64,
     },
-    /// Put known bugs back, and count the seeds until each is found
+    /// Put known bugs back one at a time, and count the seeds until each is found
     Mutants {
         /// Seeds after which a bug counts as not found
         #[arg(long, default_value_t = 10_000)]
@@ -72,7 +71,7 @@ enum Command {
     },
     /// Compare the designs that were tried
     Designs {
-        /// Seeds to try where one fault breaks nothing
+        /// Seeds to try if a single fault breaks nothing
         #[arg(long, default_value_t = 300)]
         seeds: u64,
         /// Show the shortest run that breaks each invariant as a sequence diagram
@@ -89,7 +88,7 @@ pub(crate) fn run(cli: &Cli) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let subject = Subject { deployment: &Pipeline, deployed: &deployed, mutant: None };
+    let subject = Subject::new(&deployed);
     match &cli.command {
         None => match cli.seed {
             Some(seed) => replay(subject, seed, cli),
@@ -127,7 +126,7 @@ fn sweep(subject: Subject<'_>) -> ExitCode {
         let bar = ProgressBar::new_spinner();
         let found = search::every_fault(subject, guarantee, || bar.inc(1));
         bar.finish_and_clear();
-        say(&format!("{}: {} runs", simulation::checks::named(guarantee), thousands(found.runs)));
+        say(&format!("{}: {} runs", scenario::named(guarantee), thousands(found.runs)));
         all_well &= verdict(subject, &found) == ExitCode::SUCCESS;
     }
     if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -183,7 +182,7 @@ fn mutants(subject: Subject<'_>, most: u64) -> ExitCode {
     let bar = progress(Mutant::ALL.len() as u64);
     let mut missed = 0;
     for (mutant, bug, place) in Mutant::ALL {
-        let found = search::first_failure(Subject { mutant: Some(mutant), ..subject }, most);
+        let found = search::first_failure(subject.with_mutant(mutant), most);
         bar.inc(1);
         let (seeds, broken) = found.map_or_else(
             || {
@@ -249,7 +248,7 @@ fn show_run(subject: Subject<'_>, scenario: &Scenario, diagram: bool) -> ExitCod
     ExitCode::from(u8::from(!report.violations.is_empty()))
 }
 
-/// What a search found, in the end: nothing, or the first failure, shrunk.
+/// Shows the verdict of a search: PASS, or the first failure, shrunk.
 fn verdict(subject: Subject<'_>, found: &Found) -> ExitCode {
     let Some((scenario, _)) = found.failures.first() else {
         say(&format!("{}: no rule is broken", style("PASS").green().bold()));
@@ -260,7 +259,7 @@ fn verdict(subject: Subject<'_>, found: &Found) -> ExitCode {
     if *scenario == Scenario::of(scenario.seed) {
         let seed = scenario.seed;
         say(&format!(
-            "{failed}: seed {seed}; what it can do without is left out here (--seed {seed} shows all of it)\n"
+            "{failed}: seed {seed}; parts that do not matter are left out here (--seed {seed} shows all of it)\n"
         ));
     } else {
         say(&format!("{failed}: {:?}\n", smallest.faults));

@@ -1,18 +1,18 @@
-//! The designs that were tried before this one, as small flows in the same world, so that what each breaks can be seen.
+//! The designs that were tried before this one, as small flows in the same world. They show what each design breaks.
 
+use crate::aws::lambda::Function;
+use crate::aws::queue::QueueName;
 use crate::pipeline::Pipeline;
 use crate::ports::Ports;
 use crate::run::{Deployment, Invocation, Report, Work};
 use crate::scenario::{AT_MOST_ONCE, IDEMPOTENT, Scenario};
 use crate::search::{self, Subject};
 use crate::trace::Trace;
-use crate::world::{CallStep, Function, QueueName, Wiring, World};
+use crate::world::{Call, Wiring, World};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use notification::ports::{
-    After, Before, Change, Changed, Clock, IngestTable, Publication, StatusTable, Stream, TableReader,
-};
-use notification::{Failure, Guarantee, Notification, Status};
+use notification::ports::{Publication, Stream, Table, TableReader, Written};
+use notification::{Change, Clock, Failure, Guarantee, Notification, Status};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -35,14 +35,14 @@ pub enum Design {
     Transactional,
 }
 
-/// What a design should hold.
+/// A rule that a design should keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Invariant {
-    /// The effect of everything that was accepted happens, or what did not happen is named.
+    /// The effect of each accepted notification happens, or its failure is reported.
     NothingLost,
     /// No effect happens twice.
     NothingDoubled,
-    /// What is DONE has happened, and what has happened is not among the failures.
+    /// The effect of a DONE notification has happened, and that of a failed one has not.
     DoneIsTrue,
 }
 
@@ -96,7 +96,7 @@ impl Design {
         }
     }
 
-    /// The invariants that it is known to break; no others.
+    /// The invariants that it breaks, and no others.
     #[must_use]
     pub const fn breaks(self) -> &'static [Invariant] {
         match self {
@@ -117,11 +117,11 @@ impl Design {
         }
     }
 
-    /// Looks for the shortest run that breaks each invariant: one message and one fault, and where that breaks nothing, so
-    /// many seeds.
+    /// Looks for the shortest run that breaks each invariant: one message and one fault, and if that breaks nothing, that many
+    /// seeds.
     #[must_use]
     pub fn broken(self, subject: Subject<'_>, seeds: u64) -> BTreeMap<Invariant, Broken> {
-        let subject = Subject { deployment: &self, ..subject };
+        let subject = subject.with_deployment(&self);
         let mut broken: BTreeMap<Invariant, Broken> = BTreeMap::new();
         let mut small = Scenario::small(self.guarantee());
         small.messages.truncate(1);
@@ -140,7 +140,7 @@ impl Design {
     }
 }
 
-/// Keeps a run where it is the shortest yet that breaks an invariant.
+/// Remembers a run if it is the shortest so far that breaks an invariant.
 fn note(subject: Subject<'_>, scenario: &Scenario, broken: &mut BTreeMap<Invariant, Broken>) {
     let report = subject.run(scenario, true);
     let length = |report: &Report| report.trace.as_ref().map_or(usize::MAX, Trace::len);
@@ -153,7 +153,7 @@ fn note(subject: Subject<'_>, scenario: &Scenario, broken: &mut BTreeMap<Invaria
     }
 }
 
-/// Designs name the invariant that they break; other rules are the project's own.
+/// The invariant that a violation names. Other violations are of the project's own rules.
 fn invariant_of(violation: &str) -> Option<Invariant> {
     let (label, _) = violation.split_once(": ")?;
     Invariant::ALL.into_iter().find(|invariant| invariant.words() == label)
@@ -182,13 +182,13 @@ impl Deployment for Design {
     fn check(&self, world: &World) -> Vec<String> {
         let mut violations = Vec::new();
         let dead: Vec<_> = [&world.upstream, &world.work].iter().flat_map(|source| source.dead.messages()).collect();
-        for (id, item) in world.table.expired.iter().chain(&world.table.items) {
+        for (id, item) in world.table.every_item() {
             if id.starts_with(notification::id::QUARANTINE_PREFIX) {
                 continue;
             }
             let effects = match self {
-                Self::Transactional => usize::from(world.table.others.contains_key(&format!("ledger/{id}"))),
-                // The receiver knows the id, and does nothing the second time.
+                Self::Transactional => usize::from(world.table.others().contains_key(&format!("ledger/{id}"))),
+                // The receiver knows the id and ignores the second call.
                 Self::Idempotent => world.effects.get(id).copied().unwrap_or(0).min(1),
                 _ => world.effects.get(id).copied().unwrap_or(0),
             };
@@ -224,7 +224,7 @@ impl Design {
                 let sequence_number =
                     record.pointer("/dynamodb/SequenceNumber").or(record.pointer("/kinesis/sequenceNumber"));
                 failures.push(json!({"itemIdentifier": sequence_number.unwrap_or(&record["messageId"])}));
-                // In a stream, nothing goes on behind a failure.
+                // In a stream, a failure holds up the records after it.
                 if sequence_number.is_some() || failure.kind == notification::FailureKind::Permanent {
                     break;
                 }
@@ -244,7 +244,7 @@ impl Design {
             }
             (Self::DoneThenPublish, Function::Ingest) => {
                 let Some(notification) = accepted(ports, &text("/body")).await? else { return Ok(()) };
-                // Who does not write DONE does not publish.
+                // Only the one that writes DONE publishes.
                 if done(ports, &notification).await? { publish(ports, &notification).await } else { Ok(()) }
             }
             (_, Function::Ingest) => accepted(ports, &text("/body")).await.map(drop),
@@ -284,30 +284,30 @@ fn parse(event: &str) -> Result<Notification, Failure> {
     Notification::parse(event).map_err(|malformed| Failure::permanent(malformed.to_string()))
 }
 
-/// Puts the notification of a message; `None` where it is DONE already.
+/// Puts the notification of a message; `None` if it is DONE already.
 async fn accepted(ports: &Ports, body: &str) -> Result<Option<Notification>, Failure> {
     let notification = parse(body)?;
-    ports.insert(&[&notification], ports.now()).await?.remove(0)?;
+    ports.write(&[Change::insert(&notification)], ports.now()).await?.remove(0)?;
     let stored = ports.read(&[notification.id()]).await?.remove(0)?;
     let is_done = stored.is_some_and(|stored| stored.status == Some(Status::Done));
     Ok((!is_done).then_some(notification))
 }
 
-/// The effect: what the business wants to happen once.
+/// Makes the effect happen, which the business wants once.
 async fn publish(ports: &Ports, notification: &Notification) -> Result<(), Failure> {
     let id = notification.id().to_string();
-    let step = CallStep { once: true, ..CallStep::one("effect of", "receiver", id.clone()) };
+    let step = Call { once: true, ..Call::one("effect of", "receiver", id.clone()) };
     ports.call(step, move |world, _| *world.effects.entry(id.clone()).or_default() += 1).await
 }
 
-/// Writes DONE where it is INIT; whether it was.
+/// Writes DONE if the notification is INIT. `true` if it was.
 async fn done(ports: &Ports, notification: &Notification) -> Result<bool, Failure> {
-    let change = Change { id: notification.id(), from: Before::Status(Status::Init), to: After::Done(None) };
-    ports.change(&[change], ports.now()).await?.remove(0).map(|changed| changed == Changed::Yes)
+    let change = Change::done(notification.id(), notification.event(), None);
+    ports.write(&[change], ports.now()).await?.remove(0).map(|written| written == Written::Yes)
 }
 
 async fn enqueue(ports: &Ports, notification: &Notification) -> Result<(), Failure> {
     let event = notification.event().to_owned();
-    let step = CallStep::one("send", "queue", notification.id().to_string());
+    let step = Call::one("send", "queue", notification.id().to_string());
     ports.call(step, move |world, _| world.enqueue(QueueName::Work, event.clone())).await
 }

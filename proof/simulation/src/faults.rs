@@ -1,5 +1,5 @@
-//! What goes wrong with calls: which fault a call has is a function of the seed and the number of the call, so that any of
-//! them can be left out when a failure is shrunk.
+//! What goes wrong with calls: the seed and the number of a call decide its fault, so each of them can be
+//! left out when a failure is shrunk.
 
 use crate::rng;
 use jiff::Timestamp;
@@ -10,23 +10,23 @@ use std::time::Duration;
 /// What goes wrong with one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// It is refused, e.g. throttled: no effect, and the caller knows.
+    /// It is refused, for example throttled. It has no effect, and the caller knows.
     Refused,
-    /// The effect takes place; the caller does not get to know.
+    /// It takes effect, and its reply is lost.
     LostReply,
-    /// No effect takes place; the caller does not get to know, after a while.
+    /// It has no effect, and the caller waits for a reply until it gives up.
     NoAnswer,
     /// Some of its entries are refused.
     Partial,
-    /// The reply is lost, and the SDK repeats the call: the effect is asked for twice.
+    /// The reply is lost, and the SDK repeats the call: it takes effect twice.
     Repeated,
-    /// The answer takes some seconds.
+    /// The reply takes some seconds.
     Slow,
-    /// The caller gives up; the effect takes place later.
+    /// The caller gives up, and the call takes effect later.
     Late,
-    /// The process ends before the call takes place.
+    /// The process dies before the call is sent.
     CrashBefore,
-    /// The process ends after the call took place.
+    /// The process dies after the call took effect.
     CrashAfter,
 }
 
@@ -44,11 +44,11 @@ impl Fault {
         Self::CrashAfter,
     ];
 
-    /// Whether it can make a difference to such a call.
+    /// Whether it makes a difference to such a call.
     #[must_use]
     pub fn concerns(self, what: &str) -> bool {
         match what {
-            // A deletion that took place has taken place, whatever its caller knows.
+            // Nothing depends on whether the caller knows that a message was deleted.
             "delete" => !matches!(self, Self::LostReply | Self::Slow | Self::CrashAfter),
             _ => true,
         }
@@ -75,20 +75,20 @@ impl fmt::Display for Fault {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     kind: Kind,
-    /// From when on there are none.
+    /// No call has a fault from then on.
     until: Timestamp,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
-    /// So many in a thousand; where `only` is set, no others than those.
+    /// So many in a thousand; if `only` is set, only these calls.
     Drawn { seed: u64, per_mille: u32, only: Option<BTreeSet<u64>> },
-    /// These.
+    /// The fault of each call that has one.
     Listed(BTreeMap<u64, Fault>),
 }
 
 impl Plan {
-    /// None.
+    /// No faults.
     #[must_use]
     pub fn none() -> Self {
         Self::listed([])
@@ -106,7 +106,7 @@ impl Plan {
         Self { kind: Kind::Listed(faults.into_iter().collect()), until: Timestamp::MIN }
     }
 
-    /// The same, and one more; what was drawn is left out.
+    /// The same and one more, without those that were drawn.
     #[must_use]
     pub fn with(&self, call: u64, fault: Fault) -> Self {
         match &self.kind {
@@ -115,7 +115,7 @@ impl Plan {
         }
     }
 
-    /// The same, but of the drawn ones only these.
+    /// The same, but only for these calls.
     #[must_use]
     pub fn only(&self, calls: BTreeSet<u64>) -> Self {
         match &self.kind {
@@ -136,7 +136,7 @@ impl Plan {
         }
     }
 
-    /// From when on there are none.
+    /// The time from which no call has a fault.
     #[must_use]
     pub fn until(&self) -> Timestamp {
         self.until
@@ -159,16 +159,14 @@ impl Plan {
 }
 
 /// How long a call takes, by its number.
-#[must_use]
-pub fn latency(seed: u64, call: u64) -> Duration {
+pub(crate) fn latency(seed: u64, call: u64) -> Duration {
     Duration::from_micros(rng::numbered(seed, "latency", call).u64(1_000..15_000))
 }
 
 /// How long a slow call takes.
-#[must_use]
-pub fn slow(seed: u64, call: u64) -> Duration {
+pub(crate) fn slow(seed: u64, call: u64) -> Duration {
     Duration::from_millis(rng::numbered(seed, "slow", call).u64(500..12_000))
 }
 
 /// How long a caller waits for an answer that does not come: the SDK's three attempts of five seconds.
-pub const NO_ANSWER: Duration = Duration::from_secs(15);
+pub(crate) const NO_ANSWER: Duration = Duration::from_secs(15);

@@ -1,35 +1,35 @@
-//! The whole pipeline in virtual time: the real handlers, models of what AWS documents around them, and faults at every
-//! call, all from one seed. It shows what no test of one part can: that nothing is lost and nothing happens twice.
+//! The whole pipeline in virtual time: the real handlers among models of what AWS documents, with faults at every call, all
+//! from one seed. It shows what a test of one part cannot: that nothing is lost and nothing happens twice.
 //!
 //! | file | concern |
 //! |---|---|
 //! | [`scenario`] | what one run is made of, drawn from a seed |
-//! | [`faults`] | what goes wrong with which call |
-//! | [`world`] | virtual time, queue, streams, Lambda, disturbances |
-//! | [`aws`] | models of shards and of the table |
-//! | [`ports`] | the ports of the handlers, over the world |
-//! | [`pipeline`] | the real handlers as a deployment |
-//! | [`run`] | one run |
-//! | [`checks`] | what must hold |
+//! | `faults` | what goes wrong with which call |
+//! | `world` | virtual time, queue, streams, Lambda, disturbances |
+//! | `aws` | models of AWS: functions, queue, streams and their shards, table |
+//! | `ports` | the ports of the handlers |
+//! | `pipeline` | the real handlers as a deployment |
+//! | `run` | one run |
+//! | `checks` | what must hold |
 //! | [`designs`] | the designs that were tried before |
 //! | [`outage`] | how soon an outage is caught up, with notifications counted instead of simulated |
 //! | [`search`] | many seeds, every fault at every call, shrinking |
-//! | [`mutants`] | known bugs, to be put back |
+//! | [`mutants`] | known bugs that can be put back, and all that each changes |
 //! | [`template`] | the settings of `template.yaml` |
-//! | [`trace`] | what happened, for people |
+//! | `trace` | what happened, as text and as a diagram |
 
-pub mod aws;
-pub mod checks;
+mod aws;
+mod checks;
 pub mod designs;
-pub mod faults;
+mod faults;
 pub mod mutants;
 pub mod outage;
-pub mod pipeline;
-pub mod ports;
-pub mod rng;
-pub mod run;
+mod pipeline;
+mod ports;
+mod rng;
+mod run;
 pub mod scenario;
 pub mod search;
 pub mod template;
-pub mod trace;
-pub mod world;
+mod trace;
+mod world;

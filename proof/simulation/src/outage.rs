@@ -1,6 +1,6 @@
 //! How soon an outage is caught up, and what is given up in it. An outage of half an hour at 1,000 notifications a second leaves
 //! 1.8 million of them, too many for a simulation of every call. So they are counted here, by the second in which they were
-//! accepted; what decides is real: the settings of the template, the waits of ingest, and the due times of the sweep.
+//! accepted. The settings of the template, the waits of ingest and the due times of the sweep are the real ones.
 //!
 //! [`streams`] is an outage of downstream or of publisher, [`queue`] one of ingest.
 
@@ -12,15 +12,15 @@ pub use streams::{Settings, Stage, StreamOutcome, streams};
 
 use std::time::Duration;
 
-/// What happens.
+/// An outage.
 #[derive(Debug, Clone, Copy)]
 pub struct Outage {
-    /// How long everything fails.
+    /// How long it lasts.
     pub lasts: Duration,
-    /// Notifications that are accepted in a second, all the time.
+    /// Notifications that are accepted in each second.
     pub rate: u64,
-    /// Notifications a second that can be processed at most, in good times. DynamoDB on demand takes twice the highest load that a
-    /// table has had so far.
+    /// The most notifications that can be processed in a second without the outage. DynamoDB on demand takes twice the highest load that a
+    /// table has had.
     /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/on-demand-capacity-mode.html>
     pub capacity: u64,
 }

@@ -1,22 +1,23 @@
 //! The deployment that is simulated: the real handlers.
 
-use crate::mutants::Mutant;
+use crate::aws::lambda::Function;
+use crate::mutants;
 use crate::ports::Ports;
 use crate::rng;
 use crate::run::{Deployment, Invocation, Work};
 use crate::scenario::{SLOW_FOR, start};
-use crate::world::{CallStep, Function, Wiring, World, lock};
+use crate::world::{Call, Wiring, World, lock};
 use downstream::Downstream;
 use ingest::Ingest;
-use notification::ports::{After, Before, Change, Clock, StatusTable};
-use notification::{Action, ActionError, Deadline, Effect, FailureKind, Guarantee, Notification, Put, Status};
+use notification::ports::Table;
+use notification::{Action, ActionError, Change, Clock, Deadline, Effect, Guarantee, Notification, Put};
 use publisher::Publisher;
 use publisher::sweep::Sweep;
 use std::time::Duration;
 
-/// ingest, publisher and downstream, as they are.
+/// Ingest, publisher and downstream as they are deployed.
 #[derive(Debug)]
-pub struct Pipeline;
+pub(crate) struct Pipeline;
 
 impl Deployment for Pipeline {
     fn wiring(&self) -> Wiring {
@@ -38,12 +39,7 @@ async fn handle(invocation: Invocation) -> Result<String, String> {
         let world = lock(ports.world());
         (world.scenario.guarantee, world.deployed.sweep_age, world.mutant)
     };
-    let deadline = Deadline::at(ports.local(deadline));
-    let deadline = if mutant == Some(Mutant::DeadlineIgnored) {
-        Deadline::at(deadline.later(Duration::from_hours(1)))
-    } else {
-        deadline
-    };
+    let deadline = mutants::deadline(mutant, Deadline::at(ports.local(deadline)));
     let read = |error: serde_json::Error| error.to_string();
     match function {
         Function::Ingest => {
@@ -72,7 +68,7 @@ async fn handle(invocation: Invocation) -> Result<String, String> {
     }
 }
 
-/// An entry in a second table, or a call to a receiver in the world.
+/// Puts an entry into a second table, or calls a receiver.
 struct SimulatedAction {
     ports: Ports,
     guarantee: Guarantee,
@@ -88,47 +84,36 @@ impl Action for SimulatedAction {
         let (rejected, mutant, takes) = {
             let world = lock(self.ports.world());
             let most = u64::try_from(world.scenario.action_takes.as_millis()).unwrap_or(0);
-            // Nothing takes longer than an invocation for ever.
+            // Calls that take longer than an invocation come to an end.
             let most = if world.now > start() + SLOW_FOR { most.min(1_000) } else { most };
             let takes = rng::of(world.scenario.seed, &id).u64(0..=most);
             (world.scenario.rejected.contains(&id), world.mutant, Duration::from_millis(takes))
         };
         if rejected {
-            let reason = "the business says no".to_owned();
-            return Err(match mutant {
-                Some(Mutant::PermanentTakenForRetryable) => ActionError::Retry(reason),
-                _ => ActionError::Rejected(reason),
-            });
+            return Err(mutants::rejection(mutant, "the business refuses it".to_owned()));
         }
         if self.guarantee == Guarantee::Transactional {
             let event = notification.event().to_owned();
             let entry = Put { table: "ledger".to_owned(), key: "id", attributes: vec![("id", id), ("event", event)] };
             return Ok(Effect { outcome: None, writes: vec![entry] });
         }
-        if mutant == Some(Mutant::DoneBeforeEffect) {
-            let done = Change { id: notification.id(), from: Before::Status(Status::Init), to: After::Done(None) };
-            drop(self.ports.change(&[done], self.ports.now()).await);
+        if mutants::writes_done_first(mutant) {
+            let done = Change::done(notification.id(), notification.event(), None);
+            drop(self.ports.write(&[done], self.ports.now()).await);
         }
-        if takes > self.guarantee.timeout() && mutant != Some(Mutant::DeadlineIgnored) {
+        if takes > self.guarantee.timeout() && mutants::has_timeout(mutant) {
             self.ports.sleep(self.guarantee.timeout()).await;
             return Err(ActionError::MayHaveHappened("no answer in time".to_owned()));
         }
         self.ports.sleep(takes).await;
         let once = matches!(self.guarantee, Guarantee::AtMostOnce { .. });
-        let step = CallStep { once, ..CallStep::one("effect of", "receiver", id.clone()) };
+        let step = Call { once, ..Call::one("effect of", "receiver", id.clone()) };
         let event = notification.event().to_owned();
         let called = self.ports.call(step, move |world, _| {
             world.check_content(&id, &event);
             *world.effects.entry(id.clone()).or_default() += 1;
         });
-        called.await.map_err(|failure| match failure.kind {
-            FailureKind::Retryable if mutant == Some(Mutant::RetryableTakenForMayHaveHappened) => {
-                ActionError::MayHaveHappened(failure.reason)
-            }
-            FailureKind::Retryable => ActionError::Retry(failure.reason),
-            FailureKind::MayHaveHappened => ActionError::MayHaveHappened(failure.reason),
-            FailureKind::Permanent => ActionError::Rejected(failure.reason),
-        })?;
+        called.await.map_err(|failure| mutants::action_error(mutant, failure))?;
         Ok(Effect::default())
     }
 }

@@ -1,33 +1,32 @@
-//! The ports of the real handlers, over a world. Every call of a port is a call that can fail.
+//! The ports of the real handlers, in a world where every call can fail.
 
-use crate::aws::table::{Change as OwnedChange, From, Part, To};
-use crate::mutants::Mutant;
+use crate::aws::change::{OwnedChange, OwnedCommit};
+use crate::aws::lambda::Task;
+use crate::mutants;
 use crate::rng;
-use crate::world::{CallStep, Shared, Task, World, lock};
+use crate::world::{Call, Shared, World, lock};
 use jiff::Timestamp;
+use notification::change::{After, Before, Commit};
 use notification::ports::{
-    After, Answers, Before, Change, Changed, Clock, Commit, DownstreamTable, Hide, IndexKey, IngestTable, Insertion,
-    NotCommitted, Orphan, PendingPage, PendingTable, Publication, Queue, Refused, StatusTable, Stored, Stream,
-    SweepState, TableReader, UnresolvedCount,
+    Answers, Committed, DownstreamTable, Hide, IndexKey, Orphan, PendingPage, PendingTable, Publication, Queue, Stream,
+    SweepState, Table, TableReader, UnresolvedCount, Written,
 };
-use notification::{Failure, Notification, NotificationId, Status};
+use notification::{Change, Clock, Failure, NotificationId, Status, Stored, content};
 use std::future::pending;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// What one invocation has of the world.
+/// The ports of one invocation.
 #[derive(Clone)]
-pub struct Ports {
+pub(crate) struct Ports {
     world: Shared,
     task: Task,
-    /// How far its clock is from the world's, in milliseconds.
+    /// The difference between its clock and the world's, in milliseconds.
     skew_millis: i64,
 }
 
 impl Ports {
-    /// The ports of an invocation.
-    #[must_use]
-    pub fn new(world: Shared, task: Task) -> Self {
+    pub(crate) fn new(world: Shared, task: Task) -> Self {
         let (seed, most) = {
             let world = lock(&world);
             (world.scenario.seed, world.scenario.clock_skew_millis)
@@ -36,20 +35,20 @@ impl Ports {
         Self { world, task, skew_millis }
     }
 
-    /// Makes one call; its effect is `apply`, which gets a mask of refused entries.
+    /// Makes one call. `effect` gets a mask of the entries that are refused.
     ///
     /// # Errors
-    /// What its fault lets the caller see.
-    pub async fn call<T: Send + 'static>(
+    /// What its fault makes the caller see.
+    pub(crate) async fn call<T: Send + 'static>(
         &self,
-        step: CallStep,
-        apply: impl FnMut(&mut World, Option<u64>) -> T + Send + 'static,
+        call: Call,
+        effect: impl FnMut(&mut World, Option<u64>) -> T + Send + 'static,
     ) -> Result<T, Failure> {
         let (reply, answer) = oneshot::channel();
-        lock(&self.world).call(self.task, step, apply, reply);
+        lock(&self.world).call(self.task, call, effect, reply);
         match answer.await {
             Ok(answer) => answer,
-            // The process is dead, or nobody will ever answer.
+            // The process is dead, or no reply will ever come.
             Err(_) => pending().await,
         }
     }
@@ -63,11 +62,11 @@ impl Ports {
         mut each: impl FnMut(&mut World, &E) -> T + Send + 'static,
     ) -> Answers<T> {
         let ids: Vec<&str> = entries.iter().map(|(id, _)| id.as_str()).collect();
-        let step = CallStep { what, to, ids: ids.join(", "), entries: entries.len(), once: false };
+        let step = Call { what, to, ids: ids.join(", "), entries: entries.len(), once: false };
         self.call(step, move |world, refused| {
-            let is_refused = |place: usize| refused.is_some_and(|mask| mask >> (place % 64) & 1 == 1);
+            let is_refused = |place: usize| refused.is_some_and(|mask| is_in(mask, place));
             let result = |(place, (_, entry)): (usize, &(String, E))| {
-                if is_refused(place) { Err(world.refusal()) } else { Ok(each(world, entry)) }
+                if is_refused(place) { Err(mutants::refusal(world.mutant)) } else { Ok(each(world, entry)) }
             };
             let results: Vec<Result<T, Failure>> = entries.iter().enumerate().map(result).collect();
             world.capture();
@@ -77,16 +76,18 @@ impl Ports {
     }
 
     /// A time as this instance's clock has it. Lambda takes deadlines from the same clock.
-    #[must_use]
-    pub fn local(&self, time: Timestamp) -> Timestamp {
+    pub(crate) fn local(&self, time: Timestamp) -> Timestamp {
         time.saturating_add(jiff::SignedDuration::from_millis(self.skew_millis)).unwrap_or(Timestamp::MAX)
     }
 
-    /// The world, for what is no call.
-    #[must_use]
-    pub fn world(&self) -> &Shared {
+    pub(crate) fn world(&self) -> &Shared {
         &self.world
     }
+}
+
+/// Whether a mask has an entry.
+fn is_in(mask: u64, place: usize) -> bool {
+    mask >> (place % 64) & 1 == 1
 }
 
 impl Clock for Ports {
@@ -98,7 +99,7 @@ impl Clock for Ports {
     async fn sleep(&self, duration: Duration) {
         let (wake, woken) = oneshot::channel();
         lock(&self.world).after(duration, move |_| {
-            // Who does not wait any more need not be woken.
+            // The sleeper may be gone.
             let _ = wake.send(());
         });
         drop(woken.await);
@@ -108,23 +109,16 @@ impl Clock for Ports {
 impl TableReader for Ports {
     async fn read(&self, ids: &[&NotificationId]) -> Answers<Option<Stored>> {
         let entries = ids.iter().map(|id| (id.to_string(), id.to_string())).collect();
-        self.call_each("read", "table", entries, |world, id| world.table.read(id).map(|stored| seen(world, stored)))
-            .await
+        self.call_each("read", "table", entries, |world, id| {
+            world.table.read(id).map(|stored| mutants::seen(world.mutant, stored, world.now))
+        })
+        .await
     }
-}
-
-/// What a worker takes an item for: with [`Mutant::ClaimNotFenced`], a lapsed claim looks free.
-fn seen(world: &World, stored: Stored) -> Stored {
-    let has_lapsed = stored.claim.as_ref().is_some_and(|claim| claim.lease_until <= world.now);
-    if world.mutant == Some(Mutant::ClaimNotFenced) && has_lapsed {
-        return Stored { status: Some(Status::Init), claim: None, ..stored };
-    }
-    stored
 }
 
 impl Queue for Ports {
     async fn hide(&self, messages: &[Hide<'_>]) -> Answers<()> {
-        if lock(&self.world).mutant == Some(Mutant::NothingHidden) {
+        if !mutants::hides(lock(&self.world).mutant) {
             return Ok(vec![Ok(()); messages.len()]);
         }
         let entry = |hide: &Hide<'_>| (hide.receipt_handle.to_owned(), (hide.receipt_handle.to_owned(), hide.wait));
@@ -134,167 +128,128 @@ impl Queue for Ports {
     }
 }
 
-impl IngestTable for Ports {
-    async fn insert(&self, notifications: &[&Notification], received_at: Timestamp) -> Answers<Insertion> {
-        let entries = notifications.iter().map(|n| (n.id().to_string(), (*n).clone())).collect();
-        self.call_each("insert", "table", entries, move |world, notification| {
-            let insertion = world.table.insert(notification, received_at);
-            match &insertion {
-                Insertion::Exists(Some(old)) if notification::content::same(&old.event, notification.event()) => {
-                    world.note("a duplicate is suppressed");
-                }
-                Insertion::Exists(Some(_)) => world.note("a conflict is refused"),
-                Insertion::Exists(None) => world.note("an answer lacks the old item"),
-                Insertion::Inserted => {}
-            }
-            insertion
-        })
-        .await
-    }
-}
-
-fn owned(change: &Change<'_>) -> OwnedChange {
-    let from = match change.from {
-        Before::Status(status) => From::Status(status),
-        Before::Untouched(event) => From::Untouched(event.into()),
-        Before::Event(event) => From::Event(event.into()),
-        Before::Claim(claim) => From::Claim(claim.clone()),
-    };
-    let to = match change.to {
-        After::Init => To::Init,
-        After::UnknownCall => To::UnknownCall,
-        After::Claimed(claim) => To::Claimed(claim.clone()),
-        After::Done(outcome) => To::Done(outcome.cloned()),
-        After::Failed(reason) => To::Failed(reason.to_owned()),
-        After::InDoubt(reason) => To::InDoubt(reason.to_owned()),
-    };
-    OwnedChange { id: change.id.clone(), from, to }
-}
-
-impl StatusTable for Ports {
-    async fn change(&self, changes: &[Change<'_>], at: Timestamp) -> Answers<Changed> {
-        let entries = changes.iter().map(|change| (named(change), owned(change))).collect();
-        self.call_each("change", "table", entries, move |world, change| {
-            let mut change = change.clone();
-            if world.mutant == Some(Mutant::MayHaveHappenedTakenForRetryable) && matches!(change.to, To::InDoubt(_)) {
-                change.to = To::Init;
-            }
-            note_change(world, &change);
-            match world.table.change(&change, at) {
-                Ok(()) => Changed::Yes,
-                Err(old) => Changed::No(old),
-            }
-        })
-        .await
+impl Table for Ports {
+    async fn write(&self, changes: &[Change<'_>], at: Timestamp) -> Answers<Written> {
+        let inserts = changes.iter().all(|change| change.from().status().is_none());
+        let what = if inserts { "insert" } else { "change" };
+        let entries = changes.iter().map(|change| (described(change), OwnedChange::of(change))).collect();
+        self.call_each(what, "table", entries, move |world, change| write(world, change, at)).await
     }
 }
 
 /// A change, for a trace.
-fn named(change: &Change<'_>) -> String {
-    format!("{} {} → {}", change.id, change.from.status(), change.to.status())
+fn described(change: &Change<'_>) -> String {
+    match change.from().status() {
+        None => change.id().to_string(),
+        Some(from) => format!("{} {from} → {}", change.id(), change.to().status()),
+    }
 }
 
-fn note_change(world: &mut World, change: &OwnedChange) {
-    let Some(item) = world.table.items.get(change.id.as_str()) else { return };
-    let (status, lapsed) = (item.status, item.claim.as_ref().is_some_and(|claim| claim.lease_until <= world.now));
-    match (&change.from, &change.to) {
-        (From::Claim(_), To::InDoubt(_)) if lapsed => world.note("a lapsed claim becomes IN_DOUBT"),
-        (From::Claim(_), To::InDoubt(_)) => world.note("a call of which nobody can tell becomes IN_DOUBT"),
-        (From::Claim(_), To::Init) => world.note("a claim is given back"),
-        (From::Untouched(_), To::Claimed(_)) if status == notification::Status::Claimed && !lapsed => {
-            world.note("a claimed notification comes to another worker");
+fn write(world: &mut World, change: &OwnedChange, at: Timestamp) -> Written {
+    let change = mutants::change(world.mutant, change.clone());
+    let change = change.change();
+    note_change(world, &change);
+    let written = world.table.write(&change, at);
+    let After::Inserted(notification) = change.to() else { return written };
+    let inserted = mutants::inserted(world.mutant, written, notification);
+    match &inserted {
+        Written::Refused(old) if content::same(&old.event, notification.event()) => {
+            world.note("a duplicate is suppressed");
         }
-        (_, To::UnknownCall) => world.note("a call with an unknown outcome is noted"),
-        (From::Claim(claim), To::Done(_)) if item.claim.as_ref() != Some(claim) => {
-            world.note("a late worker is fenced");
-        }
-        _ => {}
+        Written::Refused(_) => world.note("a conflict is refused"),
+        Written::RefusedUnseen => world.note("an answer lacks the old item"),
+        Written::Yes => {}
     }
+    inserted
+}
+
+fn note_change(world: &mut World, change: &Change<'_>) {
+    let Some(item) = world.table.item(change.id().as_str()) else { return };
+    let is_expired = item.claim.as_ref().is_some_and(|claim| claim.lease_until <= world.now);
+    let what = match (change.from(), change.to()) {
+        (Before::Claim(_), After::InDoubt(_)) if is_expired => "an expired claim becomes IN_DOUBT",
+        (Before::Claim(_), After::InDoubt(_)) => "a call with an unknown outcome becomes IN_DOUBT",
+        (Before::Claim(_), After::Released) => "a claim is released",
+        (Before::Claim(claim), After::Done(_)) if item.claim.as_ref() != Some(claim) => "a late worker is fenced",
+        (Before::Untouched(_), After::Claimed(_)) if item.status == Status::Claimed && !is_expired => {
+            "a claimed notification reaches another worker"
+        }
+        (_, After::UnknownCall) => "a call with an unknown outcome is noted",
+        _ => return,
+    };
+    world.note(what);
 }
 
 impl DownstreamTable for Ports {
-    async fn commit(&self, group: &[Commit<'_>], done_at: Timestamp) -> Result<(), NotCommitted> {
-        let part = |commit: &Commit<'_>| Part {
-            id: commit.id.clone(),
-            event: commit.event.into(),
-            effect: commit.effect.clone(),
-        };
-        let group: Vec<Part> = group.iter().map(part).collect();
-        let sabotage = lock(&self.world).mutant;
-        if sabotage == Some(Mutant::TransactionSplit) {
-            return self.commit_in_two(group, done_at).await;
+    async fn commit(&self, group: &[Commit<'_>], at: Timestamp) -> Answers<Committed> {
+        let ids: Vec<&str> = group.iter().map(|commit| commit.change.id().as_str()).collect();
+        let (ids, entries) = (ids.join(", "), group.len());
+        let group: Vec<OwnedCommit> = group.iter().map(OwnedCommit::of).collect();
+        if mutants::splits_transactions(lock(&self.world).mutant) {
+            return self.commit_in_two(group, at).await;
         }
-        let ids: Vec<&str> = group.iter().map(|part| part.id.as_str()).collect();
-        let step = CallStep {
-            what: "commit effect and DONE of",
-            to: "table",
-            ids: ids.join(", "),
-            entries: group.len(),
-            once: false,
-        };
-        let committed = self.call(step, move |world, refused| {
-            // A transaction that meets another one on its items is refused, for those.
-            if let Some(mask) = refused {
-                world.note("transactions meet");
-                let conflict = || Refused::Failed(Failure::retryable("in another transaction"));
-                return Err((0..group.len()).map(|place| (mask >> (place % 64) & 1 == 1).then(conflict)).collect());
-            }
-            for Part { id, effect, .. } in &group {
-                for (_, event) in
-                    effect.writes.iter().flat_map(|write| &write.attributes).filter(|(name, _)| *name == "event")
-                {
-                    world.check_content(id.as_str(), event);
-                }
-            }
-            let committed = world.table.commit(&group, done_at);
-            if committed.is_err() {
-                world.note("a transaction is refused");
-            }
-            world.capture();
-            committed
-        });
-        committed.await.map_err(NotCommitted::Failed)?.map_err(NotCommitted::Refused)
+        let call = Call { what: "commit effect and DONE of", to: "table", ids, entries, once: false };
+        self.call(call, move |world, refused| match refused {
+            Some(mask) => Ok(in_another_transaction(world, entries, mask)),
+            None => commit(world, &group, at),
+        })
+        .await?
     }
 
-    async fn keep(&self, record: Orphan<'_>, reason: &str, failed_at: Timestamp) -> Result<(), Failure> {
-        let (id, reason) = (record.item_id(), reason.to_owned());
-        let step = CallStep::one("keep", "table", id.clone());
-        self.call(step, move |world, _| {
-            world.note("a foreign record is kept");
-            world.table.keep(&id, &reason, failed_at);
+    async fn quarantine(&self, orphan: Orphan<'_>, reason: &str, failed_at: Timestamp) -> Result<(), Failure> {
+        let (id, reason) = (orphan.item_id(), reason.to_owned());
+        let call = Call::one("quarantine", "table", id.clone());
+        self.call(call, move |world, _| {
+            world.note("an orphan is quarantined");
+            world.table.quarantine(&id, &reason, failed_at);
             world.capture();
         })
         .await
     }
 }
 
+/// A transaction that meets another one on some of its items is refused because of those.
+fn in_another_transaction(world: &mut World, entries: usize, mask: u64) -> Vec<Result<Committed, Failure>> {
+    world.note("transactions meet");
+    let conflict = || Failure::retryable("in another transaction");
+    (0..entries).map(|place| if is_in(mask, place) { Err(conflict()) } else { Ok(Committed::HeldUp) }).collect()
+}
+
+fn commit(world: &mut World, group: &[OwnedCommit], at: Timestamp) -> Answers<Committed> {
+    let group: Vec<Commit<'_>> = group.iter().map(OwnedCommit::commit).collect();
+    for Commit { change, puts } in &group {
+        for (_, event) in puts.iter().flat_map(|put| &put.attributes).filter(|(name, _)| *name == "event") {
+            world.check_content(change.id().as_str(), event);
+        }
+    }
+    let committed = world.table.commit(&group, at)?;
+    if committed.iter().any(|committed| *committed != Ok(Committed::Written(Written::Yes))) {
+        world.note("a transaction is refused");
+    }
+    world.capture();
+    Ok(committed)
+}
+
 impl Ports {
-    /// The bug [`Mutant::TransactionSplit`].
-    async fn commit_in_two(&self, group: Vec<Part>, done_at: Timestamp) -> Result<(), NotCommitted> {
+    /// Effects and DONE, in two writes.
+    async fn commit_in_two(&self, group: Vec<OwnedCommit>, at: Timestamp) -> Answers<Committed> {
         let effects = group.clone();
-        let step = |what| CallStep::one(what, "table", "");
-        let write = self.call(step("write effects"), move |world, _| {
-            let mut refusals = Vec::new();
-            for Part { effect, .. } in &effects {
-                let exists = effect.writes.iter().any(|write| {
-                    let id = write.attributes.first().map_or("", |(_, value)| value);
-                    world.table.others.insert(format!("{}/{id}", write.table), write.attributes.clone()).is_some()
-                });
-                refusals
-                    .push(exists.then(|| Refused::Failed(Failure::permanent("an item of the effect exists already"))));
-            }
-            if refusals.iter().any(Option::is_some) { Err(refusals) } else { Ok(()) }
-        });
-        write.await.map_err(NotCommitted::Failed)?.map_err(NotCommitted::Refused)?;
-        let done = self.call(step("write DONE"), move |world, _| {
-            for Part { id, .. } in &group {
-                let done = To::Done(None);
-                let change = OwnedChange { id: id.clone(), from: From::Status(notification::Status::Init), to: done };
-                drop(world.table.change(&change, done_at));
+        let write = Call::one("write effects", "table", "");
+        let replaced: Vec<bool> = self
+            .call(write, move |world, _| effects.iter().map(|commit| world.table.put_apart(&commit.puts)).collect())
+            .await?;
+        if replaced.contains(&true) {
+            let exists = || Err(Failure::permanent("an item of the effect exists already"));
+            return Ok(replaced.into_iter().map(|it| if it { exists() } else { Ok(Committed::HeldUp) }).collect());
+        }
+        self.call(Call::one("write DONE", "table", ""), move |world, _| {
+            for commit in &group {
+                world.table.write(&commit.change.change(), at);
             }
             world.capture();
-        });
-        done.await.map_err(NotCommitted::Failed)
+        })
+        .await?;
+        Ok(replaced.into_iter().map(|_| Ok(Committed::Written(Written::Yes))).collect())
     }
 }
 
@@ -307,11 +262,11 @@ impl PendingTable for Ports {
         limit: usize,
     ) -> Result<PendingPage, Failure> {
         let after = after.cloned();
-        let step = CallStep::one("query pending", "table", "");
+        let step = Call::one("query pending", "table", "");
         self.call(step, move |world, _| world.table.pending(shard, until, after.as_ref(), limit)).await
     }
 
-    /// Without faults: it only feeds a metric, and 64 calls more a sweep would be 64 places more for each fault.
+    /// Without faults, because it only feeds a metric, and its 64 calls would multiply the places for each fault.
     async fn count_unresolved(
         &self,
         status: Status,
@@ -323,7 +278,7 @@ impl PendingTable for Ports {
     }
 
     async fn begin_sweep(&self, now: Timestamp, lease_until: Timestamp) -> Result<Option<SweepState>, Failure> {
-        let step = CallStep::one("take the sweep's lease", "table", "");
+        let step = Call::one("take the sweep's lease", "table", "");
         self.call(step, move |world, _| {
             let state = world.table.begin_sweep(now, lease_until);
             if state.is_none() {
@@ -336,9 +291,8 @@ impl PendingTable for Ports {
 
     async fn end_sweep(&self, state: &SweepState, lease_until: Timestamp) -> Result<(), Failure> {
         let state = state.clone();
-        let step = CallStep::one("save the sweep's state", "table", "");
-        let saved = self.call(step, move |world, _| world.table.end_sweep(&state, lease_until)).await?;
-        if saved { Ok(()) } else { Err(Failure::permanent("another sweep has the lease")) }
+        let step = Call::one("save the sweep's state", "table", "");
+        self.call(step, move |world, _| world.table.end_sweep(&state, lease_until)).await?
     }
 }
 
@@ -346,7 +300,6 @@ impl Stream for Ports {
     async fn put(&self, publications: &[Publication<'_>]) -> Answers<()> {
         let entries: Vec<_> =
             publications.iter().map(|p| (p.id.to_string(), (p.id.to_string(), p.event.to_owned()))).collect();
-        let count = entries.len();
         lock(&self.world).check_sweeps(self.task);
         let mut puts = 0;
         let put = move |world: &mut World, (id, event): &(String, String)| {
@@ -354,23 +307,12 @@ impl Stream for Ports {
             if world.kinesis.shards.count(id) > 0 {
                 world.note("Kinesis has a notification twice");
             }
-            let key = match world.mutant {
-                Some(Mutant::RandomPartitionKey) => format!("{id}#{}", world.now.as_nanosecond() + puts),
-                _ => id.clone(),
-            };
-            let sabotage = world.mutant == Some(Mutant::ContentChanged);
-            let event = if sabotage { event.replace("1.50", "9.50") } else { event.clone() };
+            let unique = world.now.as_nanosecond() + puts;
+            let key = mutants::partition_key(world.mutant, id, unique);
+            let event = mutants::published(world.mutant, event);
             world.put_record(&key, event.as_bytes());
         };
         let answers = self.call_each("PutRecords", "Kinesis", entries, put).await;
-        let sabotage = lock(&self.world).mutant;
-        match (sabotage, answers) {
-            (Some(Mutant::PartialFailureIgnored), Ok(_)) => Ok(vec![Ok(()); count]),
-            (Some(Mutant::FailuresJoinedWrongly), Ok(mut answers)) => {
-                answers.rotate_right(1);
-                Ok(answers)
-            }
-            (_, answers) => answers,
-        }
+        mutants::put_answers(lock(&self.world).mutant, answers)
     }
 }

@@ -4,14 +4,12 @@
 use fastrand::Rng;
 
 /// The generator for a question.
-#[must_use]
-pub fn of(seed: u64, question: &str) -> Rng {
+pub(crate) fn of(seed: u64, question: &str) -> Rng {
     Rng::with_seed(mix(question.bytes().fold(seed, |hash, byte| mix(hash ^ u64::from(byte)))))
 }
 
 /// The generator for a question that is asked many times.
-#[must_use]
-pub fn numbered(seed: u64, question: &str, number: u64) -> Rng {
+pub(crate) fn numbered(seed: u64, question: &str, number: u64) -> Rng {
     Rng::with_seed(mix(question.bytes().fold(mix(seed ^ mix(number)), |hash, byte| mix(hash ^ u64::from(byte)))))
 }
 

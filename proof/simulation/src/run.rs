@@ -1,5 +1,6 @@
-//! One run: invocations are futures that are polled by hand, so that a run is a function of its scenario.
+//! One run. Invocations are futures that are polled by hand, so the same scenario always gives the same run.
 
+use crate::aws::lambda::{Ended, Function, Task};
 use crate::checks;
 use crate::faults::Fault;
 use crate::mutants::Mutant;
@@ -7,7 +8,7 @@ use crate::ports::Ports;
 use crate::scenario::Scenario;
 use crate::template::Deployed;
 use crate::trace::{Step, Trace};
-use crate::world::{Function, Outcome, Respond, Shared, Spawn, Task, Wiring, World, lock};
+use crate::world::{Respond, Shared, Spawn, Wiring, World, lock};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
@@ -16,50 +17,44 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 /// The work of an invocation: what the function returns, or that it failed.
-pub type Work = Pin<Box<dyn Future<Output = Result<String, String>> + Send>>;
+pub(crate) type Work = Pin<Box<dyn Future<Output = Result<String, String>>>>;
 
 /// What runs in the functions.
-pub trait Deployment: Sync {
-    /// What there is besides queue, table and functions.
+pub(crate) trait Deployment: Sync {
     fn wiring(&self) -> Wiring;
 
-    /// Runs a function.
     fn invoke(&self, invocation: Invocation) -> Work;
 
-    /// What must hold when all is over, besides what must always hold.
+    /// Checks what must hold at the end of a run, besides what must always hold.
     fn check(&self, world: &World) -> Vec<String>;
 }
 
 /// One invocation of a function.
-pub struct Invocation {
-    /// The function.
-    pub function: Function,
-    /// Its event.
-    pub payload: String,
+pub(crate) struct Invocation {
+    pub(crate) function: Function,
+    pub(crate) payload: String,
     /// When Lambda ends it.
-    pub deadline: Timestamp,
-    /// Its number.
-    pub task: Task,
-    /// What it has of the world.
-    pub ports: Ports,
+    pub(crate) deadline: Timestamp,
+    pub(crate) task: Task,
+    pub(crate) ports: Ports,
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Report {
-    /// What must never happen, and did.
+    /// The rules that were broken.
     pub violations: Vec<String>,
-    /// What happened at least once.
+    /// How often each situation occurred.
     pub seen: BTreeMap<&'static str, u64>,
     /// The faults that calls had.
     pub faults: Vec<(u64, Fault, &'static str)>,
     /// How many calls there were.
     pub calls: u64,
-    /// What happened, where somebody wants to know.
+    /// What happened, if the run was traced.
     pub trace: Option<Trace>,
 }
 
-/// Events of one run, at most: hundreds are usual, and a day of sweeps takes 100,000.
+/// The most events that a run may have. Hundreds are usual, and a day of sweeps has 100,000.
 const STEPS_MAX: u64 = 2_000_000;
 
 struct Running {
@@ -68,7 +63,7 @@ struct Running {
     waker: Waker,
 }
 
-/// Puts its task into the line of those that can go on.
+/// Queues its task as ready to be polled.
 struct Ready {
     task: Task,
     line: Arc<Mutex<VecDeque<Task>>>,
@@ -81,8 +76,7 @@ impl Wake for Ready {
 }
 
 /// Runs a scenario to its end.
-#[must_use]
-pub fn run(
+pub(crate) fn run(
     scenario: &Scenario,
     deployed: &Deployed,
     deployment: &dyn Deployment,
@@ -100,7 +94,7 @@ pub fn run(
             (std::mem::take(&mut world.kills), std::mem::take(&mut world.spawns))
         };
         for (task, how) in kills {
-            // Dropped outside of the lock: what it drops may want the world.
+            // Dropped without the lock, because dropping it may lock the world.
             let Some(ended) = running.remove(&task) else { continue };
             drop(ended.work);
             let mut world = lock(&world);
@@ -108,7 +102,7 @@ pub fn run(
             let name = world.running.remove(&task).map(|running| running.name).unwrap_or_default();
             world.note("a process ends in the middle of its work");
             world.trace(|| Step::note_over(name, how));
-            (ended.respond)(&mut world, Outcome::Error);
+            (ended.respond)(&mut world, Ended::Error);
         }
         for spawn in spawns {
             let Spawn { task, function, payload, deadline, respond } = spawn;
@@ -141,13 +135,13 @@ pub fn run(
         violations,
         seen: std::mem::take(&mut world.seen),
         faults: std::mem::take(&mut world.faults),
-        calls: world.calls(),
+        calls: world.calls,
         trace: world.trace.take(),
     }
 }
 
 fn poll(task: Task, running: &mut BTreeMap<Task, Running>, world: &Shared) {
-    // It may have ended before its turn came.
+    // It may have ended meanwhile.
     let Some(one) = running.get_mut(&task) else { return };
     let waker = one.waker.clone();
     let Poll::Ready(result) = one.work.as_mut().poll(&mut Context::from_waker(&waker)) else { return };
@@ -155,19 +149,19 @@ fn poll(task: Task, running: &mut BTreeMap<Task, Running>, world: &Shared) {
     drop(ended.work);
     let mut world = lock(world);
     let name = world.running.remove(&task).map(|running| running.name).unwrap_or_default();
-    let outcome = match result {
+    let how = match result {
         Ok(response) => {
             if response.contains("itemIdentifier") {
                 world.trace(|| Step::note_over(name, format!("reports {}", reported(&response))));
             }
-            Outcome::Response(response)
+            Ended::Response(response)
         }
         Err(error) => {
             world.trace(|| Step::note_over(name, format!("fails: {error}")));
-            Outcome::Error
+            Ended::Error
         }
     };
-    (ended.respond)(&mut world, outcome);
+    (ended.respond)(&mut world, how);
 }
 
 /// The identifiers that a response reports.

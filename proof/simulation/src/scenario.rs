@@ -1,4 +1,4 @@
-//! What one run is made of, all of it drawn from one seed: what upstream sends, what goes wrong, and how the world is.
+//! The scenario of a run, drawn from one seed: what upstream sends, what goes wrong, and how the world is set up.
 
 use crate::faults::Plan;
 use crate::rng;
@@ -12,31 +12,41 @@ use std::time::Duration;
 /// When every run begins.
 pub const START: i64 = 1_800_000_000;
 
-/// How long actions take, at most, while they are slow: longer than an invocation.
+/// The longest time that a slow action takes: longer than an invocation.
 pub const SLOW_ACTION: Duration = Duration::from_secs(90);
 
-/// Until when they can be that slow, from the beginning of the run.
+/// Actions can be slow for this time from the beginning of the run.
 pub const SLOW_FOR: Duration = Duration::from_mins(30);
 
-/// Retries of a batch, and the sweep's age, where the scenario is impatient.
+/// Retries of a batch in an impatient scenario.
 pub const FEW_RETRIES: u32 = 6;
-/// See [`FEW_RETRIES`].
+/// The age at which the sweep publishes a notification again in an impatient scenario.
 pub const SOON: Duration = Duration::from_mins(2);
 
-/// Messages of a backlog: their slow calls take several invocations, so records are delivered more than once.
+/// Messages of a backlog. Their slow calls take several invocations, so records are delivered more than once.
 pub const BACKLOG: usize = 1_000;
 
 /// Idempotent, as the webhook states it.
 pub const IDEMPOTENT: Guarantee = Guarantee::Idempotent { timeout: limits::WEBHOOK_TIMEOUT };
 
-/// At most once, as the webhook states it: its client gives up then.
+/// At most once, as the webhook states it.
 pub const AT_MOST_ONCE: Guarantee = Guarantee::AtMostOnce { timeout: limits::WEBHOOK_TIMEOUT };
+
+/// A guarantee in words.
+#[must_use]
+pub const fn named(guarantee: Guarantee) -> &'static str {
+    match guarantee {
+        Guarantee::Transactional => "transactional",
+        Guarantee::Idempotent { .. } => "idempotent",
+        Guarantee::AtMostOnce { .. } => "at most once",
+    }
+}
 
 /// One run.
 #[expect(clippy::struct_excessive_bools, reason = "each says something of its own about the world")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scenario {
-    /// What it was drawn from.
+    /// The seed that it was drawn from.
     pub seed: u64,
     /// The guarantee of the action.
     pub guarantee: Guarantee,
@@ -48,21 +58,21 @@ pub struct Scenario {
     pub faults: Plan,
     /// What goes wrong with the world.
     pub disturbances: Vec<Disturbance>,
-    /// Shards of the Kinesis stream at first.
+    /// How many shards the Kinesis stream has at first.
     pub kinesis_shards: usize,
-    /// Whether failed conditions answer without the old item.
+    /// Whether the answers of refused conditions lack the old item.
     pub hides_old_items: bool,
-    /// How far clocks of instances are apart from the world's, at most, in milliseconds.
+    /// The largest difference between an instance's clock and the world's, in milliseconds.
     pub clock_skew_millis: i64,
     /// Whether progress resets a batch's retries, which Lambda's documentation leaves open.
     pub progress_resets_retries: bool,
     /// When the mappings begin to read their streams.
     pub mappings_start: Timestamp,
-    /// How long an action takes, at most.
+    /// The longest time that an action takes.
     pub action_takes: Duration,
-    /// Records of one invocation, at most, instead of what the template says.
+    /// The batch size of the mappings, instead of the template's.
     pub batch_size: Option<usize>,
-    /// Whether the streams have few retries and the sweep begins soon, instead of what the template says.
+    /// Whether the streams have few retries and the sweep publishes early, instead of as in the template.
     pub impatient: bool,
     /// Whether the world runs on until DONE items expire.
     pub runs_until_expiry: bool,
@@ -71,9 +81,9 @@ pub struct Scenario {
 /// One message that upstream sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// When.
+    /// When it is sent.
     pub at: Timestamp,
-    /// Its notification id, where it has one.
+    /// The id of its notification; empty if it has none.
     pub id: String,
     /// Its body.
     pub body: String,
@@ -82,9 +92,9 @@ pub struct Message {
 /// Something that happens to the world.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disturbance {
-    /// When.
+    /// When it happens.
     pub at: Timestamp,
-    /// What.
+    /// What happens.
     pub what: What,
 }
 
@@ -97,23 +107,23 @@ pub enum What {
     Merge,
     /// The shards of the table's stream are closed, and others follow.
     Rollover,
-    /// The poller of the table's stream starts again from its checkpoint.
+    /// The poller of the table's stream restarts from its checkpoint.
     RestartTableMapping,
-    /// The poller of the Kinesis stream starts again from its checkpoint.
+    /// The poller of the Kinesis stream restarts from its checkpoint.
     RestartStreamMapping,
-    /// Every process ends.
+    /// Every process dies.
     KillAll,
-    /// For so long, every call to the table fails.
+    /// Every call to the table fails for this time.
     TableDown(Duration),
-    /// For so long, every invocation of publisher fails.
+    /// Every invocation of publisher fails for this time.
     PublisherDown(Duration),
-    /// For so long, every invocation of downstream fails.
+    /// Every invocation of downstream fails for this time.
     DownstreamDown(Duration),
-    /// For so long, no invocation is run: the account's concurrency is used up.
+    /// Every invocation is throttled for this time.
     Throttled(Duration),
-    /// For so long, neither stream is read and no sweep runs, so that records can expire.
+    /// No stream is read and no sweep runs for this time, so records can expire.
     NothingReads(Duration),
-    /// A record that is no notification comes into the Kinesis stream.
+    /// A record that belongs to no notification arrives in the Kinesis stream.
     ForeignRecord,
     /// An operator moves the dead-letter queue back into the queue.
     RedriveDeadLetters,
@@ -186,35 +196,22 @@ impl Scenario {
     /// A small run for the sweep of all faults: two notifications, and a duplicate of one.
     #[must_use]
     pub fn small(guarantee: Guarantee) -> Self {
-        let message = |millis: u64, id: &str| Message {
-            at: start() + Duration::from_millis(millis),
-            id: id.to_owned(),
-            body: event(id, 1, false),
-        };
-        Self { messages: vec![message(0, "a"), message(0, "b"), message(100, "a")], ..Self::quiet(0, guarantee) }
+        let duplicate = Message::new(start() + Duration::from_millis(100), "a");
+        let messages = vec![Message::new(start(), "a"), Message::new(start(), "b"), duplicate];
+        Self { messages, ..Self::quiet(0, guarantee) }
     }
 
     /// A backlog: more slow calls than one invocation has time for, and nothing goes wrong.
     #[must_use]
     pub fn backlog(guarantee: Guarantee) -> Self {
-        let message = |n: usize| {
-            let id = format!("n{n}");
-            Message { at: start(), body: event(&id, 1, false), id }
-        };
-        Self {
-            messages: (0..BACKLOG).map(message).collect(),
-            action_takes: Duration::from_secs(5),
-            ..Self::quiet(0, guarantee)
-        }
+        let messages = (0..BACKLOG).map(|number| Message::new(start(), format!("n{number}"))).collect();
+        Self { messages, action_takes: Duration::from_secs(5), ..Self::quiet(0, guarantee) }
     }
 
-    /// The table is down from the first receive on, for so long. Messages come all the while, one of them malformed.
+    /// The table is down from the first receive on. Messages arrive all the time, one of them malformed.
     #[must_use]
     pub fn table_outage(lasts: Duration) -> Self {
-        let message = |n: u32| {
-            let id = format!("n{n}");
-            Message { at: start() + lasts * n / 40, body: event(&id, 1, false), id }
-        };
+        let message = |number: u32| Message::new(start() + lasts * number / 40, format!("n{number}"));
         let malformed = Message { at: start(), id: String::new(), body: "not JSON".to_owned() };
         Self {
             messages: (0..=40).map(message).chain([malformed]).collect(),
@@ -223,14 +220,13 @@ impl Scenario {
         }
     }
 
-    /// A run with one message and much trouble.
+    /// A run with one message and many faults.
     #[must_use]
     pub fn lone(seed: u64, guarantee: Guarantee) -> Self {
         let mut rng = rng::of(seed, "lone");
-        let message = Message { at: start(), id: "a".to_owned(), body: event("a", 1, false) };
         let trouble = Duration::from_mins(30);
         Self {
-            messages: vec![message],
+            messages: vec![Message::new(start(), "a")],
             faults: Plan::drawn(seed, 300, start() + trouble),
             disturbances: disturbances(&mut rng, Duration::from_secs(10)),
             ..Self::quiet(seed, guarantee)
@@ -246,12 +242,20 @@ impl Scenario {
             && self.disturbances.iter().all(|disturbance| disturbance.what == What::ForeignRecord)
     }
 
-    /// When the last thing happens that could go wrong.
+    /// The time from which nothing goes wrong any more.
     #[must_use]
     pub fn healed_at(&self) -> Timestamp {
         let ends = self.disturbances.iter().map(|disturbance| disturbance.at + disturbance.what.lasts());
         let sent = self.messages.iter().map(|message| message.at);
         ends.chain(sent).chain([self.faults.until(), self.mappings_start]).max().unwrap_or_else(start)
+    }
+}
+
+impl Message {
+    /// A message with a notification of this id.
+    fn new(at: Timestamp, id: impl Into<String>) -> Self {
+        let id = id.into();
+        Self { at, body: event(&id, 1, false), id }
     }
 }
 
@@ -277,16 +281,16 @@ impl fmt::Display for What {
             Self::Split => f.write_str("a shard of Kinesis is split"),
             Self::Merge => f.write_str("two shards of Kinesis are merged"),
             Self::Rollover => f.write_str("the shards of the table's stream roll over"),
-            Self::RestartTableMapping => f.write_str("the poller of the table's stream starts again"),
-            Self::RestartStreamMapping => f.write_str("the poller of Kinesis starts again"),
+            Self::RestartTableMapping => f.write_str("the poller of the table's stream restarts"),
+            Self::RestartStreamMapping => f.write_str("the poller of Kinesis restarts"),
             Self::KillAll => f.write_str("every process dies"),
             Self::TableDown(_) => write!(f, "the table fails, for {minutes} min"),
             Self::PublisherDown(_) => write!(f, "publisher fails, for {minutes} min"),
             Self::DownstreamDown(_) => write!(f, "downstream fails, for {minutes} min"),
             Self::Throttled(_) => write!(f, "every invocation is throttled, for {minutes} min"),
             Self::NothingReads(_) => write!(f, "nothing reads the streams, for {minutes} min"),
-            Self::ForeignRecord => f.write_str("a foreign record comes into Kinesis"),
-            Self::RedriveDeadLetters => f.write_str("an operator redrives the dead letters"),
+            Self::ForeignRecord => f.write_str("an orphan arrives in Kinesis"),
+            Self::RedriveDeadLetters => f.write_str("an operator moves the dead letters back"),
         }
     }
 }
@@ -297,7 +301,7 @@ pub fn start() -> Timestamp {
     Timestamp::from_second(START).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// The JSON of an event. Spelled differently, it has the same content.
+/// The JSON of an event, in one of two spellings of the same content.
 #[must_use]
 pub fn event(id: &str, amount: u32, spelled_differently: bool) -> String {
     if spelled_differently {
@@ -328,7 +332,7 @@ fn workload(rng: &mut Rng, count: usize, spread: Duration) -> (Vec<Message>, BTr
         if rng.u8(0..20) == 0 {
             rejected.insert(id.clone());
         }
-        messages.push(Message { at, body: event(&id, 1, false), id: id.clone() });
+        messages.push(Message::new(at, id.clone()));
         if rng.u8(0..5) == 0 {
             let at = if rng.bool() { at } else { moment(rng) };
             messages.push(Message { at, body: event(&id, 1, rng.bool()), id: id.clone() });
@@ -368,7 +372,7 @@ fn disturbances(rng: &mut Rng, within: Duration) -> Vec<Disturbance> {
     disturbances
 }
 
-/// A message can lie in the queue and the dead-letter queue for long, and come again then.
+/// A message can stay in the queue and the dead-letter queue for days before it is received again.
 fn add_late_duplicates(rng: &mut Rng, scenario: &mut Scenario) {
     if rng.u8(0..20) != 0 {
         return;

@@ -2,6 +2,7 @@
 
 use crate::faults::{Fault, Plan};
 use crate::mutants::Mutant;
+use crate::pipeline::Pipeline;
 use crate::run::{Deployment, Report, run};
 use crate::scenario::Scenario;
 use crate::template::Deployed;
@@ -14,19 +15,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// What a search found.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// Runs that were made.
+    /// How many runs there were.
     pub runs: u64,
-    /// Notifications that were sent in them.
+    /// How many notifications were sent.
     pub notifications: u64,
-    /// Messages that were sent in them: duplicates, conflicts and malformed ones as well.
+    /// How many messages were sent, duplicates, conflicts and malformed ones included.
     pub messages: u64,
-    /// Calls and invocations that were made in them.
+    /// How many calls and invocations were made.
     pub calls: u64,
-    /// How often calls and invocations failed.
+    /// How many of them had a fault.
     pub faults: u64,
-    /// What happened in them, and how often.
+    /// How often each situation occurred.
     pub seen: BTreeMap<&'static str, u64>,
-    /// Runs that broke a rule: the scenario, and what it broke.
+    /// The scenarios that broke a rule, and what they broke.
     pub failures: Vec<(Scenario, Vec<String>)>,
 }
 
@@ -47,18 +48,32 @@ impl Found {
     }
 }
 
-/// What is run, and how the service is deployed.
+/// What runs in the functions, and how it is deployed.
 #[derive(Clone, Copy)]
 pub struct Subject<'a> {
-    /// What runs in the functions.
-    pub deployment: &'a dyn Deployment,
-    /// The settings.
-    pub deployed: &'a Deployed,
-    /// A bug that is put back.
-    pub mutant: Option<Mutant>,
+    deployment: &'a dyn Deployment,
+    deployed: &'a Deployed,
+    mutant: Option<Mutant>,
 }
 
-impl Subject<'_> {
+impl<'a> Subject<'a> {
+    /// The real handlers, with these settings.
+    #[must_use]
+    pub fn new(deployed: &'a Deployed) -> Self {
+        Self { deployment: &Pipeline, deployed, mutant: None }
+    }
+
+    /// With a bug that is put back.
+    #[must_use]
+    pub fn with_mutant(self, mutant: Mutant) -> Self {
+        Self { mutant: Some(mutant), ..self }
+    }
+
+    /// Another deployment with the same settings.
+    pub(crate) fn with_deployment(self, deployment: &'a dyn Deployment) -> Self {
+        Self { deployment, ..self }
+    }
+
     /// Runs one scenario.
     #[must_use]
     pub fn run(&self, scenario: &Scenario, traced: bool) -> Report {
@@ -66,8 +81,8 @@ impl Subject<'_> {
     }
 }
 
-/// Runs scenarios on all cores, until `stop_at` failures were found. `progress` is told after each.
-pub fn search(
+/// Runs scenarios on all cores, until `stop_at` of them failed. Calls `progress` after each.
+pub(crate) fn search(
     subject: Subject<'_>,
     count: u64,
     scenario: impl Fn(u64) -> Scenario + Sync,
@@ -109,10 +124,10 @@ pub fn seeds(subject: Subject<'_>, seeds: Range<u64>, stop_at: usize, progress: 
     search(subject, seeds.end - seeds.start, |number| Scenario::of(seeds.start + number), stop_at, progress)
 }
 
-/// How many seeds it takes until a rule is broken, and which rule; `None` where none of `most` breaks one.
+/// The first scenario that breaks a rule, and what it breaks; `None` if none of the first `most` seeds does.
 #[must_use]
 pub fn first_failure(subject: Subject<'_>, most: u64) -> Option<(Scenario, Vec<String>)> {
-    // In order, so that the answer is the same on every machine.
+    // One after the other, so the answer is the same on every machine.
     (0..most).map(Scenario::of).find_map(|scenario| {
         let violations = subject.run(&scenario, false).violations;
         (!violations.is_empty()).then_some((scenario, violations))
@@ -120,7 +135,7 @@ pub fn first_failure(subject: Subject<'_>, most: u64) -> Option<(Scenario, Vec<S
 }
 
 /// A scenario in which nothing goes wrong, with every fault at every call, one at a time.
-pub fn single_faults(subject: Subject<'_>, quiet: &Scenario) -> impl Iterator<Item = Scenario> {
+pub(crate) fn single_faults(subject: Subject<'_>, quiet: &Scenario) -> impl Iterator<Item = Scenario> {
     let calls = subject.run(quiet, false).calls;
     let faults = (1..=calls).flat_map(|call| Fault::ALL.into_iter().map(move |fault| (call, fault)));
     faults.map(|fault| Scenario { faults: Plan::listed([fault]), ..quiet.clone() })
@@ -130,7 +145,7 @@ pub fn single_faults(subject: Subject<'_>, quiet: &Scenario) -> impl Iterator<It
 pub fn every_fault(subject: Subject<'_>, guarantee: Guarantee, progress: impl Fn() + Sync) -> Found {
     let quiet = Scenario::small(guarantee);
     let singles: Vec<Scenario> = single_faults(subject, &quiet).collect();
-    // The first fault makes more calls: repeats and retries. The second may hit those as well.
+    // The first fault causes more calls, such as retries. The second may hit those as well.
     let pairs = singles.iter().flat_map(|first| {
         let report = subject.run(first, false);
         let calls = report.faults.first().map_or(0, |(call, ..)| *call) + 1..=report.calls;
@@ -144,7 +159,7 @@ pub fn every_fault(subject: Subject<'_>, guarantee: Guarantee, progress: impl Fn
     search(subject, plans.len() as u64, scenario, usize::MAX, progress)
 }
 
-/// A smaller scenario that breaks the same rule: without the faults, disturbances and messages that it can do without.
+/// A smaller scenario that breaks the same rule, without the faults, disturbances and messages that do not matter.
 #[must_use]
 pub fn shrink(subject: Subject<'_>, scenario: &Scenario) -> Scenario {
     let first = subject.run(scenario, false).violations.first().map(|violation| rule(violation));
@@ -157,38 +172,41 @@ fn rule(violation: &str) -> String {
     violation.split_whitespace().filter(is_word).collect::<Vec<_>>().join(" ")
 }
 
-/// The same, for what a run must still do.
+/// A smaller scenario for whose run `does` is still true.
 #[must_use]
 pub fn shrink_while(subject: Subject<'_>, scenario: &Scenario, does: impl Fn(&Report) -> bool) -> Scenario {
     let fails = |scenario: &Scenario| does(&subject.run(scenario, false));
     let mut smallest = scenario.clone();
     loop {
-        let before = (smallest.messages.len(), smallest.disturbances.len(), faults(subject, &smallest).len());
-        let mut place = 0;
-        while place < smallest.messages.len() {
-            let mut smaller = smallest.clone();
-            smaller.messages.remove(place);
-            if fails(&smaller) { smallest = smaller } else { place += 1 }
-        }
-        let mut place = 0;
-        while place < smallest.disturbances.len() {
-            let mut smaller = smallest.clone();
-            smaller.disturbances.remove(place);
-            if fails(&smaller) { smallest = smaller } else { place += 1 }
-        }
-        let mut kept = faults(subject, &smallest);
-        for call in kept.clone() {
-            let mut fewer = kept.clone();
+        let before = smallest.clone();
+        leave_out(&mut smallest, |scenario| &mut scenario.messages, fails);
+        leave_out(&mut smallest, |scenario| &mut scenario.disturbances, fails);
+        let mut left = faults(subject, &smallest);
+        for call in left.clone() {
+            let mut fewer = left.clone();
             fewer.remove(&call);
             let smaller = Scenario { faults: smallest.faults.only(fewer.clone()), ..smallest.clone() };
             if fails(&smaller) {
-                (smallest, kept) = (smaller, fewer);
+                (smallest, left) = (smaller, fewer);
             }
         }
-        let after = (smallest.messages.len(), smallest.disturbances.len(), faults(subject, &smallest).len());
-        if after == before {
+        if smallest == before {
             return smallest;
         }
+    }
+}
+
+/// Leaves out each part of a scenario without which it still fails.
+fn leave_out<T>(
+    smallest: &mut Scenario,
+    parts: impl Fn(&mut Scenario) -> &mut Vec<T>,
+    fails: impl Fn(&Scenario) -> bool,
+) {
+    let mut place = 0;
+    while place < parts(smallest).len() {
+        let mut smaller = smallest.clone();
+        parts(&mut smaller).remove(place);
+        if fails(&smaller) { *smallest = smaller } else { place += 1 }
     }
 }
 

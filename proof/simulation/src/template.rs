@@ -1,11 +1,11 @@
-//! How the service is deployed: read out of `template.yaml`, so that what is simulated is what is deployed.
+//! The settings of the deployment, read from `template.yaml`, so the simulation runs with what is deployed.
 
 use event_source::settings::{QueueSettings, StreamSettings};
 use saphyr::{LoadableYamlNode, ScalarOwned, YamlOwned};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
-/// What the simulation needs to know of the deployment.
+/// The settings of the deployment that the simulation needs.
 #[derive(Debug, Clone)]
 pub struct Deployed {
     /// The queue's mapping.
@@ -14,9 +14,9 @@ pub struct Deployed {
     pub publisher: StreamSettings,
     /// The mapping of the Kinesis stream.
     pub downstream: StreamSettings,
-    /// Time for one invocation of ingest.
+    /// The timeout of ingest.
     pub ingest_timeout: Duration,
-    /// Time for one invocation of publisher or downstream.
+    /// The timeout of publisher and downstream.
     pub stream_function_timeout: Duration,
     /// The queue's visibility timeout.
     pub visibility_timeout: Duration,
@@ -28,7 +28,7 @@ pub struct Deployed {
     pub max_receive_count: u32,
     /// How often the sweep runs.
     pub sweep_every: Duration,
-    /// What the sweep takes for stuck.
+    /// The age at which the sweep publishes a notification again.
     pub sweep_age: Duration,
     /// How long DONE items are kept.
     pub done_retention: Duration,
@@ -39,7 +39,7 @@ pub struct Deployed {
     pub table_stream_retention: Duration,
 }
 
-/// The template cannot be read, or lacks something.
+/// The template cannot be read, or lacks a setting.
 #[derive(Debug)]
 pub struct WrongTemplate(String);
 
@@ -75,7 +75,7 @@ impl Deployed {
         let number = |pointer: &str| -> Result<u64, WrongTemplate> {
             let value = at(pointer)?;
             let text = value.as_str().and_then(|text| text.parse().ok());
-            value.as_u64().or(text).ok_or_else(|| WrongTemplate(format!("{pointer} is no number, but {value}")))
+            value.as_u64().or(text).ok_or_else(|| WrongTemplate(format!("{pointer} is not a number but {value}")))
         };
         let seconds = |pointer: &str| number(pointer).map(Duration::from_secs);
         let stream = |pointer: &str| {
@@ -95,7 +95,7 @@ impl Deployed {
             max_receive_count: number("/Queue/Properties/RedrivePolicy/maxReceiveCount")
                 .and_then(|count| u32::try_from(count).map_err(|_| wrong("maxReceiveCount")))?,
             sweep_every: rate(&at("/Publisher/Properties/Events/Sweep/Properties/Schedule")?)
-                .ok_or_else(|| wrong("the sweep's schedule is no rate(…)"))?,
+                .ok_or_else(|| wrong("the sweep's schedule is not a rate(…)"))?,
             sweep_age: seconds("/Publisher/Properties/Environment/Variables/SWEEP_AGE_SECONDS")?,
             done_retention: hours(24 * number("/Downstream/Properties/Environment/Variables/DONE_RETENTION_DAYS")?),
             kinesis_retention: hours(number("/Stream/Properties/RetentionPeriodHours")?),
@@ -125,11 +125,7 @@ fn json(yaml: &YamlOwned) -> Value {
         YamlOwned::Value(ScalarOwned::String(value)) | YamlOwned::Representation(value, ..) => json!(value),
         YamlOwned::Sequence(values) => values.iter().map(json).collect(),
         YamlOwned::Mapping(entries) => {
-            let name = |name: &YamlOwned| match json(name) {
-                Value::String(name) => name,
-                other => other.to_string(),
-            };
-            Value::Object(entries.iter().map(|(key, value)| (name(key), json(value))).collect())
+            Value::Object(entries.iter().map(|(name, value)| (text(&json(name)), json(value))).collect())
         }
         YamlOwned::Tagged(tag, value) => {
             let name = match tag.suffix.trim_start_matches('!') {
@@ -142,8 +138,8 @@ fn json(yaml: &YamlOwned) -> Value {
     }
 }
 
-/// Replaces what depends on parameters by what it is with their defaults. What is known only when it is deployed, e.g. an
-/// ARN, stays as it is.
+/// Resolves references to parameters with their defaults. Values that are known only after deployment, such as ARNs, stay as
+/// they are.
 fn resolve(template: &Value, value: &Value) -> Value {
     match value {
         Value::Object(object) if object.len() == 1 => {
@@ -153,7 +149,7 @@ fn resolve(template: &Value, value: &Value) -> Value {
             match name.as_str() {
                 "Ref" => {
                     let default = argument.as_str().and_then(|name| template["Parameters"][name].get("Default"));
-                    // CloudFormation makes numbers of texts where a number is wanted.
+                    // CloudFormation converts text to a number where a property is one.
                     let number = default.and_then(Value::as_str).and_then(|text| text.parse::<u64>().ok());
                     let default = number.map(|number| json!(number)).or_else(|| default.cloned());
                     default.unwrap_or_else(|| json!(format!("{argument}")))

@@ -12,53 +12,43 @@ pub struct Trace {
 
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     /// One calls another.
     Call {
-        /// Who.
         from: String,
-        /// Whom.
         to: String,
-        /// With what.
         text: String,
         /// What goes wrong with it.
         trouble: Option<String>,
     },
-    /// Something else.
-    Note {
-        /// Where; `None` for the world.
-        over: Option<String>,
-        /// What.
-        text: String,
-    },
+    /// Something happens in one place, or to the world.
+    Note { over: Option<String>, text: String },
 }
 
 impl Step {
-    /// One calls another.
-    pub fn call(from: impl Into<String>, to: impl Into<String>, text: String, fault: Option<Fault>) -> Self {
+    pub(crate) fn call(from: impl Into<String>, to: impl Into<String>, text: String, fault: Option<Fault>) -> Self {
         Self::Call { from: from.into(), to: to.into(), text, trouble: fault.map(|fault| fault.to_string()) }
     }
 
-    /// A source hands records to a function that does not take them.
-    #[must_use]
-    pub fn refused(from: &str, to: &str, ids: &[String], trouble: &str) -> Self {
+    /// A function does not take records from a source.
+    pub(crate) fn refused(from: &str, to: &str, ids: &[String], trouble: &str) -> Self {
         Self::Call { from: from.into(), to: to.into(), text: ids.join(", "), trouble: Some(trouble.into()) }
     }
 
     /// Something happens to the world.
-    pub fn note(text: impl Into<String>) -> Self {
+    pub(crate) fn note(text: impl Into<String>) -> Self {
         Self::Note { over: None, text: text.into() }
     }
 
     /// Something happens in one place.
-    pub fn note_over(over: impl Into<String>, text: impl Into<String>) -> Self {
+    pub(crate) fn note_over(over: impl Into<String>, text: impl Into<String>) -> Self {
         Self::Note { over: Some(over.into()), text: text.into() }
     }
 }
 
 impl Trace {
     /// Adds a step.
-    pub fn push(&mut self, at: Timestamp, step: Step) {
+    pub(crate) fn push(&mut self, at: Timestamp, step: Step) {
         self.steps.push((at, step));
     }
 
@@ -107,19 +97,28 @@ impl Trace {
                 }
             }
         }
-        let alias = |name: &str| name.replace(' ', "_");
-        let end = |name: Option<&&str>| name.map_or_else(|| "world".to_owned(), |name| alias(name));
-        let ends = (end(participants.first()), end(participants.last()));
-        let declared = participants.iter().map(|name| format!("participant {} as {name}", alias(name)));
-        let step = |(_, step): &(Timestamp, Step)| match step {
-            Step::Call { from, to, text, trouble: None } => format!("{}->>{}: {text}", alias(from), alias(to)),
-            Step::Call { from, to, text, trouble: Some(trouble) } => {
-                format!("{}-x{}: {text} ({trouble})", alias(from), alias(to))
-            }
-            Step::Note { over: Some(over), text } => format!("Note over {}: {text}", alias(over)),
-            Step::Note { over: None, text } => format!("Note over {},{}: {text}", ends.0, ends.1),
-        };
-        let lines = declared.chain(self.steps.iter().map(step)).map(|line| format!("    {}\n", line.trim_end()));
-        ["sequenceDiagram\n".to_owned()].into_iter().chain(lines).collect()
+        let first = participants.first().map_or_else(|| "world".to_owned(), |name| alias(name));
+        let last = participants.last().map_or_else(|| "world".to_owned(), |name| alias(name));
+        let mut diagram = String::from("sequenceDiagram\n");
+        for participant in participants {
+            diagram.extend(["    participant ", &alias(participant), " as ", participant, "\n"]);
+        }
+        for (_, step) in &self.steps {
+            let line = match step {
+                Step::Call { from, to, text, trouble: None } => format!("{}->>{}: {text}", alias(from), alias(to)),
+                Step::Call { from, to, text, trouble: Some(trouble) } => {
+                    format!("{}-x{}: {text} ({trouble})", alias(from), alias(to))
+                }
+                Step::Note { over: Some(over), text } => format!("Note over {}: {text}", alias(over)),
+                Step::Note { over: None, text } => format!("Note over {first},{last}: {text}"),
+            };
+            diagram.extend(["    ", line.trim_end(), "\n"]);
+        }
+        diagram
     }
+}
+
+/// The name of a participant in Mermaid.
+fn alias(name: &str) -> String {
+    name.replace(' ', "_")
 }

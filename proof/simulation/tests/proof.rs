@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod document;
+
+use document::{assert_rows, with_diagrams};
+use expect_test::expect_file;
 use notification::Guarantee;
-use simulation::designs::Design;
+use simulation::designs::{Design, Invariant};
 use simulation::mutants::Mutant;
-use simulation::pipeline::Pipeline;
 use simulation::scenario::{AT_MOST_ONCE, IDEMPOTENT, Scenario};
 use simulation::search::{self, Found, Subject};
 use simulation::template::Deployed;
@@ -15,7 +18,7 @@ use std::time::Duration;
 static DEPLOYED: LazyLock<Deployed> = LazyLock::new(|| Deployed::read().unwrap());
 
 fn subject() -> Subject<'static> {
-    Subject { deployment: &Pipeline, deployed: &DEPLOYED, mutant: None }
+    Subject::new(&DEPLOYED)
 }
 
 /// Fails with the shortest form of the first failure.
@@ -32,30 +35,30 @@ const SOMETIMES: &[&str] = &[
     "a DONE item expires",
     "a batch is bisected",
     "a call is refused",
-    "a call of which nobody can tell becomes IN_DOUBT",
-    "a claim is given back",
+    "a call with an unknown outcome becomes IN_DOUBT",
+    "a claim is released",
     "a call with an unknown outcome is noted",
-    "a claimed notification comes to another worker",
+    "a claimed notification reaches another worker",
     "a conflict is refused",
     "a deleted message is delivered again",
     "a duplicate is suppressed",
     "a failed message is hidden",
-    "a foreign record is kept",
+    "an orphan is quarantined",
     "a function's answer is lost",
-    "a lapsed claim becomes IN_DOUBT",
+    "an expired claim becomes IN_DOUBT",
     "a late worker is fenced",
-    "a mapping starts again",
+    "a poller restarts",
     "a message becomes a dead letter",
     "a message is delivered twice at once",
-    "a message that is not in flight is to be hidden",
+    "a message that is not in flight cannot be hidden",
     "an invocation runs twice",
     "received messages are lost on the way",
-    "a message is done and not deleted",
+    "a processed message is not deleted",
     "a process dies after a call",
     "a process dies before a call",
     "a process ends in the middle of its work",
-    "a record is given up after its retries",
-    "a record is given up for its age",
+    "a record is discarded after its retries",
+    "a record is discarded for its age",
     "a reply is lost",
     "a shard is split",
     "a stream record expires unread",
@@ -128,15 +131,20 @@ fn a_healthy_backlog_of_slow_calls_at_most_once_leaves_nothing_in_doubt() {
     assert_eq!(report.violations, Vec::<String>::new());
 }
 
+fn dead_letters_of_an_hour_without_the_table(subject: Subject<'_>) -> u64 {
+    let report = subject.run(&Scenario::table_outage(Duration::from_hours(1)), false);
+    assert_eq!(report.violations, Vec::<String>::new());
+    report.seen["a message becomes a dead letter"]
+}
+
 #[test]
 fn while_the_table_is_down_for_an_hour_only_the_malformed_message_becomes_a_dead_letter() {
-    let dead = |mutant| {
-        let report = Subject { mutant, ..subject() }.run(&Scenario::table_outage(Duration::from_hours(1)), false);
-        assert_eq!(report.violations, Vec::<String>::new());
-        report.seen["a message becomes a dead letter"]
-    };
-    assert_eq!(dead(None), 1);
-    assert!(dead(Some(Mutant::NothingHidden)) > 10, "as it would be by the queue's visibility timeout");
+    assert_eq!(dead_letters_of_an_hour_without_the_table(subject()), 1);
+    let nothing_hidden = subject().with_mutant(Mutant::NothingHidden);
+    assert!(
+        dead_letters_of_an_hour_without_the_table(nothing_hidden) > 10,
+        "as it would be by the queue's visibility timeout"
+    );
 }
 
 #[test]
@@ -163,35 +171,45 @@ fn seeds_that_broke_a_rule_once_break_none_now() {
 
 #[test]
 fn every_known_bug_that_is_put_back_is_found() {
-    let documented = include_str!("../../../docs/PROOF.md");
+    let mut rows = Vec::new();
     for (mutant, bug, place) in Mutant::ALL {
-        let mutant = Subject { mutant: Some(mutant), ..subject() };
+        let mutant = subject().with_mutant(mutant);
         let Some((scenario, violations)) = search::first_failure(mutant, 2_000) else {
             panic!("not found: {bug} ({place})");
         };
-        let row = format!("| {bug} | {place} | {} | {} |", scenario.seed + 1, violations[0]);
-        assert!(documented.contains(&row), "docs/PROOF.md lacks this row:\n{row}");
+        rows.push(format!("| {bug} | {place} | {} | {} |", scenario.seed + 1, violations[0]));
     }
+    let header = "| bug | where | seeds | what breaks |\n|---|---|---|---|\n";
+    assert_rows(&expect_file!["../../../docs/PROOF.md"], header, &rows);
 }
+
+/// The order in which docs/WHY.md shows what a design breaks.
+const STORY: [Invariant; 3] = [Invariant::NothingDoubled, Invariant::DoneIsTrue, Invariant::NothingLost];
 
 #[test]
 fn the_designs_before_this_one_break_what_the_docs_say_and_this_one_breaks_nothing() {
-    let documented = include_str!("../../../docs/WHY.md");
+    let document = expect_file!["../../../docs/WHY.md"];
+    let mut text = document.data();
     for design in Design::ALL {
-        let broken = design.broken(subject(), 300);
+        let mut broken = design.broken(subject(), 300);
         let invariants: Vec<_> = broken.keys().copied().collect();
         assert_eq!(invariants, design.breaks(), "{}", design.words());
-        for broken in broken.into_values() {
+        let mut diagrams = Vec::new();
+        for broken in STORY.iter().filter_map(|invariant| broken.remove(invariant)) {
             let diagram = broken.report.trace.unwrap_or_default().diagram();
-            let shown = format!("```mermaid\n{diagram}```");
-            assert!(documented.contains(&shown), "docs/WHY.md lacks this of {}:\n{shown}", design.words());
+            if !diagrams.contains(&diagram) {
+                diagrams.push(diagram);
+            }
         }
+        let (number, _) = design.words().split_once(' ').unwrap();
+        text = with_diagrams(&text, &format!("## {number} "), &diagrams);
     }
+    document.assert_eq(&text);
 }
 
 #[test]
 fn a_failure_is_shrunk_to_a_run_that_still_fails() {
-    let mutant = Subject { mutant: Some(Mutant::TransactionSplit), ..subject() };
+    let mutant = subject().with_mutant(Mutant::TransactionSplit);
     let (scenario, _) = search::first_failure(mutant, 2_000).unwrap();
     let smallest = search::shrink(mutant, &scenario);
     let (before, after) = (mutant.run(&scenario, false), mutant.run(&smallest, false));

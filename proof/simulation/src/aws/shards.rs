@@ -1,4 +1,4 @@
-//! The shards of a stream: where a key goes, and what happens when shards are split, merged or closed.
+//! The shards of a stream: which shard takes a key, and what happens when shards are split, merged or closed.
 
 use event_source::stream::{ReadFrom, Record};
 use jiff::Timestamp;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// A stream's shards.
 #[derive(Debug)]
-pub struct Shards {
+pub(crate) struct Shards {
     all: Vec<Shard>,
     retention: Duration,
     records: u64,
@@ -34,21 +34,19 @@ struct Stored {
     event: Box<RawValue>,
 }
 
-/// What was read of a shard.
+/// What was read from a shard.
 #[derive(Debug, Default)]
-pub struct Read {
-    /// Its records.
-    pub records: Vec<Record>,
-    /// Whether it is closed and these are its last.
-    pub ended: bool,
-    /// Keys of records that are older than the retention and gone unread.
-    pub expired: Vec<String>,
+pub(crate) struct Read {
+    pub(crate) records: Vec<Record>,
+    /// Whether the shard is closed and these are its last records.
+    pub(crate) ended: bool,
+    /// Keys of records that expired unread.
+    pub(crate) expired: Vec<String>,
 }
 
 impl Shards {
-    /// So many shards that share the hash keys evenly.
-    #[must_use]
-    pub fn new(count: usize, retention: Duration) -> Self {
+    /// A stream with so many shards, which share the hash keys evenly.
+    pub(crate) fn new(count: usize, retention: Duration) -> Self {
         let mut shards = Self { all: vec![], retention, records: 0, latest: HashMap::new() };
         let share = u128::MAX / count as u128;
         for number in 0..count as u128 {
@@ -67,31 +65,30 @@ impl Shards {
     /// from its shard and its sequence number.
     ///
     /// A key's MD5 decides: <https://docs.aws.amazon.com/streams/latest/dev/key-concepts.html#partition-key>.
-    pub fn append(&mut self, key: &str, now: Timestamp, event: impl FnOnce(&str, &str) -> String) {
+    pub(crate) fn append(&mut self, key: &str, now: Timestamp, event: impl FnOnce(&str, &str) -> Box<RawValue>) {
         let hash = u128::from_be_bytes(Md5::digest(key).into());
         self.records += 1;
         let sequence_number: Box<str> = format!("{:021}", self.records).into();
         let takes = |shard: &&mut Shard| shard.open && (shard.range.0..=shard.range.1).contains(&hash);
         let Some(shard) = self.all.iter_mut().find(takes) else { return };
         let event = event(&shard.name, &sequence_number);
-        let Ok(event) = RawValue::from_string(event) else { return };
         shard.records.push(Stored { sequence_number, key: key.into(), arrived_at: now, event });
     }
 
     /// Every shard with its parents.
-    pub fn list(&self) -> impl Iterator<Item = (&str, Vec<&str>)> {
+    pub(crate) fn list(&self) -> impl Iterator<Item = (&str, Vec<&str>)> {
         self.all.iter().map(|shard| (shard.name.as_str(), shard.parents.iter().map(String::as_str).collect()))
     }
 
-    /// Reads a shard. What is older than the retention is gone.
+    /// Reads a shard. Records that are older than the retention have expired.
     /// <https://docs.aws.amazon.com/streams/latest/dev/kinesis-extended-retention.html>,
     /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html>
-    pub fn read(&mut self, name: &str, from: &ReadFrom, now: Timestamp) -> Read {
+    pub(crate) fn read(&mut self, name: &str, from: &ReadFrom, now: Timestamp) -> Read {
         let Some(place) = self.all.iter().position(|shard| shard.name == name) else { return Read::default() };
         let shard = &self.all[place];
         let next = match from {
             ReadFrom::TrimHorizon => 0,
-            // The iterator is taken at the first look.
+            // The first read decides where the iterator starts.
             ReadFrom::Latest => *self.latest.entry(place).or_insert(shard.records.len()),
             ReadFrom::After(number) => shard.records.partition_point(|record| record.sequence_number <= *number),
         };
@@ -114,7 +111,7 @@ impl Shards {
 
     /// Splits an open shard in the middle of its hash keys: it is closed, and two children follow it.
     /// <https://docs.aws.amazon.com/streams/latest/dev/kinesis-using-sdk-java-resharding-split.html>
-    pub fn split(&mut self, choice: usize) -> bool {
+    pub(crate) fn split(&mut self, choice: usize) -> bool {
         let Some(place) = self.nth_open(choice) else { return false };
         let (start, end) = self.all[place].range;
         if end - start < 2 {
@@ -130,7 +127,7 @@ impl Shards {
 
     /// Merges two open shards whose hash keys are next to each other: both are closed, and one child follows them.
     /// <https://docs.aws.amazon.com/streams/latest/dev/kinesis-using-sdk-java-resharding-merge.html>
-    pub fn merge(&mut self, choice: usize) -> bool {
+    pub(crate) fn merge(&mut self, choice: usize) -> bool {
         let Some(left) = self.nth_open(choice) else { return false };
         let (start, end) = self.all[left].range;
         let is_next = |shard: &Shard| shard.open && end.checked_add(1) == Some(shard.range.0);
@@ -145,7 +142,7 @@ impl Shards {
 
     /// Closes every open shard and lets a child follow each, as a DynamoDB stream does every few hours.
     /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html>
-    pub fn roll_over(&mut self) {
+    pub(crate) fn roll_over(&mut self) {
         for place in 0..self.all.len() {
             if self.all[place].open {
                 self.all[place].open = false;
@@ -161,13 +158,12 @@ impl Shards {
     }
 
     /// Keys and shards of every record, in order of arrival in each shard.
-    pub fn keys(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (&str, &str)> {
         self.all.iter().flat_map(|shard| shard.records.iter().map(|record| (&*record.key, shard.name.as_str())))
     }
 
     /// How many records there are of a key.
-    #[must_use]
-    pub fn count(&self, key: &str) -> usize {
+    pub(crate) fn count(&self, key: &str) -> usize {
         self.keys().filter(|(of, _)| *of == key).count()
     }
 }
@@ -181,7 +177,7 @@ mod tests {
     }
 
     fn put(shards: &mut Shards, key: &str, second: i64) {
-        shards.append(key, at(second), |_, number| format!("\"{number}\""));
+        shards.append(key, at(second), |_, number| serde_json::value::to_raw_value(number).unwrap());
     }
 
     fn keys(shards: &mut Shards, shard: &str, from: &ReadFrom, second: i64) -> Vec<String> {

@@ -1,464 +1,190 @@
-//! The DynamoDB table, its index of pending notifications, its stream, and the tables that transactions write beside it.
+//! The DynamoDB table of a run: the model of [`notification::testing`] with what takes time on AWS around it. Its stream
+//! captures each change, its index follows with a lag, and DONE items expire. The put-back bugs of the table are made here.
 
-use crate::mutants::Mutant;
+use super::captured::Captured;
+use crate::mutants::{self, Mutant};
 use jiff::Timestamp;
-use notification::id::index_shard;
-use notification::ports::{
-    Claim, IndexKey, Insertion, PendingKey, PendingPage, Refused, Stored, SweepState, UnresolvedCount,
-};
-use notification::{Effect, Failure, Notification, NotificationId, Outcome, Status, content, status};
-use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
+use notification::change::{After, Commit};
+use notification::ports::{Answers, Committed, SweepState, Written};
+use notification::testing::{self, Item};
+use notification::{Change, Failure, Put, Status, content};
+use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::time::Duration;
 
-/// One item.
-#[derive(Debug, Clone)]
-pub struct Item {
-    /// Its status.
-    pub status: Status,
-    /// Its event.
-    pub event: Box<str>,
-    /// Why it is FAILED or IN_DOUBT.
-    pub reason: Option<String>,
-    /// Who has it, while it is CLAIMED.
-    pub claim: Option<Claim>,
-    /// Since when it is pending.
-    pub pending_since: Option<Timestamp>,
-    /// Since when it has its status.
-    pub since: Option<Timestamp>,
-    /// Whether a call ended with an unknown outcome.
-    pub unknown_call: bool,
-    /// When it expires.
-    pub expires_at: Option<Timestamp>,
-    /// How often it became DONE.
-    pub done: usize,
-}
-
-/// One conditional change, like [`notification::ports::Change`], but it owns its parts.
-#[derive(Debug, Clone)]
-pub struct Change {
-    /// The id.
-    pub id: NotificationId,
-    /// What must be there.
-    pub from: From,
-    /// What becomes of it.
-    pub to: To,
-}
-
-/// What must be there for a change to be made.
-#[derive(Debug, Clone)]
-pub enum From {
-    /// This status.
-    Status(Status),
-    /// INIT, with this event, and no call with an unknown outcome.
-    Untouched(Box<str>),
-    /// INIT, with this event.
-    Event(Box<str>),
-    /// CLAIMED, by this claim.
-    Claim(Claim),
-}
-
-/// What becomes of an item.
-#[derive(Debug, Clone)]
-pub enum To {
-    /// INIT.
-    Init,
-    /// INIT, with the note that the outcome of a call is unknown.
-    UnknownCall,
-    /// CLAIMED.
-    Claimed(Claim),
-    /// DONE.
-    Done(Option<Outcome>),
-    /// FAILED.
-    Failed(String),
-    /// IN_DOUBT.
-    InDoubt(String),
-}
-
-impl To {
-    /// The status that it has then.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        match self {
-            Self::Init | Self::UnknownCall => Status::Init,
-            Self::Claimed(_) => Status::Claimed,
-            Self::Done(_) => Status::Done,
-            Self::Failed(_) => Status::Failed,
-            Self::InDoubt(_) => Status::InDoubt,
-        }
-    }
-}
-
-/// One notification's part of a transaction, like [`notification::ports::Commit`], but it owns its parts.
-#[derive(Debug, Clone)]
-pub struct Part {
-    /// The id.
-    pub id: NotificationId,
-    /// The event that the effect was made from.
-    pub event: Box<str>,
-    /// The effect.
-    pub effect: Effect,
-}
-
-/// A record for the table's stream.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Captured {
-    /// The item's key.
-    pub id: String,
-    /// The kind of change, and the images, as JSON without its sequence number.
-    pub event_name: &'static str,
-    /// The status and event after it; `None` for a removal.
-    pub new: Option<(Status, Box<str>)>,
-    /// The status before it.
-    pub old: Option<Status>,
-}
-
-/// The tables.
+/// The table. What it does not say itself, the model says.
 #[derive(Debug, Default)]
-pub struct Table {
-    /// The items by id.
-    pub items: BTreeMap<String, Item>,
+pub(crate) struct Table {
+    model: testing::Table,
     /// Items that expired.
-    pub expired: BTreeMap<String, Item>,
-    /// What transactions wrote into other tables: by table and key.
-    pub others: BTreeMap<String, Vec<(&'static str, String)>>,
-    /// What changed and is not in the stream yet.
-    pub captured: Vec<Captured>,
+    expired: BTreeMap<String, Item>,
+    /// How often each notification became DONE.
+    done: BTreeMap<String, usize>,
+    captured: Vec<Captured>,
     /// Writes that broke a rule of the table itself.
-    pub wrong_writes: Vec<String>,
-    index: BTreeSet<(u64, Timestamp, String)>,
-    indexed: BTreeMap<String, Timestamp>,
-    sweep_state: SweepState,
-    sweep_lease: Option<Timestamp>,
-    /// How long DONE items are kept.
-    pub done_retention: Duration,
-    /// Whether a failed condition answers without the old item.
-    pub hides_old_items: bool,
-    /// A bug to be put back.
-    pub mutant: Option<Mutant>,
+    wrong_writes: Vec<String>,
+    done_retention: Duration,
+    mutant: Option<Mutant>,
 }
 
-impl Item {
-    fn stored(&self) -> Stored {
-        Stored {
-            status: Some(self.status),
-            event: self.event.clone(),
-            claim: self.claim.clone(),
-            since: self.since,
-            unknown_call: self.unknown_call,
-            // Operators change nothing in a run.
-            put_back_at: None,
-        }
+impl Deref for Table {
+    type Target = testing::Table;
+
+    fn deref(&self) -> &testing::Table {
+        &self.model
     }
 }
 
 impl Table {
-    /// An empty table.
-    #[must_use]
-    pub fn new(done_retention: Duration, hides_old_items: bool, mutant: Option<Mutant>) -> Self {
-        Self { done_retention, hides_old_items, mutant, ..Self::default() }
+    pub(crate) fn new(done_retention: Duration, hides_old_items: bool, mutant: Option<Mutant>) -> Self {
+        let mut table = Self { done_retention, mutant, ..Self::default() };
+        table.model.hide_old_items(hides_old_items);
+        table
     }
 
-    fn capture(&mut self, id: &str, event_name: &'static str, old: Option<Status>) {
-        let new = self.items.get(id).map(|item| (item.status, item.event.clone()));
-        self.captured.push(Captured { id: id.to_owned(), event_name, new, old });
+    /// An item.
+    pub(crate) fn item(&self, id: &str) -> Option<&Item> {
+        self.items().get(id)
     }
 
-    fn old(&self, item: &Item) -> Option<Stored> {
-        (!self.hides_old_items).then(|| item.stored())
+    /// An item, or what it was before it expired.
+    pub(crate) fn ever(&self, id: &str) -> Option<&Item> {
+        self.item(id).or_else(|| self.expired.get(id))
     }
 
-    /// Reads an item, consistently.
-    #[must_use]
-    pub fn read(&self, id: &str) -> Option<Stored> {
-        self.items.get(id).map(Item::stored)
+    /// Every item, with those that expired. An id that was used again after its item expired has its last item only.
+    pub(crate) fn every_item(&self) -> BTreeMap<&str, &Item> {
+        self.expired.iter().chain(self.items()).map(|(id, item)| (id.as_str(), item)).collect()
     }
 
-    /// Puts a notification with status INIT, if its id is new. The old item comes with a failed condition.
-    /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.ConditionExpressions.html>
-    pub fn insert(&mut self, notification: &Notification, now: Timestamp) -> Insertion {
-        let id = notification.id().as_str();
-        if let Some(item) = self.items.get(id) {
-            let old = self.old(item);
-            let is_same = content::same(&item.event, notification.event());
-            match self.mutant {
-                Some(Mutant::InsertNotConditional) => {}
-                Some(Mutant::DuplicatesTakenForConflicts) if is_same => {
-                    return Insertion::Exists(old.map(|old| Stored { event: "{}".into(), ..old }));
-                }
-                Some(Mutant::ConflictsTakenForDuplicates) => {
-                    return Insertion::Exists(old.map(|old| Stored { event: notification.event().into(), ..old }));
-                }
-                _ => return Insertion::Exists(old),
-            }
-        }
-        if let Some(item) = self.items.get(id).filter(|item| !content::same(&item.event, notification.event())) {
-            self.wrong_writes
-                .push(format!("{id}: a conflict overwrote the content of a notification that is {}", item.status));
-        }
-        let done = self.items.get(id).or_else(|| self.expired.get(id)).map_or(0, |item| item.done);
-        let item = Item {
-            status: Status::Init,
-            event: notification.event().into(),
-            reason: None,
-            claim: None,
-            pending_since: Some(now),
-            since: Some(now),
-            unknown_call: false,
-            expires_at: None,
-            done,
-        };
-        let old = self.items.insert(id.to_owned(), item);
-        self.capture(id, if old.is_some() { "MODIFY" } else { "INSERT" }, old.map(|old| old.status));
-        Insertion::Inserted
-    }
-
-    /// Makes one change, if the item is as it is expected. `Ok` where it was made, else what is there.
-    ///
-    /// # Errors
-    /// The old item, where answers have it.
-    pub fn change(&mut self, change: &Change, now: Timestamp) -> Result<(), Option<Stored>> {
-        let id = change.id.as_str();
-        let to = change.to.status();
-        let Some(item) = self.items.get(id) else { return Err(None) };
-        let from = item.status;
-        let expected = match &change.from {
-            From::Status(status) => from == *status,
-            From::Event(event) => from == Status::Init && item.event == *event,
-            From::Untouched(event) => from == Status::Init && item.event == *event && !item.unknown_call,
-            From::Claim(claim) => from == Status::Claimed && item.claim.as_ref() == Some(claim),
-        };
-        let takes_over = item.claim.as_ref().is_some_and(|claim| claim.lease_until <= now);
-        let sabotaged = match self.mutant {
-            Some(Mutant::DoneNotConditional) => to == Status::Done,
-            Some(Mutant::ClaimNotFenced) => {
-                from == Status::Claimed && (to == Status::Done || (to == Status::Claimed && takes_over))
-            }
-            _ => false,
-        };
-        if !expected && !sabotaged {
-            return Err(self.old(item));
-        }
-        if !sabotaged && !status::is_allowed(Some(from), to) {
-            self.wrong_writes.push(format!("{id}: {from} → {to} is no allowed change"));
-        }
-        let kept_since = item.pending_since;
-        let Some(item) = self.items.get_mut(id) else { return Err(None) };
-        item.status = to;
-        item.claim = None;
-        item.pending_since = None;
-        item.since = Some(now);
-        match &change.to {
-            To::Init if matches!(change.from, From::Claim(_)) => item.pending_since = kept_since,
-            To::Init => {
-                item.pending_since = Some(now);
-                item.unknown_call = false;
-            }
-            To::UnknownCall => {
-                item.pending_since = kept_since;
-                item.unknown_call = true;
-            }
-            To::Claimed(claim) => {
-                item.claim = Some(claim.clone());
-                item.pending_since = kept_since;
-            }
-            To::Done(_) => {
-                item.done += 1;
-                item.expires_at = now.checked_add(self.done_retention).ok();
-            }
-            To::Failed(reason) | To::InDoubt(reason) => item.reason = Some(reason.clone()),
-        }
-        self.capture(id, "MODIFY", Some(from));
-        Ok(())
-    }
-
-    /// Writes effects and DONE in one transaction: all of it, or nothing. The refusals say which notifications prevent it.
-    /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>
-    ///
-    /// # Errors
-    /// A place for each notification, with why it is refused, if it is.
-    pub fn commit(&mut self, group: &[Part], now: Timestamp) -> Result<(), Vec<Option<Refused>>> {
-        let actions: usize = group.iter().map(|part| 1 + part.effect.writes.len()).sum();
-        if actions > notification::limits::TRANSACT_WRITE_ITEMS_MAX {
-            self.wrong_writes.push(format!("a transaction has {actions} actions"));
-        }
-        let key = |write: &notification::Put| {
-            let value = write.attributes.iter().find(|(name, _)| *name == write.key).map_or("", |(_, value)| value);
-            format!("{}/{value}", write.table)
-        };
-        let refusal = |part: &Part| {
-            let item = self.items.get(part.id.as_str());
-            let is_expected = item.is_some_and(|item| item.status == Status::Init && item.event == part.event);
-            if !is_expected && self.mutant != Some(Mutant::DoneNotConditional) {
-                return Some(Refused::NotAsExpected(item.and_then(|item| self.old(item))));
-            }
-            let exists = part.effect.writes.iter().any(|write| self.others.contains_key(&key(write)));
-            exists.then(|| Refused::Failed(Failure::permanent("an item of the effect exists already")))
-        };
-        let refusals: Vec<_> = group.iter().map(refusal).collect();
-        if refusals.iter().any(Option::is_some) {
-            return Err(refusals);
-        }
-        for Part { id, effect, .. } in group {
-            for write in &effect.writes {
-                self.others.insert(key(write), write.attributes.clone());
-            }
-            let from = From::Status(Status::Init);
-            let done = Change { id: id.clone(), from, to: To::Done(effect.outcome.clone()) };
-            drop(self.change(&done, now));
-        }
-        Ok(())
-    }
-
-    /// Keeps a record that belongs to no notification, unless it is kept already.
-    pub fn keep(&mut self, id: &str, reason: &str, failed_at: Timestamp) {
-        if self.items.contains_key(id) {
-            return;
-        }
-        let item = Item {
-            status: Status::Failed,
-            event: "".into(),
-            reason: Some(reason.to_owned()),
-            claim: None,
-            pending_since: None,
-            since: Some(failed_at),
-            unknown_call: false,
-            expires_at: None,
-            done: 0,
-        };
-        self.items.insert(id.to_owned(), item);
-        self.capture(id, "INSERT", None);
-    }
-
-    /// Removes expired items; the removals come down the stream.
-    /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/time-to-live-ttl-streams.html>
-    pub fn expire(&mut self, now: Timestamp) -> usize {
-        let is_expired = |item: &Item| item.expires_at.is_some_and(|at| at <= now);
-        let ids: Vec<String> =
-            self.items.iter().filter(|(_, item)| is_expired(item)).map(|(id, _)| id.clone()).collect();
-        for id in &ids {
-            if let Some(item) = self.items.remove(id) {
-                let old = Some(item.status);
-                self.expired.insert(id.clone(), item);
-                self.capture(id, "REMOVE", old);
-            }
-        }
-        ids.len()
-    }
-
-    /// When the next item expires.
-    #[must_use]
-    pub fn next_expiry(&self) -> Option<Timestamp> {
-        self.items.values().filter_map(|item| item.expires_at).min()
-    }
-
-    /// Brings an item's entry in the index up to date. The index follows the table with a delay.
-    /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/GSI.html>
-    pub fn update_index(&mut self, id: &str) {
-        let Ok(parsed) = NotificationId::parse(id) else { return };
-        let shard = parsed.pending_shard();
-        if let Some(since) = self.indexed.remove(id) {
-            self.index.remove(&(shard, since, id.to_owned()));
-        }
-        if let Some(since) = self.items.get(id).and_then(|item| item.pending_since) {
-            self.index.insert((shard, since, id.to_owned()));
-            self.indexed.insert(id.to_owned(), since);
-        }
-    }
-
-    /// One page of a partition of the index.
-    #[must_use]
-    pub fn pending(&self, shard: u64, until: Timestamp, after: Option<&IndexKey>, limit: usize) -> PendingPage {
-        let start = match after.and_then(|key| Some((key.since.parse().ok()?, key.id.to_string()))) {
-            Some((since, id)) => Bound::Excluded((shard, since, id)),
-            None => Bound::Included((shard, Timestamp::MIN, String::new())),
-        };
-        let mut keys: Vec<PendingKey> = self
-            .index
-            .range((start, Bound::Unbounded))
-            .take_while(|(of, since, _)| *of == shard && *since <= until)
-            .filter_map(|(_, since, id)| Some(PendingKey { id: NotificationId::parse(id).ok()?, since: *since }))
-            .take(limit + 1)
-            .collect();
-        let more = keys.len() > limit;
-        keys.truncate(limit);
-        let last = keys.last().filter(|_| more);
-        let next = last.map(|key| IndexKey { since: key.since.to_string().into(), id: key.id.as_str().into() });
-        PendingPage { keys, unreadable: vec![], next, read_units: 0.5 }
-    }
-
-    /// Counts what is FAILED or IN_DOUBT since a time.
-    #[must_use]
-    pub fn count_unresolved(&self, status: Status, shard: u64, since: Timestamp, limit: usize) -> UnresolvedCount {
-        let is_counted = |(id, item): &(&String, &Item)| {
-            item.status == status && index_shard(id) == shard && item.since.is_some_and(|at| at >= since)
-        };
-        let count = self.items.iter().filter(is_counted).count();
-        UnresolvedCount { count: count.min(limit), more: count > limit, read_units: 0.5 }
-    }
-
-    /// Gives the sweep's lease to a run, unless another one has it, and says how far the sweep is.
-    pub fn begin_sweep(&mut self, now: Timestamp, lease_until: Timestamp) -> Option<SweepState> {
-        let is_taken = self.sweep_lease.is_some_and(|until| until > now);
-        if is_taken && self.mutant != Some(Mutant::SweepsOverlap) {
-            return None;
-        }
-        self.sweep_lease = Some(lease_until);
-        Some(self.sweep_state.clone())
-    }
-
-    /// Saves how far the sweep is and takes the lease back; `false` where another run has it.
-    pub fn end_sweep(&mut self, state: &SweepState, lease_until: Timestamp) -> bool {
-        if self.sweep_lease.is_some_and(|until| until != lease_until) {
-            return false;
-        }
-        self.sweep_lease = None;
-        self.sweep_state = state.clone();
-        true
+    /// How often a notification became DONE.
+    pub(crate) fn times_done(&self, id: &str) -> usize {
+        self.done.get(id).copied().unwrap_or(0)
     }
 
     /// Whether something is pending.
-    #[must_use]
-    pub fn has_pending(&self) -> bool {
-        self.items.values().any(|item| item.status.is_pending())
+    pub(crate) fn has_pending(&self) -> bool {
+        self.items().values().any(|item| item.status.is_pending())
     }
-}
 
-/// The image of an item, as far as anybody reads it.
-#[derive(Serialize)]
-struct Image<'a> {
-    id: Text<'a>,
-    status: Text<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    event: Option<Text<'a>>,
-}
+    /// Makes a change if the item is as it expects.
+    pub(crate) fn write(&mut self, change: &Change<'_>, at: Timestamp) -> Written {
+        let id = change.id().as_str();
+        let old = self.item(id).map(|item| item.status);
+        let is_forced = self.item(id).is_some_and(|item| mutants::ignores_condition(self.mutant, item, change, at));
+        let written = if is_forced { self.force(change, at) } else { self.model.write(change, at) };
+        if written == Written::Yes {
+            self.written(change, old);
+        }
+        written
+    }
 
-#[derive(Serialize)]
-struct Text<'a> {
-    #[serde(rename = "S")]
-    text: &'a str,
-}
+    /// Makes a change whatever the item is.
+    fn force(&mut self, change: &Change<'_>, at: Timestamp) -> Written {
+        let id = change.id().as_str();
+        if let After::Inserted(notification) = change.to() {
+            let old = self.model.remove(id);
+            if let Some(old) = old.filter(|old| !content::same(&old.event, notification.event())) {
+                let wrong = format!("{id}: a conflict overwrote the content of a notification that is {}", old.status);
+                self.wrong_writes.push(wrong);
+            }
+        }
+        self.model.apply(change.id(), change.to(), at)
+    }
 
-impl Captured {
-    /// The record as publisher gets it.
-    /// <https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html>
-    #[must_use]
-    pub fn event(&self, sequence_number: &str) -> String {
-        let image = |status: Status, event: Option<&str>| {
-            let text = |text| Text { text };
-            let image = Image { id: text(&self.id), status: text(status.as_str()), event: event.map(text) };
-            serde_json::to_string(&image).unwrap_or_default()
+    fn written(&mut self, change: &Change<'_>, old: Option<Status>) {
+        let id = change.id().as_str();
+        if change.to().status() == Status::Done {
+            *self.done.entry(id.to_owned()).or_default() += 1;
+        }
+        self.capture(id, old);
+    }
+
+    fn capture(&mut self, id: &str, old: Option<Status>) {
+        let new = self.item(id).map(|item| (item.status, item.event.as_str().into()));
+        let event_name = match (old, &new) {
+            (None, _) => "INSERT",
+            (Some(_), Some(_)) => "MODIFY",
+            (Some(_), None) => "REMOVE",
         };
-        let new = self.new.as_ref().map(|(status, event)| format!(r#","NewImage":{}"#, image(*status, Some(event))));
-        let old = self.old.map(|status| format!(r#","OldImage":{}"#, image(status, None)));
-        let id = serde_json::to_string(&self.id).unwrap_or_default();
-        format!(
-            r#"{{"eventID":"{sequence_number}","eventName":"{}","eventVersion":"1.1","eventSource":"aws:dynamodb","awsRegion":"us-east-1","eventSourceARN":"arn:aws:dynamodb:us-east-1:123456789012:table/t/stream/s","dynamodb":{{"ApproximateCreationDateTime":1800000000,"Keys":{{"id":{{"S":{id}}}}},"SequenceNumber":"{sequence_number}","SizeBytes":1,"StreamViewType":"NEW_AND_OLD_IMAGES"{}{}}}}}"#,
-            self.event_name,
-            new.unwrap_or_default(),
-            old.unwrap_or_default(),
-        )
+        self.captured.push(Captured { id: id.to_owned(), event_name, new, old });
+    }
+
+    /// Makes changes and puts their items in one transaction.
+    pub(crate) fn commit(&mut self, group: &[Commit<'_>], at: Timestamp) -> Answers<Committed> {
+        let committed = self.model.commit(group, at);
+        match &committed {
+            Ok(answers) => {
+                for (commit, answer) in group.iter().zip(answers) {
+                    if *answer == Ok(Committed::Written(Written::Yes)) {
+                        self.written(&commit.change, commit.change.from().status());
+                    }
+                }
+            }
+            Err(failure) => self.wrong_writes.push(failure.reason.clone()),
+        }
+        committed
+    }
+
+    /// Puts the items of a transaction without its change. `true` if one replaced another.
+    pub(crate) fn put_apart(&mut self, puts: &[Put]) -> bool {
+        let replaced: Vec<bool> = puts.iter().map(|put| self.model.put(put)).collect();
+        replaced.contains(&true)
+    }
+
+    /// Puts an orphan, unless it is there already.
+    pub(crate) fn quarantine(&mut self, id: &str, reason: &str, failed_at: Timestamp) {
+        if self.model.quarantine(id, &[], reason, failed_at) {
+            self.capture(id, None);
+        }
+    }
+
+    /// Takes what changed since the last time.
+    pub(crate) fn take_captured(&mut self) -> Vec<Captured> {
+        std::mem::take(&mut self.captured)
+    }
+
+    /// Takes the writes that broke a rule of the table since the last time.
+    pub(crate) fn take_wrong_writes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.wrong_writes)
+    }
+
+    /// Brings an item's entry in the index up to date. The index follows the table with a lag.
+    /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/GSI.html>
+    pub(crate) fn update_index(&mut self, id: &str) {
+        self.model.update_index(id);
+    }
+
+    pub(crate) fn begin_sweep(&mut self, now: Timestamp, lease_until: Timestamp) -> Option<SweepState> {
+        let now = if mutants::ignores_lease(self.mutant) { Timestamp::MAX } else { now };
+        self.model.begin_sweep(now, lease_until)
+    }
+
+    pub(crate) fn end_sweep(&mut self, state: &SweepState, lease_until: Timestamp) -> Result<(), Failure> {
+        self.model.end_sweep(state, lease_until)
+    }
+
+    fn expiry(&self, item: &Item) -> Option<Timestamp> {
+        item.since.filter(|_| item.status == Status::Done)?.checked_add(self.done_retention).ok()
+    }
+
+    /// When the next item expires.
+    pub(crate) fn next_expiry(&self) -> Option<Timestamp> {
+        self.items().values().filter_map(|item| self.expiry(item)).min()
+    }
+
+    /// Removes expired items. The stream captures the removals.
+    /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/time-to-live-ttl-streams.html>
+    pub(crate) fn expire(&mut self, now: Timestamp) {
+        let is_expired = |item: &Item| self.expiry(item).is_some_and(|at| at <= now);
+        let expired = self.items().iter().filter(|(_, item)| is_expired(item));
+        let ids: Vec<String> = expired.map(|(id, _)| id.clone()).collect();
+        for id in ids {
+            if let Some(item) = self.model.remove(&id) {
+                self.capture(&id, Some(item.status));
+                self.expired.insert(id, item);
+            }
+        }
     }
 }
 
@@ -466,118 +192,70 @@ impl Captured {
 mod tests {
     use super::*;
     use crate::scenario;
-    use notification::Put;
+    use notification::Notification;
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(seconds).unwrap()
     }
 
-    fn notification(id: &str, amount: u32) -> Notification {
-        Notification::parse(scenario::event(id, amount, false)).unwrap()
+    fn notification(id: &str) -> Notification {
+        Notification::parse(scenario::event(id, 1, false)).unwrap()
     }
 
-    fn change(id: &str, from: Status, to: To) -> Change {
-        Change { id: NotificationId::parse(id).unwrap(), from: From::Status(from), to }
-    }
-
-    #[test]
-    fn a_put_takes_place_only_where_the_id_is_new_and_answers_with_the_old_item() {
-        let mut table = Table::default();
-        assert_eq!(table.insert(&notification("a", 1), at(0)), Insertion::Inserted);
-        let Insertion::Exists(Some(old)) = table.insert(&notification("a", 2), at(1)) else { panic!("it exists") };
-        assert_eq!(&*old.event, notification("a", 1).event());
-        assert_eq!(table.captured.len(), 1, "nothing was written");
-    }
-
-    #[test]
-    fn a_change_takes_place_only_where_the_item_is_as_expected() {
-        let mut table = Table::default();
-        table.insert(&notification("a", 1), at(0));
-        assert!(table.change(&change("a", Status::Init, To::Done(None)), at(1)).is_ok());
-        let old = table.change(&change("a", Status::Init, To::Done(None)), at(2)).unwrap_err().unwrap();
-        assert_eq!(old.status, Some(Status::Done));
-        assert_eq!(table.items["a"].done, 1);
-        assert!(table.change(&change("b", Status::Init, To::Done(None)), at(2)).unwrap_err().is_none());
-    }
-
-    #[test]
-    fn a_claim_is_changed_by_its_owner_alone() {
-        let mut table = Table::default();
-        table.insert(&notification("a", 1), at(0));
-        let claim = |owner: &str| Claim { owner: owner.into(), lease_until: at(60) };
-        table.change(&change("a", Status::Init, To::Claimed(claim("x"))), at(1)).unwrap();
-        let done = |owner| Change { from: From::Claim(claim(owner)), ..change("a", Status::Init, To::Done(None)) };
-        assert!(table.change(&done("y"), at(2)).is_err());
-        assert!(table.change(&done("x"), at(2)).is_ok());
-    }
-
-    #[test]
-    fn a_transaction_writes_all_or_nothing_and_says_who_prevents_it() {
-        let mut table = Table::default();
-        for id in ["a", "b"] {
-            table.insert(&notification(id, 1), at(0));
-        }
-        let part = |id: &str| {
-            let write = Put { table: "ledger".into(), key: "id", attributes: vec![("id", id.to_owned())] };
-            let event = notification(id, 1).event().into();
-            Part {
-                id: NotificationId::parse(id).unwrap(),
-                event,
-                effect: Effect { outcome: None, writes: vec![write] },
-            }
-        };
-        table.commit(&[part("a")], at(1)).unwrap();
-        let refusals = table.commit(&[part("a"), part("b")], at(2)).unwrap_err();
-        assert!(matches!(refusals[..], [Some(Refused::NotAsExpected(Some(_))), None]));
-        assert_eq!((table.others.len(), table.items["b"].status), (1, Status::Init));
-        table.commit(&[part("b")], at(3)).unwrap();
-        assert_eq!((table.others.len(), table.items["b"].status), (2, Status::Done));
+    /// A table in which a notification became DONE after 10 seconds.
+    fn with_done(notification: &Notification) -> Table {
+        let mut table = Table::new(Duration::from_hours(1), false, None);
+        table.write(&Change::insert(notification), at(0));
+        table.write(&Change::done(notification.id(), notification.event(), None), at(10));
+        table
     }
 
     #[test]
     fn every_change_is_captured_with_its_images() {
-        let mut table = Table::default();
-        table.insert(&notification("a", 1), at(0));
-        table.change(&change("a", Status::Init, To::Done(None)), at(1)).unwrap();
+        let notification = notification("a");
+        let mut table = with_done(&notification);
+        let records = table.take_captured().into_iter().map(|captured| captured.record("7", at(1)));
         let events: Vec<serde_json::Value> =
-            table.captured.iter().map(|captured| serde_json::from_str(&captured.event("7")).unwrap()).collect();
+            records.map(|record| serde_json::from_str(record.get()).unwrap()).collect();
         assert_eq!(events[0]["eventName"], "INSERT");
-        assert_eq!(events[0]["dynamodb"]["NewImage"]["event"]["S"], notification("a", 1).event());
+        assert_eq!(events[0]["dynamodb"]["NewImage"]["event"]["S"], notification.event());
         assert_eq!(events[1]["eventName"], "MODIFY");
         assert_eq!(events[1]["dynamodb"]["OldImage"]["status"]["S"], "INIT");
         assert_eq!(events[1]["dynamodb"]["SequenceNumber"], "7");
     }
 
     #[test]
-    fn a_done_item_expires_and_its_removal_is_captured() {
-        let mut table = Table { done_retention: Duration::from_hours(1), ..Table::default() };
-        table.insert(&notification("a", 1), at(0));
-        table.change(&change("a", Status::Init, To::Done(None)), at(10)).unwrap();
-        assert_eq!(table.expire(at(3609)), 0);
-        assert_eq!(table.next_expiry(), Some(at(3610)));
-        assert_eq!(table.expire(at(3610)), 1);
-        assert_eq!(table.captured.last().unwrap().event_name, "REMOVE");
+    fn a_refused_change_is_not_captured() {
+        let notification = notification("a");
+        let mut table = with_done(&notification);
+        table.take_captured();
+        assert!(matches!(table.write(&Change::insert(&notification), at(20)), Written::Refused(_)));
+        assert_eq!((table.take_captured(), table.times_done("a")), (vec![], 1));
     }
 
     #[test]
-    fn the_index_holds_what_is_pending_oldest_first_once_it_has_followed_the_table() {
+    fn a_done_item_expires_and_its_removal_is_captured() {
+        let mut table = with_done(&notification("a"));
+        table.expire(at(3609));
+        assert!(table.item("a").is_some());
+        assert_eq!(table.next_expiry(), Some(at(3610)));
+        table.expire(at(3610));
+        assert!(table.item("a").is_none() && table.ever("a").is_some());
+        assert_eq!(table.take_captured().last().unwrap().event_name, "REMOVE");
+    }
+
+    #[test]
+    fn the_index_follows_the_table_when_it_is_told_to() {
+        let notification = notification("a");
+        let shard = notification.id().pending_shard();
         let mut table = Table::default();
-        let ids: Vec<String> = (0..200).map(|number| format!("n{number}")).collect();
-        let shard = |id: &String| NotificationId::parse(id).unwrap().pending_shard();
-        for (second, id) in ids.iter().enumerate() {
-            table.insert(&notification(id, 1), at(200 - i64::try_from(second).unwrap()));
-        }
-        assert!(table.pending(5, at(500), None, 100).keys.is_empty(), "it lags behind");
-        for id in &ids {
-            table.update_index(id);
-        }
-        let page = table.pending(5, at(500), None, 2);
-        assert!(page.next.is_some() && page.keys.iter().all(|key| key.id.pending_shard() == 5));
-        assert!(page.keys.is_sorted_by_key(|key| key.since));
-        let next = table.pending(5, at(500), page.next.as_ref(), 100);
-        assert_eq!(2 + next.keys.len(), ids.iter().filter(|id| shard(id) == 5).count());
-        table.change(&change(page.keys[0].id.as_str(), Status::Init, To::Done(None)), at(300)).unwrap();
-        table.update_index(page.keys[0].id.as_str());
-        assert_ne!(table.pending(5, at(500), None, 1).keys, page.keys[..1]);
+        table.write(&Change::insert(&notification), at(0));
+        assert!(table.pending(shard, at(500), None, 100).keys.is_empty(), "it lags behind");
+        table.update_index("a");
+        assert_eq!(table.pending(shard, at(500), None, 100).keys[0].id, *notification.id());
+        table.write(&Change::done(notification.id(), notification.event(), None), at(10));
+        assert_eq!(table.pending(shard, at(500), None, 100).keys.len(), 1, "it lags behind");
+        table.update_index("a");
+        assert!(table.pending(shard, at(500), None, 100).keys.is_empty());
     }
 }

@@ -6,7 +6,7 @@ use notification::limits;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Receives of a message, and one more place for none.
+/// Receives of a message, and one place for messages without any.
 const RECEIVES: usize = limits::MAX_RECEIVES as usize;
 
 /// Parts of a second's messages whose waits differ: ingest spreads them over a tenth of the wait.
@@ -17,18 +17,18 @@ const PARTS: u64 = 10;
 pub struct QueueOutcome {
     /// Good messages that became dead letters.
     pub dead: u64,
-    /// From the end of the outage until no message waits; `None` where that does not come.
+    /// The time from the end of the outage until no message waits; `None` if that never happens.
     pub caught_up: Option<Duration>,
     /// Calls to hide messages.
     pub calls: u64,
 }
 
-/// Lets the table fail for a while; a message that fails waits as `waits` say. The mapping receives as fast as SQS lets it,
+/// Lets the table fail for a while. A message that fails waits for the time in `waits`. The mapping receives as fast as SQS lets it,
 /// which uses up receives faster than any slower one.
 #[must_use]
 pub fn queue(outage: Outage, waits: &[Duration]) -> QueueOutcome {
     let mut visible = [0; RECEIVES];
-    // What is invisible, by the second in which it is visible again, and by its receives so far.
+    // Invisible messages, by the second in which they are visible again, and by their receives so far.
     let mut invisible: BTreeMap<u64, [u64; RECEIVES + 1]> = BTreeMap::new();
     let mut outcome = QueueOutcome { dead: 0, caught_up: None, calls: 0 };
     let ends = outage.lasts.as_secs();
@@ -65,8 +65,8 @@ pub fn queue(outage: Outage, waits: &[Duration]) -> QueueOutcome {
     outcome
 }
 
-/// Takes so many of what is visible, what came back before what is new. SQS promises no order; this is the worst one, because
-/// it uses up the receives of a message soonest, and fills the places in flight with those that wait longest.
+/// Takes so many of the visible messages, those with the most receives first. SQS promises no order. This is the worst one: it
+/// uses up the receives of a message soonest, and fills the places in flight with those that wait longest.
 fn receive(visible: &mut [u64; RECEIVES], most: u64) -> [u64; RECEIVES] {
     let mut received = [0; RECEIVES];
     let mut left = most;

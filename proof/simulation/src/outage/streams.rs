@@ -1,4 +1,5 @@
-//! An outage of downstream or of publisher: what waits in the stream, what Lambda gives up, and what the sweep brings back.
+//! An outage of downstream or of publisher: records wait in the stream, Lambda discards some, and the sweep publishes those
+//! again.
 
 use super::{Outage, PATIENCE};
 use crate::template::Deployed;
@@ -10,13 +11,13 @@ use publisher::sweep::due::is_due;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// What is counted together: the notifications that were accepted within so many seconds.
+/// Notifications that were accepted within so many seconds are counted together.
 const STEP: u64 = 10;
 
-/// A notification that is pending for no longer is not in arrears.
+/// A notification that has been pending for so many seconds or less does not count as delayed.
 const FRESH: u64 = 60;
 
-/// Seconds that a failing invocation takes, at least. The shorter, the sooner retries are used up.
+/// The shortest time that a failing invocation takes, in seconds. The shorter it is, the sooner retries are used up.
 const FAILS_AFTER: u64 = 1;
 
 #[expect(clippy::cast_possible_truncation, reason = "there are 32")]
@@ -27,7 +28,7 @@ const PARTITIONS: usize = limits::PENDING_SHARDS as usize;
 pub enum Stage {
     /// Every record of Kinesis.
     Downstream,
-    /// Every record of the table's stream; and what the sweep publishes, too.
+    /// Every record of the table's stream, and everything that the sweep publishes.
     Publisher,
 }
 
@@ -44,7 +45,7 @@ pub struct Settings {
     pub sweep_age: Duration,
     /// Time for one run of the sweep.
     pub timeout: Duration,
-    /// Records of a batch, and batches that are worked on at once. They decide how fast retries are used up.
+    /// Records of a batch. It decides how fast retries are used up, as [`Self::lanes`] does.
     pub batch: u64,
     /// Shards of the stream, times the parallelization factor.
     pub lanes: u64,
@@ -53,16 +54,16 @@ pub struct Settings {
 /// What an outage does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamOutcome {
-    /// Records that Lambda gave up; their notifications stay pending.
+    /// Records that Lambda discarded. Their notifications stay pending.
     pub given_up: u64,
     /// Notifications that the sweep published again.
     pub published_again: u64,
-    /// From the end of the outage until nothing is in arrears; `None` where that does not come.
+    /// The time from the end of the outage until nothing is delayed; `None` if that never happens.
     pub caught_up: Option<Duration>,
 }
 
 impl Settings {
-    /// Those of the template, with so many shards. Kinesis on demand begins with four.
+    /// The template's, with so many shards. A Kinesis stream on demand starts with four.
     #[must_use]
     pub fn of(deployed: &Deployed, shards: u64) -> Self {
         let StreamSettings { maximum_retry_attempts, maximum_record_age, batch_size, parallelization_factor, .. } =
@@ -78,7 +79,7 @@ impl Settings {
         }
     }
 
-    /// Records that Lambda gives up in a second because their retries are used up.
+    /// Records that Lambda discards in a second because their retries are used up.
     fn exhausted_per_second(self) -> u64 {
         let Some(retries) = self.retries else { return 0 };
         let wait = |retry: u32| BACKOFF_BASE.saturating_mul(1 << retry.min(16)).min(BACKOFF_CAP).as_secs();
@@ -107,7 +108,7 @@ pub fn streams(stage: Stage, outage: Outage, settings: Settings) -> StreamOutcom
 struct Records {
     published: u64,
     accepted: u64,
-    /// The partition of the index, where the sweep published them.
+    /// The partition of the index, if the sweep published them.
     partition: Option<usize>,
     count: u64,
 }
@@ -122,7 +123,7 @@ struct Pending {
 #[derive(Clone, Copy)]
 struct Pass {
     began: u64,
-    /// What was accepted before is dealt with.
+    /// Notifications that were accepted earlier are done.
     next: u64,
     all_published: bool,
 }
@@ -135,7 +136,7 @@ struct World {
     pending: VecDeque<Pending>,
     published_until: [Option<u64>; PARTITIONS],
     passes: [Option<Pass>; PARTITIONS],
-    /// The partitions that the running sweep has still to go through, and until when.
+    /// The partitions that the running sweep has not finished.
     sweeping: VecDeque<usize>,
     sweep_ends: u64,
     next_partition: usize,
@@ -165,10 +166,10 @@ impl World {
         let is_down = now < ends;
         self.give_up(now, is_down);
         let swept = self.sweep(now, is_down);
-        // At its end, each batch waits for its next retry.
+        // When the outage ends, each batch still waits for its next retry.
         if now >= ends + BACKOFF_CAP.as_secs() {
             let capacity = self.outage.capacity * STEP;
-            // What the sweep published goes past the table's stream, and takes its share.
+            // The sweep does not publish through the table's stream, but it uses the same capacity.
             self.process(if self.stage == Stage::Publisher { capacity.saturating_sub(swept) } else { capacity });
         }
         while self.pending.front().is_some_and(|pending| pending.counts.iter().all(|count| *count == 0)) {
@@ -185,7 +186,7 @@ impl World {
         self.stream.push_back(Records { published: now, accepted: now, partition: None, count });
     }
 
-    /// What Lambda gives up: what is too old, and while all fails, what has used up its retries.
+    /// Lets Lambda discard records that are too old, and during the outage those that have used up their retries.
     fn give_up(&mut self, now: u64, is_down: bool) {
         let age = self.settings.record_age.as_secs();
         while let Some(old) = self.stream.pop_front_if(|records| records.published + age < now) {
@@ -197,7 +198,7 @@ impl World {
         }
     }
 
-    /// Processes so many records. A notification that is settled already costs as much.
+    /// Processes so many records. A record whose notification is already settled costs the same.
     fn process(&mut self, mut capacity: u64) {
         while let Some((records, count)) = take(&mut self.stream, &mut capacity) {
             let Some(pending) = self.find(records.accepted) else { continue };
@@ -221,7 +222,7 @@ impl World {
         self.pending.front().map(|pending| pending.accepted)
     }
 
-    /// Lets the sweep work for one step, and returns how many it published.
+    /// Runs the sweep for one step, and returns how many it published.
     fn sweep(&mut self, now: u64, is_down: bool) -> u64 {
         if now.is_multiple_of(self.settings.sweep_every.as_secs()) && self.sweeping.is_empty() {
             self.sweeping = (self.next_partition..PARTITIONS).chain(0..self.next_partition).collect();
@@ -246,7 +247,7 @@ impl World {
         published
     }
 
-    /// Goes on with the pass through a partition; `true` where it has come to its end.
+    /// Continues the pass through a partition. `true` if it is finished.
     fn pass(&mut self, partition: usize, now: u64, is_down: bool, budget: u64, published: &mut u64) -> bool {
         let begin = Pass { began: now, next: 0, all_published: true };
         let mut pass = self.passes[partition].take().unwrap_or(begin);
@@ -290,7 +291,7 @@ impl World {
     }
 }
 
-/// Takes some of the first records, as far as `most` allows: which, and how many.
+/// Takes up to `most` of the first records, and returns them and their number.
 fn take(stream: &mut VecDeque<Records>, most: &mut u64) -> Option<(Records, u64)> {
     let first = stream.front_mut()?;
     let count = first.count.min(*most);
@@ -348,7 +349,7 @@ mod tests {
         assert_eq!(outcome.published_again, 0, "{outcome:?}");
     }
 
-    /// Where there is little capacity to spare, what the sweep adds keeps the backlog, and so itself, alive.
+    /// With little spare capacity, what the sweep adds keeps the backlog alive, and the backlog keeps the sweep going.
     #[test]
     fn a_sweep_of_what_lambda_still_retries_can_keep_an_outage_from_ever_being_caught_up() {
         let scarce = outage(30, 1_500);

@@ -1,0 +1,120 @@
+//! Lambda: invocations begin, run into their timeouts, are throttled, fail, or run twice.
+
+use super::state::{Respond, Spawn, World};
+use super::sweeps::SCHEDULE;
+use crate::aws::lambda::{Ended, Function, Running, Task};
+use crate::faults::{self, Fault};
+use crate::scenario::What;
+use crate::trace::Step;
+use jiff::Timestamp;
+use std::time::Duration;
+
+impl World {
+    /// Invokes a function. The invocation itself is a call that can fail.
+    pub(super) fn invoke(
+        &mut self,
+        from: &'static str,
+        function: Function,
+        ids: Vec<String>,
+        payload: String,
+        respond: Respond,
+    ) {
+        let (number, fault) = self.next_fault("invoke");
+        let latency = faults::latency(self.scenario.seed, number);
+        let throttled = self.is_out(|what| matches!(what, What::Throttled(_)));
+        if throttled || matches!(fault, Some(Fault::Refused | Fault::Partial)) {
+            self.note("an invocation is throttled");
+            self.trace(|| Step::refused(from, function.name(), &ids, "throttled"));
+            self.after(latency, move |world| respond(world, Ended::Throttled));
+            return;
+        }
+        if self.is_down(function) || matches!(fault, Some(Fault::NoAnswer | Fault::CrashBefore)) {
+            self.note("an invocation fails");
+            self.trace(|| Step::refused(from, function.name(), &ids, "fails at once"));
+            self.after(latency, move |world| respond(world, Ended::Error));
+            return;
+        }
+        if function == Function::Downstream {
+            self.check_workers(&ids);
+        }
+        let (task, name) = self.register(from, function, ids.clone());
+        let respond = match fault {
+            Some(Fault::LostReply | Fault::Late | Fault::CrashAfter) => lose_answer(name, respond),
+            _ => respond,
+        };
+        if fault == Some(Fault::Repeated) {
+            self.note("an invocation runs twice");
+            let (twin, _) = self.register(from, function, ids);
+            self.begin(twin, function, payload.clone(), latency * 2, Box::new(|_, _| {}));
+        }
+        let begins = if fault == Some(Fault::Slow) { faults::slow(self.scenario.seed, number) } else { latency };
+        self.begin(task, function, payload, begins, respond);
+    }
+
+    fn is_down(&self, function: Function) -> bool {
+        self.is_out(|what| match what {
+            What::PublisherDown(_) => function == Function::Publisher,
+            What::DownstreamDown(_) => function == Function::Downstream,
+            _ => false,
+        })
+    }
+
+    /// Checks that, where nothing goes wrong, no other worker has one of these notifications.
+    fn check_workers(&mut self, ids: &[String]) {
+        let mut workers = self.running.values().filter(|running| running.function == Function::Downstream);
+        if workers.any(|running| running.ids.iter().any(|id| ids.contains(id))) {
+            self.note("two workers have one notification at once");
+            if self.scenario.is_healthy() {
+                self.violated(format!("two workers have {} at once, and nothing went wrong", ids.join(", ")));
+            }
+        }
+    }
+
+    /// Gives an invocation its number and its name.
+    fn register(&mut self, from: &'static str, function: Function, ids: Vec<String>) -> (Task, String) {
+        self.tasks += 1;
+        let count = self.started.entry(function).or_default();
+        *count += 1;
+        let name = format!("{} {count}", function.name());
+        self.trace(|| Step::call(from, &name, ids.join(", "), None));
+        if from == SCHEDULE {
+            self.sweeps.insert(self.tasks);
+        }
+        self.running.insert(self.tasks, Running { function, name: name.clone(), ids });
+        (self.tasks, name)
+    }
+
+    /// Begins an invocation, and ends it at its timeout.
+    fn begin(&mut self, task: Task, function: Function, payload: String, after: Duration, respond: Respond) {
+        let timeout = match function {
+            Function::Ingest => self.deployed.ingest_timeout,
+            Function::Publisher | Function::Downstream => self.deployed.stream_function_timeout,
+        };
+        self.after(after, move |world| {
+            let deadline = world.now.saturating_add(timeout).unwrap_or(Timestamp::MAX);
+            world.at(deadline, move |world| world.time_out(task));
+            world.spawns.push(Spawn { task, function, payload, deadline, respond });
+        });
+    }
+
+    fn time_out(&mut self, task: Task) {
+        let Some(Running { name, ids, .. }) = self.running.get(&task) else { return };
+        self.violated(format!("{name} ran into its timeout with {}", ids.join(", ")));
+        self.kills.push((task, "it runs into its timeout"));
+    }
+
+    /// Notes that the outcome of an invocation's notifications may be unknown.
+    pub(crate) fn doubt_all(&mut self, task: Task) {
+        let ids = self.running.get(&task).map(|running| running.ids.clone()).unwrap_or_default();
+        self.doubtful.extend(ids);
+    }
+}
+
+/// The function runs, and the mapping does not receive its answer.
+fn lose_answer(name: String, respond: Respond) -> Respond {
+    Box::new(move |world, _| {
+        world.note("a function's answer is lost");
+        world.trace(|| Step::note_over(&name, "its answer is lost"));
+        respond(world, Ended::Error);
+    })
+}

@@ -1,0 +1,240 @@
+//! The world itself: its parts, its time, and the journal of what happens in it.
+
+use super::agenda::Agenda;
+use crate::aws::lambda::{Ended, Function, Running, Task};
+use crate::aws::queue::QueueSource;
+use crate::aws::stream::{StreamName, StreamSource};
+use crate::aws::table::Table;
+use crate::faults::Fault;
+use crate::mutants::Mutant;
+use crate::scenario::{FEW_RETRIES, SOON, Scenario, What, start};
+use crate::template::Deployed;
+use crate::trace::{Step, Trace};
+use event_source::settings::RetriesAfterProgress;
+use jiff::Timestamp;
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A world that its ports share.
+pub(crate) type Shared = Arc<Mutex<World>>;
+
+/// Locks the world. A handler's panic does not spoil it.
+pub(crate) fn lock(world: &Shared) -> MutexGuard<'_, World> {
+    world.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What follows when an invocation has ended.
+pub(crate) type Respond = Box<dyn FnOnce(&mut World, Ended) + Send>;
+
+/// An invocation that is about to begin.
+pub(crate) struct Spawn {
+    pub(crate) task: Task,
+    pub(crate) function: Function,
+    pub(crate) payload: String,
+    /// When Lambda ends it.
+    pub(crate) deadline: Timestamp,
+    pub(crate) respond: Respond,
+}
+
+/// What a deployment has besides queue, table and functions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wiring {
+    /// Whether the table's stream invokes publisher.
+    pub(crate) reads_table_stream: bool,
+    /// Whether publisher runs on its schedule.
+    pub(crate) sweeps: bool,
+    /// Whether each step may acknowledge only what the next step has: the rule of the pipeline itself.
+    pub(crate) hands_over: bool,
+}
+
+/// One run.
+pub(crate) struct World {
+    pub(crate) now: Timestamp,
+    agenda: Agenda<Self>,
+    pub(crate) scenario: Scenario,
+    pub(crate) deployed: Deployed,
+    /// The bug that is put back.
+    pub(crate) mutant: Option<Mutant>,
+    pub(super) wiring: Wiring,
+
+    /// Invocations that are about to begin.
+    pub(crate) spawns: Vec<Spawn>,
+    /// Invocations whose process is about to die, and how.
+    pub(crate) kills: Vec<(Task, &'static str)>,
+    /// Invocations in progress.
+    pub(crate) running: BTreeMap<Task, Running>,
+    pub(super) started: BTreeMap<Function, u64>,
+    pub(super) tasks: Task,
+    /// The replies of calls that will never be answered.
+    pub(super) unanswered: Vec<Box<dyn Any + Send>>,
+
+    pub(crate) table: Table,
+    pub(crate) upstream: QueueSource,
+    /// The queue of a design without Kinesis.
+    pub(crate) work: QueueSource,
+    pub(super) table_stream: StreamSource,
+    pub(crate) kinesis: StreamSource,
+    /// How often each effect happened outside, by id.
+    pub(crate) effects: BTreeMap<String, usize>,
+    /// Ids whose effect may have an unknown outcome.
+    pub(crate) doubtful: BTreeSet<String>,
+    /// How many foreign records arrived in the Kinesis stream.
+    pub(crate) foreign: usize,
+
+    /// How many calls and invocations were made.
+    pub(crate) calls: u64,
+    /// The faults that calls had: the call's number, the fault, and what was called.
+    pub(crate) faults: Vec<(u64, Fault, &'static str)>,
+    pub(super) outages: Vec<(Timestamp, Timestamp, What)>,
+    pub(super) next_sweep: Option<Timestamp>,
+    /// The invocations that are sweeps.
+    pub(super) sweeps: BTreeSet<Task>,
+    /// The sweep that published last.
+    pub(super) publishing_sweep: Option<Task>,
+
+    /// How often each situation occurred.
+    pub(crate) seen: BTreeMap<&'static str, u64>,
+    /// The rules that were broken.
+    pub(crate) violations: Vec<String>,
+    pub(crate) trace: Option<Trace>,
+}
+
+impl World {
+    /// A world at the beginning of a run.
+    pub(crate) fn new(
+        mut scenario: Scenario,
+        deployed: &Deployed,
+        mutant: Option<Mutant>,
+        mut wiring: Wiring,
+        traced: bool,
+    ) -> Self {
+        let mut deployed = deployed_for(&scenario, deployed);
+        if let Some(mutant) = mutant {
+            mutant.change_template(&mut deployed);
+            wiring.sweeps &= mutant.has_sweep();
+            scenario.runs_until_expiry |= mutant.needs_expiry();
+        }
+        let table_stream =
+            StreamSource::new(2, deployed.table_stream_retention, &deployed.publisher, Function::Publisher);
+        let kinesis = StreamSource::new(
+            scenario.kinesis_shards,
+            deployed.kinesis_retention,
+            &deployed.downstream,
+            Function::Downstream,
+        );
+        let mut world = Self {
+            now: start(),
+            agenda: Agenda::new(),
+            mutant,
+            wiring,
+            spawns: vec![],
+            kills: vec![],
+            running: BTreeMap::new(),
+            started: BTreeMap::new(),
+            tasks: 0,
+            unanswered: vec![],
+            table: Table::new(deployed.done_retention, scenario.hides_old_items, mutant),
+            upstream: QueueSource::new(&deployed, Function::Ingest),
+            work: QueueSource::new(&deployed, Function::Downstream),
+            table_stream,
+            kinesis,
+            effects: BTreeMap::new(),
+            doubtful: BTreeSet::new(),
+            foreign: 0,
+            calls: 0,
+            faults: vec![],
+            outages: vec![],
+            next_sweep: None,
+            sweeps: BTreeSet::new(),
+            publishing_sweep: None,
+            seen: BTreeMap::new(),
+            violations: vec![],
+            trace: traced.then(Trace::default),
+            deployed,
+            scenario,
+        };
+        world.schedule_scenario();
+        world
+    }
+
+    fn schedule_scenario(&mut self) {
+        for message in self.scenario.messages.clone() {
+            self.at(message.at, move |world| world.send(message));
+        }
+        for disturbance in self.scenario.disturbances.clone() {
+            self.at(disturbance.at, move |world| world.disturb(disturbance.what));
+        }
+        if self.scenario.mappings_start > self.now {
+            self.outages.push((self.now, self.scenario.mappings_start, What::NothingReads(Duration::ZERO)));
+        }
+        for stream in [StreamName::Table, StreamName::Kinesis] {
+            self.look_at_stream(stream, self.scenario.mappings_start);
+        }
+    }
+
+    /// Schedules an event.
+    pub(crate) fn at(&mut self, at: Timestamp, event: impl FnOnce(&mut Self) + Send + 'static) {
+        self.agenda.add(at.max(self.now), Box::new(event));
+    }
+
+    /// Schedules an event after a wait.
+    pub(crate) fn after(&mut self, wait: Duration, event: impl FnOnce(&mut Self) + Send + 'static) {
+        let at = self.now.saturating_add(wait).unwrap_or(Timestamp::MAX);
+        self.at(at, event);
+    }
+
+    /// Lets the next event happen. `false` if there is none.
+    pub(crate) fn step(&mut self) -> bool {
+        let Some((at, event)) = self.agenda.next() else { return false };
+        self.now = at;
+        event(self);
+        true
+    }
+
+    /// Whether an outage of this kind lasts now.
+    pub(super) fn is_out(&self, is: impl Fn(&What) -> bool) -> bool {
+        self.outages.iter().any(|(from, until, what)| (*from..*until).contains(&self.now) && is(what))
+    }
+
+    /// Counts a situation that should occur in some runs.
+    pub(crate) fn note(&mut self, what: &'static str) {
+        *self.seen.entry(what).or_default() += 1;
+    }
+
+    /// Adds a step to the trace.
+    pub(crate) fn trace(&mut self, step: impl FnOnce() -> Step) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(self.now, step());
+        }
+    }
+
+    /// Reports a broken rule.
+    pub(super) fn violated(&mut self, what: String) {
+        self.trace(|| Step::note(format!("VIOLATION: {what}")));
+        self.violations.push(what);
+    }
+}
+
+/// The settings of the template, with those that the scenario replaces.
+fn deployed_for(scenario: &Scenario, deployed: &Deployed) -> Deployed {
+    let mut deployed = deployed.clone();
+    for settings in [&mut deployed.publisher, &mut deployed.downstream] {
+        if scenario.progress_resets_retries {
+            settings.retries_after_progress = RetriesAfterProgress::Reset;
+        }
+        if scenario.impatient {
+            settings.maximum_retry_attempts = Some(FEW_RETRIES);
+        }
+    }
+    if scenario.impatient {
+        deployed.sweep_age = SOON;
+    }
+    if let Some(size) = scenario.batch_size {
+        deployed.ingest.batch_size = size;
+        deployed.publisher.batch_size = size;
+        deployed.downstream.batch_size = size;
+    }
+    deployed
+}

@@ -1,0 +1,200 @@
+//! The streams: what changes in the table and what is put into Kinesis is handed to its function, in order.
+
+use super::state::{Respond, World};
+use crate::aws::lambda::Ended;
+use crate::aws::stream::{StreamName, StreamSource};
+use crate::mutants;
+use crate::rng;
+use crate::scenario::What;
+use crate::trace::Step;
+use event_source::payload;
+use event_source::record::KinesisRecord;
+use event_source::stream::{Condition, Discarded, Invocation, Record};
+use jiff::Timestamp;
+use notification::{content, event};
+use std::sync::Arc;
+use std::time::Duration;
+
+impl World {
+    pub(super) fn stream(&mut self, name: StreamName) -> &mut StreamSource {
+        match name {
+            StreamName::Table => &mut self.table_stream,
+            StreamName::Kinesis => &mut self.kinesis,
+        }
+    }
+
+    /// Moves the changes of the table into its stream, and lets the index follow.
+    pub(crate) fn capture(&mut self) {
+        let now = self.now;
+        for captured in self.table.take_captured() {
+            let captured = mutants::captured(self.mutant, captured);
+            let shards = &mut self.table_stream.shards;
+            shards.append(&captured.id, now, |_, sequence_number| captured.record(sequence_number, now));
+            if captured.is_removal() {
+                self.note("a DONE item expires");
+            }
+            let lag = Duration::from_millis(rng::numbered(self.scenario.seed, "lag", self.calls).u64(10..2_000));
+            self.after(lag, move |world| world.table.update_index(&captured.id));
+        }
+        for wrong in self.table.take_wrong_writes() {
+            self.violated(wrong);
+        }
+        let expiry = self.table.next_expiry().filter(|_| self.scenario.runs_until_expiry);
+        if let Some(expiry) = expiry {
+            self.at(expiry, |world| {
+                world.table.expire(world.now);
+                world.capture();
+            });
+        }
+        self.look_at_stream(StreamName::Table, now + Duration::from_millis(250));
+        self.expect_sweep();
+    }
+
+    /// Puts a record into Kinesis.
+    pub(crate) fn put_record(&mut self, key: &str, data: &[u8]) {
+        // With another key, two workers could have one notification, each from another shard.
+        let event = std::str::from_utf8(data).ok();
+        let id = event.and_then(event::readable_id);
+        if let Some(id) = id.filter(|id| id.as_str() != key) {
+            self.violated(format!("{id} is in Kinesis under another partition key"));
+        }
+        if let Some(event) = event {
+            self.check_content(key.split('#').next().unwrap_or(key), event);
+        }
+        let now = self.now;
+        self.kinesis.shards.append(key, now, |shard, sequence_number| {
+            let record = KinesisRecord {
+                shard,
+                sequence_number,
+                partition_key: key,
+                data,
+                arrived_at: now,
+                role_arn: "arn:aws:iam::123456789012:role/downstream",
+                stream_arn: "arn:aws:kinesis:us-east-1:123456789012:stream/s",
+            };
+            record.to_json()
+        });
+        self.look_at_stream(StreamName::Kinesis, now + Duration::from_millis(300));
+    }
+
+    /// Checks that an event that is handed on has the content that was accepted.
+    pub(crate) fn check_content(&mut self, id: &str, event: &str) {
+        if self.table.ever(id).is_some_and(|item| !content::same(&item.event, event)) {
+            self.violated(format!("{id} is handed on with another content than it was accepted with"));
+        }
+    }
+
+    /// Schedules the mapping's next look at its stream.
+    pub(super) fn look_at_stream(&mut self, name: StreamName, at: Timestamp) {
+        if name == StreamName::Table && !self.wiring.reads_table_stream {
+            return;
+        }
+        let at = at.max(self.now);
+        if self.stream(name).alarm.set(at) {
+            self.at(at, move |world| {
+                if world.stream(name).alarm.goes_off(at) {
+                    world.poll_stream(name);
+                }
+            });
+        }
+    }
+
+    fn poll_stream(&mut self, name: StreamName) {
+        let now = self.now;
+        if self.is_out(|what| matches!(what, What::NothingReads(_))) {
+            let outages = self.outages.iter().filter(|(from, until, _)| (*from..*until).contains(&now));
+            if let Some(end) = outages.map(|(_, until, _)| *until).max() {
+                self.look_at_stream(name, end);
+            }
+            return;
+        }
+        if self.stream(name).read(now) {
+            self.note("a stream record expires unread");
+        }
+        let (invocations, discarded) = self.stream(name).mapping.due(now);
+        for discarded in discarded {
+            self.discarded(name, &discarded);
+        }
+        for invocation in invocations {
+            self.invoke_with_records(name, invocation);
+        }
+        if let Some(next) = self.stream(name).mapping.wake_at().filter(|at| *at > now) {
+            self.look_at_stream(name, next);
+        }
+    }
+
+    fn invoke_with_records(&mut self, name: StreamName, invocation: Invocation) {
+        let Invocation { number, records, .. } = invocation;
+        let payload = payload(records.iter().map(|record| &*record.event));
+        let ids = records.iter().map(|record| record.key.to_string()).collect();
+        let function = self.stream(name).function;
+        let respond: Respond = Box::new(move |world, ended| world.answered_stream(name, number, &records, ended));
+        self.invoke(name.name(), function, ids, payload, respond);
+    }
+
+    fn answered_stream(&mut self, name: StreamName, number: u64, records: &[Arc<Record>], ended: Ended) {
+        let ended = mutants::report(self.mutant, ended, records);
+        if !matches!(ended, Ended::Throttled) {
+            self.check_deliveries(name, records);
+        }
+        let now = self.now;
+        let mapping = &mut self.stream(name).mapping;
+        let bisects = mapping.bisects();
+        let answered = mapping.answered(number, ended.answer(), now);
+        if mapping.bisects() > bisects {
+            self.note("a batch is bisected");
+        }
+        self.check_acknowledged(name, &answered.done);
+        if let Some(discarded) = answered.discarded {
+            self.discarded(name, &discarded);
+        }
+        self.look_at_stream(name, now);
+    }
+
+    fn discarded(&mut self, name: StreamName, discarded: &Discarded) {
+        self.note(match discarded.condition {
+            Condition::RetryAttemptsExhausted => "a record is discarded after its retries",
+            Condition::RecordAgeExceeded => "a record is discarded for its age",
+        });
+        let keys: Vec<&str> = discarded.records.iter().map(|record| &*record.key).collect();
+        self.trace(|| Step::note_over(name.name(), format!("gives up {}: {:?}", keys.join(", "), discarded.condition)));
+        self.stream(name).lose(keys.into_iter());
+        self.expect_sweep();
+    }
+
+    /// Checks that a record is acknowledged only when the next step has its notification.
+    fn check_acknowledged(&mut self, name: StreamName, records: &[Arc<Record>]) {
+        if !self.wiring.hands_over {
+            return;
+        }
+        for record in records {
+            let Some(status) = self.table.item(&record.key).map(|item| item.status) else { continue };
+            if !status.is_pending() {
+                continue;
+            }
+            match name {
+                StreamName::Table if self.kinesis.shards.count(&record.key) > 0 => {}
+                StreamName::Table => {
+                    self.violated(format!("publisher acknowledged {}, which is not in Kinesis", record.key));
+                }
+                StreamName::Kinesis => {
+                    self.violated(format!("downstream acknowledged {}, which is {status}", record.key));
+                }
+            }
+        }
+    }
+
+    /// Checks that a record is delivered no more often than its retries allow, whatever its neighbours do; and where nothing
+    /// goes wrong, once.
+    fn check_deliveries(&mut self, name: StreamName, records: &[Arc<Record>]) {
+        let source = self.stream(name);
+        let allowed = source.deliveries_allowed();
+        let delivered = source.count_delivery(records);
+        if delivered > allowed && !self.scenario.progress_resets_retries {
+            self.violated(format!("{} delivered a record {delivered} times", name.name()));
+        }
+        if delivered > 1 && self.scenario.is_healthy() {
+            self.violated(format!("{} delivered a record again, and nothing went wrong", name.name()));
+        }
+    }
+}
