@@ -1,6 +1,7 @@
 //! Parts of the documents that are generated from the code. A test compares them, and `make bless` updates them.
 
 #![allow(dead_code, reason = "each test uses a part of it")]
+#![allow(clippy::expect_used, reason = "a panic is how a test fails")]
 
 use expect_test::ExpectFile;
 use std::fmt::Write;
