@@ -52,7 +52,7 @@ impl Payment {
     }
 
     fn add_to(&self, sums: &mut BTreeMap<String, Amount>) {
-        let sum = sums.entry(self.currency.clone()).or_insert_with(Amount::zero);
+        let sum = sums.entry(self.currency.clone()).or_default();
         *sum = sum.add(&self.amount);
     }
 }

@@ -6,16 +6,16 @@ use crate::error::Error;
 use crate::events;
 use crate::in_process::{self, InProcess};
 use crate::measure::pairs;
-use crate::output::{self, mebibytes, thousands};
+use crate::output::{self, MEBIBYTE, thousands};
 use crate::subject::Function;
 use actions::ledger::Ledger;
-use allocation_counter::AllocationInfo;
 use aws::{ConfigError, DynamoTable, KinesisStream, SqsQueue, SystemClock};
 use downstream::{Downstream, Invocation};
 use ingest::Ingest;
 use notification::{Deadline, Envelope, MarkDone, Timestamp};
 use publisher::Publisher;
 use serde::Serialize;
+use serde_json::to_vec;
 
 /// Figures per notification, apart from the last.
 #[derive(Debug, Serialize)]
@@ -28,11 +28,12 @@ struct Row {
     peak_bytes: f64,
 }
 
+#[expect(clippy::cast_precision_loss, reason = "the counts are far below 2^52")]
 pub(crate) fn run(functions: &[Function], batches: &[usize], json: bool) -> Result<(), Error> {
     // Spans allocate, so they must be configured as in a function.
-    aws::telemetry::init(&in_process::environment()).map_err(|error| Error::Handler(error.to_string()))?;
+    aws::telemetry::init(&in_process::environment()).map_err(Error::handler)?;
     let process = InProcess::start(Behaviour::default())?;
-    let handlers = Handlers::new(&process).map_err(|error| Error::Handler(error.to_string()))?;
+    let handlers = Handlers::new(&process).map_err(Error::handler)?;
     let mut rows = Vec::new();
     for (function, batch) in pairs(functions, batches) {
         let event = events::batch(function, batch);
@@ -41,16 +42,23 @@ pub(crate) fn run(functions: &[Function], batches: &[usize], json: bool) -> Resu
         let warmed_up = handle();
         let mut handled = Ok(());
         let counted = allocation_counter::measure(|| handled = handle());
-        warmed_up.and(handled).map_err(|error| Error::Handler(error.to_string()))?;
-        rows.push(Row::of(function, batch, &counted));
-    }
-    if json {
-        output::json(&rows);
-        return Ok(());
+        warmed_up.and(handled).map_err(Error::handler)?;
+        let notifications = batch as f64;
+        rows.push(Row {
+            function,
+            batch,
+            allocations: counted.count_total as f64 / notifications,
+            bytes: counted.bytes_total as f64 / notifications,
+            peak_bytes: counted.bytes_max as f64,
+        });
     }
     let headers =
         ["", "batch", "allocations for\na notification", "bytes for\na notification", "peak MiB of\nthe batch"];
-    output::table("Allocations, without the Lambda runtime", &headers, rows.iter().map(Row::cells));
+    if json {
+        output::json(&rows);
+    } else {
+        output::table("Allocations, without the Lambda runtime", &headers, rows.iter().map(cells));
+    }
     Ok(())
 }
 
@@ -82,44 +90,22 @@ impl Handlers {
         let deadline = Deadline::at(Timestamp::MAX);
         let invocation = Invocation { deadline, request_id: "measured" };
         let response = match function {
-            Function::Ingest => serde_json::to_vec(&ingest::answer(&self.ingest.handle(envelope, deadline).await?)),
-            Function::Publisher => {
-                serde_json::to_vec(&publisher::answer(&self.publisher.handle(envelope, deadline).await?))
-            }
-            Function::Downstream => {
-                serde_json::to_vec(&downstream::answer(&self.downstream.handle(envelope, invocation).await?))
-            }
-            Function::Ledger => {
-                serde_json::to_vec(&downstream::answer(&self.ledger.handle(envelope, invocation).await?))
-            }
+            Function::Ingest => to_vec(&ingest::answer(&self.ingest.handle(envelope, deadline).await?)),
+            Function::Publisher => to_vec(&publisher::answer(&self.publisher.handle(envelope, deadline).await?)),
+            Function::Downstream => to_vec(&downstream::answer(&self.downstream.handle(envelope, invocation).await?)),
+            Function::Ledger => to_vec(&downstream::answer(&self.ledger.handle(envelope, invocation).await?)),
         };
-        if response? == br#"{"batchItemFailures":[]}"# {
-            return Ok(());
-        }
-        Err("records failed".into())
+        let is_complete = response? == br#"{"batchItemFailures":[]}"#;
+        if is_complete { Ok(()) } else { Err("records failed".into()) }
     }
 }
 
-impl Row {
-    #[expect(clippy::cast_precision_loss, reason = "the counts are far below 2^52")]
-    fn of(function: Function, batch: usize, counted: &AllocationInfo) -> Self {
-        let notifications = batch as f64;
-        Self {
-            function,
-            batch,
-            allocations: counted.count_total as f64 / notifications,
-            bytes: counted.bytes_total as f64 / notifications,
-            peak_bytes: counted.bytes_max as f64,
-        }
-    }
-
-    fn cells(&self) -> Vec<String> {
-        vec![
-            self.function.words().to_owned(),
-            thousands(self.batch),
-            format!("{:.1}", self.allocations),
-            format!("{:.0}", self.bytes),
-            format!("{:.2}", mebibytes(self.peak_bytes)),
-        ]
-    }
+fn cells(row: &Row) -> Vec<String> {
+    vec![
+        row.function.words().to_owned(),
+        thousands(row.batch),
+        format!("{:.1}", row.allocations),
+        format!("{:.0}", row.bytes),
+        format!("{:.2}", row.peak_bytes / MEBIBYTE),
+    ]
 }

@@ -29,20 +29,14 @@ pub(crate) struct Behaviour {
 }
 
 /// The requests that it got.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Counts {
-    pub(crate) calls: BTreeMap<String, u64>,
+    pub(crate) calls: u64,
     /// Bytes of the requests: request line, headers and body.
     pub(crate) bytes: u64,
     pub(crate) connections: u64,
     in_flight: u64,
     pub(crate) most_in_flight: u64,
-}
-
-impl Counts {
-    pub(crate) fn all_calls(&self) -> u64 {
-        self.calls.values().sum()
-    }
 }
 
 /// A running backend.
@@ -80,13 +74,8 @@ impl Backend {
         self.server.address
     }
 
-    /// Stops it, and waits until all its connections are closed.
-    pub(crate) async fn stop(self) {
-        self.server.stop().await;
-    }
-
     pub(crate) fn counts(&self) -> Counts {
-        lock(&self.shared.counts).clone()
+        *lock(&self.shared.counts)
     }
 }
 
@@ -100,7 +89,7 @@ impl Shared {
         let body = body.collect().await?.to_bytes();
         {
             let mut counts = lock(&self.counts);
-            *counts.calls.entry(operation.clone()).or_default() += 1;
+            counts.calls += 1;
             counts.bytes += (request_line + headers + body.len()) as u64;
             counts.in_flight += 1;
             counts.most_in_flight = counts.most_in_flight.max(counts.in_flight);
@@ -132,18 +121,16 @@ impl Shared {
 fn answer(operation: &str, body: &[u8], fails: impl FnMut() -> bool) -> Option<Value> {
     match operation {
         "BatchExecuteStatement" => {
-            let results =
-                results(body, fails, executed, || json!({"Error": {"Code": "ThrottlingError", "Message": THROTTLED}}))?;
+            let failure = json!({"Error": {"Code": "ThrottlingError", "Message": THROTTLED}});
+            let results = results(body, fails, &json!({"TableName": "notifications"}), &failure)?;
             Some(json!({ "Responses": results }))
         }
         "PutRecords" => {
-            let results = results(
-                body,
-                fails,
-                put_record,
-                || json!({"ErrorCode": "ProvisionedThroughputExceededException", "ErrorMessage": THROTTLED}),
-            )?;
-            let failed = results.iter().filter(|result| result.get("ErrorCode").is_some()).count();
+            let number = "49590338271490256608559692538361571095921575989136580001";
+            let put_record = json!({"SequenceNumber": number, "ShardId": "shardId-000000000000"});
+            let failure = json!({"ErrorCode": "ProvisionedThroughputExceededException", "ErrorMessage": THROTTLED});
+            let results = results(body, fails, &put_record, &failure)?;
+            let failed = results.iter().filter(|result| **result == failure).count();
             Some(json!({"FailedRecordCount": failed, "Records": results}))
         }
         "BatchGetItem" => got_items(body, fails),
@@ -153,23 +140,14 @@ fn answer(operation: &str, body: &[u8], fails: impl FnMut() -> bool) -> Option<V
 }
 
 /// A result for each entry of a batch call.
-fn results(
-    body: &[u8],
-    mut fails: impl FnMut() -> bool,
-    success: fn() -> Value,
-    failure: fn() -> Value,
-) -> Option<Vec<Value>> {
+fn results(body: &[u8], mut fails: impl FnMut() -> bool, success: &Value, failure: &Value) -> Option<Vec<Value>> {
     #[derive(Deserialize)]
     struct Call {
         #[serde(alias = "Records", alias = "Statements")]
         entries: Vec<IgnoredAny>,
     }
     let call: Call = serde_json::from_slice(body).ok()?;
-    Some(call.entries.into_iter().map(|_| if fails() { failure() } else { success() }).collect())
-}
-
-fn executed() -> Value {
-    json!({"TableName": "notifications"})
+    Some(call.entries.into_iter().map(|_| if fails() { failure.clone() } else { success.clone() }).collect())
 }
 
 /// The answer to a `BatchGetItem`: each item is INIT.
@@ -197,13 +175,6 @@ fn got_items(body: &[u8], mut fails: impl FnMut() -> bool) -> Option<Value> {
         }
     }
     Some(json!({"Responses": found, "UnprocessedKeys": unprocessed}))
-}
-
-fn put_record() -> Value {
-    json!({
-        "SequenceNumber": "49590338271490256608559692538361571095921575989136580001",
-        "ShardId": "shardId-000000000000",
-    })
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ pub(crate) fn run(effort: Effort, json: bool) -> Result<(), Error> {
     let notifications = (0..NOTIFICATIONS)
         .map(|number| Notification::parse(events::event(number)))
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| Error::Handler(error.to_string()))?;
+        .map_err(Error::handler)?;
     let inserts: Vec<Change<'_>> = notifications.iter().map(Change::insert).collect();
 
     let mut turns = Vec::new();
@@ -114,7 +114,7 @@ async fn insert_all(table: &DynamoTable, inserts: &[Change<'_>], in_flight: usiz
     let calls: Vec<_> = batches.map(|batch| table.write(batch, received_at)).collect();
     let answers: Vec<_> = stream::iter(calls).buffer_unordered(in_flight).collect().await;
     match answers.into_iter().find_map(Result::err) {
-        Some(failure) => Err(Error::Handler(failure.to_string())),
+        Some(failure) => Err(Error::handler(failure)),
         None => Ok(()),
     }
 }
@@ -122,5 +122,5 @@ async fn insert_all(table: &DynamoTable, inserts: &[Change<'_>], in_flight: usiz
 /// CPU of this thread, which runs the adapters and the SDK.
 fn cpu() -> Result<Duration, Error> {
     let time = ClockId::CLOCK_THREAD_CPUTIME_ID.now();
-    time.map(Duration::from).map_err(|error| Error::Unmeasurable(error.to_string()))
+    time.map(Duration::from).map_err(Error::unmeasurable)
 }

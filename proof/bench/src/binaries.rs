@@ -25,7 +25,7 @@ impl Binaries {
                 let from = if variant == Variant::Other { against.unwrap_or(built) } else { built };
                 let (from, to) = (from.join(subject.binary()).join("bootstrap"), binaries.path(subject));
                 let dir = to.parent().unwrap_or(&binaries.dir);
-                std::fs::create_dir_all(dir).map_err(|cause| Error::File { path: dir.to_owned(), cause })?;
+                std::fs::create_dir_all(dir).map_err(Error::file(dir))?;
                 std::fs::copy(&from, &to).map_err(|cause| Error::Binary { path: from, cause })?;
             }
         }

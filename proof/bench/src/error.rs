@@ -1,7 +1,8 @@
 //! What can go wrong, and what to do about it.
 
+use std::fmt::Display;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
 
 /// An error of a command.
@@ -36,6 +37,19 @@ pub(crate) enum Error {
 }
 
 impl Error {
+    pub(crate) fn unmeasurable(cause: impl Display) -> Self {
+        Self::Unmeasurable(cause.to_string())
+    }
+
+    pub(crate) fn handler(cause: impl Display) -> Self {
+        Self::Handler(cause.to_string())
+    }
+
+    /// The error of a file.
+    pub(crate) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |cause| Self::File { path: path.to_owned(), cause }
+    }
+
     /// 2: the command could not be carried out. 130: interrupted, as in shells.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {

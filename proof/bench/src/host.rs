@@ -51,14 +51,15 @@ pub(crate) struct Conditions<'a> {
 /// A function's process, waiting for an invocation.
 #[derive(Debug)]
 pub(crate) struct Host {
+    // Dropped first: what it leaves open ends before the servers.
+    process: Process,
     pub(crate) backend: Backend,
     /// From exec until it asked for its first invocation.
     pub(crate) init: Duration,
     binary: &'static str,
-    process: Process,
     next: Option<oneshot::Sender<Bytes>>,
     runtime: mpsc::Receiver<FromFunction>,
-    runtime_api: Server,
+    _runtime_api: Server,
 }
 
 /// What the function sends to the Runtime API.
@@ -77,13 +78,6 @@ pub(crate) struct Invocation {
     pub(crate) wall: Duration,
     /// Whether no record was reported as failed.
     pub(crate) complete: bool,
-}
-
-/// Bytes of memory.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Memory {
-    pub(crate) now: u64,
-    pub(crate) peak: u64,
 }
 
 /// A program to run as a function.
@@ -125,7 +119,7 @@ impl Host {
     ) -> Result<Self, Error> {
         let binary = subject.binary();
         let backend = Backend::start(behaviour, Some(authority.acceptor.clone())).map_err(Error::Server)?;
-        let (to_host, mut runtime) = mpsc::channel(1);
+        let (to_host, runtime) = mpsc::channel(1);
         let runtime_api = http::serve(
             None,
             || {},
@@ -167,10 +161,11 @@ impl Host {
             None => spawn(),
             Some(throttle) => throttle.inside(spawn)?,
         };
-        let mut process = process.map_err(|cause| Error::Program { path: started_by(), cause })?;
-        let (at, next) = ready(binary, &mut process, &mut runtime).await?;
-        let init = at - started;
-        Ok(Self { backend, init, binary, process, next: Some(next), runtime, runtime_api })
+        let process = process.map_err(|cause| Error::Program { path: started_by(), cause })?;
+        let init = Duration::ZERO;
+        let mut host = Self { backend, init, binary, process, next: None, runtime, _runtime_api: runtime_api };
+        host.init = host.ready().await? - started;
+        Ok(host)
     }
 
     /// Invokes the function, and waits until it asks for the next invocation.
@@ -178,15 +173,42 @@ impl Host {
         let started = Instant::now();
         // Where nobody takes it, the process has ended, which is seen next.
         let _ = self.next.take().map(|next| next.send(event));
-        let (at, body) = match heard(self.binary, &mut self.process, &mut self.runtime).await? {
+        let (at, body) = match self.heard().await? {
             FromFunction::Answer { at, body, is_error: false } => (at, body),
             FromFunction::Answer { body, .. } => return Err(self.refused(&body)),
             FromFunction::Next { .. } => return Err(self.refused(b"none")),
         };
         let report: Report = serde_json::from_slice(&body).map_err(|_| self.refused(&body))?;
-        let (_, next) = ready(self.binary, &mut self.process, &mut self.runtime).await?;
-        self.next = Some(next);
+        self.ready().await?;
         Ok(Invocation { wall: at - started, complete: report.batch_item_failures.is_empty() })
+    }
+
+    /// Waits until the function asks for an invocation. Returns when it did.
+    async fn ready(&mut self) -> Result<Instant, Error> {
+        match self.heard().await? {
+            FromFunction::Next { at, reply } => {
+                self.next = Some(reply);
+                Ok(at)
+            }
+            FromFunction::Answer { body, .. } => Err(self.refused(&body)),
+        }
+    }
+
+    /// Waits for the next message of the function.
+    async fn heard(&mut self) -> Result<FromFunction, Error> {
+        let give_up = Instant::now() + TIMEOUT;
+        while Instant::now() < give_up {
+            match tokio::time::timeout(CHECK_EVERY, self.runtime.recv()).await {
+                Ok(Some(heard)) => return Ok(heard),
+                Ok(None) => break,
+                Err(_) => {
+                    if let Some(status) = self.process.0.try_wait().map_err(Error::unmeasurable)? {
+                        return Err(Error::Ended { binary: self.binary, status });
+                    }
+                }
+            }
+        }
+        Err(Error::Silent { binary: self.binary, seconds: TIMEOUT.as_secs() })
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -196,33 +218,29 @@ impl Host {
     /// CPU that the process has used so far: user and system time of all its threads, including those that have ended, in
     /// nanoseconds (`clock_getcpuclockid`).
     pub(crate) fn cpu(&self) -> Result<Duration, Error> {
-        let unmeasurable = |error: &dyn std::fmt::Display| Error::Unmeasurable(error.to_string());
-        let pid = self.process.0.id().try_into().map(Pid::from_raw).map_err(|error| unmeasurable(&error))?;
+        let pid = self.pid().try_into().map(Pid::from_raw).map_err(Error::unmeasurable)?;
         let time = ClockId::pid_cpu_clock_id(pid).and_then(ClockId::now);
-        time.map(Duration::from).map_err(|error| unmeasurable(&error))
+        time.map(Duration::from).map_err(Error::unmeasurable)
     }
 
-    /// Memory of the process (VmRSS, VmHWM).
-    pub(crate) fn memory(&self) -> Result<Memory, Error> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.0.id()))
-            .map_err(|error| Error::Unmeasurable(error.to_string()))?;
-        Ok(Memory { now: bytes_in(&status, "VmRSS:")?, peak: bytes_in(&status, "VmHWM:")? })
+    /// A size in the status of the process, in bytes: its memory now (`VmRSS:`), or its largest (`VmHWM:`).
+    pub(crate) fn memory(&self, name: &str) -> Result<f64, Error> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).map_err(Error::unmeasurable)?;
+        let kibibytes =
+            status.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse::<f64>().ok());
+        kibibytes.map(|size| size * 1024.0).ok_or_else(|| Error::unmeasurable(format!("its status has no {name}")))
     }
 
     /// Ends the process and its servers: anything left open would affect the next measurement.
-    pub(crate) async fn stop(self) {
-        let Self { mut process, backend, runtime_api, .. } = self;
+    pub(crate) async fn stop(mut self) {
         // SIGTERM first: the program that runs it, such as valgrind, may still have something to write.
-        if let Ok(pid) = process.0.id().try_into() {
+        if let Ok(pid) = self.pid().try_into() {
             let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
         }
         let given_up = Instant::now() + ENDED_AFTER;
-        while matches!(process.0.try_wait(), Ok(None)) && Instant::now() < given_up {
+        while matches!(self.process.0.try_wait(), Ok(None)) && Instant::now() < given_up {
             tokio::time::sleep(CHECK_EVERY / 100).await;
         }
-        drop(process);
-        runtime_api.stop().await;
-        backend.stop().await;
     }
 
     fn refused(&self, answer: &[u8]) -> Error {
@@ -241,13 +259,6 @@ impl Drop for Process {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// A size in the text of `/proc/<pid>/status`, in bytes.
-fn bytes_in(status: &str, name: &str) -> Result<u64, Error> {
-    let kibibytes =
-        status.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse::<u64>().ok());
-    kibibytes.map(|size| size * 1024).ok_or_else(|| Error::Unmeasurable(format!("its status has no {name}")))
 }
 
 /// Starts a process with the limit on open files and sockets that a function has on Lambda.
@@ -297,40 +308,4 @@ fn invocation(event: Bytes) -> Answer {
 #[serde(rename_all = "camelCase")]
 struct Report {
     batch_item_failures: Vec<IgnoredAny>,
-}
-
-/// Waits until the function asks for an invocation.
-async fn ready(
-    binary: &'static str,
-    process: &mut Process,
-    runtime: &mut mpsc::Receiver<FromFunction>,
-) -> Result<(Instant, oneshot::Sender<Bytes>), Error> {
-    match heard(binary, process, runtime).await? {
-        FromFunction::Next { at, reply } => Ok((at, reply)),
-        FromFunction::Answer { body, .. } => {
-            Err(Error::Refused { binary, answer: String::from_utf8_lossy(&body).into_owned() })
-        }
-    }
-}
-
-/// Waits for the next message of the function.
-async fn heard(
-    binary: &'static str,
-    process: &mut Process,
-    runtime: &mut mpsc::Receiver<FromFunction>,
-) -> Result<FromFunction, Error> {
-    let give_up = Instant::now() + TIMEOUT;
-    while Instant::now() < give_up {
-        match tokio::time::timeout(CHECK_EVERY, runtime.recv()).await {
-            Ok(Some(heard)) => return Ok(heard),
-            Ok(None) => break,
-            Err(_) => {
-                let ended = process.0.try_wait().map_err(|error| Error::Unmeasurable(error.to_string()))?;
-                if let Some(status) = ended {
-                    return Err(Error::Ended { binary, status });
-                }
-            }
-        }
-    }
-    Err(Error::Silent { binary, seconds: TIMEOUT.as_secs() })
 }

@@ -8,9 +8,9 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -19,21 +19,11 @@ pub(crate) type Answer = Response<Full<Bytes>>;
 /// Connections that can wait to be accepted: the straightforward variant opens a thousand at once.
 const BACKLOG: u32 = 4_096;
 
-/// A running server. Dropping it stops it.
+/// A running server. Dropping it stops it, and closes all its connections.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    accepting: JoinSet<()>,
-    connections: Arc<Mutex<JoinSet<()>>>,
-}
-
-impl Server {
-    /// Stops it, and waits until all its connections are closed.
-    pub(crate) async fn stop(mut self) {
-        self.accepting.shutdown().await;
-        let mut connections = std::mem::take(&mut *lock(&self.connections));
-        connections.shutdown().await;
-    }
+    _accepting: JoinSet<()>,
 }
 
 /// Answers requests with `answer`, over TLS if there is an acceptor. `connected` is called for each new connection.
@@ -46,27 +36,18 @@ pub(crate) fn serve<F: Future<Output = hyper::Result<Answer>> + Send + 'static>(
     socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
     let listener = socket.listen(BACKLOG)?;
     let address = listener.local_addr()?;
-    let connections = Arc::new(Mutex::new(JoinSet::new()));
     let mut accepting = JoinSet::new();
-    accepting.spawn(accept_all(listener, tls, Arc::clone(&connections), connected, answer));
-    Ok(Server { address, accepting, connections })
-}
-
-async fn accept_all<F: Future<Output = hyper::Result<Answer>> + Send + 'static>(
-    listener: TcpListener,
-    tls: Option<TlsAcceptor>,
-    connections: Arc<Mutex<JoinSet<()>>>,
-    connected: impl Fn() + Send + 'static,
-    answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static,
-) {
-    // If no more connections can be accepted, the client reports it.
-    while let Ok((stream, _)) = listener.accept().await {
-        connected();
-        let _ = stream.set_nodelay(true);
-        let mut open = lock(&connections);
-        open.spawn(answer_over(tls.clone(), stream, answer.clone()));
-        while open.try_join_next().is_some() {}
-    }
+    accepting.spawn(async move {
+        let mut connections = JoinSet::new();
+        // If no more connections can be accepted, the client reports it.
+        while let Ok((stream, _)) = listener.accept().await {
+            connected();
+            let _ = stream.set_nodelay(true);
+            connections.spawn(answer_over(tls.clone(), stream, answer.clone()));
+            while connections.try_join_next().is_some() {}
+        }
+    });
+    Ok(Server { address, _accepting: accepting })
 }
 
 async fn answer_over<F: Future<Output = hyper::Result<Answer>>>(

@@ -32,7 +32,7 @@ impl InProcess {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(Error::Server)?;
         let sdk = runtime
             .block_on(aws::config::sdk(&environment()))
-            .map_err(|error| Error::Handler(error.to_string()))?
+            .map_err(Error::handler)?
             .into_builder()
             .endpoint_url(format!("http://{}", backend.address()))
             .credentials_provider(SharedCredentialsProvider::new(Credentials::new("test", "test", None, None, "bench")))

@@ -1,14 +1,14 @@
 //! Rounds of measurement. Each round measures every subject once, in a new process, so that a change of the machine's load
 //! affects all of them. A ratio compares two figures of the same round.
 
-use crate::backend::Counts;
 use crate::binaries::Binaries;
 use crate::error::Error;
 use crate::events;
-use crate::host::{Conditions, Host};
+use crate::host::{Conditions, Host, Program};
 use crate::subject::{Function, Subject, Variant};
 use hyper::body::Bytes;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How much is measured.
@@ -40,24 +40,44 @@ impl Effort {
     }
 }
 
-/// The figures of one turn.
-#[derive(Debug, Clone, Copy)]
-struct Sample {
-    init_ms: f64,
-    init_cpu_ms: f64,
-    first_ms: f64,
-    first_cpu_ms: f64,
-    settled_ms: f64,
-    memory_at_start: f64,
-    peak_memory: f64,
-    cpu_us: f64,
-    wall_us: f64,
-    calls: f64,
-    bytes: f64,
-    connections: f64,
-    most_in_flight: f64,
-    incomplete: f64,
+/// What is measured of a process. The work of a process that crashed has no figures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Metric {
+    /// CPU per notification, in microseconds.
+    CpuUs,
+    /// Time per notification, in microseconds.
+    WallUs,
+    /// Backend calls per 1,000 notifications.
+    Calls,
+    /// Bytes of the requests per 1,000 notifications.
+    RequestBytes,
+    /// Connections to the backend that the process made.
+    Connections,
+    /// Largest number of calls in flight at once.
+    MostInFlight,
+    /// From exec until it asks for its first invocation, in milliseconds.
+    InitMs,
+    /// CPU in that time, in milliseconds.
+    InitCpuMs,
+    /// From then until its first notification is settled, TLS handshake included, in milliseconds.
+    FirstMs,
+    /// CPU in that time, in milliseconds.
+    FirstCpuMs,
+    /// From exec until the first notification is settled, in milliseconds.
+    SettledMs,
+    /// CPU in that time, in milliseconds.
+    SettledCpuMs,
+    /// Memory when it asked for its first invocation, in bytes.
+    MemoryAtStart,
+    /// Largest memory, in bytes.
+    PeakMemory,
+    /// Fraction of invocations that reported failed records; 1 if the process crashed.
+    Incomplete,
 }
+
+/// The measurements of one turn.
+pub(crate) type Sample = BTreeMap<Metric, f64>;
 
 /// The median of the rounds, and their range.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -76,64 +96,37 @@ impl Figure {
         Self { median: f64::midpoint(at(low), at(high)), min: at(0), max: at(values.len().max(1) - 1) }
     }
 
+    pub(crate) fn times(self, factor: f64) -> Self {
+        Self { median: self.median * factor, min: self.min * factor, max: self.max * factor }
+    }
+
     /// The range of the rounds as a fraction of the median.
     pub(crate) fn spread(self) -> f64 {
         (self.max - self.min) / self.median
     }
 }
 
-/// The cost of a subject.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub(crate) struct Cost {
-    /// CPU per notification, in microseconds.
-    pub(crate) cpu_us: Figure,
-    /// Time per notification, in microseconds.
-    pub(crate) wall_us: Figure,
-    /// Backend calls per 1,000 notifications.
-    pub(crate) calls: f64,
-    /// Bytes of the requests per 1,000 notifications.
-    pub(crate) request_bytes: f64,
-    /// Connections to the backend that the process made.
-    pub(crate) connections: f64,
-    /// Largest number of calls in flight at once.
-    pub(crate) most_in_flight: f64,
-    /// From exec until it asks for its first invocation, in milliseconds.
-    pub(crate) init_ms: Figure,
-    /// CPU in that time, in milliseconds.
-    pub(crate) init_cpu_ms: Figure,
-    /// From then until its first notification is settled, TLS handshake included, in milliseconds.
-    pub(crate) first_ms: Figure,
-    /// CPU in that time, in milliseconds.
-    pub(crate) first_cpu_ms: Figure,
-    /// From exec until the first notification is settled, in milliseconds.
-    pub(crate) settled_ms: Figure,
-    /// Memory when it asked for its first invocation, in bytes.
-    pub(crate) memory_at_start: f64,
-    /// Largest memory, in bytes.
-    pub(crate) peak_memory: f64,
-    /// Fraction of invocations that reported failed records; 1 if the process crashed.
-    pub(crate) incomplete: f64,
-}
+/// The figures of a subject.
+#[derive(Debug, Serialize)]
+pub(crate) struct Cost(BTreeMap<Metric, Figure>);
 
 impl Cost {
-    fn of(samples: &[Sample]) -> Self {
-        let figure = |of: fn(&Sample) -> f64| Figure::of(samples.iter().map(of));
-        Self {
-            cpu_us: figure(|sample| sample.cpu_us),
-            wall_us: figure(|sample| sample.wall_us),
-            calls: figure(|sample| sample.calls).median,
-            request_bytes: figure(|sample| sample.bytes).median,
-            connections: figure(|sample| sample.connections).median,
-            most_in_flight: figure(|sample| sample.most_in_flight).median,
-            init_ms: figure(|sample| sample.init_ms),
-            init_cpu_ms: figure(|sample| sample.init_cpu_ms),
-            first_ms: figure(|sample| sample.first_ms),
-            first_cpu_ms: figure(|sample| sample.first_cpu_ms),
-            settled_ms: figure(|sample| sample.settled_ms),
-            memory_at_start: figure(|sample| sample.memory_at_start).median,
-            peak_memory: figure(|sample| sample.peak_memory).median,
-            incomplete: figure(|sample| sample.incomplete).max,
-        }
+    pub(crate) fn of(samples: &[Sample]) -> Self {
+        let metrics = samples.iter().flat_map(Sample::keys);
+        Self(
+            metrics
+                .map(|metric| (*metric, Figure::of(samples.iter().filter_map(|s| s.get(metric).copied()))))
+                .collect(),
+        )
+    }
+
+    pub(crate) fn figure(&self, metric: Metric) -> Figure {
+        self.0.get(&metric).copied().unwrap_or(Figure::of([]))
+    }
+
+    /// Whether all batches were processed.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.figure(Metric::Incomplete).max == 0.0
     }
 }
 
@@ -150,21 +143,26 @@ pub(crate) struct Comparison {
 
 impl Comparison {
     fn of(subject: Subject, deployed: &[Sample], baseline: &[Sample]) -> Self {
-        let ratio = |of: fn(&Sample) -> f64| Figure::of(deployed.iter().zip(baseline).map(|(a, b)| of(b) / of(a)));
         Self {
             function: subject.function,
             batch: subject.batch,
             deployed: Cost::of(deployed),
             baseline: Cost::of(baseline),
-            cpu_ratio: ratio(|sample| sample.cpu_us),
-            wall_ratio: ratio(|sample| sample.wall_us),
+            cpu_ratio: ratio(Metric::CpuUs, deployed, baseline),
+            wall_ratio: ratio(Metric::WallUs, deployed, baseline),
         }
     }
 
     /// Whether both variants processed all batches.
     pub(crate) fn is_complete(&self) -> bool {
-        self.deployed.incomplete + self.baseline.incomplete == 0.0
+        self.deployed.is_complete() && self.baseline.is_complete()
     }
+}
+
+/// The ratio of the baseline to the deployed variant, of the rounds that have both.
+fn ratio(metric: Metric, deployed: &[Sample], baseline: &[Sample]) -> Figure {
+    let rounds = deployed.iter().zip(baseline);
+    Figure::of(rounds.filter_map(|(deployed, baseline)| Some(baseline.get(&metric)? / deployed.get(&metric)?)))
 }
 
 /// Measures functions. `done` is called after each turn.
@@ -184,7 +182,7 @@ pub(crate) async fn compare(
     }
     for _ in 0..effort.rounds {
         for (subject, event, samples) in &mut turns {
-            samples.push(turn(binaries, *subject, event, conditions, effort).await?);
+            samples.push(turn(&binaries.program(*subject), *subject, event, conditions, effort).await?);
             done();
         }
     }
@@ -197,70 +195,55 @@ pub(crate) async fn compare(
 
 /// Each function with each batch size to measure.
 pub(crate) fn pairs(functions: &[Function], batches: &[usize]) -> Vec<(Function, usize)> {
-    let of = |&function: &Function| {
+    let mut pairs = Vec::new();
+    for &function in functions {
         let wanted = function.batches().iter().filter(|batch| batches.is_empty() || batches.contains(batch));
-        wanted.map(move |&batch| (function, batch))
-    };
-    functions.iter().flat_map(of).collect()
+        pairs.extend(wanted.map(|&batch| (function, batch)));
+    }
+    pairs
 }
 
-async fn turn(
-    binaries: &Binaries,
+/// Measures a new process: its start, and its work when it is warm.
+pub(crate) async fn turn(
+    program: &Program,
     subject: Subject,
     event: &Bytes,
     conditions: Conditions<'_>,
     effort: Effort,
 ) -> Result<Sample, Error> {
-    let mut host = Host::start(&binaries.program(subject), subject, conditions).await?;
-    let start = Start::of(&mut host, subject).await?;
-    let sample = match work(&mut host, event, effort).await {
-        Ok(work) => Ok(Sample::of(&start, &work, subject.batch)),
+    let mut host = Host::start(program, subject, conditions).await?;
+    let mut sample = start(&mut host, subject).await?;
+    match work(&mut host, event, subject.batch, effort).await {
+        Ok(work) => sample.extend(work),
         // Without a free socket, it cannot even ask for another invocation.
-        Err(Error::Ended { .. }) if subject.variant == Variant::Straightforward => Ok(Sample::failed(&start)),
-        Err(error) => Err(error),
-    };
-    host.stop().await;
-    sample
-}
-
-/// Time per batch, when warm.
-pub(crate) async fn wall(host: &mut Host, event: &Bytes, effort: Effort) -> Result<Duration, Error> {
-    let work = work(host, event, effort).await?;
-    Ok(work.wall.div_f64(f64::from(u32::try_from(work.invocations).unwrap_or(u32::MAX))))
-}
-
-/// The cold start of a process.
-pub(crate) struct Start {
-    /// From exec until it asked for its first invocation.
-    pub(crate) init: Duration,
-    pub(crate) init_cpu: Duration,
-    memory: u64,
-    /// From then until its first notification was settled.
-    pub(crate) first: Duration,
-    pub(crate) first_cpu: Duration,
-}
-
-impl Start {
-    /// Has a process that has just started settle one notification.
-    pub(crate) async fn of(host: &mut Host, subject: Subject) -> Result<Self, Error> {
-        let (init_cpu, memory) = (host.cpu()?, host.memory()?.now);
-        let first = host.invoke(Bytes::from(events::batch(subject.function, 1))).await?.wall;
-        Ok(Self { init: host.init, init_cpu, memory, first, first_cpu: host.cpu()?.saturating_sub(init_cpu) })
+        Err(Error::Ended { .. }) if subject.variant == Variant::Straightforward => {
+            sample.insert(Metric::Incomplete, 1.0);
+        }
+        Err(error) => return Err(error),
     }
+    host.stop().await;
+    Ok(sample)
 }
 
-/// The work of a warm process.
-struct Work {
-    invocations: usize,
-    incomplete: usize,
-    cpu: Duration,
-    wall: Duration,
-    before: Counts,
-    after: Counts,
-    peak_memory: u64,
+/// Has a process that has just started settle one notification.
+async fn start(host: &mut Host, subject: Subject) -> Result<Sample, Error> {
+    let (init, init_cpu, memory) = (host.init, host.cpu()?, host.memory("VmRSS:")?);
+    let first = host.invoke(Bytes::from(events::batch(subject.function, 1))).await?.wall;
+    let settled_cpu = host.cpu()?;
+    Ok(BTreeMap::from([
+        (Metric::InitMs, milliseconds(init)),
+        (Metric::InitCpuMs, milliseconds(init_cpu)),
+        (Metric::FirstMs, milliseconds(first)),
+        (Metric::FirstCpuMs, milliseconds(settled_cpu.saturating_sub(init_cpu))),
+        (Metric::SettledMs, milliseconds(init + first)),
+        (Metric::SettledCpuMs, milliseconds(settled_cpu)),
+        (Metric::MemoryAtStart, memory),
+    ]))
 }
 
-async fn work(host: &mut Host, event: &Bytes, effort: Effort) -> Result<Work, Error> {
+/// Warms a process up, and has it process batches.
+#[expect(clippy::cast_precision_loss, reason = "the counts are far below 2^52")]
+async fn work(host: &mut Host, event: &Bytes, batch: usize, effort: Effort) -> Result<Sample, Error> {
     let (mut warm_ups, mut warm_up) = (0, Duration::ZERO);
     while warm_ups < LEAST_INVOCATIONS || warm_up < effort.warm_up() {
         warm_up += host.invoke(event.clone()).await?.wall;
@@ -278,51 +261,22 @@ async fn work(host: &mut Host, event: &Bytes, effort: Effort) -> Result<Work, Er
         invocations += 1;
         cpu = host.cpu()?.saturating_sub(cpu_before);
     }
-    let (after, peak_memory) = (host.backend.counts(), host.memory()?.peak);
-    Ok(Work { invocations, incomplete, cpu, wall, before, after, peak_memory })
+    let after = host.backend.counts();
+    let notifications = (invocations * batch) as f64;
+    let thousands = notifications / 1e3;
+    Ok(BTreeMap::from([
+        (Metric::CpuUs, cpu.as_secs_f64() * 1e6 / notifications),
+        (Metric::WallUs, wall.as_secs_f64() * 1e6 / notifications),
+        (Metric::Calls, (after.calls - before.calls) as f64 / thousands),
+        (Metric::RequestBytes, (after.bytes - before.bytes) as f64 / thousands),
+        (Metric::Connections, after.connections as f64),
+        (Metric::MostInFlight, after.most_in_flight as f64),
+        (Metric::PeakMemory, host.memory("VmHWM:")?),
+        (Metric::Incomplete, incomplete as f64 / invocations as f64),
+    ]))
 }
 
-#[expect(clippy::cast_precision_loss, reason = "the counts are far below 2^52")]
-impl Sample {
-    fn of(start: &Start, work: &Work, batch: usize) -> Self {
-        let Work { invocations, incomplete, before, after, .. } = work;
-        let notifications = (invocations * batch) as f64;
-        let thousands = notifications / 1e3;
-        Self {
-            peak_memory: work.peak_memory as f64,
-            cpu_us: work.cpu.as_secs_f64() * 1e6 / notifications,
-            wall_us: work.wall.as_secs_f64() * 1e6 / notifications,
-            calls: (after.all_calls() - before.all_calls()) as f64 / thousands,
-            bytes: (after.bytes - before.bytes) as f64 / thousands,
-            connections: after.connections as f64,
-            most_in_flight: after.most_in_flight as f64,
-            incomplete: *incomplete as f64 / *invocations as f64,
-            ..Self::failed(start)
-        }
-    }
-
-    /// Of a process that crashed.
-    fn failed(start: &Start) -> Self {
-        Self {
-            init_ms: milliseconds(start.init),
-            init_cpu_ms: milliseconds(start.init_cpu),
-            first_ms: milliseconds(start.first),
-            first_cpu_ms: milliseconds(start.first_cpu),
-            settled_ms: milliseconds(start.init + start.first),
-            memory_at_start: start.memory as f64,
-            peak_memory: f64::NAN,
-            cpu_us: f64::NAN,
-            wall_us: f64::NAN,
-            calls: f64::NAN,
-            bytes: f64::NAN,
-            connections: f64::NAN,
-            most_in_flight: f64::NAN,
-            incomplete: 1.0,
-        }
-    }
-}
-
-pub(crate) fn milliseconds(duration: Duration) -> f64 {
+fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 

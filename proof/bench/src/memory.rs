@@ -5,16 +5,15 @@ use crate::binaries::Binaries;
 use crate::cli::CompareArgs;
 use crate::error::Error;
 use crate::events;
-use crate::host::{Conditions, Host, Program};
+use crate::host::{Conditions, Program};
 use crate::limits;
-use crate::measure::{Effort, Figure, Start, milliseconds, wall};
+use crate::measure::{Cost, Effort, Figure, Metric, Sample, turn};
 use crate::output;
 use crate::subject::{Function, Subject, Variant};
 use crate::throttle::Throttle;
 use crate::tls::Authority;
 use hyper::body::Bytes;
 use serde::Serialize;
-use std::time::Duration;
 
 /// Settings to measure, in megabytes.
 const MEGABYTES: [u64; 6] = [128, 256, 512, 1_024, 1_536, limits::MEGABYTES_OF_A_CPU];
@@ -94,11 +93,8 @@ pub(crate) async fn run(binaries: &Binaries, args: &CompareArgs, effort: Effort,
             let throttle = Throttle::of(*megabytes)?;
             let conditions =
                 Conditions { behaviour: args.behaviour(), authority: &authority, throttle: Some(&throttle) };
-            let subject = contestant.subject(batch);
-            let mut host = Host::start(&contestant.program(binaries, batch), subject, conditions).await?;
-            let sample = sample(&mut host, subject, event, effort).await;
-            host.stop().await;
-            samples.push(sample?);
+            let program = contestant.program(binaries, batch);
+            samples.push(turn(&program, contestant.subject(batch), event, conditions, effort).await?);
             bar.inc(1);
         }
     }
@@ -134,26 +130,21 @@ fn print(contestants: &[Contestant], rows: &[Row], title: &str, cell: fn(&Row) -
     output::table(title, &headers, lines);
 }
 
+#[expect(clippy::cast_precision_loss, reason = "a batch is small")]
 impl Row {
-    fn of(contestant: Contestant, megabytes: u64, batch: usize, samples: &[(Start, Duration)]) -> Self {
-        let wall_ms = Figure::of(samples.iter().map(|(_, wall)| milliseconds(*wall)));
-        let settled = samples.iter().map(|(start, _)| milliseconds(start.init + start.first));
-        let settled_cpu = samples.iter().map(|(start, _)| milliseconds(start.init_cpu + start.first_cpu));
+    fn of(contestant: Contestant, megabytes: u64, batch: usize, samples: &[Sample]) -> Self {
+        let cost = Cost::of(samples);
+        let wall_ms = cost.figure(Metric::WallUs).times(batch as f64 / 1e3);
         Self {
             contestant,
             megabytes,
             batch,
-            settled_ms: Figure::of(settled),
-            settled_cpu_ms: Figure::of(settled_cpu),
+            settled_ms: cost.figure(Metric::SettledMs),
+            settled_cpu_ms: cost.figure(Metric::SettledCpuMs),
             wall_ms,
             dollars: dollars(megabytes, wall_ms.median, batch),
         }
     }
-}
-
-/// The start of a process, and its time per batch when it is warm.
-async fn sample(host: &mut Host, subject: Subject, event: &Bytes, effort: Effort) -> Result<(Start, Duration), Error> {
-    Ok((Start::of(host, subject).await?, wall(host, event, effort).await?))
 }
 
 /// Lambda bills milliseconds, rounded up.

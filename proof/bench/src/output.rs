@@ -2,7 +2,7 @@
 //! output.
 
 use crate::binaries::Binaries;
-use crate::measure::{Comparison, Cost, Figure};
+use crate::measure::{Comparison, Figure, Metric};
 use crate::subject::{Subject, Variant};
 use comfy_table::{CellAlignment, Table, presets};
 use console::style;
@@ -56,6 +56,33 @@ pub(crate) fn table(title: &str, headers: &[&str], rows: impl IntoIterator<Item 
     line(table.trim_fmt());
 }
 
+/// A metric in a table, in its unit and with its decimals. The column of the baseline is next to it.
+struct Column {
+    heading: &'static str,
+    metric: Metric,
+    unit: f64,
+    decimals: usize,
+}
+
+pub(crate) const MEBIBYTE: f64 = 1024.0 * 1024.0;
+
+const CALLS: [Column; 4] = [
+    Column { heading: "calls for\n1,000", metric: Metric::Calls, unit: 1.0, decimals: 0 },
+    Column { heading: "KiB sent\nfor 1,000", metric: Metric::RequestBytes, unit: 1024.0, decimals: 0 },
+    Column { heading: "connec-\ntions", metric: Metric::Connections, unit: 1.0, decimals: 0 },
+    Column { heading: "peak\nMiB", metric: Metric::PeakMemory, unit: MEBIBYTE, decimals: 1 },
+];
+
+const MEMORY: Column = Column { heading: "memory\nMiB", metric: Metric::MemoryAtStart, unit: MEBIBYTE, decimals: 1 };
+
+const START: [Column; 5] = [
+    Column { heading: "init\nms", metric: Metric::InitMs, unit: 1.0, decimals: 1 },
+    Column { heading: "init\nCPU ms", metric: Metric::InitCpuMs, unit: 1.0, decimals: 1 },
+    Column { heading: "first\nms", metric: Metric::FirstMs, unit: 1.0, decimals: 1 },
+    Column { heading: "first\nCPU ms", metric: Metric::FirstCpuMs, unit: 1.0, decimals: 1 },
+    Column { heading: "together\nms", metric: Metric::SettledMs, unit: 1.0, decimals: 1 },
+];
+
 /// Prints comparisons as tables.
 pub(crate) fn comparisons(comparisons: &[Comparison], binaries: &Binaries) {
     let baseline = match binaries.baseline {
@@ -65,44 +92,18 @@ pub(crate) fn comparisons(comparisons: &[Comparison], binaries: &Binaries) {
     let headers = ["", "batch", "CPU µs", baseline, "ratio", "wall µs", baseline, "ratio"];
     table("For a notification", &headers, comparisons.iter().map(time));
 
-    let headers = [
-        "",
-        "batch",
-        "calls for\n1,000",
-        baseline,
-        "KiB sent\nfor 1,000",
-        baseline,
-        "connec-\ntions",
-        baseline,
-        "peak\nMiB",
-        baseline,
-    ];
+    let headers: Vec<_> = ["", "batch"].into_iter().chain(headings(&CALLS, baseline)).collect();
     table("Backend calls, and memory", &headers, comparisons.iter().map(calls));
 
     let functions = || comparisons.chunk_by(|a, b| a.function == b.function);
-    let headers = ["", "binary\nMiB", baseline, "memory\nMiB", baseline];
+    let headers = ["", "binary\nMiB", baseline, MEMORY.heading, baseline];
     table("At start", &headers, functions().map(|of_function| size(of_function, binaries)));
 
-    let headers = [
-        "",
-        "init\nms",
-        baseline,
-        "init\nCPU ms",
-        baseline,
-        "first\nms",
-        baseline,
-        "first\nCPU ms",
-        baseline,
-        "together\nms",
-        baseline,
-    ];
+    let headers: Vec<_> = [""].into_iter().chain(headings(&START, baseline)).collect();
     table("From exec (init) until the first notification is settled (first)", &headers, functions().map(start));
 
-    let spreads = comparisons
-        .iter()
-        .filter(|c| c.is_complete())
-        .flat_map(|c| [c.deployed.cpu_us, c.baseline.cpu_us])
-        .map(Figure::spread);
+    let complete = comparisons.iter().filter(|c| c.is_complete());
+    let spreads = complete.flat_map(|c| [&c.deployed, &c.baseline]).map(|cost| cost.figure(Metric::CpuUs).spread());
     let spread = Figure::of(spreads);
     line("");
     if spread.max > 0.0 {
@@ -119,83 +120,64 @@ pub(crate) fn comparisons(comparisons: &[Comparison], binaries: &Binaries) {
     }
 }
 
+/// The headings of columns and of their baselines.
+fn headings<'a>(columns: &'a [Column], baseline: &'a str) -> impl Iterator<Item = &'a str> {
+    columns.iter().flat_map(move |column| [column.heading, baseline])
+}
+
 fn time(comparison: &Comparison) -> Vec<String> {
-    let Comparison { function, batch, deployed, baseline, cpu_ratio, wall_ratio } = comparison;
-    let micros = |cost: &Cost, figure: Figure| unless_failed(cost, format!("{:.1}", figure.median));
-    let ratio = |figure: &Figure| {
-        let text = if comparison.is_complete() { format!("{:.1}×", figure.median) } else { "–".to_owned() };
-        style(text).bold().to_string()
-    };
-    vec![
-        function.words().to_owned(),
-        thousands(*batch),
-        micros(deployed, deployed.cpu_us),
-        micros(baseline, baseline.cpu_us),
-        ratio(cpu_ratio),
-        micros(deployed, deployed.wall_us),
-        micros(baseline, baseline.wall_us),
-        ratio(wall_ratio),
-    ]
+    let Comparison { function, batch, cpu_ratio, wall_ratio, .. } = comparison;
+    let mut row = vec![function.words().to_owned(), thousands(*batch)];
+    for (metric, ratio) in [(Metric::CpuUs, cpu_ratio), (Metric::WallUs, wall_ratio)] {
+        row.extend(unless_failed(comparison, &Column { heading: "", metric, unit: 1.0, decimals: 1 }));
+        let ratio = if comparison.is_complete() { format!("{:.1}×", ratio.median) } else { "–".to_owned() };
+        row.push(style(ratio).bold().to_string());
+    }
+    row
 }
 
 fn calls(comparison: &Comparison) -> Vec<String> {
-    let pair = |of: fn(&Cost) -> String| {
-        [&comparison.deployed, &comparison.baseline].map(|cost| unless_failed(cost, of(cost)))
-    };
-    [comparison.function.words().to_owned(), thousands(comparison.batch)]
-        .into_iter()
-        .chain(pair(|cost| format!("{:.0}", cost.calls)))
-        .chain(pair(|cost| format!("{:.0}", cost.request_bytes / 1024.0)))
-        .chain(pair(|cost| format!("{:.0}", cost.connections)))
-        .chain(pair(|cost| format!("{:.1}", mebibytes(cost.peak_memory))))
-        .collect()
+    let mut row = vec![comparison.function.words().to_owned(), thousands(comparison.batch)];
+    row.extend(CALLS.iter().flat_map(|column| unless_failed(comparison, column)));
+    row
 }
 
-fn size(of_function: &[Comparison], binaries: &Binaries) -> Vec<String> {
-    let function = of_function[0].function;
-    let size = |variant| {
-        let bytes = binaries.size(Subject { function, variant, batch: 0 });
-        format!("{:.1}", mebibytes(precise(bytes)))
-    };
-    vec![
-        function.words().to_owned(),
-        size(Variant::Deployed),
-        size(binaries.baseline),
-        median(of_function, |c| mebibytes(c.deployed.memory_at_start)),
-        median(of_function, |c| mebibytes(c.baseline.memory_at_start)),
-    ]
-}
-
-fn start(of_function: &[Comparison]) -> Vec<String> {
-    let of: [fn(&Cost) -> Figure; 5] = [
-        |cost| cost.init_ms,
-        |cost| cost.init_cpu_ms,
-        |cost| cost.first_ms,
-        |cost| cost.first_cpu_ms,
-        |cost| cost.settled_ms,
-    ];
-    let both = |of: fn(&Cost) -> Figure| {
-        [median(of_function, |c| of(&c.deployed).median), median(of_function, |c| of(&c.baseline).median)]
-    };
-    std::iter::once(of_function[0].function.words().to_owned()).chain(of.into_iter().flat_map(both)).collect()
-}
-
-/// The median over all batch sizes.
-fn median(of_function: &[Comparison], of: impl Fn(&Comparison) -> f64) -> String {
-    format!("{:.1}", Figure::of(of_function.iter().map(of)).median)
-}
-
-fn unless_failed(cost: &Cost, figure: String) -> String {
-    if cost.incomplete > 0.0 { style("fails").red().to_string() } else { figure }
-}
-
-pub(crate) fn mebibytes(bytes: f64) -> f64 {
-    bytes / (1024.0 * 1024.0)
+/// The figures of both variants.
+fn unless_failed(comparison: &Comparison, column: &Column) -> [String; 2] {
+    [&comparison.deployed, &comparison.baseline].map(|cost| {
+        if cost.is_complete() { column.cell(cost.figure(column.metric)) } else { style("fails").red().to_string() }
+    })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a file has fewer than 2^52 bytes")]
-fn precise(bytes: u64) -> f64 {
-    bytes as f64
+fn size(of_function: &[Comparison], binaries: &Binaries) -> Vec<String> {
+    let function = of_function[0].function;
+    let mut row = vec![function.words().to_owned()];
+    for variant in [Variant::Deployed, binaries.baseline] {
+        let bytes = binaries.size(Subject { function, variant, batch: 0 });
+        row.push(format!("{:.1}", bytes as f64 / MEBIBYTE));
+    }
+    row.extend(MEMORY.of_all_batches(of_function));
+    row
+}
+
+fn start(of_function: &[Comparison]) -> Vec<String> {
+    let mut row = vec![of_function[0].function.words().to_owned()];
+    row.extend(START.iter().flat_map(|column| column.of_all_batches(of_function)));
+    row
+}
+
+impl Column {
+    /// The medians of both variants over all batch sizes.
+    fn of_all_batches(&self, of_function: &[Comparison]) -> [String; 2] {
+        let deployed = of_function.iter().map(|c| c.deployed.figure(self.metric).median);
+        let baseline = of_function.iter().map(|c| c.baseline.figure(self.metric).median);
+        [self.cell(Figure::of(deployed)), self.cell(Figure::of(baseline))]
+    }
+
+    fn cell(&self, figure: Figure) -> String {
+        format!("{:.*}", self.decimals, figure.median / self.unit)
+    }
 }
 
 /// A number with separators, for people.

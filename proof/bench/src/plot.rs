@@ -1,7 +1,7 @@
 //! CPU per notification by batch size, as an SVG that follows the reader's light or dark mode.
 
 use crate::error::Error;
-use crate::measure::{Comparison, Cost};
+use crate::measure::{Comparison, Cost, Metric};
 use crate::output::thousands;
 use crate::subject::Variant;
 use plotters::prelude::*;
@@ -24,13 +24,13 @@ pub(crate) fn draw(path: &Path, comparisons: &[Comparison], baseline: Variant) -
     let mut svg = String::new();
     charts(&mut svg, comparisons, baseline).map_err(|error| Error::Plot(error.to_string()))?;
     let styled = svg.replacen(">\n", &format!(">\n{STYLE}\n"), 1);
-    std::fs::write(path, styled).map_err(|cause| Error::File { path: path.to_owned(), cause })
+    std::fs::write(path, styled).map_err(Error::file(path))
 }
 
 fn charts(svg: &mut String, comparisons: &[Comparison], baseline: Variant) -> Result<(), Box<dyn std::error::Error>> {
     let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     let root = root.titled("CPU for a notification in µs, by size of batch", (FONT, 18))?;
-    let all = || comparisons.iter().flat_map(|c| [c.deployed.cpu_us.median, c.baseline.cpu_us.median]);
+    let all = || comparisons.iter().flat_map(|c| [cpu(&c.deployed), cpu(&c.baseline)]);
     let batches = || comparisons.iter().map(|c| c.batch);
     let (smallest, largest) = (batches().min().unwrap_or(1), batches().max().unwrap_or(1));
     let (lowest, highest) = (all().fold(f64::INFINITY, f64::min), all().fold(1.0, f64::max));
@@ -58,19 +58,20 @@ fn charts(svg: &mut String, comparisons: &[Comparison], baseline: Variant) -> Re
             (baseline.words(), BASELINE, (|c| &c.baseline) as fn(&Comparison) -> &Cost),
             ("deployed", DEPLOYED, |c| &c.deployed),
         ] {
-            let complete = of_function.iter().filter(|c| cost(c).incomplete == 0.0);
-            let points: Vec<_> = complete.map(|c| (c.batch, cost(c).cpu_us.median)).collect();
+            let complete = of_function.iter().filter(|c| cost(c).is_complete());
+            let points: Vec<_> = complete.map(|c| (c.batch, cpu(cost(c)))).collect();
             chart.draw_series(LineSeries::new(points.clone(), colour.stroke_width(2)).point_size(3))?;
-            let last = points.last().map(|(batch, _)| *batch);
-            let text = |(batch, micros): (usize, f64)| {
-                let name = if Some(batch) == last { name } else { "" };
-                format!("{micros:.1} {name}")
-            };
-            chart.draw_series(
-                points.into_iter().map(|point| EmptyElement::at(point) + Text::new(text(point), (4, -16), (FONT, 13))),
-            )?;
+            for (place, &(batch, micros)) in points.iter().enumerate() {
+                let name = if place + 1 == points.len() { name } else { "" };
+                let text = Text::new(format!("{micros:.1} {name}"), (4, -16), (FONT, 13));
+                chart.draw_series([EmptyElement::at((batch, micros)) + text])?;
+            }
         }
     }
     root.present()?;
     Ok(())
+}
+
+fn cpu(cost: &Cost) -> f64 {
+    cost.figure(Metric::CpuUs).median
 }

@@ -57,7 +57,7 @@ pub(crate) async fn run(
     into: &Path,
     json: bool,
 ) -> Result<(), Error> {
-    std::fs::create_dir_all(into).map_err(|cause| Error::File { path: into.to_owned(), cause })?;
+    std::fs::create_dir_all(into).map_err(Error::file(into))?;
     let authority = Authority::make(None)?;
     let conditions = Conditions { behaviour: Behaviour::default(), authority: &authority, throttle: None };
     let bar = output::progress(functions.len() * 3);
@@ -90,35 +90,25 @@ pub(crate) async fn run(
 }
 
 fn print(profiles: &[Profile]) {
-    print_by_owner(
-        profiles,
-        "CPU time, in percent (perf)",
-        |profile| &profile.time,
-        |part| format!("{:.0}", part * 100.0),
-    );
-    print_by_owner(
-        profiles,
-        "Instructions for a notification, without the kernel (callgrind)",
-        |profile| &profile.instructions,
-        |count| format!("{count:.0}"),
-    );
+    print_by_owner(profiles, "CPU time, in percent (perf)", 100.0, |profile| &profile.time);
+    let title = "Instructions for a notification, without the kernel (callgrind)";
+    print_by_owner(profiles, title, 1.0, |profile| &profile.instructions);
 }
 
 /// Prints a figure of each profile by owner, and its sum.
-fn print_by_owner(
-    profiles: &[Profile],
-    title: &str,
-    of: fn(&Profile) -> &BTreeMap<Owner, f64>,
-    format: fn(f64) -> String,
-) {
+fn print_by_owner(profiles: &[Profile], title: &str, factor: f64, of: fn(&Profile) -> &BTreeMap<Owner, f64>) {
     let headers: Vec<&str> = std::iter::once("").chain(profiles.iter().map(|p| p.function.words())).collect();
-    let rows = Owner::ALL.into_iter().map(|owner| {
+    let mut rows = Vec::new();
+    for owner in Owner::ALL {
         let figures = profiles.iter().map(|profile| of(profile).get(&owner).copied().unwrap_or_default());
-        std::iter::once(owner.words().to_owned()).chain(figures.map(format)).collect()
-    });
-    let sums = profiles.iter().map(|profile| format(of(profile).values().sum()));
-    let sums = std::iter::once("all".to_owned()).chain(sums).collect();
-    output::table(title, &headers, rows.chain([sums]));
+        rows.push(row(owner.words(), figures, factor));
+    }
+    rows.push(row("all", profiles.iter().map(|profile| of(profile).values().sum()), factor));
+    output::table(title, &headers, rows);
+}
+
+fn row(name: &str, figures: impl Iterator<Item = f64>, factor: f64) -> Vec<String> {
+    std::iter::once(name.to_owned()).chain(figures.map(|figure| format!("{:.0}", figure * factor))).collect()
 }
 
 /// Instructions of a process up to the end of this many invocations.
@@ -139,7 +129,7 @@ async fn counted(
         host.invoke(event.clone()).await?;
     }
     host.stop().await;
-    let profile = std::fs::read_to_string(&written).map_err(|cause| Error::File { path: written.clone(), cause })?;
+    let profile = std::fs::read_to_string(&written).map_err(Error::file(&written))?;
     let _ = std::fs::remove_file(&written);
     Ok(callgrind::instructions(&profile))
 }
@@ -147,11 +137,12 @@ async fn counted(
 /// The instructions between two counts, per notification.
 #[expect(clippy::cast_precision_loss, reason = "the counts are far below 2^52")]
 fn per_notification(before: &BTreeMap<Owner, u64>, after: &BTreeMap<Owner, u64>, batch: usize) -> BTreeMap<Owner, f64> {
-    let count = |(owner, after): (&Owner, &u64)| {
+    let mut counts = BTreeMap::new();
+    for (owner, after) in after {
         let executed = after.saturating_sub(before.get(owner).copied().unwrap_or_default());
-        (*owner, executed as f64 / (COUNTED * batch) as f64)
-    };
-    after.iter().map(count).collect()
+        counts.insert(*owner, executed as f64 / (COUNTED * batch) as f64);
+    }
+    counts
 }
 
 /// Stacks of a busy process: one per line, with its number of samples.
@@ -185,7 +176,7 @@ async fn sampled(binary: &Path, subject: Subject, conditions: Conditions<'_>) ->
         let silent = std::io::Error::other("perf recorded nothing; check kernel.perf_event_paranoid");
         return Err(perf(silent));
     }
-    String::from_utf8(stacks).map_err(|error| Error::Unmeasurable(error.to_string()))
+    String::from_utf8(stacks).map_err(Error::unmeasurable)
 }
 
 /// The fraction of samples of each owner. A sample belongs to the innermost frame that has an owner.
@@ -207,7 +198,7 @@ fn draw(path: &Path, title: &str, stacks: &str) -> Result<(), Error> {
     title.clone_into(&mut options.title);
     options.hash = true;
     options.min_width = NARROWEST;
-    let file = std::fs::File::create(path).map_err(|cause| Error::File { path: path.to_owned(), cause })?;
+    let file = std::fs::File::create(path).map_err(Error::file(path))?;
     inferno::flamegraph::from_lines(&mut options, stacks.lines(), std::io::BufWriter::new(file))
         .map_err(|error| Error::Plot(error.to_string()))
 }

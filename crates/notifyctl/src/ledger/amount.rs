@@ -1,17 +1,13 @@
 //! Amounts of money: exact decimals of any length.
 
+use bigdecimal::BigDecimal;
 use serde::{Serialize, Serializer};
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
 
-/// A decimal number that is not negative. It is never rounded and never overflows.
-#[derive(Debug, Clone)]
-pub(crate) struct Amount {
-    /// The digits, starting with the last.
-    digits: Vec<u8>,
-    /// Number of decimal places.
-    scale: usize,
-}
+/// A decimal number that is not negative. Sums are exact, and amounts are equal by their value: 0.1 is 0.10.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Amount(BigDecimal);
 
 /// The text is not an amount.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,71 +18,25 @@ impl FromStr for Amount {
 
     /// Digits with at most one point among them, as the action `ledger` accepts them.
     fn from_str(text: &str) -> Result<Self, NoAmount> {
-        let (whole, fraction) = match text.split_once('.') {
-            Some((whole, fraction)) if !fraction.is_empty() => (whole, fraction),
-            Some(_) => return Err(NoAmount),
-            None => (text, ""),
-        };
-        let digits = whole.bytes().chain(fraction.bytes()).rev();
-        let digits: Option<Vec<u8>> = digits.map(|digit| digit.is_ascii_digit().then(|| digit - b'0')).collect();
-        if whole.is_empty() {
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+        let has_only_digits = [whole, fraction].iter().all(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
+        if whole.is_empty() || fraction.is_empty() || !has_only_digits {
             return Err(NoAmount);
         }
-        Ok(Self { digits: digits.ok_or(NoAmount)?, scale: fraction.len() })
+        text.parse().map(Self).map_err(|_| NoAmount)
     }
 }
 
 impl Amount {
-    pub(crate) fn zero() -> Self {
-        Self { digits: vec![0], scale: 0 }
-    }
-
     /// The sum, with as many decimal places as the longer of the two has.
     pub(crate) fn add(&self, other: &Self) -> Self {
-        let scale = self.scale.max(other.scale);
-        let length = |amount: &Self| amount.digits.len() + scale - amount.scale;
-        let mut digits = Vec::with_capacity(length(self).max(length(other)) + 1);
-        let mut carry = 0;
-        for place in 0..length(self).max(length(other)) {
-            let sum = self.digit(place, scale) + other.digit(place, scale) + carry;
-            digits.push(sum % 10);
-            carry = sum / 10;
-        }
-        if carry > 0 {
-            digits.push(carry);
-        }
-        Self { digits, scale }
-    }
-
-    /// The digit at a place, counted from the last of `scale` decimal places.
-    fn digit(&self, place: usize, scale: usize) -> u8 {
-        place.checked_sub(scale - self.scale).and_then(|index| self.digits.get(index)).copied().unwrap_or_default()
+        Self(&self.0 + &other.0)
     }
 }
-
-impl PartialEq for Amount {
-    /// By value: 0.1 is 0.10.
-    fn eq(&self, other: &Self) -> bool {
-        let scale = self.scale.max(other.scale);
-        let places = self.digits.len().max(other.digits.len()) + scale;
-        (0..places).all(|place| self.digit(place, scale) == other.digit(place, scale))
-    }
-}
-
-impl Eq for Amount {}
 
 impl Display for Amount {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let zeros = self.digits.iter().rev().take_while(|digit| **digit == 0).count();
-        // One digit before the point, at least.
-        let shown = (self.digits.len() - zeros).max(self.scale + 1);
-        for place in (0..shown).rev() {
-            write!(f, "{}", self.digit(place, self.scale))?;
-            if place == self.scale && self.scale > 0 {
-                f.write_str(".")?;
-            }
-        }
-        Ok(())
+        f.write_str(&self.0.to_plain_string())
     }
 }
 
