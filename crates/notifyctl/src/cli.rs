@@ -165,17 +165,11 @@ pub(crate) struct DlqRedriveArgs {
 
     /// Move at most this many messages
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=10_000))]
-    max: u16,
+    pub(crate) max: u16,
 
     /// Move more than one message, instead of listing them
     #[arg(long)]
     pub(crate) yes: bool,
-}
-
-impl DlqRedriveArgs {
-    pub(crate) fn max(&self) -> usize {
-        usize::from(self.max)
-    }
 }
 
 #[derive(Debug, Args)]

@@ -42,7 +42,7 @@ enum Fate {
 pub(crate) async fn redrive(stack: &Stack, args: &DlqRedriveArgs, json: bool) -> Result<ExitCode, Error> {
     let taken = dead_letters::take(stack, |taken| is_enough(args, taken)).await?;
     let (mut chosen, mut left): (Vec<_>, Vec<_>) = taken.into_iter().partition(|message| is_wanted(args, message));
-    left.extend(chosen.split_off(chosen.len().min(args.max())));
+    left.extend(chosen.split_off(chosen.len().min(usize::from(args.max))));
     let now = SystemClock.now();
     let letters: Vec<Letter> =
         chosen.into_iter().map(|message| judge(message, stack.done_retention_days, now)).collect();
@@ -70,7 +70,7 @@ fn is_wanted(args: &DlqRedriveArgs, message: &Message) -> bool {
 }
 
 fn is_enough(args: &DlqRedriveArgs, taken: &[Message]) -> bool {
-    let wanted = if args.message_ids.is_empty() { args.max() } else { args.message_ids.len() };
+    let wanted = if args.message_ids.is_empty() { usize::from(args.max) } else { args.message_ids.len() };
     taken.iter().filter(|message| is_wanted(args, message)).count() >= wanted
 }
 

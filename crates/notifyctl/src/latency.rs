@@ -152,17 +152,18 @@ impl Done {
 }
 
 fn stages(ways: &[Way]) -> Stages {
-    let stage = |times: fn(&Way) -> Option<(Timestamp, Timestamp)>| {
-        // Whole milliseconds, so that the stages of a notification add up to its total.
-        let millis = |(from, to): (Timestamp, Timestamp)| to.as_millisecond() - from.as_millisecond();
-        figures(ways.iter().filter_map(times).map(millis).collect())
-    };
     Stages {
-        sent_to_received: stage(|way| Some((way.sent, way.received))),
-        received_to_published: stage(|way| Some((way.received, way.published?))),
-        published_to_done: stage(|way| Some((way.published?, way.done))),
-        sent_to_done: stage(|way| Some((way.sent, way.done))),
+        sent_to_received: stage(ways, |way| Some((way.sent, way.received))),
+        received_to_published: stage(ways, |way| Some((way.received, way.published?))),
+        published_to_done: stage(ways, |way| Some((way.published?, way.done))),
+        sent_to_done: stage(ways, |way| Some((way.sent, way.done))),
     }
+}
+
+/// The figures of the time between two points, in whole milliseconds, so that the stages of a notification add up to its total.
+fn stage(ways: &[Way], points: fn(&Way) -> Option<(Timestamp, Timestamp)>) -> Option<Figures> {
+    let points = ways.iter().filter_map(points);
+    figures(points.map(|(from, to)| to.as_millisecond() - from.as_millisecond()).collect())
 }
 
 fn figures(mut values: Vec<i64>) -> Option<Figures> {
@@ -190,13 +191,14 @@ fn print(report: &Report, prefix: &str) {
         report.sending_seconds
     ));
     let stages = &report.milliseconds;
-    output::figures([
+    let rows = [
         ["milliseconds", "p50", "p95", "p99", "max", "of", ""].map(str::to_owned),
         row("sent → received", stages.sent_to_received, "wait in the queue, and ingest's start"),
         row("received → published", stages.received_to_published, "table write, the table stream's polling, publisher"),
         row("published → done", stages.published_to_done, "Kinesis polling, downstream and its action"),
         row("sent → done", stages.sent_to_done, "all of it"),
-    ]);
+    ];
+    output::table(rows, 5);
 }
 
 fn row(name: &str, figures: Option<Figures>, remark: &str) -> [String; 7] {

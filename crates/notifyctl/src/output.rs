@@ -35,35 +35,19 @@ pub(crate) fn error(error: &impl Display) {
 
 /// Prints rows of a name and a value.
 pub(crate) fn pairs<N: Display, V: Display>(rows: impl IntoIterator<Item = (N, V)>) {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    for (name, value) in rows {
-        table.add_row([name.to_string(), value.to_string()]);
-    }
-    line(table.trim_fmt());
+    table(rows.into_iter().map(|(name, value)| [name.to_string(), value.to_string()]), 0);
 }
 
 /// Prints rows of a name, a number and a remark.
 pub(crate) fn counts<'a>(rows: impl IntoIterator<Item = (&'a str, usize, String)>) {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    for (name, count, remark) in rows {
-        table.add_row([name.to_owned(), thousands(count), remark]);
-    }
-    if let Some(column) = table.column_mut(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    line(table.trim_fmt());
+    table(rows.into_iter().map(|(name, count, remark)| [name.to_owned(), thousands(count), remark]), 1);
 }
 
-/// Prints a table: a row of headings, then rows of a name, numbers and a remark.
-pub(crate) fn figures<const N: usize>(rows: impl IntoIterator<Item = [String; N]>) {
+/// Prints rows of a name, this many numbers, and a remark.
+pub(crate) fn table<const N: usize>(rows: impl IntoIterator<Item = [String; N]>, numbers: usize) {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    for row in rows {
-        table.add_row(row);
-    }
-    for column in table.column_iter_mut().take(N - 1).skip(1) {
+    table.load_style(presets::NOTHING).add_rows(rows);
+    for column in table.column_iter_mut().skip(1).take(numbers) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     line(table.trim_fmt());

@@ -139,9 +139,9 @@ pub(crate) async fn all(
     bar.finish_and_clear();
 
     let times = results.iter().flat_map(|(batch, started, _)| std::iter::repeat_n(*started, batch.len())).collect();
-    let failed = results.iter().filter_map(|(.., result)| Some(result.as_ref().err()?.entries)).sum();
+    let failed = results.iter().filter_map(|(.., result)| Some(result.as_ref().err()?.failed)).sum();
     match results.into_iter().find_map(|(.., result)| result.err()) {
-        Some(NotSentBatch { reason, .. }) => Err(NotSent { failed, all: events.len(), reason }),
+        Some(NotSent { reason, .. }) => Err(NotSent { failed, all: events.len(), reason }),
         None => Ok(times),
     }
 }
@@ -152,7 +152,7 @@ async fn send_when_due<'a>(
     batch: &'a [String],
     due: Timestamp,
     bar: &ProgressBar,
-) -> (&'a [String], Timestamp, Result<(), NotSentBatch>) {
+) -> (&'a [String], Timestamp, Result<(), NotSent>) {
     SystemClock.sleep(since(SystemClock.now(), due)).await;
     let started = SystemClock.now();
     let result = send_batch(stack, batch).await;
@@ -176,20 +176,14 @@ fn distinct_ids(events: &[String]) -> usize {
     ids.collect::<HashSet<_>>().len()
 }
 
-/// The number of entries of a batch that may not have been sent, and the reason.
-struct NotSentBatch {
-    entries: usize,
-    reason: String,
-}
-
 /// Sends a batch. Entries that fail within the answer are sent again, without the others.
-async fn send_batch(stack: &Stack, batch: &[String]) -> Result<(), NotSentBatch> {
+async fn send_batch(stack: &Stack, batch: &[String]) -> Result<(), NotSent> {
     let mut pending: Vec<usize> = (0..batch.len()).collect();
     let mut reason = String::new();
     for attempt in 1..=limits::ENTRY_ATTEMPTS {
         let entry =
             |&n: &usize| SendMessageBatchRequestEntry::builder().id(n.to_string()).message_body(&batch[n]).build();
-        let not_sent = |reason| NotSentBatch { entries: pending.len(), reason };
+        let not_sent = |reason| NotSent { failed: pending.len(), all: batch.len(), reason };
         let entries = pending.iter().map(entry).collect::<Result<_, _>>();
         let entries = entries.map_err(|error| not_sent(error.to_string()))?;
         let sent = stack.sqs.send_message_batch().queue_url(&stack.queue_url).set_entries(Some(entries)).send().await;
@@ -199,7 +193,7 @@ async fn send_batch(stack: &Stack, batch: &[String]) -> Result<(), NotSentBatch>
         pending = failed.iter().filter_map(|entry| entry.id().parse().ok()).collect();
         SystemClock.sleep(backoff::delay(attempt, SystemClock.now())).await;
     }
-    Err(NotSentBatch { entries: pending.len(), reason })
+    Err(NotSent { failed: pending.len(), all: batch.len(), reason })
 }
 
 #[cfg(test)]

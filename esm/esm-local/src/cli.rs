@@ -16,11 +16,11 @@ use clap::Parser;
 pub(crate) struct Cli {
     /// Poll only the streams of this function, by name or ARN; repeatable
     #[arg(long, value_name = "NAME", conflicts_with = "stack")]
-    function: Vec<String>,
+    pub(crate) function: Vec<String>,
 
     /// Poll only the streams of the functions of this CloudFormation stack
     #[arg(long, value_name = "NAME")]
-    stack: Option<String>,
+    pub(crate) stack: Option<String>,
 
     /// Print a JSON object for each event
     #[arg(long)]
@@ -41,27 +41,6 @@ Examples:
 Exit status:
   0  ended by Ctrl-C or SIGTERM
   2  nothing to poll, or a stream no longer answers";
-
-/// Whose streams are polled.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Selection<'a> {
-    /// Those of all functions.
-    All,
-    /// Those of these functions.
-    Functions(&'a [String]),
-    /// Those of the functions of a stack.
-    Stack(&'a str),
-}
-
-impl Cli {
-    pub(crate) fn selection(&self) -> Selection<'_> {
-        match &self.stack {
-            Some(stack) => Selection::Stack(stack),
-            None if self.function.is_empty() => Selection::All,
-            None => Selection::Functions(&self.function),
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -52,7 +52,7 @@ async fn main() -> ExitCode {
 
 async fn run(cli: &Cli) -> Result<(), Error> {
     let config = endpoint::config(std::env::var("AWS_ENDPOINT_URL").ok().as_deref()).await?;
-    let mappings = mapping::find(&config, cli.selection()).await?;
+    let mappings = mapping::find(&config, cli).await?;
     let report = Report::new(cli.json, cli.quiet, &mappings);
     let permits = Semaphore::new(limits::INVOCATIONS_AT_ONCE);
     let runners = mappings.iter().map(|mapping| Runner::new(mapping, &config, &permits, &report));

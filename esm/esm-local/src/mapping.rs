@@ -1,7 +1,7 @@
 //! Which event source mappings are deployed, and their settings.
 
 use crate::arn;
-use crate::cli::Selection;
+use crate::cli::Cli;
 use crate::error::Error;
 use crate::limits::FUNCTION_TIMEOUT_DEFAULT;
 use aws_config::SdkConfig;
@@ -70,28 +70,24 @@ fn root_cause(error: &dyn std::error::Error) -> String {
 }
 
 /// The mappings of streams to the selected functions.
-pub(crate) async fn find(config: &SdkConfig, selection: Selection<'_>) -> Result<Vec<Mapping>, Error> {
+pub(crate) async fn find(config: &SdkConfig, cli: &Cli) -> Result<Vec<Mapping>, Error> {
     let lambda = Client::new(config);
     let mut found = list(&lambda).await?;
     found.retain(|properties| matches!(arn::part(text(properties, "EventSourceArn"), 2), "dynamodb" | "kinesis"));
-    match selection {
-        Selection::All if found.is_empty() => return Err(Error::NoMappings { of: "of this AWS".to_owned() }),
-        Selection::All => {}
-        Selection::Functions(functions) => {
-            let lacks_mapping =
-                |function: &&String| !found.iter().any(|mapping| is_of(mapping, &[(*function).clone()]));
-            if let Some(function) = functions.iter().find(lacks_mapping) {
-                return Err(Error::NoMapping { function: function.clone() });
-            }
-            found.retain(|mapping| is_of(mapping, functions));
+    if let Some(stack) = &cli.stack {
+        let functions = functions_of(config, stack).await?;
+        found.retain(|mapping| functions.iter().any(|function| is_of(mapping, function)));
+    } else if !cli.function.is_empty() {
+        if let Some(function) =
+            cli.function.iter().find(|function| !found.iter().any(|mapping| is_of(mapping, function)))
+        {
+            return Err(Error::NoMapping { function: function.clone() });
         }
-        Selection::Stack(stack) => {
-            let functions = functions_of(config, stack).await?;
-            found.retain(|mapping| is_of(mapping, &functions));
-            if found.is_empty() {
-                return Err(Error::NoMappings { of: format!("of the stack {stack}") });
-            }
-        }
+        found.retain(|mapping| cli.function.iter().any(|function| is_of(mapping, function)));
+    }
+    if found.is_empty() {
+        let of = cli.stack.as_ref().map_or("of this AWS".to_owned(), |stack| format!("of the stack {stack}"));
+        return Err(Error::NoMappings { of });
     }
     let mut mappings = Vec::new();
     for properties in found {
@@ -104,10 +100,9 @@ fn text<'a>(properties: &'a Value, name: &str) -> &'a str {
     properties[name].as_str().unwrap_or_default()
 }
 
-/// Whether a mapping is of one of these functions.
-fn is_of(properties: &Value, functions: &[String]) -> bool {
-    let name = arn::function_name(text(properties, "FunctionArn"));
-    functions.iter().any(|function| arn::function_name(function) == name)
+/// Whether a mapping is of this function, which is given by its name or ARN.
+fn is_of(properties: &Value, function: &str) -> bool {
+    arn::function_name(text(properties, "FunctionArn")) == arn::function_name(function)
 }
 
 /// The names of the functions of a stack.

@@ -128,7 +128,7 @@ impl Report {
                 Outcome::Returned(_) => None,
                 Outcome::Failed(why) | Outcome::NotRun(why) => Some(why),
             };
-            let (first, last) = ends(&invocation.records);
+            let [first, last] = ends(&invocation.records);
             object(
                 "invoked",
                 mapping,
@@ -164,7 +164,7 @@ impl Report {
 
     /// Records were discarded.
     pub(crate) fn gave_up(&self, mapping: &Mapping, discarded: &Discarded) {
-        let (first, last) = ends(&discarded.records);
+        let [first, last] = ends(&discarded.records);
         // As in the message to the on-failure destination.
         let condition = format!("{:?}", discarded.condition);
         let destination = mapping.settings.on_failure.as_deref();
@@ -227,12 +227,8 @@ fn object(kind: &str, mapping: &Mapping, more: Value) {
 }
 
 /// Sequence numbers of the first and the last record.
-fn ends(records: &[Arc<Record>]) -> (&str, &str) {
-    match records {
-        [] => ("", ""),
-        [first, .., last] => (&first.sequence_number, &last.sequence_number),
-        [only] => (&only.sequence_number, &only.sequence_number),
-    }
+fn ends(records: &[Arc<Record>]) -> [&str; 2] {
+    [records.first(), records.last()].map(|record| record.map_or("", |record| &record.sequence_number))
 }
 
 fn counted(records: usize) -> String {

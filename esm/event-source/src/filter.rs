@@ -43,16 +43,8 @@ enum Test {
     Suffix(String),
     AnythingBut(Vec<Value>),
     Exists(bool),
-    Numeric(Vec<(Comparison, f64)>),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Comparison {
-    Less,
-    LessOrEqual,
-    Equal,
-    Greater,
-    GreaterOrEqual,
+    /// Comparisons with a number: the sign and the number.
+    Numeric(Vec<(String, f64)>),
 }
 
 impl Filter {
@@ -128,23 +120,28 @@ fn test(test: &Value) -> Result<Test, &'static str> {
         })),
         "numeric" => {
             let parts = value.as_array().filter(|parts| parts.len() % 2 == 0).ok_or("numeric takes pairs")?;
-            let pair = |pair: &[Value]| Some((comparison(pair[0].as_str()?)?, pair[1].as_f64()?));
-            let pairs: Option<_> = parts.chunks_exact(2).map(pair).collect();
+            let pairs: Option<_> = parts.chunks_exact(2).map(|pair| numeric(&pair[0], &pair[1])).collect();
             pairs.map(Test::Numeric).ok_or("numeric takes comparisons and numbers")
         }
         _ => Err("there is no such test"),
     }
 }
 
-fn comparison(sign: &str) -> Option<Comparison> {
-    Some(match sign {
-        "<" => Comparison::Less,
-        "<=" => Comparison::LessOrEqual,
-        "=" => Comparison::Equal,
-        ">" => Comparison::Greater,
-        ">=" => Comparison::GreaterOrEqual,
-        _ => return None,
-    })
+fn numeric(sign: &Value, bound: &Value) -> Option<(String, f64)> {
+    let (sign, bound) = (sign.as_str()?, bound.as_f64()?);
+    holds(bound, sign, bound).map(|_| (sign.to_owned(), bound))
+}
+
+/// Whether a comparison holds; `None` if its sign is unknown.
+fn holds(value: f64, sign: &str, bound: f64) -> Option<bool> {
+    match sign {
+        "<" => Some(value < bound),
+        "<=" => Some(value <= bound),
+        "=" => Some((value - bound).abs() < f64::EPSILON),
+        ">" => Some(value > bound),
+        ">=" => Some(value >= bound),
+        _ => None,
+    }
 }
 
 impl Node {
@@ -182,19 +179,7 @@ impl Test {
             Self::Exists(exists) => *exists,
             Self::Numeric(comparisons) => value
                 .as_f64()
-                .is_some_and(|value| comparisons.iter().all(|(comparison, bound)| comparison.holds(value, *bound))),
-        }
-    }
-}
-
-impl Comparison {
-    fn holds(self, value: f64, bound: f64) -> bool {
-        match self {
-            Self::Less => value < bound,
-            Self::LessOrEqual => value <= bound,
-            Self::Equal => (value - bound).abs() < f64::EPSILON,
-            Self::Greater => value > bound,
-            Self::GreaterOrEqual => value >= bound,
+                .is_some_and(|value| comparisons.iter().all(|(sign, bound)| holds(value, sign, *bound) == Some(true))),
         }
     }
 }

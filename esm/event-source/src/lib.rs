@@ -92,3 +92,16 @@ pub fn payload<'a>(records: impl IntoIterator<Item = &'a RawValue>) -> String {
     payload.push_str("]}");
     payload
 }
+
+/// How many of these records, and of at most `batch_size`, fit into one payload. A record that does not fit goes alone.
+fn fitting<'a>(records: impl IntoIterator<Item = &'a RawValue>, batch_size: usize) -> usize {
+    let (mut count, mut bytes) = (0, 0);
+    for record in records.into_iter().take(batch_size) {
+        bytes += record.get().len() + 1;
+        if bytes > limits::PAYLOAD_MAX_BYTES {
+            break;
+        }
+        count += 1;
+    }
+    count.max(1)
+}

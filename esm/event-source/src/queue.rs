@@ -4,7 +4,7 @@
 
 use crate::response::{self, Verdict};
 use crate::settings::QueueSettings;
-use crate::{Answer, InvocationNumber, limits};
+use crate::{Answer, InvocationNumber, fitting, limits};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, VecDeque};
@@ -204,8 +204,12 @@ impl QueueMapping {
     /// How many messages may be received now: none while as many invocations run as are allowed.
     #[must_use]
     pub fn wants(&self) -> usize {
-        let is_busy = self.settings.maximum_concurrency.is_some_and(|max| self.in_flight.len() >= max);
-        if is_busy { 0 } else { self.settings.batch_size.saturating_sub(self.gathering.len()) }
+        if self.is_busy() { 0 } else { self.settings.batch_size.saturating_sub(self.gathering.len()) }
+    }
+
+    /// Whether as many invocations run as are allowed.
+    fn is_busy(&self) -> bool {
+        self.settings.maximum_concurrency.is_some_and(|max| self.in_flight.len() >= max)
     }
 
     /// Takes received messages, and returns those that match no filter pattern: the driver deletes them.
@@ -226,11 +230,10 @@ impl QueueMapping {
     pub fn due(&mut self, now: Timestamp) -> Vec<QueueInvocation> {
         let mut due = Vec::new();
         while let Some(since) = self.gathering_since {
-            let is_busy = self.settings.maximum_concurrency.is_some_and(|max| self.in_flight.len() >= max);
-            let count = self.fitting();
+            let count = fitting(self.gathering.iter().map(|message| &*message.event), self.settings.batch_size);
             let is_full = count == self.settings.batch_size || count < self.gathering.len();
             let has_gathered = since.saturating_add(self.settings.batching_window).unwrap_or(Timestamp::MAX) <= now;
-            if is_busy || !(is_full || has_gathered) {
+            if self.is_busy() || !(is_full || has_gathered) {
                 break;
             }
             let messages: Vec<Gathered> = self.gathering.drain(..count).collect();
@@ -240,16 +243,6 @@ impl QueueMapping {
             due.push(QueueInvocation { number: self.invocations, messages });
         }
         due
-    }
-
-    /// How many of the gathered messages fit into one invocation.
-    fn fitting(&self) -> usize {
-        let mut bytes = 0;
-        let fits = |message: &&Gathered| {
-            bytes += message.event.get().len() + 1;
-            bytes <= limits::PAYLOAD_MAX_BYTES
-        };
-        self.gathering.iter().take(self.settings.batch_size).take_while(fits).count().max(1)
     }
 
     /// Takes the answer to an invocation, and returns the messages to delete. The others are redelivered when their

@@ -11,7 +11,7 @@
 
 use crate::response::{self, Verdict};
 use crate::settings::{RetriesAfterProgress, StartingPosition, StreamSettings};
-use crate::{Answer, InvocationNumber, limits};
+use crate::{Answer, InvocationNumber, fitting, limits};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -378,7 +378,7 @@ impl Lane {
         if !self.batches.is_empty() || self.gathering.is_empty() {
             return;
         }
-        let count = self.fitting(settings);
+        let count = fitting(self.gathering.iter().map(|(_, record)| &*record.event), settings.batch_size);
         let is_full = count == settings.batch_size || count < self.gathering.len();
         let gathered_since = self.gathering_since.unwrap_or(now);
         if !is_full && gathered_since.saturating_add(settings.batching_window).unwrap_or(Timestamp::MAX) > now {
@@ -387,16 +387,6 @@ impl Lane {
         let records: Vec<_> = self.gathering.drain(..count).collect();
         self.gathering_since = (!self.gathering.is_empty()).then_some(now);
         self.batches.push_back(Batch { records, failures: 0, invocations: 0, waits: 0, due_at: now, in_flight: None });
-    }
-
-    /// How many of the gathered records fit into one invocation.
-    fn fitting(&self, settings: &StreamSettings) -> usize {
-        let mut bytes = 0;
-        let fits = |(_, record): &&(u64, Arc<Record>)| {
-            bytes += record.event.get().len() + 1;
-            bytes <= limits::PAYLOAD_MAX_BYTES
-        };
-        self.gathering.iter().take(settings.batch_size).take_while(fits).count().max(1)
     }
 
     fn wake_at(&self, settings: &StreamSettings) -> Option<Timestamp> {

@@ -36,14 +36,13 @@ mod subject;
 mod throttle;
 mod tls;
 
-use backend::Behaviour;
 use binaries::Binaries;
 use clap::Parser;
 use cli::{Cli, Command, CompareArgs};
 use error::Error;
 use host::Conditions;
-use measure::{Comparison, Effort};
-use serde::Serialize;
+use measure::Effort;
+use serde_json::json;
 use std::process::ExitCode;
 use tls::Authority;
 
@@ -83,12 +82,12 @@ async fn compare(args: &CompareArgs, effort: Effort, json: bool) -> Result<(), E
     };
     bar.finish_and_clear();
     if json {
-        output::json(&Report {
-            rounds: effort.rounds,
-            backend: args.behaviour(),
-            against: binaries.baseline.words(),
-            comparisons: &comparisons,
-        });
+        output::json(&json!({
+            "rounds": effort.rounds,
+            "backend": args.behaviour(),
+            "against": binaries.baseline.words(),
+            "comparisons": comparisons,
+        }));
     } else {
         output::comparisons(&comparisons, &binaries);
     }
@@ -96,14 +95,4 @@ async fn compare(args: &CompareArgs, effort: Effort, json: bool) -> Result<(), E
         Some(path) => plot::draw(path, &comparisons, binaries.baseline),
         None => Ok(()),
     }
-}
-
-/// The result, for machines.
-#[derive(Serialize)]
-struct Report<'a> {
-    rounds: usize,
-    backend: Behaviour,
-    /// The variant that the functions were compared with.
-    against: &'static str,
-    comparisons: &'a [Comparison],
 }

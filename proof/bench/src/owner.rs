@@ -20,57 +20,33 @@ pub(crate) enum Owner {
     Rest,
 }
 
+/// The owners with their names, and how the names of their crates begin (with `_` for `-`). The longest beginning decides.
+pub(crate) const OWNERS: [(Owner, &str, &[&str]); 12] = [
+    (Owner::Ours, "this project", &["notification", "ingest", "publisher", "downstream", "actions", "aws"]),
+    (Owner::Json, "reading JSON (serde_json)", &["serde"]),
+    (Owner::Sdk, "AWS SDK", &["aws_"]),
+    (
+        Owner::Signing,
+        "signing (SigV4, SHA-256)",
+        &["aws_sigv4", "sha2", "hmac", "digest", "block_buffer", "crypto_common"],
+    ),
+    (Owner::Tls, "TLS", &["aws_lc", "rustls", "webpki", "tokio_rustls"]),
+    (Owner::Http, "HTTP (hyper)", &["hyper", "http", "tower", "h2"]),
+    (Owner::LambdaRuntime, "Lambda runtime", &["lambda_runtime"]),
+    (Owner::AsyncRuntime, "tokio, futures", &["tokio", "futures", "mio"]),
+    (Owner::LogsAndMetrics, "logs, metrics", &["tracing", "metrics"]),
+    (Owner::Allocator, "allocator", &["mimalloc", "libmimalloc"]),
+    (Owner::Kernel, "kernel", &[]),
+    (Owner::Rest, "rest (standard library, C library)", &[]),
+];
+
 impl Owner {
-    pub(crate) const ALL: [Self; 12] = [
-        Self::Ours,
-        Self::Json,
-        Self::Sdk,
-        Self::Signing,
-        Self::Tls,
-        Self::Http,
-        Self::LambdaRuntime,
-        Self::AsyncRuntime,
-        Self::LogsAndMetrics,
-        Self::Allocator,
-        Self::Kernel,
-        Self::Rest,
-    ];
-
-    pub(crate) fn words(self) -> &'static str {
-        match self {
-            Self::Ours => "this project",
-            Self::Json => "reading JSON (serde_json)",
-            Self::Sdk => "AWS SDK",
-            Self::Signing => "signing (SigV4, SHA-256)",
-            Self::Tls => "TLS",
-            Self::Http => "HTTP (hyper)",
-            Self::LambdaRuntime => "Lambda runtime",
-            Self::AsyncRuntime => "tokio, futures",
-            Self::LogsAndMetrics => "logs, metrics",
-            Self::Allocator => "allocator",
-            Self::Kernel => "kernel",
-            Self::Rest => "rest (standard library, C library)",
-        }
-    }
-
-    /// The owner of a crate, by its name with `_` or `-`. `None` for the standard library and for utility crates, whose work
-    /// belongs to their caller.
+    /// The owner of a crate. `None` for the standard library and for utility crates, whose work belongs to their caller.
     fn of_crate(name: &str) -> Option<Self> {
         let name = name.replace('-', "_");
-        let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
-        Some(match name.as_str() {
-            "notification" | "ingest" | "publisher" | "downstream" | "actions" | "aws" => Self::Ours,
-            "aws_sigv4" | "sha2" | "hmac" | "digest" | "block_buffer" | "crypto_common" => Self::Signing,
-            _ if begins(&["aws_lc", "rustls", "webpki", "tokio_rustls"]) => Self::Tls,
-            _ if begins(&["hyper", "http", "tower", "h2"]) => Self::Http,
-            _ if begins(&["aws_"]) => Self::Sdk,
-            _ if begins(&["mimalloc", "libmimalloc"]) => Self::Allocator,
-            _ if begins(&["lambda_runtime"]) => Self::LambdaRuntime,
-            _ if begins(&["serde"]) => Self::Json,
-            _ if begins(&["tokio", "futures", "mio"]) => Self::AsyncRuntime,
-            _ if begins(&["tracing", "metrics"]) => Self::LogsAndMetrics,
-            _ => return None,
-        })
+        let beginnings = OWNERS.iter().flat_map(|(owner, _, beginnings)| beginnings.iter().map(move |b| (b, *owner)));
+        let matching = beginnings.filter(|(beginning, _)| name.starts_with(**beginning));
+        matching.max_by_key(|(beginning, _)| beginning.len()).map(|(_, owner)| owner)
     }
 
     /// The owner of a source file, by its path: in cargo's registry, or in this workspace.

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::events;
 use crate::host::{Conditions, Host, Program};
 use crate::output;
-use crate::owner::Owner;
+use crate::owner::{OWNERS, Owner};
 use crate::subject::{Function, Subject, Variant};
 use crate::tls::Authority;
 use hyper::body::Bytes;
@@ -99,9 +99,9 @@ fn print(profiles: &[Profile]) {
 fn print_by_owner(profiles: &[Profile], title: &str, factor: f64, of: fn(&Profile) -> &BTreeMap<Owner, f64>) {
     let headers: Vec<&str> = std::iter::once("").chain(profiles.iter().map(|p| p.function.words())).collect();
     let mut rows = Vec::new();
-    for owner in Owner::ALL {
+    for (owner, name, _) in OWNERS {
         let figures = profiles.iter().map(|profile| of(profile).get(&owner).copied().unwrap_or_default());
-        rows.push(row(owner.words(), figures, factor));
+        rows.push(row(name, figures, factor));
     }
     rows.push(row("all", profiles.iter().map(|profile| of(profile).values().sum()), factor));
     output::table(title, &headers, rows);

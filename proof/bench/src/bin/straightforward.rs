@@ -9,6 +9,7 @@ use aws_lambda_events::dynamodb::Event as DynamoDbEvent;
 use aws_lambda_events::kinesis::KinesisEvent;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use aws_lambda_events::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse, KinesisEventResponse};
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::PutRecordsRequestEntry;
@@ -18,6 +19,7 @@ use notification::limits::PUT_RECORDS_MAX_ENTRIES;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::env;
+use std::error::Error as StdError;
 use tokio::runtime::Builder;
 
 fn main() -> Result<(), Error> {
@@ -103,13 +105,7 @@ async fn insert(table: &Table, message: &SqsMessage) -> Result<(), Error> {
         .condition_expression("attribute_not_exists(id)")
         .send()
         .await;
-    match put {
-        Ok(_) => Ok(()),
-        Err(error) => match error.into_service_error() {
-            refused if refused.is_conditional_check_failed_exception() => Ok(()),
-            error => Err(error.into()),
-        },
-    }
+    unless_refused(put)
 }
 
 async fn publish(stream: &Stream, event: LambdaEvent<DynamoDbEvent>) -> Result<DynamoDbEventResponse, Error> {
@@ -188,13 +184,7 @@ async fn done(table: &Table, event: Event) -> Result<(), Error> {
         .expression_attribute_values(":now", now())
         .send()
         .await;
-    match update {
-        Ok(_) => Ok(()),
-        Err(error) => match error.into_service_error() {
-            refused if refused.is_conditional_check_failed_exception() => Ok(()),
-            error => Err(error.into()),
-        },
-    }
+    unless_refused(update)
 }
 
 async fn done_with_entry(table: &Table, ledger: &str, event: Event) -> Result<(), Error> {
@@ -224,6 +214,16 @@ async fn done_with_entry(table: &Table, ledger: &str, event: Event) -> Result<()
         .transact_items(TransactWriteItem::builder().put(put).build());
     transaction.send().await?;
     Ok(())
+}
+
+/// A write whose condition is not met was made before.
+fn unless_refused<T, E: ProvideErrorMetadata + StdError + Send + Sync + 'static>(
+    write: Result<T, SdkError<E>>,
+) -> Result<(), Error> {
+    match write {
+        Err(error) if error.code() != Some("ConditionalCheckFailedException") => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 fn text(value: impl Into<String>) -> AttributeValue {
