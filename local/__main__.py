@@ -17,9 +17,9 @@ RUNNING = STATE / "stack.json"
 
 
 def up():
-    """Leaves the local stack running."""
+    """Starts the local stack and leaves it running."""
     if running():
-        screen.say("the local stack runs already; `make down` stops it")
+        screen.say("the local stack is already running; `make down` stops it")
         return 0
     build()
     stack = Stack.start("up", Action="ledger")
@@ -29,7 +29,7 @@ def up():
         stack.stop()
         raise
     screen.say(f"""
-The local stack runs at {stack.endpoint}. Try, in a shell of its own:
+The local stack is running at {stack.endpoint}. In a shell of its own, try:
   eval "$(make -s env)"
   notifyctl send --count 100
   notifyctl watch --expect 100
@@ -38,7 +38,7 @@ The local stack runs at {stack.endpoint}. Try, in a shell of its own:
 
 
 def note(stack):
-    """Notes what runs, for `down`, `env` and `invoke`."""
+    """Writes down what is running, for `down`, `env` and `invoke`."""
     state = {
         "pid": stack.process.pid,
         "poller": stack.poller.pid,
@@ -52,7 +52,7 @@ def down():
     """Stops what `up` started."""
     state = running()
     if not state:
-        screen.say("the local stack does not run")
+        screen.say("the local stack is not running")
         return 0
     with screen.step("stop the local stack"):
         stop_poller(state)
@@ -63,7 +63,7 @@ def down():
 
 
 def env():
-    """Prints the environment of the running stack, for a shell."""
+    """Prints the environment of the local stack, for a shell to evaluate."""
     wanted = ("PATH", "NOTIFY_STACK")
     for name, value in aws_environment(endpoint()).items():
         if name.startswith("AWS_") or name in wanted:
@@ -72,21 +72,21 @@ def env():
 
 
 def invoke_function():
-    """Invokes FUNCTION with EVENT, by the tool WITH, and prints its answer."""
+    """Invokes FUNCTION with EVENT by means of the tool WITH, and prints its answer."""
     print(invoke(endpoint(), *map(os.environ.get, ("FUNCTION", "EVENT", "WITH"))))
     return 0
 
 
 def endpoint():
-    """Where the local AWS is."""
+    """The endpoint of the local AWS."""
     state = running()
     if not state:
-        screen.fail("the local stack does not run; `make up` starts it")
+        screen.fail("the local stack is not running; `make up` starts it")
     return state["endpoint"]
 
 
 def running():
-    """What `up` noted, if MiniStack is alive."""
+    """What `up` wrote down, if MiniStack is still running."""
     if RUNNING.exists():
         state = json.loads(RUNNING.read_text())
         if is_still(state["pid"], b"ministack"):
@@ -97,12 +97,12 @@ def running():
 
 
 def stop_poller(state):
-    if is_still(state["poller"], b"notifyctl"):
+    if is_still(state["poller"], b"esm-local"):
         stop_group(state["poller"])
 
 
 def is_still(pid, program):
-    """Whether the process runs the program: process ids are used again."""
+    """Whether the process still runs the program. Its id may have been reused."""
     try:
         return program in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
@@ -121,13 +121,17 @@ COMMANDS = {
 }
 
 
+def exit_on_signal(number, _frame):
+    sys.exit(128 + number)
+
+
 def main():
     parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
     parser.add_argument("command", choices=COMMANDS)
     command = parser.parse_args().command
-    # A polite end, or a closed terminal, is the same as Ctrl-C: what was started is stopped.
-    for sign in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(sign, lambda number, _: sys.exit(128 + number))
+    # SIGTERM and a closed terminal have the effect of Ctrl-C: everything that was started is stopped.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, exit_on_signal)
     try:
         return COMMANDS[command]()
     except KeyboardInterrupt:

@@ -1,6 +1,6 @@
-"""`make aws-check STACK=name`: tries the service in an AWS account, in a stack of its own that is deleted again.
+"""`make aws-check STACK=name`: tries the service in an AWS account, in a stack of its own that it deletes afterwards.
 
-The account and the region are those of the environment, as for the AWS CLI. A local AWS is one, too, where AWS_ENDPOINT_URL names it.
+The environment determines the account and the region, as for the AWS CLI. With AWS_ENDPOINT_URL, it can be a local AWS.
 """
 
 import math
@@ -16,38 +16,38 @@ import botocore.exceptions
 
 from local import demo, screen
 from local.demo import COUNT, DUPLICATES_PERCENT
-from local.stack import NOTIFYCTL, ROOT, STATE, TOOLS, overrides, run
+from local.stack import NOTIFYCTL, ROOT, STATE, TOOLS, build_notifyctl, overrides, run
 
 LATENCY_COUNT = 200
 LATENCY_RATE = 20
 
-#: Messages that are sent: the notifications, the duplicates, a conflict and a malformed one, and those of the latency.
+#: Messages sent: notifications, duplicates, a conflict, a malformed message, and those of the latency measurement.
 MESSAGES = COUNT * (100 + DUPLICATES_PERCENT) // 100 + 2 + LATENCY_COUNT
 
-#: Seconds that it usually takes, from the deployment on.
+#: How long the check usually takes from the deployment on, in seconds.
 USUAL_SECONDS = 20 * 60
 
-# Seconds. Generous: they only end what hangs.
+# Seconds. Generous: these only end what hangs.
 DEPLOY_TIMEOUT = 1800
 WATCH_TIMEOUT = 1200
 
 FOLDER = STATE / "aws-check"
 BUILD = FOLDER / "build"
 
-#: SAM looks for its configuration beside the built template otherwise.
+#: Without --config-file, SAM looks for its configuration next to the built template.
 CONFIG = ["--config-file", ROOT / "samconfig.toml", "--config-env", "check"]
 
 
 def main():
     name = os.environ.get("STACK", "")
     if not re.fullmatch("[A-Za-z][A-Za-z0-9-]{0,127}", name):
-        screen.fail("name the stack to make and to delete again, for example: make aws-check STACK=notifications-check")
+        screen.fail("STACK must name the stack to create and delete, as in: make aws-check STACK=notifications-check")
     if os.environ.get("CI") and not is_on_this_machine(os.environ.get("AWS_ENDPOINT_URL", "")):
-        screen.fail("CI is set: this check costs money, and runs on AWS only where a person asks for it")
+        screen.fail("CI is set; the check costs money, so it runs on AWS only when a person starts it")
     check = Check(name)
     account = check.account()
     if check.status():
-        screen.fail(f"the stack {name} exists already; the check deletes its stack, so it takes only a name that is free")
+        screen.fail(f"the stack {name} exists already; the check deletes its stack, so choose another name")
     ask(account, check)
     try:
         check.deploy()
@@ -62,19 +62,20 @@ def is_on_this_machine(endpoint):
 
 
 def ask(account, check):
-    """Goes on only if a person, or YES=1, says yes."""
+    """Continues only if a person types yes, or YES=1 is set."""
     estimate = sum(cost for *_, cost in bill(USUAL_SECONDS, alarms()))
+    minutes = USUAL_SECONDS // 60
     screen.say(f"""
   account   {account}
   region    {check.region}
-  stack     {check.name}: will be created, receive {MESSAGES:,} messages, and be deleted; about {USUAL_SECONDS // 60} minutes
-  cost      ${estimate:.2f} at the most, for {USUAL_SECONDS // 60} minutes, at the prices of {PRICES_OF}
+  stack     {check.name}: will be created, receive {MESSAGES:,} messages, and be deleted; takes about {minutes} minutes
+  cost      at most ${estimate:.2f} for {minutes} minutes, at the prices of {PRICES_OF}
 """)
     if os.environ.get("YES") == "1":
         return
     if not sys.stdin.isatty():
-        screen.fail("there is no terminal to confirm in; run it in one, or set YES=1")
-    if input('  Type "yes" to go on: ').strip() != "yes":
+        screen.fail("there is no terminal to confirm in; use one, or set YES=1")
+    if input('  Type "yes" to continue: ').strip() != "yes":
         screen.fail("nothing was done")
 
 
@@ -94,7 +95,7 @@ class Check:
             "NOTIFY_STACK": name,
             "SAM_CLI_TELEMETRY": "0",
         }
-        # One target directory for cargo and SAM.
+        # cargo and SAM use one target directory.
         self.environment.pop("CARGO_TARGET_DIR", None)
         self.cloudformation = boto3.client("cloudformation", region_name=self.region)
         self.started = None
@@ -103,7 +104,7 @@ class Check:
         try:
             return boto3.client("sts", region_name=self.region).get_caller_identity()["Account"]
         except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
-            screen.fail(f"no access to AWS: {error}")
+            screen.fail(f"AWS cannot be accessed: {error}")
 
     def status(self):
         """The status of the stack; None if there is none."""
@@ -115,29 +116,31 @@ class Check:
             raise
 
     def deploy(self):
-        screen.title("1. Build, as for AWS (some minutes the first time)")
+        screen.title("1. Build: notifyctl, and the functions as for AWS (this takes minutes the first time)")
+        build_notifyctl()
         parameters = ["--parameter-overrides", *overrides("check")]
         command = ["sam", "build", *CONFIG, "--build-dir", BUILD, *parameters]
         run("sam build", command, self.environment, FOLDER, DEPLOY_TIMEOUT)
         screen.title(f"2. Deploy: the stack {self.name}")
         if self.status():
-            screen.fail(f"somebody else has made a stack {self.name} meanwhile; nothing was done to it")
+            screen.fail(f"somebody else has created a stack {self.name} in the meantime; it was left alone")
         self.started = time.monotonic()
         template = ["--template-file", BUILD / "template.yaml"]
-        command = ["sam", "deploy", *CONFIG, *template, "--stack-name", self.name, "--s3-prefix", self.name, *parameters]
+        names = ["--stack-name", self.name, "--s3-prefix", self.name]
+        command = ["sam", "deploy", *CONFIG, *template, *names, *parameters]
         run("sam deploy", command, self.environment, FOLDER, DEPLOY_TIMEOUT)
 
     def use(self):
         sent = FOLDER / "sent.jsonl"
         sent.unlink(missing_ok=True)
-        screen.title(f"3. Send: {COUNT:,} notifications, {DUPLICATES_PERCENT} % of them twice, a conflict and a malformed message")
+        screen.title(f"3. Send: {COUNT:,} notifications, {DUPLICATES_PERCENT} % twice; a conflict; a malformed message")
         self.must("send", "--count", COUNT, "--duplicates", DUPLICATES_PERCENT, "--prefix", demo.PREFIX, "--save", sent)
         demo.send_bad(self, sent)
-        screen.title("4. Watch: until all is settled (a refused message is received six times, within a minute or three)")
+        screen.title("4. Watch: until all is settled (a refused message is received six times: one to three minutes)")
         self.must("watch", "--expect", COUNT, "--timeout", WATCH_TIMEOUT)
         screen.title("5. Audit: what was sent, against the table, its stream and the dead-letter queue")
         demo.audit(self, sent)
-        screen.title(f"6. Latency: {LATENCY_COUNT} notifications more, {LATENCY_RATE} a second")
+        screen.title(f"6. Latency: {LATENCY_COUNT} more notifications, {LATENCY_RATE} a second")
         self.must("latency", "--count", LATENCY_COUNT, "--rate", LATENCY_RATE)
 
     def notifyctl(self, *arguments, **options):
@@ -149,36 +152,37 @@ class Check:
             screen.fail(f"notifyctl {arguments[0]} failed; its message is above")
 
     def delete(self):
-        """Deletes the stack, whatever state it is in, and says what is left and what it cost."""
+        """Deletes the stack in whatever state it is, and reports what is left of it and what it cost."""
         if self.started is None:
             return
         screen.title(f"7. Delete: the stack {self.name}")
         try:
             if self.status():
-                command = ["sam", "delete", "--stack-name", self.name, "--s3-prefix", self.name, "--region", self.region, "--no-prompts"]
+                names = ["--stack-name", self.name, "--s3-prefix", self.name, "--region", self.region]
+                command = ["sam", "delete", *names, "--no-prompts"]
                 run("sam delete", command, self.environment, FOLDER, DEPLOY_TIMEOUT)
         finally:
-            self.say_what_is_left()
-            say_cost(time.monotonic() - self.started)
+            self.report_what_is_left()
+            report_cost(time.monotonic() - self.started)
 
-    def say_what_is_left(self):
+    def report_what_is_left(self):
         status = self.status()
         if not status:
-            screen.say("  nothing of the stack is left. SAM keeps its own bucket, of the stack aws-sam-cli-managed-default")
+            screen.say("  nothing of the stack is left (SAM keeps its bucket in the stack aws-sam-cli-managed-default)")
             return
-        screen.say(f"  the stack {self.name} is {status}, and COSTS MONEY until it is deleted. What is left:")
+        screen.say(f"  the stack {self.name} is {status}, and COSTS MONEY until it is deleted. It still has:")
         for page in self.cloudformation.get_paginator("list_stack_resources").paginate(StackName=self.name):
             for resource in page["StackResourceSummaries"]:
                 if resource["ResourceStatus"] != "DELETE_COMPLETE":
-                    why = resource.get("ResourceStatusReason", "")
-                    screen.say(f"    {resource['ResourceType']} {resource.get('PhysicalResourceId', '')} {resource['ResourceStatus']} {why}")
-        screen.say(f"  delete it by: sam delete --stack-name {self.name} --region {self.region}")
+                    columns = ("ResourceType", "PhysicalResourceId", "ResourceStatus", "ResourceStatusReason")
+                    screen.say("    " + " ".join(resource.get(column, "") for column in columns))
+        screen.say(f"  to delete it: sam delete --stack-name {self.name} --region {self.region}")
 
 
 # ---- what it costs ---------------------------------------------------------------------------------------------------
 
-#: Where and when these were the prices, in US dollars, in the first tier, without any free tier. Other regions differ.
-#: Check them on AWS's pages, named below, before you rely on them.
+#: Prices in US dollars, in the first tier and without the free tier. Other regions differ. Check them on AWS's pages,
+#: which are named below, before you rely on them.
 PRICES_OF = "us-east-1 in 2026"
 PRICES = {
     "Kinesis shard-hours": 0.015,  # https://aws.amazon.com/kinesis/data-streams/pricing/
@@ -195,20 +199,20 @@ PRICES = {
 
 
 def bill(seconds, alarm_count):
-    """The items of the bill: what, how many, and dollars.
+    """The items of the bill: name, quantity, and cost in dollars.
 
-    Messages, alarms and hours are counted; the rest is what they can come to at the most, so that the true bill is lower.
+    Messages, alarms and hours are counted. The other quantities are upper bounds, so the true bill is lower.
     """
     hours = math.ceil(seconds / 3600)  # each begun hour counts
-    invocations = 3 * MESSAGES + seconds  # as if none were batched; the second part is for retries and the sweep
+    invocations = 3 * MESSAGES + seconds  # as if nothing were batched, and one a second for retries and the sweep
     quantities = {
         "Kinesis shard-hours": hours,
         "Kinesis PUT payload units": MESSAGES,
-        # Put: 1, and 1 for the index. DONE and the ledger's entry: 2 each in their transaction, and 2 for the index.
+        # The put: 1, and 1 for the index. DONE and the ledger entry in a transaction: 2 each, and 2 for the index.
         "DynamoDB write units": 8 * MESSAGES,
-        # `notifyctl watch` reads the table each second. Ten items, of up to 800 bytes, are one unit.
+        # `notifyctl watch` reads the table every second. Ten items of up to 800 bytes are one unit.
         "DynamoDB read units": seconds * MESSAGES / 10,
-        # Sent, received and deleted one by one; and a second, five of Lambda's polls and five of `notifyctl watch`.
+        # Each message is sent, received and deleted by itself. Lambda and `notifyctl watch` poll 5 times a second each.
         "SQS requests": 3 * MESSAGES + 10 * seconds,
         "Lambda requests": invocations,
         "Lambda GB-seconds": invocations * 0.1 * 0.5,  # 100 ms at 512 MB
@@ -220,13 +224,13 @@ def bill(seconds, alarm_count):
 
 
 def alarms():
-    """How many alarms the template has."""
+    """The number of alarms in the template."""
     return (ROOT / "template.yaml").read_text().count("Type: AWS::CloudWatch::Alarm")
 
 
-def say_cost(seconds):
-    screen.title(f"8. Cost: at the most, for {seconds / 60:.0f} minutes, at the prices of {PRICES_OF}")
+def report_cost(seconds):
+    screen.title(f"8. Cost: upper bounds for {seconds / 60:.0f} minutes, at the prices of {PRICES_OF}")
     items = bill(seconds, alarms())
     for item, quantity, cost in items:
         print(f" {item:<28}{quantity:>14,.3f}   ${cost:.4f}")
-    print(f" {'together':<28}{'':>14}   ${sum(cost for *_, cost in items):.4f}", flush=True)
+    print(f" {'total':<28}{'':>14}   ${sum(cost for *_, cost in items):.4f}", flush=True)

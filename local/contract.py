@@ -1,6 +1,6 @@
-"""Runs the contract suite of `crates/aws` on each database engine that is here; see the Makefile.
+"""Runs the contract suite of `crates/aws` on each available database engine; see the Makefile.
 
-MiniStack always, DynamoDB Local where `make dynamodb-local` and Java are there, and AWS alone with ENGINE=aws.
+These are MiniStack and, if it and Java are installed, DynamoDB Local. With ENGINE=aws, it runs on AWS only.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ import urllib.request
 from local import screen
 from local.stack import ROOT, START_TIMEOUT, STATE, Stack, aws_environment, stop_group
 
-#: `make dynamodb-local` puts AWS's own engine here.
+#: Where `make dynamodb-local` installs AWS's own engine.
 DYNAMODB_LOCAL = STATE / "dynamodb-local"
 LOGS = STATE / "contract"
 
@@ -30,16 +30,16 @@ def main():
         return aws()
     suite = build()
     failed = ministack(suite)
-    missing = what_dynamodb_local_lacks()
-    if missing:
-        screen.title(f"contract suite on DynamoDB Local: SKIPPED, {missing}")
+    obstacle = obstacle_to_dynamodb_local()
+    if obstacle:
+        screen.title(f"contract suite on DynamoDB Local: SKIPPED, {obstacle}")
     else:
         failed |= dynamodb_local(suite)
     return failed
 
 
 def build():
-    """Compiles the suite, and returns its binary."""
+    """Compiles the suite and returns its binary."""
     command = ["cargo", "test", "--workspace", "--locked", "--test", "contract", "--no-run"]
     built = subprocess.run([*command, "--message-format", "json-render-diagnostics"], cwd=ROOT, stdout=subprocess.PIPE)
     if built.returncode != 0:
@@ -51,7 +51,7 @@ def build():
 
 
 def run(engine, suite, environment, *arguments):
-    """Runs the suite on one engine; what it makes there has names with a prefix of its own. Whether it failed."""
+    """Runs the suite on one engine, and returns its exit status. All names there begin with CONTRACT_PREFIX."""
     screen.title(f"contract suite on {engine}")
     only = [os.environ["TEST"]] if os.environ.get("TEST") else []
     environment = {"CONTRACT_PREFIX": "contract-", **environment}
@@ -69,24 +69,27 @@ def ministack(suite):
         stack.stop()
 
 
-# ---- DynamoDB Local: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/DynamoDBLocal.html -----------------
+# ---- DynamoDB Local -------------------------------------------------------------------------------------------------
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/DynamoDBLocal.html
 
-# It listens on every interface. So it runs in namespaces of its own, which have the loopback interface alone, and end with
-# all that runs in them. Without being root, that takes a user namespace as well.
+JAVA = ["java", "-Djava.library.path=DynamoDBLocal_lib", "-jar", "DynamoDBLocal.jar", "-inMemory", "-disableTelemetry"]
+
+# It listens on every interface. So it runs in its own namespaces, which have only the loopback interface, and which end
+# together with all processes in them. Users other than root need a user namespace as well.
 NAMESPACES = ["unshare", *([] if os.geteuid() == 0 else ["--map-root-user"]), "--net", "--pid", "--kill-child"]
 LOOPBACK_UP = ["ip", "link", "set", "lo", "up"]
 
 
-def what_dynamodb_local_lacks():
-    """Why DynamoDB Local cannot run here; None where it can."""
+def obstacle_to_dynamodb_local():
+    """Why DynamoDB Local cannot run here; None if it can."""
     if not shutil.which("java"):
-        return "no Java (Debian: default-jre-headless)"
+        return "Java is not installed (Debian: default-jre-headless)"
     if not DYNAMODB_LOCAL.exists():
-        return "not installed; `make dynamodb-local` does (50 MB)"
+        return "it is not installed; `make dynamodb-local` installs it (50 MB)"
     with contextlib.suppress(FileNotFoundError):
         if subprocess.run([*NAMESPACES, *LOOPBACK_UP], stderr=subprocess.DEVNULL).returncode == 0:
             return None
-    return "no network namespace can be made for it (it takes util-linux and iproute2, and root or user namespaces)"
+    return "it needs its own network namespace (install util-linux and iproute2; be root or allow user namespaces)"
 
 
 def dynamodb_local(suite):
@@ -96,14 +99,13 @@ def dynamodb_local(suite):
 
 
 def within_namespaces(suite):
-    """Starts DynamoDB Local, and runs the suite on it."""
+    """Starts DynamoDB Local and runs the suite on it."""
     subprocess.run(LOOPBACK_UP, check=True)
     LOGS.mkdir(parents=True, exist_ok=True)
     path = LOGS / "dynamodb-local.log"
     with path.open("w") as log:
         process = subprocess.Popen(
-            ["java", "-Djava.library.path=DynamoDBLocal_lib", "-jar", "DynamoDBLocal.jar", "-inMemory", "-disableTelemetry"],
-            cwd=DYNAMODB_LOCAL, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            JAVA, cwd=DYNAMODB_LOCAL, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )
     try:
         with screen.step("start DynamoDB Local"):
@@ -121,7 +123,7 @@ def wait_until_it_answers(process, log):
         try:
             urllib.request.urlopen(os.environ["AWS_ENDPOINT_URL"], timeout=2)
         except urllib.error.HTTPError:
-            return  # It asks for credentials.
+            return  # it asks for credentials
         except OSError:
             time.sleep(0.1)
     screen.fail(f"DynamoDB Local does not answer; its output is in {log.relative_to(ROOT)}")
@@ -131,19 +133,19 @@ def wait_until_it_answers(process, log):
 
 
 def aws():
-    """On AWS itself: only in the account that is named, and what was made there is deleted again."""
+    """Runs the suite on AWS, only in the account that is named. Everything it creates is deleted afterwards."""
     wanted = os.environ.get("CONTRACT_AWS_ACCOUNT")
     if not wanted:
         screen.fail(
-            "ENGINE=aws makes some eighty small tables and a Kinesis stream in your AWS account, and deletes them"
-            " again; say in which: CONTRACT_AWS_ACCOUNT=123456789012"
+            "ENGINE=aws creates about eighty small tables and a Kinesis stream in your AWS account, and deletes them"
+            " afterwards; name the account: CONTRACT_AWS_ACCOUNT=123456789012"
         )
     import boto3
 
     session = boto3.Session()
     account = session.client("sts").get_caller_identity()["Account"]
     if account != wanted:
-        screen.fail(f"your credentials are of the account {account}, and CONTRACT_AWS_ACCOUNT is {wanted}")
+        screen.fail(f"your credentials belong to the account {account}, but CONTRACT_AWS_ACCOUNT is {wanted}")
     keys = session.get_credentials().get_frozen_credentials()
     prefix = f"contract-{secrets.token_hex(4)}-"
     environment = {
@@ -157,15 +159,15 @@ def aws():
         environment["AWS_SESSION_TOKEN"] = keys.token
     suite = build()
     try:
-        # Most of the time goes into waiting for tables.
+        # Most of the time is spent waiting for tables.
         return run(f"AWS, account {account}, {session.region_name}", suite, environment, "--test-threads", "10")
     finally:
-        with screen.step("delete what the suite has made"):
+        with screen.step("delete what the suite has created"):
             delete(session, prefix)
 
 
 def delete(session, prefix):
-    """Deletes all streams and tables with names that begin so, the streams first: they cost money by the hour."""
+    """Deletes all streams and tables with this prefix: streams first, because they cost money by the hour."""
     dynamodb, kinesis = session.client("dynamodb"), session.client("kinesis")
     for page in kinesis.get_paginator("list_streams").paginate():
         for name in page["StreamNames"]:
@@ -178,7 +180,7 @@ def delete(session, prefix):
 
 
 def delete_one(name, call, **arguments):
-    """Deletes one; what is still being made is waited for, and what cannot be deleted is named."""
+    """Deletes one resource, once its creation is complete. Reports it if that is not possible."""
     import botocore.exceptions
 
     deadline = time.monotonic() + START_TIMEOUT
@@ -187,7 +189,7 @@ def delete_one(name, call, **arguments):
             return call(**arguments)
         except botocore.exceptions.ClientError as error:
             if error.response["Error"]["Code"] != "ResourceInUseException" or time.monotonic() > deadline:
-                return screen.say(f"  {name} is left, delete it by hand: {error}")
+                return screen.say(f"  {name} could not be deleted; delete it by hand: {error}")
             time.sleep(1)
 
 

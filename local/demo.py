@@ -1,4 +1,4 @@
-"""The demo: 1,000 notifications with duplicates, a conflict and a malformed message, crashes on the way, and an audit."""
+"""The demo: 1,000 notifications with duplicates, a conflict, a malformed message, crashes on the way, and an audit."""
 
 import json
 import os
@@ -13,7 +13,7 @@ COUNT = 1000
 DUPLICATES_PERCENT = 10
 WATCH_TIMEOUT = 300
 
-#: The ids are refund-000001 and so on.
+#: The notification ids are refund-000001, refund-000002 and so on.
 PREFIX = "refund"
 
 ACTIONS = ("ledger", "webhook", "mark-done")
@@ -22,8 +22,8 @@ ACTIONS = ("ledger", "webhook", "mark-done")
 def main():
     action = os.environ.get("ACTION") or ACTIONS[0]
     if action not in ACTIONS:
-        screen.fail(f"ACTION is one of {', '.join(ACTIONS)}, not {action}")
-    screen.title("1. Build: the functions, as `sam build` does, but without optimisation")
+        screen.fail(f"ACTION must be one of {', '.join(ACTIONS)}, not {action}")
+    screen.title("1. Build: the functions, with `sam build` but without optimisation")
     build()
     screen.title(f"2. Deploy: the real template, to a local AWS, with the action {action}")
     with Receiver() as receiver:
@@ -32,7 +32,7 @@ def main():
         try:
             return show(stack, receiver if webhook else None)
         finally:
-            with screen.step("stop what was started"):
+            with screen.step("stop the local stack"):
                 stack.stop()
 
 
@@ -47,7 +47,7 @@ def show(stack, receiver):
         return 1
     crash_each_function(stack)
 
-    screen.title("4. Send: one conflict (an id again, with another amount) and one malformed message")
+    screen.title("4. Send: one conflict (a known id with a different amount) and one malformed message")
     send_bad(stack, sent)
 
     screen.title("5. Watch: until all is settled (a refused message is received six times, about half a minute)")
@@ -62,11 +62,11 @@ def show(stack, receiver):
 def send_bad(stack, sent):
     """Sends a conflict with the first notification, and a malformed message."""
     first = f"{PREFIX}-000001"
-    # Once its notification is in the table, the other content is the conflict, and not the other way round.
+    # The notification must be in the table first, or it would become the conflict.
     deadline = time.monotonic() + WATCH_TIMEOUT
     while stack.notifyctl("status", first, stdout=subprocess.DEVNULL).returncode:
         if time.monotonic() > deadline:
-            screen.fail(f"{first} did not reach the table; see the log of ingest")
+            screen.fail(f"{first} did not reach the table; see ingest's log")
         time.sleep(0.2)
     original = next(line for line in sent.read_text().splitlines() if f'"{first}"' in line)
     conflict = json.loads(original)
@@ -74,30 +74,30 @@ def send_bad(stack, sent):
     bad = sent.with_name("bad.jsonl")
     bad.write_text(f'{json.dumps(conflict)}\n{{"specversion":"1.0","id":\n')
     if stack.notifyctl("send", bad, "--unchecked", "--save", sent).returncode:
-        screen.fail("the conflict and the malformed message were not sent; the message of notifyctl is above")
+        screen.fail("the conflict and the malformed message were not sent; see notifyctl's message above")
 
 
 def audit(stack, sent):
-    """Shows the audit of what was sent, and fails unless it is as it must be."""
+    """Shows the audit of what was sent, and fails unless it finds exactly what it should."""
     if stack.notifyctl("audit", sent).returncode:
-        screen.fail("the audit does not find what it should; see above")
+        screen.fail("the audit found a problem; see above")
     found = json.loads(stack.notifyctl("--json", "audit", sent, stdout=subprocess.PIPE).stdout)
     refused = {"conflict: the id exists with other content": 1, "malformed: not valid JSON": 1}
     if (found["done_once"], found["dead_lettered"]) != (COUNT, refused):
-        screen.fail("not every notification is DONE, or something else is in the dead-letter queue")
+        screen.fail("not every notification is DONE, or the dead-letter queue holds other messages than the two")
 
 
 def compare(receiver, sent):
-    """What the receiver got, against what was sent and is DONE."""
+    """Compares what the receiver got with what was sent."""
     events = {}
     for line in sent.read_text().splitlines()[:-2]:
         events.setdefault(json.loads(line)["id"], line)
-    calls, repeats = sum(receiver.calls.values()), sum(receiver.calls.values()) - len(receiver.calls)
-    print(f" receiver   {calls:,} calls for {len(receiver.calls):,} notifications, each signed;"
-          f" {repeats:,} repeats after crashes, which it knows by their Idempotency-Key")
+    calls, distinct = sum(receiver.calls.values()), len(receiver.calls)
+    print(f" receiver   {calls:,} signed calls for {distinct:,} notifications; {calls - distinct:,} of them were")
+    print("            repeats after crashes, which the receiver recognised by their Idempotency-Key")
     if receiver.bodies != events or receiver.problems:
-        screen.fail("; ".join(receiver.problems[:5]) or "the receiver has not what was sent")
-    print(" each of them came, byte for byte as it was sent")
+        screen.fail("; ".join(receiver.problems[:5]) or "the receiver got other events than those that were sent")
+    print(" each event arrived byte for byte as it was sent")
     return 0
 
 

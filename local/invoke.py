@@ -1,7 +1,7 @@
-"""Invokes one function by itself with a sample event, against the local stack that `make up` started.
+"""Invokes one function with a sample event, against the local stack that `make up` started.
 
-`sam local invoke` runs it in a container, `cargo lambda` without Docker. Either way it is the binary that `sam build` made,
-with the environment variables and the role that the function was deployed with.
+`sam local invoke` runs it in a container, `cargo lambda` without Docker. Both run the binary that `sam build`
+made, with the environment variables and the role of the deployed function.
 """
 
 import contextlib
@@ -20,40 +20,40 @@ import docker
 import yaml
 
 from local import screen
-from local.stack import NAME, ROOT, TOOLS, architecture, aws_environment, client, free_port, session
+from local.stack import BUILD, NAME, ROOT, TOOLS, architecture, aws_environment, built, client, free_port, session
 
-BUILD = ROOT / ".aws-sam" / "build"
 TEMPLATE = BUILD / "template.yaml"
 CARGO_LAMBDA = TOOLS / "cargo-lambda"
 
 #: Seconds. Generous: it only ends what hangs.
 START_TIMEOUT = 30
 
-#: SAM's emulator sometimes starts a function before it listens to it. Then the function ends, and there is no answer.
+#: SAM's emulator sometimes starts a function before it listens. The function then exits, and there is no answer.
 SAM_ATTEMPTS = 3
 
-#: The file descriptor that logs go to; the answer has stdout for itself.
+#: The file descriptor for logs. Only the answer goes to stdout.
 STDERR = 2
 
 
 def invoke(endpoint, function, event, tool=None):
-    """Invokes the function and returns its answer, in JSON. Its log goes to stderr.
+    """Invokes the function and returns its answer in JSON. Its log goes to stderr.
 
-    `tool` is `sam` or `cargo-lambda`; without it, sam is used where Docker runs.
+    `tool` is `sam` or `cargo-lambda`. The default is sam if Docker is running, and cargo-lambda otherwise.
     """
     if not function or not event:
-        screen.fail("FUNCTION or EVENT is not set; for example: make invoke FUNCTION=Ingest EVENT=events/ingest-mixed.json")
+        example = "make invoke FUNCTION=Ingest EVENT=events/ingest-mixed.json"
+        screen.fail(f"FUNCTION or EVENT is not set; for example: {example}")
     if tool not in (None, "", "sam", "cargo-lambda"):
-        screen.fail(f"WITH is sam or cargo-lambda, not {tool}")
+        screen.fail(f"WITH must be sam or cargo-lambda, not {tool}")
     functions = built_functions()
     if function not in functions:
-        screen.fail(f"the template has no function {function}; FUNCTION is one of {', '.join(functions)}")
+        screen.fail(f"the template has no function {function}; FUNCTION must be one of {', '.join(functions)}")
     event = Path(event).resolve()
     if not event.is_file():
-        screen.fail(f"there is no file {event}; EVENT is the path of an event, such as events/ingest-mixed.json")
+        screen.fail(f"there is no file {event}; EVENT must be the path of an event, such as events/ingest-mixed.json")
     engine = docker_engine()
     if tool == "sam" and not engine:
-        screen.fail("sam local invoke needs Docker, and no Docker engine answers; WITH=cargo-lambda needs none")
+        screen.fail("sam local invoke needs Docker, but no Docker engine answers; WITH=cargo-lambda needs none")
     name = deployed_name(endpoint, function)
     variables, role = variables_of(endpoint, name), session(endpoint, name)
     if tool == "cargo-lambda" or not engine:
@@ -62,7 +62,7 @@ def invoke(endpoint, function, event, tool=None):
 
 
 def built_functions():
-    """The functions in the template that `sam build` wrote."""
+    """The names of the functions in the template that `sam build` wrote."""
     if not TEMPLATE.exists():
         screen.fail("the functions are not built; `make build` builds them")
     resources = yaml.safe_load(TEMPLATE.read_text())["Resources"]
@@ -70,7 +70,7 @@ def built_functions():
 
 
 def docker_engine():
-    """Docker's engine, if it answers where SAM, too, looks for it."""
+    """Docker's engine, if it answers where SAM looks for it; None otherwise."""
     try:
         engine = docker.from_env()
         engine.ping()
@@ -80,7 +80,7 @@ def docker_engine():
 
 
 def deployed_name(endpoint, function):
-    """The name of the function in the local stack."""
+    """The name of the function in the deployed stack."""
     resource = client(endpoint, "cloudformation").describe_stack_resource(StackName=NAME, LogicalResourceId=function)
     return resource["StackResourceDetail"]["PhysicalResourceId"]
 
@@ -94,10 +94,10 @@ def variables_of(endpoint, name):
 
 
 def with_sam(endpoint, function, event, variables, role, engine):
-    """Invokes the function in a container, as `sam local invoke` does.
+    """Invokes the function in a container, by `sam local invoke`.
 
-    SAM hands a function only the variables that its template declares, so it gets a copy of the template with
-    AWS_ENDPOINT_URL. A container does not reach the host's loopback, so the endpoint is also on Docker's bridge meanwhile.
+    SAM passes only variables that the template declares, so it gets a copy of the template with AWS_ENDPOINT_URL. A
+    container cannot reach the host's loopback, so the endpoint is also made available on Docker's bridge.
     https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/serverless-sam-cli-using-invoke.html
     """
     with bridge_to(endpoint, engine) as bridged, template_with(function, variables, bridged) as template:
@@ -105,10 +105,10 @@ def with_sam(endpoint, function, event, variables, role, engine):
         command = [
             TOOLS / "sam", "local", "invoke", function, "--template", template, "--event", event,
             "--parameter-overrides", f"Architecture={architecture()}",
-            # The image is pulled if it is missing. One that is here is used without asking the registry.
+            # The image is pulled if it is missing. Otherwise, the registry is not asked for a newer one.
             "--skip-pull-image",
         ]
-        # SAM hands its own credentials down, and prefers its own AWS_ENDPOINT_URL to the template's, so they are the same.
+        # SAM passes on its own credentials, and prefers its own AWS_ENDPOINT_URL to the template's, so both are set.
         environment = {**aws_environment(bridged), **role, **docker_settings}
         for _ in range(SAM_ATTEMPTS):
             with subprocess.Popen(
@@ -118,16 +118,16 @@ def with_sam(endpoint, function, event, variables, role, engine):
             if answer.strip() or sam.returncode != 0:
                 break
     if not answer.strip():
-        screen.fail("sam local invoke failed; its message is above. WITH=cargo-lambda needs neither Docker nor an image")
+        screen.fail("sam local invoke failed; see its message above. WITH=cargo-lambda needs no Docker and no image")
     if "errorType" in json.loads(answer):
         screen.say(answer)
-        screen.fail(f"{function} answered with an error: see above")
+        screen.fail(f"{function} answered with an error; see above")
     return answer.strip()
 
 
 @contextlib.contextmanager
 def template_with(function, variables, endpoint):
-    """A copy of the built template, in its folder, where the function has these variables and this endpoint."""
+    """A copy of the built template, next to it, in which the function has these variables and this endpoint."""
     template = yaml.safe_load(TEMPLATE.read_text())
     environment = {"Variables": {**variables, "AWS_ENDPOINT_URL": endpoint}}
     template["Resources"][function]["Properties"]["Environment"] = environment
@@ -139,15 +139,15 @@ def template_with(function, variables, endpoint):
 
 @contextlib.contextmanager
 def bridge_to(endpoint, engine):
-    """Lets containers, and nobody else, reach an endpoint on loopback, and yields where they do."""
+    """Makes an endpoint on loopback available to containers, and to nobody else. Yields the URL for them."""
     bridge = engine.networks.get("bridge").attrs["IPAM"]["Config"][0]
     network = ipaddress.ip_network(bridge["Subnet"])
-    # The host's address in it: the first one, unless Docker was told otherwise.
+    # The host has the first address of the network, unless Docker is configured otherwise.
     gateway = bridge.get("Gateway") or str(next(network.hosts()))
     try:
         forwarder = Forwarder(gateway, int(endpoint.rpartition(":")[2]), network)
     except OSError as error:
-        screen.fail(f"cannot listen on Docker's bridge, {gateway}: {error.strerror}. WITH=cargo-lambda needs no Docker")
+        screen.fail(f"cannot listen on Docker's bridge, {gateway}: {error.strerror}; WITH=cargo-lambda needs no Docker")
     with forwarder:
         threading.Thread(target=forwarder.serve_forever, daemon=True).start()
         try:
@@ -157,7 +157,7 @@ def bridge_to(endpoint, engine):
 
 
 class Forwarder(socketserver.ThreadingTCPServer):
-    """Forwards connections that come from a network to a port on loopback."""
+    """Forwards connections from a network to a port on loopback."""
 
     daemon_threads = True
     block_on_close = False
@@ -180,7 +180,7 @@ class Connection(socketserver.BaseRequestHandler):
 
 def copy(source, target):
     """Copies bytes until the source ends."""
-    with contextlib.suppress(OSError):  # One of the two has gone, and the connection with it.
+    with contextlib.suppress(OSError):  # one end has closed the connection
         while data := source.recv(65536):
             target.sendall(data)
         target.shutdown(socket.SHUT_WR)
@@ -190,14 +190,15 @@ def copy(source, target):
 
 
 def with_cargo_lambda(endpoint, function, event, variables, role):
-    """Invokes the function as a process of this machine; cargo-lambda plays Lambda's runtime API.
+    """Invokes the function in a process on this machine. cargo-lambda provides Lambda's runtime API.
 
     https://www.cargo-lambda.info/commands/watch.html
     """
     port = free_port()
     address = ["--invoke-address", "127.0.0.1", "--invoke-port", str(port)]
     environment = aws_environment(endpoint)
-    with started([CARGO_LAMBDA, "lambda", "watch", "--only-lambda-apis", *address], environment, subprocess.DEVNULL) as api:
+    watch = [CARGO_LAMBDA, "lambda", "watch", "--only-lambda-apis", *address]
+    with started(watch, environment, subprocess.DEVNULL) as api:
         wait_for_port(port, api)
         environment.update(
             {**variables, **role},
@@ -207,7 +208,7 @@ def with_cargo_lambda(endpoint, function, event, variables, role):
             AWS_LAMBDA_FUNCTION_MEMORY_SIZE="512",
             AWS_LAMBDA_LOG_FORMAT="JSON",
         )
-        with started([BUILD / function / "bootstrap"], environment, STDERR) as process:
+        with started([built(function)], environment, STDERR) as process:
             command = [CARGO_LAMBDA, "lambda", "invoke", *address, "--data-file", event]
             with started(command, environment, subprocess.PIPE) as invocation:
                 return answer_of(invocation, function, process)
@@ -215,7 +216,7 @@ def with_cargo_lambda(endpoint, function, event, variables, role):
 
 @contextlib.contextmanager
 def started(command, environment, output):
-    """A process, which is killed on the way out. Its stderr is ours."""
+    """A process that is killed at the end of a `with`. It shares this program's stderr."""
     process = subprocess.Popen(command, env=environment, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, text=True)
     with process:
         try:
@@ -231,15 +232,17 @@ def wait_for_port(port, process):
             socket.create_connection(("127.0.0.1", port)).close()
             return
         time.sleep(0.02)
-    screen.fail(f"cargo lambda watch does not listen on 127.0.0.1:{port}; its message is above")
+    screen.fail(f"cargo lambda watch does not listen on 127.0.0.1:{port}; see its message above")
 
 
 def answer_of(invocation, function, process):
-    """What the invocation prints. It would wait for ever for a function that has ended."""
-    while process.poll() is None:
+    """The output of the invocation, which would wait forever if the function's process had exited."""
+    answer = None
+    while answer is None:
+        if process.poll() is not None:
+            screen.fail(f"{function} exited before it answered; see its message above")
         with contextlib.suppress(subprocess.TimeoutExpired):
             answer, _ = invocation.communicate(timeout=0.1)
-            if invocation.returncode != 0:
-                screen.fail(f"{function} answered with an error: see above")
-            return answer.strip()
-    screen.fail(f"{function} ended before it answered; its message is above")
+    if invocation.returncode != 0:
+        screen.fail(f"{function} answered with an error; see above")
+    return answer.strip()

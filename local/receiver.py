@@ -1,4 +1,4 @@
-"""A receiver of webhooks: checks each delivery's signature, and notes every call.
+"""A webhook receiver: verifies the signature of each delivery and counts the calls.
 
 https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 """
@@ -8,48 +8,50 @@ import collections
 import hashlib
 import hmac
 import secrets
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
-#: Seconds that a delivery's timestamp may differ from our clock.
+from local import loopback
+
+#: Seconds by which the timestamp of a delivery may differ from our clock.
 TOLERANCE = 300
 
 
+def accept(_notification_id):
+    """Leaves a delivery to be accepted with 200."""
+
+
 class Receiver:
-    """Listens on a loopback port, in threads of its own."""
+    """Listens on a loopback port until the end of a `with`."""
 
     def __init__(self):
         self.rotate()
         #: How often each notification id was delivered.
         self.calls = collections.Counter()
-        #: The bodies by notification id: what a receiver that dedupes by the idempotency key acts on.
+        #: The body of the first delivery of each notification id: a receiver that deduplicates by the idempotency key
+        #: acts on these.
         self.bodies = {}
         #: What was wrong with deliveries.
         self.problems = []
-        #: Called with the id of each delivery before it is answered; it may return the status to answer with, or the
-        #: status and headers.
-        self.on_call = lambda notification_id: None
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        self._server.handle_error = lambda *_: None
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}/notifications"
+        #: Called with the notification id of each delivery. May return the status to answer with, or the status and
+        #: headers.
+        self.on_call = accept
+        self._server = loopback.Server(Handler, self)
+        self.url = f"{self._server.url}/notifications"
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.stop()
 
     def rotate(self):
-        """Takes a new secret; deliveries must be signed with it from now on."""
+        """Makes a new secret. From now on, deliveries must be signed with it."""
         self._key = secrets.token_bytes(24)
         self.secret = "whsec_" + base64.b64encode(self._key).decode()
 
     def problem_of(self, headers, body):
+        """What is wrong with a delivery; None if nothing is."""
         webhook_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
         signed = f"{webhook_id}.{timestamp}.".encode() + body
         signature = base64.b64encode(hmac.digest(self._key, signed, hashlib.sha256)).decode()
@@ -60,38 +62,25 @@ class Receiver:
         if "." in webhook_id:
             return "a dot in webhook-id"
         if headers.get("idempotency-key", "").replace(".", "%2E") != webhook_id:
-            return "another idempotency key"
+            return "wrong idempotency key"
         if headers.get("content-type") != "application/cloudevents+json; charset=utf-8":
-            return "another content type"
+            return "wrong content type"
         return None
 
+    def receive(self, headers, body):
+        """Notes a delivery, and returns the status and headers to answer with."""
+        notification_id = unquote(headers.get("idempotency-key", ""))
+        problem = self.problem_of(headers, body)
+        if problem:
+            self.problems.append(f"{notification_id}: {problem}")
+            return 401, {}
+        self.calls[notification_id] += 1
+        self.bodies.setdefault(notification_id, body.decode())
+        answer = self.on_call(notification_id) or 200
+        return answer if isinstance(answer, tuple) else (answer, {})
 
-def _handler(receiver):
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
 
-        def log_message(self, *_):
-            pass
-
-        def do_POST(self):
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            notification_id = unquote(self.headers.get("idempotency-key", ""))
-            problem = receiver.problem_of(self.headers, body)
-            if problem:
-                receiver.problems.append(f"{notification_id}: {problem}")
-                return self.answer(401)
-            receiver.calls[notification_id] += 1
-            receiver.bodies.setdefault(notification_id, body.decode())
-            answer = receiver.on_call(notification_id) or 200
-            return self.answer(*answer) if isinstance(answer, tuple) else self.answer(answer)
-
-        def answer(self, status, headers=None):
-            answer = b'{"received":true}'
-            self.send_response(status)
-            for name, value in (headers or {}).items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-
-    return Handler
+class Handler(loopback.Handler):
+    def do_POST(self):
+        status, headers = self.server.owner.receive(self.headers, self.body())
+        self.answer(status, b'{"received":true}', headers)

@@ -1,4 +1,4 @@
-"""What a person sees: steps, progress, errors. Colours respect NO_COLOR and pipes."""
+"""What a person sees: steps, progress and errors. Colours are for terminals, and respect NO_COLOR."""
 
 import contextlib
 import os
@@ -23,39 +23,40 @@ def title(text):
 
 
 def fail(text):
-    """One clear line, and the end."""
+    """Prints one line and exits."""
     say(f"{_paint('1;31', 'error:')} {text}")
     raise SystemExit(2)
 
 
 @contextlib.contextmanager
 def step(text, tail=None):
-    """Shows that something takes long: the time it took so far and, where `tail` gives one, its latest line."""
+    """Shows the progress of something slow: the time so far and, if `tail` returns one, its latest line."""
     start = time.monotonic()
     done = threading.Event()
-
-    def tick():
-        while not done.wait(0.2):
-            latest = (tail() if tail else "")[:70]
-            say_over(f"  {_paint('36', '…')} {text} {time.monotonic() - start:4.0f} s  {_paint('2', latest)}")
-
-    ticker = threading.Thread(target=tick, daemon=True)
+    ticker = threading.Thread(target=_tick, args=(text, tail, start, done), daemon=True)
     if _TERMINAL:
         ticker.start()
     try:
         yield
     except BaseException:
         done.set()
-        say_over("")
+        _say_over("")
         say(f"  {_paint('31', '✘')} {text}")
         raise
     done.set()
     if _TERMINAL:
         ticker.join()
-        say_over("")
+        _say_over("")
     say(f"  {_paint('32', '✔')} {text} {_paint('2', f'({time.monotonic() - start:.1f} s)')}")
 
 
-def say_over(text):
+def _tick(text, tail, start, done):
+    while not done.wait(0.2):
+        latest = (tail() if tail else "")[:70]
+        _say_over(f"  {_paint('36', '…')} {text} {time.monotonic() - start:4.0f} s  {_paint('2', latest)}")
+
+
+def _say_over(text):
+    """Replaces the current line of the terminal."""
     if _TERMINAL:
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)

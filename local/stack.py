@@ -1,5 +1,6 @@
-"""Builds the functions, starts MiniStack on a free loopback port, deploys the template, and has the streams polled."""
+"""Builds the functions, starts MiniStack on a free loopback port, deploys the template and has the streams polled."""
 
+import contextlib
 import os
 import platform
 import shutil
@@ -18,11 +19,15 @@ from local import screen
 
 ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / ".local"
+#: What `sam build` writes.
+BUILD = ROOT / ".aws-sam" / "build"
 TOOLS = ROOT / ".venv" / "tools" / "bin"
 MINISTACK = [ROOT / ".venv" / "ministack" / "bin" / "python", ROOT / "local" / "start_ministack.py"]
+#: What `build` puts on the PATH.
 NOTIFYCTL = STATE / "bin" / "notifyctl"
+ESM_LOCAL = STATE / "bin" / "esm-local"
 NAME = "notifications-local"
-BINARIES = ["ingest", "publisher", "downstream", "notifyctl", "approve"]
+BINARIES = ["ingest", "publisher", "downstream", "notifyctl", "esm-local", "approve"]
 
 # Seconds. Generous: they only end what hangs.
 START_TIMEOUT = 60
@@ -30,13 +35,18 @@ DEPLOY_TIMEOUT = 300
 STOP_TIMEOUT = 10
 
 
+def built(function):
+    """The binary of a function, as `sam build` made it."""
+    return BUILD / function.capitalize() / "bootstrap"
+
+
 def architecture():
-    """The host's own, as Lambda names it."""
+    """The architecture of this machine, as Lambda names it."""
     return {"aarch64": "arm64", "arm64": "arm64"}.get(platform.machine().lower(), "x86_64")
 
 
 def aws_environment(endpoint):
-    """The environment for everything that speaks to the local AWS. It can never reach the real one."""
+    """The environment of everything that calls the local AWS. It never leads to the real one."""
     kept = ["PATH", "HOME", "LANG", "LC_ALL", "TERM", "NO_COLOR", "TMPDIR", "CARGO_HOME", "RUSTUP_HOME"]
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     environment.update(
@@ -58,13 +68,13 @@ def aws_environment(endpoint):
 def local_build_environment():
     """The environment of builds for the local stack."""
     environment = dict(os.environ)
-    # One target directory for cargo, SAM and us.
+    # cargo, SAM and this program use one target directory.
     environment.pop("CARGO_TARGET_DIR", None)
     environment.update(
         PATH=f"{TOOLS}:{os.environ['PATH']}",
         AWS_DEFAULT_REGION="us-east-1",
         SAM_CLI_TELEMETRY="0",
-        # Optimising costs minutes and changes nothing that can be seen here; without it, arithmetic is checked for overflow.
+        # Optimising takes minutes and makes no difference here. Without it, arithmetic is checked for overflow.
         SAM_BUILD_MODE="debug",
         CARGO_PROFILE_DEV_DEBUG="none",
     )
@@ -72,22 +82,38 @@ def local_build_environment():
 
 
 def build():
-    """Compiles the functions and notifyctl once, in one target directory, then lets `sam build` pick them up."""
-    environment = local_build_environment()
-    bins = [argument for binary in BINARIES for argument in ("--bin", binary)]
-    screen.say("  … compiling the functions and notifyctl (some minutes the first time)")
-    compiled = subprocess.run(["cargo", "lambda", "build", *bins], cwd=ROOT, env=environment)
+    """Compiles all binaries at once, then lets `sam build` pick up those of the functions."""
+    compile_binaries("the functions, notifyctl and esm-local", BINARIES)
+    command = ["sam", "build", "--parameter-overrides", f"Architecture={architecture()}"]
+    run("sam build", command, local_build_environment(), STATE)
+    for tool in (NOTIFYCTL, ESM_LOCAL):
+        install(tool)
+
+
+def build_notifyctl():
+    """Compiles notifyctl, and nothing else."""
+    compile_binaries("notifyctl", ["notifyctl"])
+    install(NOTIFYCTL)
+
+
+def compile_binaries(what, binaries):
+    screen.say(f"  … compiling {what} (this takes minutes the first time)")
+    bins = [argument for binary in binaries for argument in ("--bin", binary)]
+    compiled = subprocess.run(["cargo", "lambda", "build", *bins], cwd=ROOT, env=local_build_environment())
     if compiled.returncode != 0:
-        screen.fail("the functions do not compile; see cargo's errors above")
-    run("sam build", ["sam", "build", "--parameter-overrides", f"Architecture={architecture()}"], environment, STATE)
-    NOTIFYCTL.parent.mkdir(parents=True, exist_ok=True)
-    temporary = NOTIFYCTL.with_suffix(".new")
-    shutil.copy2(ROOT / "target" / "lambda" / "notifyctl" / "bootstrap", temporary)
-    temporary.replace(NOTIFYCTL)
+        screen.fail(f"{what} cannot be compiled; see cargo's errors above")
+
+
+def install(tool):
+    """Copies a tool to where it is run from, even while it is running."""
+    tool.parent.mkdir(parents=True, exist_ok=True)
+    temporary = tool.with_suffix(".new")
+    shutil.copy2(ROOT / "target" / "lambda" / tool.name / "bootstrap", temporary)
+    temporary.replace(tool)
 
 
 def run(what, command, environment, logs, timeout=DEPLOY_TIMEOUT):
-    """Runs a tool with its output in a log; where it fails, the log's end is shown."""
+    """Runs a tool with its output in a log. If it fails, the end of the log is shown."""
     logs.mkdir(parents=True, exist_ok=True)
     path = logs / f"{what.replace(' ', '-')}.log"
     with path.open("w") as log, screen.step(what, tail=lambda: last_line(path)):
@@ -96,10 +122,10 @@ def run(what, command, environment, logs, timeout=DEPLOY_TIMEOUT):
                 command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=timeout
             ).returncode
         except subprocess.TimeoutExpired:
-            code = f"no end after {timeout} s"
+            code = f"it did not end within {timeout} s"
         if code != 0:
             screen.say("\n".join(path.read_text().splitlines()[-30:]))
-            screen.fail(f"{what} failed ({code}); all of its output is in {path.relative_to(ROOT)}")
+            screen.fail(f"{what} failed ({code}); its whole output is in {path.relative_to(ROOT)}")
 
 
 def last_line(path):
@@ -108,7 +134,7 @@ def last_line(path):
 
 
 def overrides(environment, **extra):
-    """The parameters of an environment of samconfig.toml, the host's architecture, and what a test wants."""
+    """The parameters of an environment of samconfig.toml, with this machine's architecture and those of a test."""
     config = tomlkit.parse((ROOT / "samconfig.toml").read_text())
     values = dict(item.split("=", 1) for item in config[environment]["deploy"]["parameters"]["parameter_overrides"])
     values.update(Architecture=architecture(), **extra)
@@ -123,29 +149,30 @@ class Stack:
         self.port = port
         self.workdir = workdir
         self.log = logs / "ministack.log"
-        #: `notifyctl local`, which polls the streams as Lambda does; and its output.
+        #: The process of `esm-local`, which polls the streams as Lambda does, and its output.
         self.poller = None
         self.poller_log = logs / "event-sources.log"
         self.endpoint = f"http://127.0.0.1:{port}"
-        #: Where the functions make their calls.
+        #: The endpoint that the functions call.
         self.functions_endpoint = functions_endpoint or self.endpoint
         self.environment = aws_environment(self.endpoint)
 
     @classmethod
     def start(cls, purpose, secret=None, functions_endpoint=None, **parameters):
-        """Starts MiniStack, deploys to it and has its streams polled. What was started is stopped again if that fails.
+        """Starts MiniStack, deploys to it and has its streams polled. If that fails, everything is stopped again.
 
-        A secret is put into its Secrets Manager first, as the webhook's. `functions_endpoint` is where the functions
-        make their calls, if something stands between them and MiniStack. Logs are in `.local/<purpose>`, so that the
-        stacks of a demo and of a test do not write over each other.
+        `secret` becomes the signing secret of the webhook. `functions_endpoint` is what the functions call, if
+        something stands between them and MiniStack. The logs are in `.local/<purpose>`, so that the stacks of a demo
+        and of a test do not overwrite each other's.
         """
         stack = cls.empty(purpose, functions_endpoint)
         try:
             if secret:
                 created = stack.client("secretsmanager").create_secret(Name="webhook", SecretString=secret)
                 parameters["WebhookSecretArn"] = created["ARN"]
-            command = ["sam", "deploy", "--config-env", "local", "--parameter-overrides", *overrides("local", **parameters)]
-            # SAM leaves temporary folders behind; these go with ours.
+            parameters = overrides("local", **parameters)
+            command = ["sam", "deploy", "--config-env", "local", "--parameter-overrides", *parameters]
+            # SAM leaves temporary folders behind. In ours, they are removed.
             run("sam deploy", command, {**stack.environment, "TMPDIR": stack.workdir}, STATE / purpose)
             stack.poll_streams()
         except BaseException:
@@ -154,21 +181,21 @@ class Stack:
         return stack
 
     @classmethod
-    def empty(cls, purpose, functions_endpoint=None):
+    def empty(cls, purpose, functions_endpoint=None, command=MINISTACK):
         """Starts MiniStack, with nothing deployed to it."""
         logs = STATE / purpose
         logs.mkdir(parents=True, exist_ok=True)
         port = free_port()
         workdir = tempfile.mkdtemp(prefix="notifications-")
-        # MiniStack hands its own AWS_ENDPOINT_URL down to the functions.
+        # MiniStack passes its own AWS_ENDPOINT_URL on to the functions.
         environment = aws_environment(functions_endpoint or f"http://127.0.0.1:{port}")
         environment.update(
             GATEWAY_PORT=str(port),
             BIND_HOST="127.0.0.1",
-            # They would listen on every interface.
+            # These would listen on every interface.
             IOT_MTLS_ENABLED="0",
             SFTP_ENABLED="0",
-            # Each function has its role's permissions and no others; what they are used for is written down.
+            # Each function has the permissions of its role only. The checks of permissions are written down.
             AUTH="true",
             IAM_CHECKS=str(logs / "permissions.jsonl"),
             LAMBDA_EXECUTOR="local",
@@ -178,9 +205,9 @@ class Stack:
         )
         with screen.step("start MiniStack"):
             log = (logs / "ministack.log").open("w")
-            # A session of its own: Ctrl-C reaches us, and we stop it with all that it started.
+            # In a session of its own, so that Ctrl-C reaches this program only, which then stops MiniStack altogether.
             process = subprocess.Popen(
-                MINISTACK, env=environment, cwd=workdir, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                command, env=environment, cwd=workdir, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )
             stack = cls(process, port, workdir, logs, functions_endpoint)
@@ -195,27 +222,27 @@ class Stack:
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
-                screen.fail(f"MiniStack ended at start; its output is in {self.log.relative_to(ROOT)}")
+                screen.fail(f"MiniStack exited at its start; its output is in {self.log.relative_to(ROOT)}")
             try:
                 urllib.request.urlopen(f"{self.endpoint}/_ministack/health", timeout=2).read()
                 return
             except (urllib.error.URLError, OSError):
                 time.sleep(0.1)
-        screen.fail(f"no answer of MiniStack within {START_TIMEOUT} s; its output is in {self.log.relative_to(ROOT)}")
+        screen.fail(f"MiniStack did not answer within {START_TIMEOUT} s; its output is in {self.log.relative_to(ROOT)}")
 
     def poll_streams(self):
-        """Starts `notifyctl local`: MiniStack by itself passes over the records that a function reports as failed."""
+        """Starts `esm-local`: MiniStack itself skips the records that a function reports as failed."""
         log = self.poller_log.open("w")
-        with screen.step("start notifyctl local"):
+        with screen.step("start esm-local"):
             self.poller = subprocess.Popen(
-                [NOTIFYCTL, "local"], env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                [ESM_LOCAL], env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )
             deadline = time.monotonic() + START_TIMEOUT
             while " polls " not in self.poller_log.read_text():
                 if self.poller.poll() is not None or time.monotonic() > deadline:
                     screen.say(last_line(self.poller_log))
-                    screen.fail(f"notifyctl local polls no stream; see {self.poller_log.relative_to(ROOT)}")
+                    screen.fail(f"esm-local polls no stream; see {self.poller_log.relative_to(ROOT)}")
                 time.sleep(0.05)
 
     def stop(self):
@@ -229,16 +256,16 @@ class Stack:
         return subprocess.run([NOTIFYCTL, *map(str, arguments)], env=self.environment, text=True, **options)
 
     def function_processes(self, binary):
-        """Process ids of a function's running environments, which MiniStack started.
+        """Process ids of the running instances of a function, which MiniStack started.
 
-        A function of the stack goes by its binary, any other by its name.
+        A function of the stack is named by its binary, any other by its own name.
         """
         name = self.outputs().get(f"{binary.capitalize()}Function", binary)
         found = []
         for entry in Path("/proc").glob("[0-9]*"):
             try:
                 variables = (entry / "environ").read_bytes().split(b"\0")
-                is_bootstrap = os.path.basename(os.readlink(entry / "exe")).startswith("bootstrap")
+                is_bootstrap = (entry / "exe").readlink().name.startswith("bootstrap")
             except OSError:
                 continue
             is_ours = f"AWS_ENDPOINT_URL={self.functions_endpoint}".encode() in variables
@@ -253,36 +280,39 @@ class Stack:
             self._outputs = {output["OutputKey"]: output["OutputValue"] for output in found}
         return self._outputs
 
-    def client(self, service):
-        """A boto3 client of the local AWS."""
-        return client(self.endpoint, service)
+    def client(self, service, *credentials):
+        """A boto3 client of the local AWS, with the account's own key unless others are given."""
+        return client(self.endpoint, service, *credentials)
 
     def session(self, function):
-        """A session of a function's role, as a process gets it from Lambda: variables of its environment."""
+        """The environment variables that hold a session of a function's role, as Lambda sets them."""
         return session(self.endpoint, function)
 
     def kill(self, binary):
-        """Ends a function's processes as a crash does, and returns how many there were."""
+        """Ends the processes of a function as a crash does, and returns how many there were."""
         processes = self.function_processes(binary)
         for process in processes:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         return len(processes)
 
 
-def client(endpoint, service):
-    """A boto3 client of the local AWS at an endpoint."""
+def client(endpoint, service, key="test", secret="test", token=None):
+    """A boto3 client of the local AWS at an endpoint, with the account's own key or with a session of a role."""
     import boto3
 
     return boto3.client(
-        service, endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test"
+        service,
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+        aws_session_token=token,
     )
 
 
 def session(endpoint, function):
-    """A session of the role of a function of the local AWS, as variables of an environment."""
+    """The environment variables that hold a session of the role of a function of the local AWS."""
     role = client(endpoint, "lambda").get_function_configuration(FunctionName=function)["Role"]
     credentials = client(endpoint, "sts").assume_role(RoleArn=role, RoleSessionName=function)["Credentials"]
     return {
@@ -299,7 +329,7 @@ def free_port():
 
 
 def stop_group(leader):
-    """Ends a process and all that it started: politely, then not."""
+    """Ends a process and its children: with SIGTERM, and after STOP_TIMEOUT with SIGKILL."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(leader, sign)
@@ -311,10 +341,8 @@ def stop_group(leader):
 
 
 def group_is_alive(leader):
-    try:
+    with contextlib.suppress(ChildProcessError):
         os.waitpid(leader, os.WNOHANG)
-    except ChildProcessError:
-        pass
     try:
         os.killpg(leader, 0)
         return True

@@ -1,7 +1,7 @@
-"""Starts MiniStack, completed where it differs from AWS in something that this service needs.
+"""Starts MiniStack, and corrects it where it differs from AWS in something that this service needs.
 
-With the environment variable IAM_CHECKS, each permission check that is made for a role is written to that file, once.
-Run by MiniStack's own Python. `tests/test_local_aws.py` fails as soon as a newer MiniStack needs one of these no longer.
+If the environment variable IAM_CHECKS is set, each permission check of a role is written to that file, once.
+MiniStack's own Python runs this. `tests/test_local_aws.py` fails when a newer MiniStack no longer needs a correction.
 """
 
 import copy
@@ -9,46 +9,48 @@ import functools
 import json
 import os
 import sys
+from pathlib import Path
 
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator
 from ministack.services import dynamodb, dynamodb_streams
 
-#: Where the permission checks of roles are written down, if at all.
+#: Where the permission checks of roles are written, if at all.
 CHECKS = os.environ.get("IAM_CHECKS")
 
 
-def complete():
-    """Replaces MiniStack's functions by completed ones."""
-    dynamodb._partiql_insert = with_stream_record(dynamodb._partiql_insert, insert_key, "INSERT")
-    dynamodb._partiql_update = with_stream_record(dynamodb._partiql_update, where_key, "MODIFY")
-    dynamodb._partiql_delete = with_stream_record(dynamodb._partiql_delete, where_key, "REMOVE")
-    iam_actions.extract_iam_action = with_batches(iam_actions.extract_iam_action)
-    iam_actions.dynamodb_transaction_checks = with_partiql(iam_actions.dynamodb_transaction_checks)
-    iam_actions.dynamodb_service_context = with_leading_keys(iam_actions.dynamodb_service_context)
-    iam_actions.extract_resource_arn = with_table_streams(iam_actions.extract_resource_arn)
-    app.pin_request_origin = as_over_tls(app.pin_request_origin)
+def correct():
+    """Wraps MiniStack's functions in corrected ones. Each takes the original as its first argument."""
+    wrap(dynamodb, "_partiql_insert", with_stream_record, insert_key, "INSERT")
+    wrap(dynamodb, "_partiql_update", with_stream_record, where_key, "MODIFY")
+    wrap(dynamodb, "_partiql_delete", with_stream_record, where_key, "REMOVE")
+    wrap(iam_actions, "extract_iam_action", action_of_one_message)
+    wrap(iam_actions, "dynamodb_transaction_checks", checks_with_partiql)
+    wrap(iam_actions, "dynamodb_service_context", context_with_leading_keys)
+    wrap(iam_actions, "extract_resource_arn", resource_with_table_streams)
+    wrap(app, "pin_request_origin", pin_request_origin_as_over_tls)
     if CHECKS:
-        iam_evaluator.enforce = with_notes(iam_evaluator.enforce, open(CHECKS, "w", buffering=1))
+        checks = Path(CHECKS).open("w", buffering=1)  # noqa: SIM115, it stays open until the process ends
+        wrap(iam_evaluator, "enforce", enforce_and_write_down, functools.lru_cache(maxsize=10_000)(checks.write))
+
+
+def wrap(module, name, corrected, *arguments):
+    setattr(module, name, functools.partial(corrected, getattr(module, name), *arguments))
 
 
 # ---- change data capture: MiniStack writes no stream records for PartiQL ---------------------------------------------
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html
 
 
-def with_stream_record(statement, key, change):
-    """A PartiQL statement that, where it succeeds, leaves a record in the table's stream."""
-
-    def execute(table, parsed, *rest):
-        partition, sort = key(table, parsed)
-        before = item(table, partition, sort)
-        answer = statement(table, parsed, *rest)
-        after = item(table, partition, sort)
-        if answer[0] == 200 and (before or after):
-            dynamodb._emit_stream_event(table["TableName"], change, before, after)
-        return answer
-
-    return execute
+def with_stream_record(statement, key, change, table, parsed, *rest):
+    """Executes a PartiQL statement. If it succeeds, its change is added to the table's stream."""
+    partition, sort = key(table, parsed)
+    before = item(table, partition, sort)
+    answer = statement(table, parsed, *rest)
+    after = item(table, partition, sort)
+    if answer[0] == 200 and (before or after):
+        dynamodb._emit_stream_event(table["TableName"], change, before, after)
+    return answer
 
 
 def insert_key(table, parsed):
@@ -66,43 +68,35 @@ def item(table, partition, sort):
     return copy.deepcopy(table["items"].get(partition, {}).get(sort))
 
 
-# ---- permissions: IAM knows calls with several messages by what they do with each ------------------------------------
+# ---- permissions: IAM checks a call with several messages for the action on one message ------------------------------
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-api-permissions-reference.html
 
 
-def with_batches(extract_iam_action):
-    """The action of a call, e.g. `sqs:SendMessage` for SendMessageBatch."""
-
-    def action(service, *rest):
-        found = extract_iam_action(service, *rest)
-        return found.removesuffix("Batch") if service == "sqs" and found else found
-
-    return action
+def action_of_one_message(extract_iam_action, service, *rest):
+    """The action that a call is checked for: `sqs:SendMessage` for SendMessageBatch."""
+    action = extract_iam_action(service, *rest)
+    return action.removesuffix("Batch") if service == "sqs" and action else action
 
 
-# ---- permissions: IAM knows PartiQL by the kind of each statement, and MiniStack by the name of the call -------------
+# ---- permissions: IAM checks PartiQL by the kind of each statement, MiniStack by the name of the call ----------------
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ql-iam.html
 
 ACTIONS = {"INSERT": "PartiQLInsert", "UPDATE": "PartiQLUpdate", "DELETE": "PartiQLDelete", "SELECT": "PartiQLSelect"}
 
 
-def with_partiql(transaction_checks):
-    """The (action, table) pairs that a call is checked for, those of PartiQL statements included."""
-
-    def checks(iam_action, body, region, account_id):
-        if iam_action not in ("dynamodb:ExecuteStatement", "dynamodb:BatchExecuteStatement"):
-            return transaction_checks(iam_action, body, region, account_id)
-        found = {}
-        for parsed in statements(json.loads(body)):
-            table = iam_actions._dynamodb_table_arn(parsed["table"], region, account_id)
-            found[f"dynamodb:{ACTIONS[parsed['op']]}", table] = None
-        return list(found)
-
-    return checks
+def checks_with_partiql(transaction_checks, iam_action, body, region, account_id):
+    """The pairs of action and table that a call is checked for, including those of PartiQL statements."""
+    if iam_action not in ("dynamodb:ExecuteStatement", "dynamodb:BatchExecuteStatement"):
+        return transaction_checks(iam_action, body, region, account_id)
+    checks = {}
+    for parsed in statements(json.loads(body)):
+        table = iam_actions._dynamodb_table_arn(parsed["table"], region, account_id)
+        checks[f"dynamodb:{ACTIONS[parsed['op']]}", table] = None
+    return list(checks)
 
 
 def statements(request):
-    """The PartiQL statements of a call; none where one cannot be parsed, because DynamoDB then refuses the call."""
+    """The PartiQL statements of a call; empty if one cannot be parsed, because DynamoDB then refuses the call."""
     try:
         return [
             dynamodb._parse_partiql(statement["Statement"], statement.get("Parameters") or [])
@@ -112,22 +106,18 @@ def statements(request):
         return []
 
 
-# ---- conditions: MiniStack does not tell which items a call names ----------------------------------------------------
+# ---- conditions: MiniStack does not provide the keys of the items that a call names ----------------------------------
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/specifying-conditions.html
 
 
-def with_leading_keys(service_context):
-    """The condition keys of a call to DynamoDB, with the partition keys of the items that it names."""
-
-    def context(body):
-        keys = sorted({key for key in leading_keys(json.loads(body)) if key})
-        return {**service_context(body), **({"dynamodb:LeadingKeys": keys} if keys else {})}
-
-    return context
+def context_with_leading_keys(service_context, body):
+    """The condition keys of a call to DynamoDB, including the partition keys of the items that it names."""
+    keys = sorted({key for key in leading_keys(json.loads(body)) if key})
+    return {**service_context(body), **({"dynamodb:LeadingKeys": keys} if keys else {})}
 
 
 def leading_keys(request):
-    """The partition keys of items that are read by their keys or written."""
+    """The partition keys of the items that a call reads by key or writes."""
     for operation in (operation for item in request.get("TransactItems", []) for operation in item.values()):
         yield from leading_keys(operation)
     for name, wanted in request.get("RequestItems", {}).items():
@@ -144,53 +134,45 @@ def leading_keys(request):
         yield dynamodb._extract_key_val(named.get(table["pk_name"]))
 
 
-# ---- resources: MiniStack does not tell which table's stream is read -------------------------------------------------
+# ---- resources: MiniStack does not provide the ARN of the table stream that a call reads -----------------------------
 # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazondynamodb.html
 
 
-def with_table_streams(extract_resource_arn):
-    """The resource of a call, the streams of tables included."""
-
-    def resource(service, method, path, headers, body, *rest):
-        if service != "dynamodbstreams":
-            return extract_resource_arn(service, method, path, headers, body, *rest)
-        request = json.loads(body)
-        iterator = dynamodb_streams._decode_iterator(request.get("ShardIterator", "")) or {}
-        return request.get("StreamArn") or iterator.get("arn") or "*"
-
-    return resource
+def resource_with_table_streams(extract_resource_arn, service, method, path, headers, body, *rest):
+    """The resource of a call, which may be a table's stream."""
+    if service != "dynamodbstreams":
+        return extract_resource_arn(service, method, path, headers, body, *rest)
+    request = json.loads(body)
+    iterator = dynamodb_streams._decode_iterator(request.get("ShardIterator", "")) or {}
+    return request.get("StreamArn") or iterator.get("arn") or "*"
 
 
 # ---- transport: nothing is encrypted on this machine -----------------------------------------------------------------
 
 
-def as_over_tls(pin_request_origin):
-    """A call from this machine passes for one over TLS, which the queues' policies demand."""
-    return lambda source_ip, _: pin_request_origin(source_ip, True)
+def pin_request_origin_as_over_tls(pin_request_origin, source_ip, _):
+    """Makes a call from this machine count as one over TLS, which the queues' policies demand."""
+    return pin_request_origin(source_ip, True)
 
 
 # ---- notes -----------------------------------------------------------------------------------------------------------
 
 
-def with_notes(enforce, file):
-    """A check that, where it is made for a role, is written down: one JSON object a line, and each once."""
-    write = functools.lru_cache(maxsize=10_000)(file.write)
-
-    def check(access_key, action, service, region, resource_arn="*", service_context=None):
-        denied = enforce(access_key, action, service, region, resource_arn, service_context)
-        caller = iam_evaluator.caller_arn().split("/")
-        if caller[0].endswith(":assumed-role"):
-            conditions = {
-                name: value for name, value in (service_context or {}).items()
-                if name in ("dynamodb:LeadingKeys", "dynamodb:EnclosingOperation")
-            }
-            note = {"role": caller[1], "action": action, "resource": resource_arn, "allowed": not denied, **conditions}
-            write(json.dumps(note) + "\n")
-        return denied
-
-    return check
+def enforce_and_write_down(
+    enforce, write, access_key, action, service, region, resource_arn="*", service_context=None
+):
+    """Checks a permission. A check of a role is written down as a line of JSON, unless that line is there already."""
+    denied = enforce(access_key, action, service, region, resource_arn, service_context)
+    caller = iam_evaluator.caller_arn().split("/")
+    if caller[0].endswith(":assumed-role"):
+        note = {"role": caller[1], "action": action, "resource": resource_arn, "allowed": not denied}
+        for condition in ("dynamodb:LeadingKeys", "dynamodb:EnclosingOperation"):
+            if condition in (service_context or {}):
+                note[condition] = service_context[condition]
+        write(json.dumps(note) + "\n")
+    return denied
 
 
 if __name__ == "__main__":
-    complete()
+    correct()
     sys.exit(app.main())

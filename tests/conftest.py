@@ -1,4 +1,4 @@
-"""One local stack for all tests, and what they need to speak to it."""
+"""One local stack for all tests, and what they need to use it."""
 
 import collections
 import json
@@ -15,10 +15,10 @@ sys.path.insert(0, str(ROOT))
 from local import batches  # noqa: E402
 from local.stack import Stack  # noqa: E402
 
-#: Seconds until a test gives up waiting. A killed ingest's messages are back after 13.
+#: Seconds until a test gives up waiting. The messages of a killed ingest become visible again after 13.
 PATIENCE = 150
 
-#: Not the default, so that a test sees who forgets it.
+#: Not the default, so that tests fail where it is ignored.
 DONE_RETENTION_DAYS = 40
 
 
@@ -29,7 +29,7 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="session")
 def stack():
-    # The ledger is the action that shows most: its effect is in the same transaction as DONE.
+    # The ledger shows the most, because its effect is in the same transaction as DONE.
     stack = Stack.start("test", Action="ledger", SweepAge=60, DoneRetentionDays=DONE_RETENTION_DAYS)
     yield Service(stack)
     stack.stop()
@@ -37,20 +37,26 @@ def stack():
 
 @pytest.fixture
 def prefix():
-    """Ids of a test's own."""
+    """A prefix that no ids of other tests have."""
     return f"t-{uuid.uuid4().hex[:12]}"
 
 
 def pending_shard(notification_id):
-    """FNV-1a, modulo the number of partitions: the same as NotificationId::pending_shard."""
+    """The same as NotificationId::pending_shard: FNV-1a, modulo the number of partitions."""
     digest = 0xCBF29CE484222325
     for byte in notification_id.encode():
         digest = (digest ^ byte) * 0x100000001B3 % 2**64
     return digest % 32
 
 
+def put_item(dynamodb, table, **attributes):
+    """Writes an item: integers become numbers, everything else text."""
+    item = {name: {"N": str(value)} if isinstance(value, int) else {"S": value} for name, value in attributes.items()}
+    dynamodb.put_item(TableName=table, Item=item)
+
+
 class Service:
-    """The deployed service, as upstream and an operator see it."""
+    """The deployed service, as upstream and operators see it."""
 
     def __init__(self, stack):
         self.stack = stack
@@ -61,7 +67,7 @@ class Service:
         self.table = self.outputs["TableName"]
 
     def send(self, *bodies):
-        """Sends message bodies and returns their message ids."""
+        """Sends messages with these bodies, and returns their ids."""
         return [
             self.sqs.send_message(QueueUrl=self.outputs["QueueUrl"], MessageBody=body)["MessageId"] for body in bodies
         ]
@@ -70,35 +76,49 @@ class Service:
         found = self.dynamodb.get_item(TableName=self.table, Key={"id": {"S": notification_id}}, ConsistentRead=True)
         return found.get("Item")
 
+    def put(self, notification_id, **attributes):
+        """Writes an item: integers become numbers, everything else text."""
+        put_item(self.dynamodb, self.table, id=notification_id, **attributes)
+
     def status(self, notification_id):
         item = self.item(notification_id)
         return item and item["status"]["S"]
 
     def entry(self, notification_id):
-        """The ledger's entry for a notification."""
+        """The ledger entry of a notification."""
         table = self.outputs["LedgerTableName"]
         return self.dynamodb.get_item(TableName=table, Key={"id": {"S": notification_id}}).get("Item")
 
     def lose_stream_record(self, notification_id, body, seconds_ago):
-        """Puts a notification as INIT that publisher passes over, as if its stream record had expired.
+        """Writes a notification that is INIT but not published, as if its stream record had expired.
 
-        First it is CLAIMED and then it is given back: what was pending before is not published again.
+        It is CLAIMED first and released afterwards, because publisher ignores what was pending before.
         """
         since = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - seconds_ago))
-        item = {
-            "id": notification_id, "status": "CLAIMED", "event": body, "source": "urn:example:orders",
-            "type": "com.example.refund.requested", "received_at": since, "pending_since": since,
-        }
-        item = {name: {"S": value} for name, value in item.items()}
-        item["pending_shard"] = {"N": str(pending_shard(notification_id))}
-        self.dynamodb.put_item(TableName=self.table, Item=item)
+        self.put(
+            notification_id,
+            status="CLAIMED",
+            event=body,
+            source="urn:example:orders",
+            type="com.example.refund.requested",
+            received_at=since,
+            pending_since=since,
+            pending_shard=pending_shard(notification_id),
+        )
+        self.update(notification_id, status="INIT")
+
+    def update(self, notification_id, **attributes):
+        """Changes text attributes of an item."""
         self.dynamodb.update_item(
-            TableName=self.table, Key={"id": {"S": notification_id}}, UpdateExpression="SET #s = :init",
-            ExpressionAttributeNames={"#s": "status"}, ExpressionAttributeValues={":init": {"S": "INIT"}},
+            TableName=self.table,
+            Key={"id": {"S": notification_id}},
+            UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in attributes),
+            ExpressionAttributeNames={f"#{name}": name for name in attributes},
+            ExpressionAttributeValues={f":{name}": {"S": value} for name, value in attributes.items()},
         )
 
     def sweep(self):
-        """Invokes publisher as its schedule does, and returns what the sweep did."""
+        """Runs the sweep as its schedule does, and returns its report."""
         answer = self.stack.client("lambda").invoke(
             FunctionName=self.outputs["PublisherFunction"], Payload=json.dumps({"sweep": True})
         )
@@ -112,13 +132,13 @@ class Service:
             if result:
                 return result
             time.sleep(0.2)
-        raise AssertionError(f"{what}: not within {PATIENCE} s; see {self.stack.log}")
+        raise AssertionError(f"not within {PATIENCE} s: {what}; see {self.stack.log}")
 
     def wait_for_status(self, notification_id, status):
         self.wait_for(f"{notification_id} is {status}", lambda: self.status(notification_id) == status)
 
     def dead_letters(self):
-        """Bodies of the messages in the dead-letter queue by message id, left there."""
+        """The bodies of the messages in the dead-letter queue by message id. The messages stay there."""
         found = {}
         while True:
             messages = self.sqs.receive_message(
@@ -129,12 +149,12 @@ class Service:
             found.update({message["MessageId"]: message["Body"] for message in messages})
 
     def log_lines(self, text):
-        """The functions' JSON log lines that hold a text."""
+        """The JSON log lines of the functions that contain a text."""
         lines = self.stack.log.read_text(errors="replace").splitlines()
         return [json.loads(line) for line in lines if line.startswith("{") and text in line]
 
     def records(self):
-        """All records of the Kinesis stream: partition key, data and shard."""
+        """The partition key, data and shard of each record of the Kinesis stream."""
         stream = self.outputs["StreamName"]
         found = []
         for shard in self.kinesis.list_shards(StreamName=stream)["Shards"]:
@@ -150,7 +170,7 @@ class Service:
         return found
 
     def changes(self):
-        """The status before and after each change of each notification, as the table's stream has them."""
+        """The status before and after each change of each notification, according to the table's stream."""
         streams, arn = self.stack.client("dynamodbstreams"), self.outputs["TableStreamArn"]
         found = collections.defaultdict(list)
         for shard in streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]:
@@ -162,18 +182,18 @@ class Service:
                 for change in (record["dynamodb"] for record in answer["Records"]):
                     images = change.get("OldImage", {}), change.get("NewImage", {})
                     before, after = (image.get("status", {}).get("S") for image in images)
-                    if before or after:  # The sweep's cursor has no status.
+                    if before or after:  # the sweep's cursor has no status
                         found[change["Keys"]["id"]["S"]].append((before, after))
                 iterator = answer.get("NextShardIterator") if answer["Records"] else None
         return found
 
     def notifyctl(self, *arguments):
-        """Runs notifyctl with --json and returns its exit status and its result."""
+        """Runs notifyctl with --json, and returns its exit status and its result."""
         run = self.stack.notifyctl("--json", *arguments, capture_output=True)
         return run.returncode, json.loads(run.stdout) if run.stdout.strip() else run.stderr
 
 
 @pytest.fixture
 def event():
-    """Makes the JSON of an event."""
+    """A function that returns the event of a notification in JSON."""
     return batches.event

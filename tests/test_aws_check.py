@@ -1,4 +1,4 @@
-"""`make aws-check`, against a local AWS in place of an account."""
+"""`make aws-check`, with a local AWS in place of an account."""
 
 import os
 import pty
@@ -23,9 +23,9 @@ def name():
 
 
 def environment(stack, name, **extra):
-    """The environment of a user of the local AWS, who has compiled as `make` does."""
-    compiling = {key: value for key, value in local_build_environment().items() if key not in os.environ}
-    return {**stack.stack.environment, **compiling, "STACK": name, **extra}
+    """The environment of a user of the local AWS, with the settings of local builds."""
+    build = {key: value for key, value in local_build_environment().items() if key not in os.environ}
+    return {**stack.stack.environment, **build, "STACK": name, **extra}
 
 
 def start(environment, **options):
@@ -50,7 +50,7 @@ def exists(stack, name):
 
 
 def left_of(stack, name):
-    """What the stack's name is in, of what costs money or keeps data."""
+    """The resources with the stack's name in theirs, of all kinds that cost money or keep data."""
     client = stack.stack.client
     queues = client("sqs").list_queues().get("QueueUrls", [])
     tables = client("dynamodb").list_tables()["TableNames"]
@@ -95,7 +95,7 @@ def test_a_stack_that_exists_already_is_left_alone(stack):
     assert exists(stack, NAME)
 
 
-def test_nothing_is_done_where_nobody_can_say_yes(stack, name):
+def test_nothing_is_done_without_a_terminal_to_confirm_in(stack, name):
     status, output = run(environment(stack, name))
     assert status == 2
     assert "set YES=1" in output
@@ -106,7 +106,8 @@ def test_nothing_is_done_unless_a_person_types_yes(stack, name):
     terminal, end = pty.openpty()
     command = [sys.executable, "-m", "local", "aws-check"]
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environment(stack, name), stdin=end, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=ROOT, env=environment(stack, name), text=True,
+        stdin=end, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )
     os.close(end)
     os.write(terminal, b"y\n")
@@ -126,23 +127,23 @@ def test_it_does_not_run_in_ci_against_aws(stack, name):
     assert "CI is set" in output
 
 
-def test_a_name_that_is_no_stacks_is_refused(stack):
+def test_an_invalid_stack_name_is_refused(stack):
     for wrong in ("", "1st", "a_b"):
         status, output = run(environment(stack, wrong, YES="1"))
         assert status == 2
         assert "STACK=notifications-check" in output
 
 
-def test_what_could_not_be_deleted_is_named(capsys):
-    """A local AWS deletes everything, so this one answers as AWS does where a resource stays."""
+def test_resources_that_could_not_be_deleted_are_listed(capsys):
+    """A local AWS deletes everything, so this double answers as AWS does if a resource is left."""
     check = object.__new__(aws_check.Check)
     check.name, check.region, check.cloudformation = "check", "eu-west-1", StuckStack()
-    check.say_what_is_left()
-    told = capsys.readouterr().err
-    assert "check is DELETE_FAILED, and COSTS MONEY" in told
-    assert "AWS::DynamoDB::Table check-Table DELETE_FAILED it is protected" in told
-    assert "check-Queue" not in told
-    assert "sam delete --stack-name check --region eu-west-1" in told
+    check.report_what_is_left()
+    printed = capsys.readouterr().err
+    assert "check is DELETE_FAILED, and COSTS MONEY" in printed
+    assert "AWS::DynamoDB::Table check-Table DELETE_FAILED it is protected" in printed
+    assert "check-Queue" not in printed
+    assert "sam delete --stack-name check --region eu-west-1" in printed
 
 
 class StuckStack:
@@ -153,16 +154,22 @@ class StuckStack:
         return self
 
     def paginate(self, **_):
-        resource = {"ResourceType": "AWS::SQS::Queue", "PhysicalResourceId": "check-Queue", "ResourceStatus": "DELETE_COMPLETE"}
+        deleted = {
+            "ResourceType": "AWS::SQS::Queue",
+            "PhysicalResourceId": "check-Queue",
+            "ResourceStatus": "DELETE_COMPLETE",
+        }
         stuck = {
-            "ResourceType": "AWS::DynamoDB::Table", "PhysicalResourceId": "check-Table", "ResourceStatus": "DELETE_FAILED",
+            "ResourceType": "AWS::DynamoDB::Table",
+            "PhysicalResourceId": "check-Table",
+            "ResourceStatus": "DELETE_FAILED",
             "ResourceStatusReason": "it is protected",
         }
-        return [{"StackResourceSummaries": [resource, stuck]}]
+        return [{"StackResourceSummaries": [deleted, stuck]}]
 
 
 def test_the_bill_counts_each_begun_hour_and_every_alarm():
-    short, long = (dict((item, quantity) for item, quantity, _ in aws_check.bill(seconds, 14)) for seconds in (1200, 3700))
+    short, long = ({item: quantity for item, quantity, _ in aws_check.bill(seconds, 14)} for seconds in (1200, 3700))
     assert (short["Kinesis shard-hours"], long["Kinesis shard-hours"]) == (1, 2)
     assert (short["CloudWatch alarm-hours"], long["CloudWatch alarm-hours"]) == (14, 28)
     for item, quantity, cost in aws_check.bill(1200, 14):

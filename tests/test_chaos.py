@@ -1,6 +1,6 @@
 """Chaos: the deployed service, while its calls fail in every way at once and its processes are killed.
 
-`DURATION` is the time under faults in seconds, `SEED` brings the same faults again; `make chaos` takes both.
+`DURATION` is the time under faults in seconds. `SEED` repeats the faults of a run. `make chaos` takes both.
 """
 
 import collections
@@ -19,17 +19,17 @@ from local.stack import Stack
 SECONDS = float(os.environ.get("DURATION") or 25)
 SEED = int(os.environ.get("SEED") or random.randrange(10**9))
 
-#: The one side effect of each function, and the call that it is.
+#: The call that is the one side effect of each function.
 EFFECTS = {"BatchExecuteStatement": "ingest", "PutRecords": "publisher", "TransactWriteItems": "downstream"}
 
-#: What ingest does, besides, with messages that failed.
-HIDE = "ChangeMessageVisibilityBatch"
+#: The function that makes each call; publisher makes all others, because only the sweep makes them.
+CALLERS = {**EFFECTS, "ChangeMessageVisibilityBatch": "ingest"}
 
-#: Notifications that are sent at once, and how many messages may then wait in the queue, at the most.
+#: Notifications that are sent at once, and the number of waiting messages above which none are sent.
 CHUNK, WAITING = 20, 60
 
-#: Seconds after which a pending notification is published again; between two sweeps; without a call, after which all
-#: that was under way has come to its end; and between two lines of progress.
+#: Seconds: the age at which a pending notification is published again, the time between two sweeps, the time without
+#: calls after which nothing is in progress any more, and the time between two lines of progress.
 SWEEP_AGE, SWEEP_EVERY, QUIET, PROGRESS_EVERY = 5, 4, 3, 15
 
 
@@ -44,7 +44,10 @@ class Chaos:
         self.redriven = 0
         self.killed = collections.Counter()
         self.chance = random.Random(f"{SEED}/upstream and crashes")
-        proxy.kill = lambda operation: self.kill({**EFFECTS, HIDE: "ingest"}.get(operation, "publisher"))
+        proxy.kill = self.kill_caller
+
+    def kill_caller(self, operation):
+        return self.kill(CALLERS.get(operation, "publisher"))
 
     def kill(self, function):
         count = self.stack.kill(function)
@@ -52,7 +55,7 @@ class Chaos:
         return count
 
     def send(self):
-        """Sends a chunk with duplicates; now and then an old one again, as one does that had no reply."""
+        """Sends a chunk with duplicates. Sometimes repeats an old one, as a sender does that had no reply."""
         again = self.chunks and self.chance.random() < 0.1
         number = self.chance.randrange(self.chunks) if again else self.chunks
         self.chunks += not again
@@ -70,12 +73,12 @@ class Chaos:
         return int(attributes["ApproximateNumberOfMessages"])
 
     def sweep(self):
-        """As the schedule does: what becomes of it, nobody waits to hear."""
+        """Runs the sweep as its schedule does, which ignores the result."""
         arguments = {"FunctionName": self.service.outputs["PublisherFunction"], "Payload": json.dumps({"sweep": True})}
         self.stack.client("lambda").invoke(**arguments)["Payload"].read()
 
     def redrive(self):
-        """Puts back what was refused six times, as an operator does in the SQS console."""
+        """Moves dead letters back to the queue, as an operator does in the SQS console (DLQ redrive)."""
         dead, queue = self.service.outputs["DeadLetterQueueUrl"], self.service.outputs["QueueUrl"]
         while letters := self.service.sqs.receive_message(QueueUrl=dead, MaxNumberOfMessages=10).get("Messages"):
             for letter in letters:
@@ -84,7 +87,7 @@ class Chaos:
                 self.redriven += 1
 
     def rage(self):
-        """All at once, for the time given, and until each fate has befallen each step's write."""
+        """Sends, sweeps and kills under faults, for SECONDS and until each fate has befallen each step's effect."""
         start = progress = time.monotonic()
         swept = 0
         self.proxy.faulty.set()
@@ -107,20 +110,21 @@ class Chaos:
         self.say(f"  {time.monotonic() - start:4.0f} s: {self}; no more faults")
 
     def settle(self):
-        """Waits until all is at its end, which it must come to by itself, but for what the operator puts back."""
-        def settled():
-            self.redrive()
-            code, summary = self.service.notifyctl("summary")
-            assert code == 0, summary
-            queues = [*summary["queue"].values(), *summary["dead_letter_queue"].values()]
-            if any(queues) or set(statuses(summary)) != {"DONE"}:
-                # As an operator does after an outage: the next sweep publishes all that is pending, due or not.
-                self.service.dynamodb.delete_item(TableName=self.service.table, Key={"id": {"S": "sweep:cursor"}})
-                self.sweep()
-                return False
-            return self.proxy.idle_seconds() > QUIET and summary
+        """Waits until everything is settled, which only dead letters need an operator for. Returns the summary."""
+        return self.service.wait_for("all is settled", self.settled)
 
-        return self.service.wait_for("all is settled", settled)
+    def settled(self):
+        """The summary, if everything is settled. Otherwise does what an operator does after an outage."""
+        self.redrive()
+        code, summary = self.service.notifyctl("summary")
+        assert code == 0, summary
+        queues = [*summary["queue"].values(), *summary["dead_letter_queue"].values()]
+        if any(queues) or set(statuses(summary)) != {"DONE"}:
+            # Without its cursor, the next sweep publishes everything that is pending, whether due or not.
+            self.service.dynamodb.delete_item(TableName=self.service.table, Key={"id": {"S": "sweep:cursor"}})
+            self.sweep()
+            return None
+        return self.proxy.idle_seconds() > QUIET and summary
 
     def __str__(self):
         faults = sum(self.proxy.injected.values())
@@ -152,17 +156,17 @@ def chaos(tmp_path, capsys):
 
 
 def test_under_faults_of_every_kind_nothing_is_lost_and_nothing_doubled(chaos):
-    print(f"again with SEED={SEED}")  # Where the test fails, this stands beside its failure.
+    print(f"to repeat: SEED={SEED}")  # pytest shows this if the test fails
     chaos.rage()
     for operation, calls in chaos.proxy.calls.items():
         print(operation, calls, {fate: chaos.proxy.injected[operation, fate] for fate in FATES})
-    assert chaos.proxy.not_yet(EFFECTS) == [], "each fate was to befall each step's write"
+    assert chaos.proxy.not_yet(EFFECTS) == [], "each fate must befall the effect of each step"
     assert min(chaos.killed[function] for function in EFFECTS.values()) > 0, chaos.killed
 
     summary = chaos.settle()
     once = [(None, "INIT"), ("INIT", "DONE")]
     others = {notification: steps for notification, steps in chaos.service.changes().items() if steps != once}
-    assert others == {}, "each is inserted once, becomes DONE once, and is not written otherwise"
+    assert others == {}, "each is inserted once, becomes DONE once, and is not written again"
     code, audit = chaos.service.notifyctl("audit", chaos.sent)
     distinct = chaos.chunks * CHUNK
     assert (code, audit["problems"]) == (0, [])
@@ -171,5 +175,6 @@ def test_under_faults_of_every_kind_nothing_is_lost_and_nothing_doubled(chaos):
     assert audit["duplicates_suppressed"] == chaos.messages - distinct
     assert audit["ledger"]["paid"] == audit["ledger"]["asked"]
     assert audit["dead_lettered"] == {}
-    chaos.say(f"  DONE once: {distinct:,} of {distinct:,}, as the ledger has it; {audit['duplicates_suppressed']:,}"
-              f" duplicates suppressed; {chaos.redriven} dead letters put back")
+    suppressed = audit["duplicates_suppressed"]
+    chaos.say(f"  {distinct:,} notifications DONE once, each with one ledger entry; {suppressed:,} duplicates"
+              f" suppressed; {chaos.redriven} dead letters moved back")

@@ -1,4 +1,7 @@
-"""`make contract` asks before it touches AWS, and leaves nothing there. (`make contract` itself runs the contract suite.)"""
+"""`make contract` uses AWS only in the account that is named, and leaves nothing there.
+
+These tests do not run the contract suite itself; `make contract` does.
+"""
 
 import subprocess
 import sys
@@ -9,26 +12,26 @@ from local.stack import aws_environment
 
 
 def contract_on_aws(endpoint, **variables):
-    """Runs the suite as `ENGINE=aws make contract` does, where AWS is at an endpoint."""
+    """Runs `ENGINE=aws make contract` with an endpoint in place of AWS."""
     environment = {**aws_environment(endpoint), "ENGINE": "aws", **variables}
     return subprocess.run(
         [sys.executable, "-m", "local", "contract"], cwd=ROOT, env=environment, capture_output=True, text=True
     )
 
 
-def test_aws_is_not_touched_unless_the_account_is_named():
+def test_aws_is_not_used_unless_the_account_is_named():
     refused = contract_on_aws("http://127.0.0.1:9")
     assert refused.returncode == 2
     assert "CONTRACT_AWS_ACCOUNT=" in refused.stderr
 
 
-def test_no_other_account_than_the_one_that_is_named_is_touched(stack):
+def test_no_account_is_used_but_the_one_that_is_named(stack):
     refused = contract_on_aws(stack.stack.endpoint, CONTRACT_AWS_ACCOUNT="123456789012")
     assert refused.returncode == 2
-    assert "your credentials are of the account 000000000000" in refused.stderr
+    assert "your credentials belong to the account 000000000000" in refused.stderr
 
 
-def test_what_the_suite_has_made_is_deleted_and_nothing_else(stack, prefix):
+def test_everything_that_the_suite_created_is_deleted_and_nothing_else(stack, prefix):
     dynamodb, kinesis = stack.dynamodb, stack.kinesis
     ours, other = f"{prefix}-a", f"other-{prefix}"
     for name in (ours, other):

@@ -1,9 +1,10 @@
-"""`notifyctl local`: what Lambda does with the records of streams, for the deployed mappings and for any others.
+"""`esm-local`: what Lambda does with the records of streams, for the deployed mappings and for any others.
 
 Here it polls functions of the test's own, each with a stream of its own: the real binaries, with mappings that give up
 sooner than those of the template.
 """
 
+import contextlib
 import io
 import json
 import socket
@@ -16,7 +17,7 @@ import pytest
 
 from local import batches
 from local.receiver import Receiver
-from local.stack import NOTIFYCTL, ROOT
+from local.stack import ESM_LOCAL, ROOT
 
 RETRIES = 2
 PATTERN = json.dumps({"eventName": ["INSERT"], "dynamodb": {"NewImage": {"status": {"S": ["INIT"]}}}})
@@ -67,15 +68,13 @@ class Line:
 
 def hang_up(*ends):
     for end in ends:
-        try:
+        with contextlib.suppress(OSError):
             end.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
         end.close()
 
 
 class Mapped:
-    """A function behind a stream, and the `notifyctl local` that polls it."""
+    """A function behind a stream, and the `esm-local` that polls it."""
 
     def __init__(self, stack, name, binary, stream_arn, log, variables, **properties):
         self.stack, self.name, self.log = stack, name, log
@@ -95,7 +94,7 @@ class Mapped:
         )["UUID"]
         self.line = Line(stack.stack.port)
         self.poller = subprocess.Popen(
-            [NOTIFYCTL, "--json", "local", "--function", name],
+            [ESM_LOCAL, "--json", "--function", name],
             env={**stack.stack.environment, "AWS_ENDPOINT_URL": self.line.url},
             stdin=subprocess.DEVNULL, stdout=log.open("w"), stderr=subprocess.STDOUT,
         )
@@ -112,7 +111,7 @@ class Mapped:
         self.stack.sqs.delete_queue(QueueUrl=self.failures_url)
 
     def invocations(self):
-        """What came of each invocation, as `notifyctl local` tells it."""
+        """What came of each invocation, as `esm-local` tells it."""
         lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
         return [line for line in lines if line["event"] == "invoked"]
 
@@ -123,6 +122,11 @@ class Mapped:
         """The messages in the on-failure queue."""
         received = self.stack.sqs.receive_message(QueueUrl=self.failures_url, MaxNumberOfMessages=10)
         return [json.loads(message["Body"]) for message in received.get("Messages", [])]
+
+
+def esm_local(*arguments, environment):
+    """Runs `esm-local` where it ends with an error."""
+    return subprocess.run([ESM_LOCAL, *arguments], env=environment, capture_output=True, text=True, timeout=30)
 
 
 def role_that_may_do_all(iam, name):
@@ -266,15 +270,24 @@ def test_a_stream_is_read_with_the_functions_role_and_what_that_lacks_is_told(st
     assert "GetRecords failed: AccessDeniedException" in downstream.log.read_text()
 
     iam.delete_role(RoleName=prefix)
-    local = stack.stack.notifyctl("local", "--function", prefix, capture_output=True, timeout=30)
-    assert local.returncode == 2
-    assert f"{prefix} runs under the role arn:aws:iam::000000000000:role/{prefix}, which cannot be assumed: " in local.stderr
+    run = esm_local("--function", prefix, environment=stack.stack.environment)
+    assert run.returncode == 2
+    role = f"arn:aws:iam::000000000000:role/{prefix}"
+    assert f"{prefix} runs under the role {role}, which cannot be assumed: " in run.stderr
+
+
+def test_without_a_mapping_of_a_stream_nothing_is_polled(stack):
+    environment = stack.stack.environment
+    run = esm_local("--function", "no-such-function", environment=environment)
+    assert run.returncode == 2
+    assert "the function no-such-function has no event source mapping of a DynamoDB or Kinesis stream" in run.stderr
+    run = esm_local("--stack", "no-such-stack", environment=environment)
+    assert run.returncode == 2 and "ListStackResources failed: ValidationError: " in run.stderr
 
 
 @pytest.mark.parametrize("endpoint", ["", "https://lambda.us-east-1.amazonaws.com", "http://10.0.0.1:4566"])
 def test_nothing_but_a_local_aws_is_polled(stack, endpoint):
-    environment = {**stack.stack.environment, "AWS_ENDPOINT_URL": endpoint}
-    run = subprocess.run([NOTIFYCTL, "local"], env=environment, capture_output=True, text=True, timeout=30)
+    run = esm_local(environment={**stack.stack.environment, "AWS_ENDPOINT_URL": endpoint})
     assert run.returncode == 2 and "AWS_ENDPOINT_URL must be an address of this machine" in run.stderr
 
 

@@ -1,11 +1,10 @@
-"""The roles of the functions: what is granted is what is used, and nothing else.
+"""The roles of the functions grant exactly the permissions that are used.
 
-A stack for each action is deployed beside the others' on the local AWS, which enforces permissions and writes down each
-check. Exercises make the functions, and the poller of their streams, do everything that they do. What they used must be
-what the roles grant, statement by statement; and without any one action, an exercise fails.
+Each action gets a stack of its own on the local AWS, which enforces permissions and writes down each check. Exercises
+make the functions and the poller of their streams do everything they can do. Each statement of a role must grant
+exactly what they used, and without any one action, an exercise must fail.
 """
 
-import base64
 import collections
 import contextlib
 import itertools
@@ -15,13 +14,13 @@ import time
 
 import pytest
 
-from conftest import pending_shard
+from conftest import pending_shard, put_item
 from local import batches
-from local.receiver import Receiver
-from local.stack import NAME, NOTIFYCTL
+from local.batches import NOTHING_FAILED
+from local.receiver import Receiver, accept
+from local.stack import ESM_LOCAL, NAME
 from test_template import RESOURCES
 
-OK = {"batchItemFailures": []}
 FUNCTIONS = ("Ingest", "Publisher", "Downstream")
 
 #: A stack for each.
@@ -32,41 +31,48 @@ STACKS = {
     "webhook-at-most-once": {"Action": "webhook", "WebhookGuarantee": "at-most-once", "StreamFunctionTimeout": 30},
 }
 
-#: What only Lambda's own service uses: it polls the queue, describes the streams, and writes the logs. These are the actions of
-#: AWS's policies for these sources, without those that create log groups, that list all Kinesis streams of the account (the AWS CDK
-#: leaves that out, too) and that enhanced fan-out takes.
+#: What only Lambda itself uses to poll the queue, describe the streams and write the logs. These are the actions of
+#: AWS's managed policies for these sources, except those that create log groups, that list all Kinesis streams of the
+#: account (which the AWS CDK does not grant either) and that enhanced fan-out needs.
 #: https://docs.aws.amazon.com/aws-managed-policy/latest/reference/AWSLambdaSQSQueueExecutionRole.html
 #: https://docs.aws.amazon.com/aws-managed-policy/latest/reference/AWSLambdaDynamoDBExecutionRole.html
 #: https://docs.aws.amazon.com/aws-managed-policy/latest/reference/AWSLambdaKinesisExecutionRole.html
 #: https://github.com/aws/aws-cdk/blob/main/packages/aws-cdk-lib/aws-lambda-event-sources/lib/kinesis.ts
 USED_BY_LAMBDA = {
     "Ingest": {
-        "sqs:ReceiveMessage": "sqs:Queue", "sqs:DeleteMessage": "sqs:Queue", "sqs:GetQueueAttributes": "sqs:Queue",
-        "logs:CreateLogStream": "logs:log-group:IngestLogs:*", "logs:PutLogEvents": "logs:log-group:IngestLogs:*",
+        "sqs:ReceiveMessage": "sqs:Queue",
+        "sqs:DeleteMessage": "sqs:Queue",
+        "sqs:GetQueueAttributes": "sqs:Queue",
+        "logs:CreateLogStream": "logs:log-group:IngestLogs:*",
+        "logs:PutLogEvents": "logs:log-group:IngestLogs:*",
     },
     "Publisher": {
         "dynamodb:ListStreams": "dynamodb:table/Table/stream/*",
-        "logs:CreateLogStream": "logs:log-group:PublisherLogs:*", "logs:PutLogEvents": "logs:log-group:PublisherLogs:*",
+        "logs:CreateLogStream": "logs:log-group:PublisherLogs:*",
+        "logs:PutLogEvents": "logs:log-group:PublisherLogs:*",
     },
     "Downstream": {
-        "kinesis:DescribeStream": "kinesis:stream/Stream", "kinesis:DescribeStreamSummary": "kinesis:stream/Stream",
-        "logs:CreateLogStream": "logs:log-group:DownstreamLogs:*", "logs:PutLogEvents": "logs:log-group:DownstreamLogs:*",
+        "kinesis:DescribeStream": "kinesis:stream/Stream",
+        "kinesis:DescribeStreamSummary": "kinesis:stream/Stream",
+        "logs:CreateLogStream": "logs:log-group:DownstreamLogs:*",
+        "logs:PutLogEvents": "logs:log-group:DownstreamLogs:*",
     },
 }
 
-#: What the local AWS cannot show, because it pushes no records and lets everyone decrypt. `test_template.py` compares these.
+#: Statements that the local AWS does not check, because it pushes no records and lets everyone decrypt.
+#: test_template.py has tests of them.
 NOT_SHOWN = {"SubscribeToStream", "DecryptSigningSecret"}
 
 KEYS, TRANSACTION = "dynamodb:LeadingKeys", "dynamodb:EnclosingOperation"
 
-#: Seconds that the poller is waited for. Where it is refused something, it says so at once.
+#: Seconds to wait for the poller. If it is refused something, it says so at once.
 PATIENCE = 60
 
 Grant = collections.namedtuple("Grant", "function sid action resource condition")
 
 
 class Deployed:
-    """A deployed stack of the test's own. Nothing polls its streams but an exercise."""
+    """A deployed stack of these tests. Only exercises poll its streams."""
 
     def __init__(self, stack, name, receiver, parameters):
         self.stack, self.name, self.receiver = stack, name, receiver
@@ -83,12 +89,13 @@ class Deployed:
         self.roles = {function: physical[f"{function}Role"] for function in FUNCTIONS}
         self.function_of = {role: function for function, role in self.roles.items()}
         for function in FUNCTIONS[1:]:
-            (mapping,) = self.functions.list_event_source_mappings(FunctionName=physical[function])["EventSourceMappings"]
-            # What fails is given up at once.
+            mappings = self.functions.list_event_source_mappings(FunctionName=physical[function])
+            (mapping,) = mappings["EventSourceMappings"]
+            # A record that fails is given up at once.
             self.functions.update_event_source_mapping(UUID=mapping["UUID"], MaximumRetryAttempts=0)
 
     def policies(self, function):
-        """The names of a role's policies, those of AWS and of the account included."""
+        """The names of the inline policies of a role, and the ARNs of its attached policies."""
         role = {"RoleName": self.roles[function]}
         attached = self.iam.list_attached_role_policies(**role)["AttachedPolicies"]
         return self.iam.list_role_policies(**role)["PolicyNames"] + [policy["PolicyArn"] for policy in attached]
@@ -99,18 +106,18 @@ class Deployed:
 
     @contextlib.contextmanager
     def permitting(self, function, statements):
-        """The role has these statements instead of its own, until the end of a `with`."""
-        (name,), before = self.policies(function), self.statements(function)
-
-        def put(statements):
-            policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
-            self.iam.put_role_policy(RoleName=self.roles[function], PolicyName=name, PolicyDocument=policy)
-
-        put(list(statements))
+        """Replaces the statements of a role until the end of a `with`."""
+        before = self.statements(function)
+        self.put_statements(function, list(statements))
         try:
             yield
         finally:
-            put(before)
+            self.put_statements(function, before)
+
+    def put_statements(self, function, statements):
+        (name,) = self.policies(function)
+        policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
+        self.iam.put_role_policy(RoleName=self.roles[function], PolicyName=name, PolicyDocument=policy)
 
     def grants(self):
         return [
@@ -122,14 +129,14 @@ class Deployed:
         ]
 
     def short(self, arn):
-        """An ARN with the template's names of resources instead of the account and the names that the stack gave them."""
+        """An ARN without the account, and with the names that resources have in the template."""
         service, _, _, resource = arn.removeprefix("arn:aws:").split(":", 3)
         for name in sorted(self.names, key=len, reverse=True):
             resource = resource.replace(name, self.names[name])
         return f"{service}:{resource}"
 
     def notes(self, start=0):
-        """The permission checks of this stack's roles, from a place in the file on, and the place of its end."""
+        """The permission checks of this stack's roles after a position in the file, and the position of its end."""
         with self.notes_file.open() as file:
             file.seek(start)
             notes = [json.loads(line) for line in file]
@@ -146,13 +153,15 @@ class Deployed:
         return f"n-{next(self.numbers)}"
 
     def put(self, notification_id, **attributes):
-        """Writes a notification that is INIT, of which the functions know nothing."""
-        item = {
-            "id": notification_id, "status": "INIT", "event": batches.event(notification_id),
-            "source": "urn:example:orders", "type": "com.example.refund.requested", **attributes,
+        """Writes a notification that is INIT, without the functions."""
+        notification = {
+            "id": notification_id,
+            "status": "INIT",
+            "event": batches.event(notification_id),
+            "source": "urn:example:orders",
+            "type": "com.example.refund.requested",
         }
-        item = {name: {"N": str(value)} if isinstance(value, int) else {"S": value} for name, value in item.items()}
-        self.dynamodb.put_item(TableName=self.outputs["TableName"], Item=item)
+        put_item(self.dynamodb, self.outputs["TableName"], **{**notification, **attributes})
 
     def status(self, notification_id):
         key = {"id": {"S": notification_id}}
@@ -160,18 +169,20 @@ class Deployed:
         return item.get("status", {}).get("S")
 
     def given_up(self, function):
-        """Takes a message from a failure queue."""
+        """Takes a message from a failure queue, and returns its body; None if there is no message."""
         queue = self.outputs[f"{function}FailuresUrl"]
-        for message in self.client("sqs").receive_message(QueueUrl=queue).get("Messages", []):
-            self.client("sqs").delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
-            return json.loads(message["Body"])
+        messages = self.client("sqs").receive_message(QueueUrl=queue).get("Messages")
+        if not messages:
+            return None
+        self.client("sqs").delete_message(QueueUrl=queue, ReceiptHandle=messages[0]["ReceiptHandle"])
+        return json.loads(messages[0]["Body"])
 
     def polled_until(self, condition):
         """Has the streams polled until a condition holds, or the poller reports that it is refused something."""
         log = self.notes_file.with_name("polled.log")
         with log.open("w") as output:
             poller = subprocess.Popen(
-                [NOTIFYCTL, "local", "--stack", self.name], env=self.stack.environment, stdin=subprocess.DEVNULL,
+                [ESM_LOCAL, "--stack", self.name], env=self.stack.environment, stdin=subprocess.DEVNULL,
                 stdout=output, stderr=output,
             )
         try:
@@ -190,12 +201,13 @@ def listed(value):
 
 
 def deploy(stack, name, parameters):
-    """Deploys the template again under another name, and returns the outputs."""
+    """Deploys the template under another name, and returns the outputs."""
     cloudformation = stack.client("cloudformation")
     values = cloudformation.describe_stacks(StackName=NAME)["Stacks"][0]["Parameters"]
     values = {value["ParameterKey"]: value["ParameterValue"] for value in values} | parameters
+    template = cloudformation.get_template(StackName=NAME, TemplateStage="Original")["TemplateBody"]
     cloudformation.create_stack(
-        StackName=name, TemplateBody=cloudformation.get_template(StackName=NAME, TemplateStage="Original")["TemplateBody"],
+        StackName=name, TemplateBody=template,
         Parameters=[{"ParameterKey": key, "ParameterValue": str(value)} for key, value in values.items()],
         Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
     )
@@ -204,26 +216,24 @@ def deploy(stack, name, parameters):
     return {output["OutputKey"]: output["OutputValue"] for output in outputs}
 
 
-# ---- exercises: each fails where a permission that it takes is missing ----------------------------------------------
+# ---- exercises: each fails if a permission that it needs is missing --------------------------------------------------
 
 
 def a_notification_is_accepted_and_a_duplicate_is_recognised(deployed):
-    notification = batches.sqs_of(deployed.new_id())
-    assert deployed.invoke("Ingest", notification) == OK
-    assert deployed.invoke("Ingest", notification) == OK
+    batch = batches.sqs(deployed.new_id())
+    assert deployed.invoke("Ingest", batch) == NOTHING_FAILED
+    assert deployed.invoke("Ingest", batch) == NOTHING_FAILED
 
 
 def a_message_that_is_refused_is_hidden(deployed):
-    """Its receipt handle is made up, which nobody looks at where it may not be hidden."""
+    """The receipt handle is invented, so only the permission check tells whether ingest may hide the message."""
     _, start = deployed.notes()
-    message = batches.sqs_of(deployed.new_id())
-    message["Records"][0]["body"] = "not JSON"
-    assert deployed.invoke("Ingest", message)["batchItemFailures"]
+    assert deployed.invoke("Ingest", batches.sqs(deployed.new_id(), body="not JSON"))["batchItemFailures"]
     assert all(note["allowed"] for note in deployed.notes(start)[0])
 
 
-def what_became_init_is_published(deployed):
-    assert deployed.invoke("Publisher", batches.table_stream_of(deployed.new_id())) == OK
+def a_notification_that_became_init_is_published(deployed):
+    assert deployed.invoke("Publisher", batches.table_stream(deployed.new_id())) == NOTHING_FAILED
 
 
 def the_sweep_publishes_what_is_due_once_and_counts_what_is_in_doubt(deployed):
@@ -244,34 +254,31 @@ def the_sweep_publishes_what_is_due_once_and_counts_what_is_in_doubt(deployed):
 
 
 def a_notification_is_done(deployed):
-    """By a new process: at its start, it reads the secret of a webhook."""
+    """A new process does it, because a webhook's secret is read at the start."""
     deployed.stack.kill(deployed.outputs["DownstreamFunction"])
     notification_id = deployed.new_id()
     deployed.put(notification_id)
-    assert deployed.invoke("Downstream", batches.kinesis_of(notification_id)) == OK
+    assert deployed.invoke("Downstream", batches.kinesis(notification_id)) == NOTHING_FAILED
     assert deployed.status(notification_id) == "DONE"
 
 
 def a_notification_that_is_rejected_is_failed(deployed):
-    """By the ledger, which takes no negative amount, and by the receiver of a webhook. `mark-done` rejects nothing."""
+    """The ledger rejects negative amounts, and the receiver rejects the webhook. `mark-done` rejects nothing."""
     notification_id = deployed.new_id()
     event = batches.event(notification_id).replace("19.99", "-1")
     deployed.put(notification_id, event=event)
-    rejected = batches.kinesis_of(notification_id)
-    rejected["Records"][0]["kinesis"]["data"] = base64.b64encode(event.encode()).decode()
     deployed.receiver.on_call = lambda _: 404
     try:
-        assert deployed.invoke("Downstream", rejected) == OK
+        assert deployed.invoke("Downstream", batches.kinesis(notification_id, data=event.encode())) == NOTHING_FAILED
     finally:
-        deployed.receiver.on_call = lambda _: None
+        deployed.receiver.on_call = accept
     assert deployed.status(notification_id) == ("DONE" if deployed.action == "mark-done" else "FAILED")
 
 
-def records_that_belong_to_no_notification_are_kept(deployed):
-    foreign, unreadable = batches.kinesis_of(deployed.new_id()), batches.kinesis_of("")
-    unreadable["Records"][0]["kinesis"]["data"] = base64.b64encode(b"\xff").decode()
-    for records in (foreign, unreadable):
-        assert deployed.invoke("Downstream", records) == OK
+def records_that_belong_to_no_notification_are_quarantined(deployed):
+    unknown, unreadable = batches.kinesis(deployed.new_id()), batches.kinesis("", data=b"\xff")
+    for batch in (unknown, unreadable):
+        assert deployed.invoke("Downstream", batch) == NOTHING_FAILED
 
 
 def the_streams_are_polled(deployed):
@@ -280,55 +287,61 @@ def the_streams_are_polled(deployed):
     deployed.polled_until(lambda: deployed.status(notification_id) == "DONE")
 
 
-def what_publisher_fails_at_is_given_up_with_a_message(deployed):
-    is_given_up(deployed, "Publisher", lambda: deployed.put(deployed.new_id()))
+def records_that_publisher_fails_at_are_given_up_with_a_message(deployed):
+    empty_failure_queue(deployed, "Publisher")
+    deployed.put(deployed.new_id())
+    is_given_up(deployed, "Publisher")
 
 
-def what_downstream_fails_at_is_given_up_with_a_message(deployed):
-    def publish():
-        i = deployed.new_id()
-        deployed.put(i, status="DONE")  # which publisher passes over
-        deployed.client("kinesis").put_record(StreamName=deployed.outputs["StreamName"], PartitionKey=i, Data=i)
+def records_that_downstream_fails_at_are_given_up_with_a_message(deployed):
+    empty_failure_queue(deployed, "Downstream")
+    notification_id = deployed.new_id()
+    deployed.put(notification_id, status="DONE")  # publisher ignores it
+    deployed.client("kinesis").put_record(
+        StreamName=deployed.outputs["StreamName"], PartitionKey=notification_id, Data=notification_id
+    )
+    is_given_up(deployed, "Downstream")
 
-    is_given_up(deployed, "Downstream", publish)
 
-
-def is_given_up(deployed, function, send):
-    """The function fails, because it may do nothing. Lambda may still read the stream and report."""
+def empty_failure_queue(deployed, function):
+    """Removes the messages of earlier exercises."""
     while deployed.given_up(function):
-        pass  # what an exercise before left there
-    send()
+        pass
+
+
+def is_given_up(deployed, function):
+    """The function fails, because its role permits it nothing. Lambda may still read the stream and report."""
     kept = ("ReadTableStream", "ReadStream", "ReportDiscardedRecords")
     with deployed.permitting(function, [s for s in deployed.statements(function) if s["Sid"] in kept]):
         deployed.polled_until(lambda: deployed.given_up(function))
 
 
-#: Of these, each stack needs its own.
+#: Exercises whose permissions depend on the action. Each stack does them.
 OF_AN_ACTION = (
     a_notification_is_done,
     a_notification_that_is_rejected_is_failed,
-    records_that_belong_to_no_notification_are_kept,
+    records_that_belong_to_no_notification_are_quarantined,
 )
-#: These use what is the same whatever downstream's action is.
+#: Exercises whose permissions are the same for every action. One stack does them.
 OF_EVERY_STACK = (
     a_notification_is_accepted_and_a_duplicate_is_recognised,
     a_message_that_is_refused_is_hidden,
-    what_became_init_is_published,
+    a_notification_that_became_init_is_published,
     the_sweep_publishes_what_is_due_once_and_counts_what_is_in_doubt,
     the_streams_are_polled,
-    what_publisher_fails_at_is_given_up_with_a_message,
-    what_downstream_fails_at_is_given_up_with_a_message,
+    records_that_publisher_fails_at_are_given_up_with_a_message,
+    records_that_downstream_fails_at_are_given_up_with_a_message,
 )
 
 
-# ---- what was used, and what is granted ------------------------------------------------------------------------------
+# ---- used and granted permissions ------------------------------------------------------------------------------------
 
 
 class Used:
-    """What exercises used of the roles of a stack."""
+    """The permissions that exercises used of the roles of a stack."""
 
     def __init__(self, deployed, exercises):
-        #: By function, action and resource: notes of checks; and an exercise that made them.
+        #: By function, action and resource: the notes of the checks, and the first exercise that caused one.
         self.notes, self.exercise = collections.defaultdict(list), {}
         for exercise in exercises:
             _, start = deployed.notes()
@@ -342,12 +355,12 @@ class Used:
 
 @pytest.fixture(scope="module")
 def stacks(stack):
-    """The stacks by name, each with what was used of its roles."""
+    """The stacks by name, each with the permissions that were used of its roles."""
     with Receiver() as receiver:
         secret = stack.stack.client("secretsmanager").create_secret(Name="iam", SecretString=receiver.secret)["ARN"]
         found = {}
-        for name, parameters in STACKS.items():
-            parameters = {"SweepSchedule": 5, "SweepAge": 60} | parameters
+        for name, own_parameters in STACKS.items():
+            parameters = {"SweepSchedule": 5, "SweepAge": 60} | own_parameters
             if parameters["Action"] == "webhook":
                 parameters |= {"WebhookUrl": receiver.url, "WebhookSecretArn": secret}
             deployed = Deployed(stack.stack, f"iam-{name}", receiver, parameters)
@@ -356,11 +369,11 @@ def stacks(stack):
 
 
 def condition_of(notes):
-    """The condition that a permission must have, by what it was used for."""
+    """The condition that a permission must have, according to its uses."""
     keys = {key for note in notes for key in note.get(KEYS, [])}
     if all(note.get(TRANSACTION) == ["TransactWriteItems"] for note in notes):
         return {"ForAnyValue:StringEquals": {TRANSACTION: ["TransactWriteItems"]}}
-    # Without `Null`, it would also hold where a call names no keys.
+    # Without `Null`, the condition would also hold for a call that names no keys.
     # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-single-vs-multi-valued-context-keys.html
     if keys == {"sweep:cursor"}:
         return {"ForAllValues:StringEquals": {KEYS: ["sweep:cursor"]}, "Null": {KEYS: "false"}}
@@ -373,7 +386,7 @@ BY_LAMBDA = {(f, action, resource) for f, actions in USED_BY_LAMBDA.items() for 
 
 
 def problems(grants, notes):
-    """What is wrong with permissions, given the notes of what was used."""
+    """The differences between the granted permissions and the notes of those that were used."""
     for grant in grants:
         place = grant.function, grant.action, grant.resource
         if place in notes:
@@ -389,7 +402,7 @@ def problems(grants, notes):
 
 @pytest.fixture(params=STACKS)
 def exercised(stacks, request):
-    """A stack; and what was used of its roles, those parts included that are the same in every stack."""
+    """A stack, and the notes of the permissions that were used of its roles, including those of OF_EVERY_STACK."""
     deployed, used = stacks[request.param]
     _, first = next(iter(stacks.values()))
     of_every_stack = {place: notes for place, notes in first.notes.items() if first.exercise[place] in OF_EVERY_STACK}
@@ -419,16 +432,16 @@ def test_without_any_one_action_of_a_statement_an_exercise_fails(stacks, functio
         for grant in deployed.grants():
             exercise = used.exercise.get((grant.function, grant.action, grant.resource))
             if exercise and grant.function == function and (grant.sid, grant.action) not in shown:
-                with deployed.permitting(function, without(grant, deployed.statements(function))):
-                    with pytest.raises(AssertionError):
-                        exercise(deployed)
-                        print(f"{exercise.__name__} works without {grant}")
+                fewer = deployed.permitting(function, without(grant, deployed.statements(function)))
+                with fewer, pytest.raises(AssertionError):
+                    exercise(deployed)
+                    print(f"{exercise.__name__} works without {grant}")
                 shown.add((grant.sid, grant.action))
     assert shown
 
 
 def without(grant, statements):
-    """A role's statements without one action of one of them."""
+    """The statements of a role without one action of one of them."""
     for statement in statements:
         if statement["Sid"] == grant.sid:
             rest = [action for action in listed(statement["Action"]) if action != grant.action]
@@ -460,7 +473,8 @@ def test_only_lambda_may_assume_a_role_and_the_role_has_one_policy(stacks, funct
 def test_every_queue_has_the_policy_that_demands_tls(stacks):
     deployed, _ = next(iter(stacks.values()))
     expected = RESOURCES["QueuesDemandTls"]["Properties"]["PolicyDocument"]
-    urls = [deployed.outputs[f"{queue}Url"] for queue in ("Queue", "DeadLetterQueue", "PublisherFailures", "DownstreamFailures")]
+    queues = ("Queue", "DeadLetterQueue", "PublisherFailures", "DownstreamFailures")
+    urls = [deployed.outputs[f"{queue}Url"] for queue in queues]
     assert len(urls) == len([r for r in RESOURCES.values() if r["Type"] == "AWS::SQS::Queue"])
     for url in urls:
         attributes = deployed.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"])["Attributes"]

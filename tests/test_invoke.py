@@ -1,9 +1,10 @@
-"""`make invoke`: each sample event in events/, by `sam local invoke` and by `cargo lambda`, comes out as its README says."""
+"""`make invoke`: each sample event in events/ has the result that the README there says, with either tool."""
 
 import json
 import socket
 import urllib.error
 import urllib.request
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,14 +13,23 @@ import yaml
 from conftest import Service
 from local import __main__ as command
 from local import batches
-from local.invoke import BUILD, bridge_to, docker_engine, invoke, template_with, variables_of, with_cargo_lambda, with_sam
-from local.stack import ROOT, Stack, stop_group
+from local.batches import NOTHING_FAILED
+from local.invoke import (
+    bridge_to,
+    docker_engine,
+    invoke,
+    template_with,
+    variables_of,
+    with_cargo_lambda,
+    with_sam,
+)
+from local.stack import BUILD, ROOT, Stack, stop_group
 
-#: Where no Docker engine answers.
+#: An address where no Docker engine answers.
 NO_DOCKER = "unix:///nonexistent/docker.sock"
 
-#: For each sample event, by the positions of its records: which come back, and what then has which status. Downstream finds
-#: rfd-000001 to rfd-000003 as INIT. What belongs to no notification is kept under the position of its record.
+#: For each sample event: the positions of the records that are reported as failed, and the statuses afterwards. Before
+#: downstream is invoked, rfd-000001 to rfd-000003 are INIT. An orphan is named by the position of its record.
 TABLE = {
     "ingest-valid": ([], {"rfd-000001": "INIT"}),
     "ingest-duplicate": ([], {"rfd-000001": "INIT"}),
@@ -39,7 +49,7 @@ TABLE = {
     ),
 }
 
-#: For each sample event of publisher, the positions of the records that are in Kinesis then. None comes back.
+#: For each sample event of publisher: the positions of the records that are published. None is reported as failed.
 STREAM = {
     "publisher-valid": [0],
     "publisher-duplicate": [0],
@@ -51,7 +61,7 @@ STREAM = {
 
 @pytest.fixture(scope="module")
 def service():
-    """A stack in which nobody polls the streams, so that only what a test invokes does anything."""
+    """A stack whose streams nobody polls, so that only the functions that a test invokes do anything."""
     stack = Stack.start("invoke", Action="ledger")
     try:
         stop_group(stack.poller.pid)
@@ -63,7 +73,7 @@ def service():
 @pytest.fixture(params=["sam", "cargo-lambda"])
 def tool(request):
     if request.param == "sam" and not docker_engine():
-        pytest.skip("no Docker engine answers, so `sam local invoke` is not tested")
+        pytest.skip("no Docker engine answers, so `sam local invoke` cannot be tested")
     return request.param
 
 
@@ -83,7 +93,7 @@ def test_a_sample_event_leaves_in_the_table_what_its_readme_says(service, tool, 
 
     assert invoke_sample(service, tool, sample) == failures(records[position]["messageId"] for position in reported)
 
-    expected = {key if isinstance(key, str) else kept_as(records[key]): status for key, status in statuses.items()}
+    expected = {key if isinstance(key, str) else orphan_id(records[key]): status for key, status in statuses.items()}
     assert {notification_id: item["status"]["S"] for notification_id, item in items(service).items()} == expected
     for notification_id in [key for key, status in expected.items() if status == "DONE"]:
         assert service.entry(notification_id), f"{notification_id} is DONE without its entry in the ledger"
@@ -94,7 +104,7 @@ def test_a_sample_event_leaves_in_the_stream_what_its_readme_says(service, tool,
     images = [record["dynamodb"].get("NewImage") for record in records_of(sample)]
     before = service.records()
 
-    assert invoke_sample(service, tool, sample) == failures([])
+    assert invoke_sample(service, tool, sample) == NOTHING_FAILED
 
     published = service.records()
     for record in before:
@@ -103,7 +113,7 @@ def test_a_sample_event_leaves_in_the_stream_what_its_readme_says(service, tool,
     assert sorted((key, data.decode()) for key, data, _ in published) == sorted(expected)
 
 
-def test_without_docker_cargo_lambda_invokes_and_the_log_is_shown(service, monkeypatch, capfd):
+def test_without_docker_cargo_lambda_invokes_the_function_and_the_log_is_shown(service, monkeypatch, capfd):
     monkeypatch.setenv("DOCKER_HOST", NO_DOCKER)
     assert invoke_sample(service, None, "ingest-malformed")["batchItemFailures"]
     assert '"reason":"malformed: not valid JSON' in capfd.readouterr().err
@@ -116,7 +126,7 @@ def test_make_invoke_uses_the_stack_that_make_up_started(service, monkeypatch, t
     monkeypatch.setenv("EVENT", str(ROOT / "events" / "ingest-valid.json"))
     command.note(service.stack)
     assert command.invoke_function() == 0
-    assert json.loads(capfd.readouterr().out) == failures([])
+    assert json.loads(capfd.readouterr().out) == NOTHING_FAILED
 
 
 def test_without_a_local_stack_the_error_says_how_to_start_it(monkeypatch, tmp_path, capfd):
@@ -128,19 +138,19 @@ def test_without_a_local_stack_the_error_says_how_to_start_it(monkeypatch, tmp_p
     "function, event, tool, message",
     [
         ("", "", "", "make invoke FUNCTION=Ingest EVENT=events/ingest-mixed.json"),
-        ("Digest", "events/ingest-valid.json", "", "FUNCTION is one of Ingest, Publisher, Downstream"),
+        ("Digest", "events/ingest-valid.json", "", "FUNCTION must be one of Ingest, Publisher, Downstream"),
         ("Ingest", "events/none.json", "", "there is no file"),
-        ("Ingest", "events/ingest-valid.json", "docker", "WITH is sam or cargo-lambda"),
+        ("Ingest", "events/ingest-valid.json", "docker", "WITH must be sam or cargo-lambda"),
         ("Ingest", "events/ingest-valid.json", "sam", "WITH=cargo-lambda needs none"),
     ],
 )
-def test_a_wrong_request_is_refused_with_what_is_possible(function, event, tool, message, monkeypatch, capfd):
+def test_a_wrong_request_is_refused_with_the_possible_values(function, event, tool, message, monkeypatch, capfd):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("DOCKER_HOST", NO_DOCKER)
     assert message in error_of(capfd, invoke, "http://127.0.0.1:9", function, event, tool)
 
 
-def test_an_error_that_the_function_answers_with_is_an_error(service, tool, tmp_path, capfd):
+def test_an_error_of_the_function_is_an_error(service, tool, tmp_path, capfd):
     event = tmp_path / "event.json"
     event.write_text('{"Records": [{}]}')
     error = error_of(capfd, invoke, service.stack.endpoint, "Ingest", event, tool)
@@ -148,15 +158,15 @@ def test_an_error_that_the_function_answers_with_is_an_error(service, tool, tmp_
     assert "Ingest answered with an error" in error
 
 
-def test_a_function_that_ends_at_start_is_an_error(service, capfd):
+def test_a_function_that_exits_at_its_start_is_an_error(service, capfd):
     event = ROOT / "events" / "ingest-valid.json"
     error = error_of(capfd, with_cargo_lambda, service.stack.endpoint, "Ingest", event, {}, {})
     assert "TABLE_NAME" in error
-    assert "Ingest ended before it answered" in error
+    assert "Ingest exited before it answered" in error
 
 
 def test_the_function_has_its_own_role_and_no_other(service, tool, monkeypatch, capfd):
-    """Ingest with publisher's role may not put."""
+    """With publisher's role, ingest may not put notifications."""
     publisher = service.stack.session(service.outputs["PublisherFunction"])
     monkeypatch.setattr("local.invoke.session", lambda *_: publisher)
     clear(service)
@@ -164,12 +174,13 @@ def test_the_function_has_its_own_role_and_no_other(service, tool, monkeypatch, 
     assert items(service) == {}
 
 
-# ---- what `sam local invoke` needs besides ---------------------------------------------------------------------------
+# ---- what else `sam local invoke` needs ------------------------------------------------------------------------------
 
 
 def engine_with(network):
-    """Docker, as far as its bridge goes."""
-    return SimpleNamespace(networks=SimpleNamespace(get=lambda _: SimpleNamespace(attrs={"IPAM": {"Config": [network]}})))
+    """A double of Docker's engine with this network as its bridge."""
+    bridge = SimpleNamespace(attrs={"IPAM": {"Config": [network]}})
+    return SimpleNamespace(networks={"bridge": bridge})
 
 
 def test_containers_reach_the_local_stack_while_a_function_runs_and_not_after(service):
@@ -181,14 +192,14 @@ def test_containers_reach_the_local_stack_while_a_function_runs_and_not_after(se
         urllib.request.urlopen(f"{bridged}/_ministack/health", timeout=10)
 
 
-def test_who_is_no_container_does_not_reach_the_local_stack(service):
+def test_only_containers_reach_the_local_stack(service):
     with bridge_to(service.stack.endpoint, engine_with({"Subnet": "10.0.0.0/8", "Gateway": "127.0.0.2"})) as bridged:
         address, port = bridged.removeprefix("http://").split(":")
         with socket.create_connection((address, int(port)), timeout=10) as connection:
             assert connection.recv(1) == b""
 
 
-def test_the_first_address_is_the_hosts_where_docker_names_none(service):
+def test_the_host_has_the_first_address_if_docker_names_none(service):
     with bridge_to(service.stack.endpoint, engine_with({"Subnet": "127.8.0.0/16"})) as bridged:
         assert bridged.startswith("http://127.8.0.1:")
 
@@ -196,12 +207,12 @@ def test_the_first_address_is_the_hosts_where_docker_names_none(service):
 @pytest.mark.parametrize(
     "attempts, script",
     [
-        (2, 'test $(wc -l < "$0.log") -lt 2 || echo "{}"'),  # no answer, as when SAM's emulator was not ready; then one
+        (2, 'test $(wc -l < "$0.log") -lt 2 || echo "{}"'),  # no answer, because SAM's emulator was not ready; then one
         (3, "true"),  # never an answer
         (1, "exit 1"),  # no image
     ],
 )
-def test_only_where_sam_ends_well_and_without_an_answer_it_is_run_again(attempts, script, tmp_path, monkeypatch, capfd):
+def test_sam_is_run_again_only_if_it_succeeds_without_an_answer(attempts, script, tmp_path, monkeypatch, capfd):
     sam = tmp_path / "sam"
     sam.write_text(f'#!/bin/sh\necho run >> "$0.log"\n{script}\n')
     sam.chmod(0o755)
@@ -220,7 +231,7 @@ def test_only_the_copy_for_sam_declares_an_endpoint(service):
     variables = variables_of(service.stack.endpoint, service.outputs["IngestFunction"])
     assert variables["TABLE_NAME"] == service.table
     with template_with("Ingest", variables, "http://172.17.0.1:4566") as path:
-        functions = yaml.safe_load(open(path))["Resources"]
+        functions = yaml.safe_load(Path(path).read_text())["Resources"]
         environment = functions["Ingest"]["Properties"]["Environment"]["Variables"]
         assert environment == {**variables, "AWS_ENDPOINT_URL": "http://172.17.0.1:4566"}
         assert "AWS_ENDPOINT_URL" not in functions["Downstream"]["Properties"]["Environment"]["Variables"]
@@ -244,8 +255,8 @@ def failures(identifiers):
     return {"batchItemFailures": [{"itemIdentifier": identifier} for identifier in identifiers]}
 
 
-def kept_as(record):
-    """The id under which downstream keeps a record that belongs to no notification."""
+def orphan_id(record):
+    """The id under which downstream quarantines a record that belongs to no notification."""
     return f"kinesis:{record['eventID']}"
 
 
@@ -260,16 +271,15 @@ def clear(service):
 
 
 def put_as_init(service, *ids):
-    """Lets ingest put them, as it is deployed."""
-    event = {"Records": [batches.message(notification_id) for notification_id in ids]}
+    """Has the deployed ingest put these notifications."""
     answer = service.stack.client("lambda").invoke(
-        FunctionName=service.outputs["IngestFunction"], Payload=json.dumps(event)
+        FunctionName=service.outputs["IngestFunction"], Payload=json.dumps(batches.sqs(*ids))
     )
-    assert json.loads(answer["Payload"].read()) == failures([])
+    assert json.loads(answer["Payload"].read()) == NOTHING_FAILED
 
 
 def error_of(capfd, function, *arguments):
-    """What a person reads when it fails."""
+    """What a person reads when a command fails."""
     with pytest.raises(SystemExit) as end:
         function(*arguments)
     assert end.value.code == 2

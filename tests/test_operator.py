@@ -1,4 +1,4 @@
-"""notifyctl, as an operator and a script use it."""
+"""notifyctl, as operators and scripts use it."""
 
 import json
 import re
@@ -27,7 +27,7 @@ def test_an_error_is_one_line_that_says_what_to_do(stack, variables, expected):
     assert expected in run.stderr and len(run.stderr.splitlines()) == 1
 
 
-def test_nothing_to_send_and_made_events_that_would_be_malformed_are_errors(stack, tmp_path):
+def test_an_empty_file_and_settings_that_make_malformed_events_are_errors(stack, tmp_path):
     empty = tmp_path / "empty.jsonl"
     empty.write_text("\n")
     for command in (["send", empty], ["audit", empty]):
@@ -52,7 +52,7 @@ def test_status_shows_a_notification_and_hides_its_payload_unless_asked(stack, p
 
 
 def dead_letter(stack, body, **attributes):
-    """Puts a message into the dead-letter queue, and returns its id."""
+    """Sends a message to the dead-letter queue, and returns its id."""
     attributes = {name: {"DataType": "Number", "StringValue": str(value)} for name, value in attributes.items()}
     queue = stack.outputs["DeadLetterQueueUrl"]
     return stack.sqs.send_message(QueueUrl=queue, MessageBody=body, MessageAttributes=attributes)["MessageId"]
@@ -78,7 +78,7 @@ def test_a_dead_letter_that_could_outlive_the_memory_of_its_id_is_refused(stack,
     assert stack.item(f"{prefix}-old") is None and old in stack.dead_letters()
 
 
-def test_more_than_one_dead_letter_is_moved_only_where_that_is_confirmed(stack, prefix, event):
+def test_several_dead_letters_are_moved_only_if_that_is_confirmed(stack, prefix, event):
     messages = [dead_letter(stack, event(f"{prefix}-{n}")) for n in range(2)]
     code, result = stack.notifyctl("dlq", "redrive", *messages)
     assert code == 0 and (result["moved"], result["movable"]) == (0, 2)
@@ -115,18 +115,17 @@ def test_send_reads_a_file_and_refuses_malformed_events_before_anything_is_sent(
 def test_audit_finds_what_never_arrived(stack, prefix, event, tmp_path):
     sent = tmp_path / "sent.jsonl"
     sent.write_text(f"{event(prefix)}\n")
-    # Messages that another test had refused may still be in the queue: what is not found is then not called lost.
+    # While messages of other tests are in the queue, the audit does not call a notification lost.
     stack.wait_for("the queue is empty", lambda: not any(stack.notifyctl("summary")[1]["queue"].values()))
     code, result = stack.notifyctl("audit", sent)
     assert (code, result["verdict"]) == (1, "bad")
     assert result["problems"] == [f"{prefix}: lost, it is not in the table"]
 
 
-def test_audit_does_not_call_good_what_it_cannot_show(stack, prefix, event, tmp_path):
+def test_the_audit_does_not_pass_what_it_cannot_prove(stack, prefix, event, tmp_path):
     sent = tmp_path / "sent.jsonl"
     sent.write_text(f"{event(prefix)}\n")
-    item = {"id": prefix, "status": "IN_DOUBT", "event": event(prefix)}
-    stack.dynamodb.put_item(TableName=stack.table, Item={name: {"S": value} for name, value in item.items()})
+    stack.put(prefix, status="IN_DOUBT", event=event(prefix))
     code, result = stack.notifyctl("audit", sent)
     assert (code, result["verdict"], result["in_doubt"], result["problems"]) == (3, "cannot_be_shown", 1, [])
     assert result["cannot_be_shown"] == [f"{prefix}: IN_DOUBT, the outcome is unknown; `notifyctl resolve ID` decides"]
@@ -149,7 +148,7 @@ def test_a_send_that_fails_says_how_to_finish_it(stack, prefix, tmp_path):
     stack.wait_for("the audit of what was saved is good", lambda: stack.notifyctl("audit", sent)[0] == 0)
 
 
-def test_latency_has_figures_of_every_stage_and_the_stages_make_up_the_whole_way(stack):
+def test_latency_has_figures_of_every_stage_and_the_stages_add_up(stack):
     code, result = stack.notifyctl("latency", "--count", 20, "--rate", 20)
     assert code == 0, result
     assert (result["count"], result["rate"], result["missing"]) == (20, 20, 0)
@@ -166,27 +165,26 @@ def test_latency_has_figures_of_every_stage_and_the_stages_make_up_the_whole_way
     assert whole == sum(stages)
 
 
-def test_redrive_puts_failed_work_back_and_nothing_else(stack, prefix, event):
+def test_redrive_returns_a_failed_notification_to_init_and_changes_no_other(stack, prefix, event):
     stack.send(event(prefix).replace("19.99", "none"), event(f"{prefix}-done"))
     stack.wait_for_status(prefix, "FAILED")
     stack.wait_for_status(f"{prefix}-done", "DONE")
     first = stack.item(prefix)["failed_at"]
 
     assert stack.notifyctl("redrive", prefix) == (0, {"id": prefix, "changed": True, "status": "INIT"})
-    # It is refused again, for nothing was mended: by the way of the stream, and with a new time.
+    # Nothing was fixed, so it is published and rejected again, at a new time.
     stack.wait_for("it failed again", lambda: stack.item(prefix).get("failed_at") not in (None, first))
     stack.wait_for_status(prefix, "FAILED")
 
-    assert stack.notifyctl("redrive", f"{prefix}-done") == (1, {"id": f"{prefix}-done", "changed": False, "status": "DONE"})
-    assert stack.notifyctl("redrive", f"{prefix}-no") == (1, {"id": f"{prefix}-no", "changed": False, "status": None})
+    for other, status in ((f"{prefix}-done", "DONE"), (f"{prefix}-no", None)):
+        assert stack.notifyctl("redrive", other) == (1, {"id": other, "changed": False, "status": status})
     code, result = stack.notifyctl("redrive", "kinesis:shardId-0:1")
     assert code == 2 and "reserved" in result["error"] and result["changed"] is False
 
 
-def test_resolve_settles_what_is_in_doubt_as_the_operator_says(stack, prefix, event):
+def test_resolve_settles_a_notification_in_doubt_as_the_operator_decides(stack, prefix, event):
     for notification_id in (f"{prefix}-did", f"{prefix}-did-not"):
-        item = {"id": notification_id, "status": "IN_DOUBT", "event": event(notification_id)}
-        stack.dynamodb.put_item(TableName=stack.table, Item={name: {"S": value} for name, value in item.items()})
+        stack.put(notification_id, status="IN_DOUBT", event=event(notification_id))
     assert stack.notifyctl("resolve", f"{prefix}-did", "--done")[0] == 0
     assert stack.status(f"{prefix}-did") == "DONE"
     assert stack.entry(f"{prefix}-did") is None, "it is not run again"
@@ -196,36 +194,31 @@ def test_resolve_settles_what_is_in_doubt_as_the_operator_says(stack, prefix, ev
     assert stack.notifyctl("resolve", f"{prefix}-did", "--retry")[0] == 1
 
 
-def test_redrive_of_several_ids_goes_on_behind_one_that_cannot_be_asked_about(stack, prefix, event):
+def test_redrive_of_several_ids_continues_after_one_that_is_invalid(stack, prefix, event):
     stack.send(event(prefix).replace("19.99", "none"))
     stack.wait_for_status(prefix, "FAILED")
     run = stack.stack.notifyctl("redrive", "kinesis:shardId-0:1", prefix, f"{prefix}-no", capture_output=True)
-    assert run.returncode == 2, "one could not be asked about"
+    assert run.returncode == 2, "one id is invalid"
     assert "kinesis:shardId-0:1" in run.stderr and "reserved" in run.stderr
     assert f"{prefix}: FAILED → INIT" in run.stdout and f"{prefix}-no: not in the table" in run.stdout
 
 
-def test_a_claim_that_has_lapsed_can_be_resolved_and_a_live_one_cannot(stack, prefix, event):
-    def claimed(notification_id, lease_until):
-        item = {
-            "id": notification_id, "status": "CLAIMED", "event": event(notification_id), "owner": "a worker",
-            "lease_until": lease_until,
-        }
-        stack.dynamodb.put_item(TableName=stack.table, Item={name: {"S": value} for name, value in item.items()})
-
-    claimed(f"{prefix}-lapsed", "2026-01-01T00:00:00.000Z")
-    assert stack.notifyctl("resolve", f"{prefix}-lapsed", "--done")[0] == 0
-    assert stack.status(f"{prefix}-lapsed") == "DONE"
-    assert "owner" not in stack.item(f"{prefix}-lapsed")
-
-    claimed(f"{prefix}-live", "2999-01-01T00:00:00.000Z")
-    assert stack.notifyctl("resolve", f"{prefix}-live", "--done")[0] == 1
-    assert stack.status(f"{prefix}-live") == "CLAIMED"
+def test_an_expired_claim_can_be_resolved_and_a_live_one_cannot(stack, prefix, event):
+    expired, live = f"{prefix}-expired", f"{prefix}-live"
+    for notification_id, year in ((expired, 2026), (live, 2999)):
+        lease_until = f"{year}-01-01T00:00:00.000Z"
+        stack.put(
+            notification_id, status="CLAIMED", event=event(notification_id), owner="a worker", lease_until=lease_until
+        )
+    assert stack.notifyctl("resolve", expired, "--done")[0] == 0
+    assert stack.status(expired) == "DONE"
+    assert "owner" not in stack.item(expired)
+    assert stack.notifyctl("resolve", live, "--done")[0] == 1
+    assert stack.status(live) == "CLAIMED"
 
 
-def test_what_is_resolved_as_done_expires_when_the_stack_says(stack, prefix, event):
-    item = {"id": prefix, "status": "IN_DOUBT", "event": event(prefix)}
-    stack.dynamodb.put_item(TableName=stack.table, Item={name: {"S": value} for name, value in item.items()})
+def test_a_notification_resolved_as_done_expires_after_the_retention_of_the_stack(stack, prefix, event):
+    stack.put(prefix, status="IN_DOUBT", event=event(prefix))
     assert stack.notifyctl("resolve", prefix, "--done")[0] == 0
     days = (int(stack.item(prefix)["expires_at"]["N"]) - time.time()) / (24 * 3600)
     assert abs(days - DONE_RETENTION_DAYS) < 1
@@ -241,13 +234,15 @@ def test_colours_are_for_terminals_only(stack, prefix, event):
     for command in (["audit", "no-such-file"], ["redrive", f"{prefix}-unknown"]):
         run = stack.stack.notifyctl(*command, capture_output=True)
         assert run.returncode != 0 and "\033[" not in run.stdout + run.stderr
-        forced = subprocess.run(
-            [NOTIFYCTL, *command], env={**stack.stack.environment, "CLICOLOR_FORCE": "1"}, capture_output=True, text=True
-        )
-        assert "\033[" in forced.stdout + forced.stderr, "there are colours to leave out"
+        forced_environment = {**stack.stack.environment, "CLICOLOR_FORCE": "1"}
+        forced = subprocess.run([NOTIFYCTL, *command], env=forced_environment, capture_output=True, text=True)
+        assert "\033[" in forced.stdout + forced.stderr, "there are colours to omit"
 
 
-@pytest.mark.parametrize("command", ["", "send", "status", "summary", "watch", "redrive", "resolve", "audit", "latency"])
+COMMANDS = ["", "send", "status", "summary", "watch", "redrive", "resolve", "audit", "latency"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command):
     run = subprocess.run([NOTIFYCTL, *command.split(), "--help"], capture_output=True, text=True)
     assert run.returncode == 0 and "Usage:" in run.stdout

@@ -1,4 +1,4 @@
-"""The way of notifications through the deployed service."""
+"""Notifications on their way through the deployed service."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from conftest import DONE_RETENTION_DAYS
 
 @pytest.fixture
 def long_visibility_timeout(stack):
-    """The queue's, as it is in production: by it alone, six receives would take 19 minutes."""
+    """The queue's visibility timeout is that of production. Six receives at this interval would take 19 minutes."""
     url = stack.outputs["QueueUrl"]
     attributes = stack.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])["Attributes"]
     stack.sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": "190"})
@@ -35,7 +35,7 @@ def test_a_notification_reaches_done_and_the_table_and_the_stream_hold_it_byte_f
     after_its_retention = time.time() + DONE_RETENTION_DAYS * 24 * 3600
     assert abs(int(item["expires_at"]["N"]) - after_its_retention) < 3600
 
-    assert "pending_shard" not in item and "pending_since" not in item, "it is in the index no more"
+    assert "pending_shard" not in item and "pending_since" not in item, "it is no longer in the index"
 
     published = [(data, shard) for key, data, shard in stack.records() if key == prefix]
     assert {data for data, _ in published} == {body.encode()}
@@ -65,31 +65,30 @@ def test_a_refused_message_is_received_six_times_and_is_then_in_the_dead_letter_
     conflict = event(prefix).replace("19.99", "1000000.00")
     malformed = f'{{"specversion":"1.0","id":"{prefix}-cut'
     no_source = json.dumps({"specversion": "1.0", "id": f"{prefix}-no-source", "type": "t"})
-    bad = dict(zip(stack.send(conflict, malformed, no_source), (conflict, malformed, no_source)))
+    bodies = [conflict, malformed, no_source]
+    bad = dict(zip(stack.send(*bodies), bodies, strict=True))
     neighbours = [f"{prefix}-{n}" for n in range(20)]
     stack.send(*map(event, neighbours))
 
     for neighbour in neighbours:
         stack.wait_for_status(neighbour, "DONE")
-    letters = stack.wait_for(
-        "the refused messages are dead letters", lambda: (found := stack.dead_letters()).keys() >= bad.keys() and found
-    )
-    assert {message_id: letters[message_id] for message_id in bad} == bad
+    stack.wait_for("the refused messages are dead letters", lambda: stack.dead_letters().items() >= bad.items())
 
-    for message_id, reason in zip(bad, ("conflict", "malformed: not valid JSON", 'the attribute "source" is missing')):
+    reasons = ["conflict", "malformed: not valid JSON", 'the attribute "source" is missing']
+    for message_id, reason in zip(bad, reasons, strict=True):
         lines = stack.log_lines(f'"message_id":"{message_id}"')
         assert [line["receive_count"] for line in lines] == [1, 2, 3, 4, 5, 6]
         assert all(line["level"] == "ERROR" and reason in line["reason"] for line in lines)
         assert not any("1000000.00" in json.dumps(line) for line in lines), "the payload is never logged"
     (span,) = [span for span in lines[0]["spans"] if span["name"] == "message"]
-    assert span["id"] == f"{prefix}-no-source", "its id is named where it can be read"
+    assert span["id"] == f"{prefix}-no-source", "its id is logged if it can be read"
 
     item = stack.item(prefix)
     assert item["event"] == {"S": event(prefix)}, "the conflict overwrote nothing"
     assert stack.item(f"{prefix}-no-source") is None
 
 
-def test_poison_in_kinesis_is_kept_and_does_not_hold_its_shard(stack, prefix, event):
+def test_poison_in_kinesis_is_quarantined_and_does_not_block_its_shard(stack, prefix, event):
     stream = stack.outputs["StreamName"]
     put = stack.kinesis.put_record(StreamName=stream, PartitionKey=prefix, Data=b"\xff no notification")
     stack.send(event(prefix))
@@ -102,7 +101,7 @@ def test_poison_in_kinesis_is_kept_and_does_not_hold_its_shard(stack, prefix, ev
     stack.wait_for_status(prefix, "DONE")
 
 
-def test_a_notification_of_foreign_origin_in_kinesis_is_kept_and_not_done(stack, prefix, event):
+def test_an_orphan_in_kinesis_is_quarantined_and_not_done(stack, prefix, event):
     stream = stack.outputs["StreamName"]
     put = stack.kinesis.put_record(StreamName=stream, PartitionKey=prefix, Data=event(prefix).encode())
     kept = f"kinesis:{put['ShardId']}:{put['SequenceNumber']}"
@@ -113,14 +112,13 @@ def test_a_notification_of_foreign_origin_in_kinesis_is_kept_and_not_done(stack,
 
 def test_only_notifications_that_became_init_are_published(stack, prefix):
     """Rule 8, by the filter of the event source mapping and in the code."""
-    put = lambda n, status: stack.dynamodb.put_item(  # noqa: E731
-        TableName=stack.table,
-        Item={"id": {"S": f"{prefix}-{n}"}, "status": {"S": status}, "event": {"S": f"event {n}"}},
-    )
     for n, status in enumerate(["DONE", "FAILED", "INIT"]):
-        put(n, status)
-    published = lambda: [data for key, data, _ in stack.records() if key.startswith(prefix)]  # noqa: E731
-    # Streams keep the order of changes of a key only, but one shard serves this table: INIT came last.
+        stack.put(f"{prefix}-{n}", status=status, event=f"event {n}")
+
+    def published():
+        return [data for key, data, _ in stack.records() if key.startswith(prefix)]
+
+    # Streams keep the order only of changes to the same key, but this table's has one shard: INIT comes last.
     stack.wait_for("INIT is published", published)
     assert set(published()) == {b"event 2"}
 
@@ -145,7 +143,7 @@ def test_a_notification_whose_stream_record_is_lost_is_done_after_the_next_sweep
     stack.lose_stream_record(prefix, event(prefix), seconds_ago=120)
     stack.lose_stream_record(f"{prefix}-young", event(f"{prefix}-young"), seconds_ago=0)
     time.sleep(2)
-    assert stack.status(prefix) == "INIT", "nothing but the sweep would bring it on"
+    assert stack.status(prefix) == "INIT", "only the sweep publishes it again"
 
     swept = stack.sweep()
     assert swept["published"] >= 1 and swept["oldestPendingSeconds"] >= 120 and swept["complete"]

@@ -1,4 +1,4 @@
-"""What the template promises, read from the template."""
+"""The properties of the template that the service depends on."""
 
 import json
 import re
@@ -19,33 +19,35 @@ def of_type(kind):
 
 
 def value(expression, **parameters):
-    """What an expression of the template is, with these parameters instead of their defaults. Attributes stay as they are."""
+    """The value of an expression of the template, with these parameters or their defaults. Attributes stay as is."""
     if not isinstance(expression, dict) or len(expression) != 1:
         return expression
     ((function, arguments),) = expression.items()
-    of = lambda index: value(arguments[index], **parameters)  # noqa: E731
     match function:
         case "Ref" if arguments in TEMPLATE["Parameters"]:
-            return str(parameters.get(arguments, TEMPLATE["Parameters"][arguments]["Default"]))
+            result = str(parameters.get(arguments, TEMPLATE["Parameters"][arguments]["Default"]))
         case "Condition":
-            return value(TEMPLATE["Conditions"][arguments], **parameters)
+            result = value(TEMPLATE["Conditions"][arguments], **parameters)
         case "Fn::Equals":
-            return str(of(0)) == str(of(1))
+            result = len({str(value(argument, **parameters)) for argument in arguments}) == 1
         case "Fn::Contains":
-            return of(1) in arguments[0]
+            result = value(arguments[1], **parameters) in arguments[0]
         case "Fn::Not":
-            return not of(0)
+            result = not value(arguments[0], **parameters)
         case "Fn::And":
-            return all(of(index) for index in range(len(arguments)))
+            result = all(value(argument, **parameters) for argument in arguments)
         case "Fn::If":
-            return of(1) if value({"Condition": arguments[0]}, **parameters) else of(2)
+            holds = value({"Condition": arguments[0]}, **parameters)
+            result = value(arguments[1 if holds else 2], **parameters)
         case "Fn::FindInMap":
-            return TEMPLATE["Mappings"][arguments[0]][of(1)][arguments[2]]
-    return expression
+            result = TEMPLATE["Mappings"][arguments[0]][value(arguments[1], **parameters)][arguments[2]]
+        case _:
+            result = expression
+    return result
 
 
 def refusals(**parameters):
-    """What the template's rules have against these parameters."""
+    """The assertions of the template's rules that these parameters violate."""
     return [
         assertion["AssertDescription"]
         for rule in TEMPLATE["Rules"].values()
@@ -56,7 +58,7 @@ def refusals(**parameters):
 
 
 def deployments():
-    """The environments of samconfig.toml, with their parameters."""
+    """The parameters of each environment of samconfig.toml."""
     config = tomlkit.parse((ROOT / "samconfig.toml").read_text())
     return {
         name: dict(item.split("=", 1) for item in environment["deploy"]["parameters"]["parameter_overrides"])
@@ -86,14 +88,14 @@ def test_stream_sources_begin_at_the_trim_horizon_bisect_and_give_up_into_a_queu
     properties = SOURCES[source]["Properties"]
     assert properties["StartingPosition"] == "TRIM_HORIZON"
     assert properties["BisectBatchOnFunctionError"] is True
-    # Bounded by their age alone, however long Lambda waits between two retries.
+    # Only age bounds the retries, because nobody knows how long Lambda waits between two.
     assert properties["MaximumRetryAttempts"] == -1
     assert properties["MaximumRecordAgeInSeconds"] == {"Ref": "MaximumRecordAge"}
     assert properties["DestinationConfig"]["OnFailure"]["Type"] == "SQS"
 
 
 @pytest.mark.parametrize("source", STREAM_SOURCES)
-def test_lambda_polls_the_streams_unless_something_else_does(source):
+def test_lambda_polls_the_streams_unless_their_mappings_are_disabled(source):
     assert SOURCES[source]["Properties"]["Enabled"] == {"Fn::If": ["PollsStreams", True, False]}
     assert TEMPLATE["Conditions"]["PollsStreams"] == {"Fn::Equals": [{"Ref": "StreamMappings"}, "enabled"]}
     assert TEMPLATE["Parameters"]["StreamMappings"]["Default"] == "enabled"
@@ -119,7 +121,7 @@ def test_the_visibility_timeout_is_six_times_the_function_timeout_and_the_window
 
 
 def seconds_of(limit):
-    """A limit of the domain, in seconds."""
+    """A limit of the domain crate, in seconds."""
     (text,) = re.findall(rf"pub const {limit}: Duration = Duration::from_secs\((\d+)\);", LIMITS)
     return int(text)
 
@@ -131,7 +133,7 @@ def test_a_webhook_delivery_has_the_time_that_it_may_take():
     ((allowed, timeout),) = [assertion["Assert"]["Fn::Contains"] for assertion in rule["Assertions"]]
     values = TEMPLATE["Parameters"]["StreamFunctionTimeout"]["AllowedValues"]
     assert timeout == {"Ref": "StreamFunctionTimeout"}
-    # A second for reading, claiming and starting.
+    # Reading, claiming and starting take another second.
     assert [int(value) for value in allowed] == [value for value in values if value > needed + 1]
 
 
@@ -139,9 +141,9 @@ def test_a_webhook_delivery_has_the_time_that_it_may_take():
 def test_a_role_has_no_wildcard_action_and_no_wildcard_resource(role):
     for policy in RESOURCES[role]["Properties"]["Policies"]:
         for statement in policy["PolicyDocument"]["Statement"]:
-            statement = statement["Fn::If"][1] if "Fn::If" in statement else statement
-            assert "*" not in str(statement["Action"])
-            assert statement["Resource"] != "*"
+            granted = statement["Fn::If"][1] if "Fn::If" in statement else statement
+            assert "*" not in str(granted["Action"])
+            assert granted["Resource"] != "*"
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -159,7 +161,7 @@ def test_rule_8_the_publishers_source_filters_for_what_became_init():
 
 
 @pytest.mark.parametrize("resource", ["Table", "LedgerTable", "DeadLetterQueue"])
-def test_in_production_what_holds_data_is_kept_except_where_it_was_just_made(resource):
+def test_in_production_resources_that_hold_data_are_retained_except_on_create(resource):
     policies = RESOURCES[resource]["DeletionPolicy"], RESOURCES[resource]["UpdateReplacePolicy"]
     assert [value(policy, Production="true") for policy in policies] == ["RetainExceptOnCreate", "Retain"]
     assert [value(policy, Production="false") for policy in policies] == ["Delete", "Delete"]
@@ -170,7 +172,7 @@ def test_a_change_of_the_action_keeps_the_tables(table):
     assert "Condition" not in RESOURCES[table]
 
 
-def test_the_table_is_protected_recoverable_encrypted_and_forgets_done():
+def test_the_table_is_protected_recoverable_encrypted_and_expires_done():
     properties = RESOURCES["Table"]["Properties"]
     assert properties["DeletionProtectionEnabled"] == {"Ref": "Production"}
     assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
@@ -182,9 +184,9 @@ def test_the_table_is_protected_recoverable_encrypted_and_forgets_done():
 DAY = 24 * 3600
 
 
-def test_a_dead_letter_has_as_long_in_its_queue_as_it_may_have_spent_in_the_first():
-    retention = lambda queue: RESOURCES[queue]["Properties"]["MessageRetentionPeriod"]  # noqa: E731
-    assert (retention("Queue"), retention("DeadLetterQueue")) == (7 * DAY, 14 * DAY)
+def test_a_message_has_at_least_seven_days_in_each_of_the_two_queues():
+    retention = [RESOURCES[queue]["Properties"]["MessageRetentionPeriod"] for queue in ("Queue", "DeadLetterQueue")]
+    assert retention == [7 * DAY, 14 * DAY]
 
 
 @pytest.mark.parametrize("alarm, queue", [("QueueAgeAlarm", "Queue"), ("DeadLetterAgeAlarm", "DeadLetterQueue")])
@@ -192,7 +194,7 @@ def test_an_alarm_is_raised_days_before_a_message_expires(alarm, queue):
     properties = RESOURCES[alarm]["Properties"]
     assert (properties["MetricName"], properties["Statistic"]) == ("ApproximateAgeOfOldestMessage", "Maximum")
     assert properties["Dimensions"] == [{"Name": "QueueName", "Value": {"Fn::GetAtt": [queue, "QueueName"]}}]
-    # Each queue leaves a message 7 days; SQS counts from when it came into this one.
+    # A message has 7 days in each queue, and SQS counts from its arrival in this one.
     assert properties["Threshold"] + properties["Period"] * properties["EvaluationPeriods"] < 4 * DAY
 
 
@@ -208,8 +210,8 @@ def test_the_sweep_runs_on_a_schedule_and_publishes_nothing_that_lambda_still_re
     assert TEMPLATE["Parameters"]["MaximumRecordAge"]["Default"] < TEMPLATE["Parameters"]["SweepAge"]["Default"]
 
 
-def test_a_sweep_that_fails_is_not_repeated_and_one_that_is_late_is_dropped():
-    """Lambda would invoke it twice more; the next one on the schedule does the same."""
+def test_a_sweep_that_fails_is_not_retried_and_one_that_is_late_is_dropped():
+    """The next one on the schedule does the same work."""
     assert FUNCTIONS["Publisher"]["Properties"]["EventInvokeConfig"] == {
         "MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60,
     }
@@ -258,7 +260,7 @@ def test_a_new_stack_raises_no_alarm(alarm):
 
 
 @pytest.mark.parametrize("alarm", ["OldestPendingAlarm", "RecentlyFailedAlarm", "InDoubtItemsAlarm"])
-def test_the_topic_is_notified_when_the_sweep_no_longer_runs(alarm):
+def test_the_topic_is_notified_if_the_sweep_no_longer_runs(alarm):
     properties = RESOURCES[alarm]["Properties"]
     assert properties["TreatMissingData"] == "missing"
     assert properties["InsufficientDataActions"] == properties["AlarmActions"]
@@ -273,7 +275,7 @@ def test_an_alarm_on_a_metric_of_the_sweep_spans_three_runs_of_it(alarm, minutes
 
 
 @pytest.mark.parametrize("minutes", SWEEP_MINUTES)
-def test_what_failed_recently_is_counted_in_two_periods_of_its_alarm(minutes):
+def test_a_recent_failure_is_counted_in_two_periods_of_its_alarm(minutes):
     (counted,) = re.findall(r"pub const RECENTLY_FAILED: Duration = Duration::from_mins\((\d+)\);", LIMITS)
     properties = RESOURCES["RecentlyFailedAlarm"]["Properties"]
     period = value(properties["Period"], SweepSchedule=minutes)
@@ -284,33 +286,33 @@ def test_more_than_ten_messages_a_batch_are_refused_without_a_window():
     # https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html
     for size in (11, 100, 1000, 10000):
         assert refusals(IngestBatchWindow=0, IngestBatchSize=size) == [
-            "With an IngestBatchWindow of 0, IngestBatchSize must be 10 or less."
+            "If IngestBatchWindow is 0, IngestBatchSize must be 10 or less."
         ]
         assert refusals(IngestBatchWindow=1, IngestBatchSize=size) == []
     for size in range(1, 11):
         assert refusals(IngestBatchWindow=0, IngestBatchSize=size) == []
 
 
-def test_a_webhook_is_refused_without_its_url_and_its_secret_or_without_time():
-    webhook = {"Action": "webhook", "WebhookUrl": "https://example.com/", "WebhookSecretArn": "arn:aws:secretsmanager:x"}
+def test_a_webhook_is_refused_without_its_url_its_secret_or_enough_time():
+    webhook = {"Action": "webhook", "WebhookUrl": "https://example.com/", "WebhookSecretArn": "arn:aws:secretsmanager"}
     assert refusals(**webhook) == []
     for missing in ("WebhookUrl", "WebhookSecretArn"):
-        assert refusals(**{**webhook, missing: ""}) == [f"With Action webhook, {missing} is needed."]
+        assert refusals(**{**webhook, missing: ""}) == [f"The action webhook requires {missing}."]
     assert len(refusals(**webhook, StreamFunctionTimeout=10)) == 1
 
 
-def test_a_url_that_may_hold_a_token_is_not_shown():
+def test_the_webhook_url_is_not_shown_because_it_may_contain_a_token():
     assert TEMPLATE["Parameters"]["WebhookUrl"]["NoEcho"] is True
 
 
 def statements(role, **parameters):
-    """What a role may do, by its statements' names."""
+    """The statements of a role by their names."""
     (policy,) = RESOURCES[role]["Properties"]["Policies"]
     found = [value(statement, **parameters) for statement in policy["PolicyDocument"]["Statement"]]
     return {statement["Sid"]: statement for statement in found if statement != {"Ref": "AWS::NoValue"}}
 
 
-def test_a_key_of_ones_own_decrypts_the_webhooks_secret_and_nothing_else():
+def test_a_customer_managed_key_decrypts_the_webhooks_secret_and_nothing_else():
     key = "arn:aws:kms:eu-central-1:123456789012:key/1"
     statement = statements("DownstreamRole", Action="webhook", WebhookSecretKeyArn=key)["DecryptSigningSecret"]
     assert (statement["Action"], value(statement["Resource"], WebhookSecretKeyArn=key)) == ("kms:Decrypt", key)
@@ -320,7 +322,7 @@ def test_a_key_of_ones_own_decrypts_the_webhooks_secret_and_nothing_else():
     assert "DecryptSigningSecret" not in statements("DownstreamRole", WebhookSecretKeyArn=key)
 
 
-def test_enhanced_fan_out_reads_by_a_consumer_of_its_own():
+def test_enhanced_fan_out_reads_through_its_own_consumer():
     # https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-create.html
     source = SOURCES["Downstream.Stream"]["Properties"]["Stream"]
     consumer = {"Fn::GetAtt": ["StreamConsumer", "ConsumerARN"]}
@@ -333,8 +335,8 @@ def test_enhanced_fan_out_reads_by_a_consumer_of_its_own():
     assert "SubscribeToStream" not in statements("DownstreamRole")
 
 
-def test_switching_to_provisioned_keeps_the_shards_of_a_new_stream_on_demand():
-    # A count of less than half of them would be refused.
+def test_switching_to_provisioned_keeps_the_shards_of_a_new_on_demand_stream():
+    # Kinesis refuses to reduce them to less than half.
     # https://docs.aws.amazon.com/kinesis/latest/APIReference/API_UpdateShardCount.html
     assert TEMPLATE["Parameters"]["KinesisShardCount"]["Default"] == 4
 
@@ -346,7 +348,7 @@ def test_an_environment_has_parameters_that_the_template_knows_and_allows(enviro
     assert refusals(**parameters) == []
 
 
-def test_the_environment_for_development_fits_an_account_with_a_concurrency_of_ten():
+def test_the_development_environment_fits_an_account_with_a_concurrency_of_ten():
     # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
     parameters = DEPLOYMENTS["default"]
     assert parameters["KinesisStreamMode"] == "PROVISIONED"
@@ -355,6 +357,6 @@ def test_the_environment_for_development_fits_an_account_with_a_concurrency_of_t
     assert int(parameters["IngestMaximumConcurrency"]) + streams + sweep <= 10
 
 
-def test_the_environment_for_low_latency_gathers_no_messages_and_is_pushed_its_records():
+def test_the_low_latency_environment_has_no_batch_window_and_uses_enhanced_fan_out():
     parameters = DEPLOYMENTS["low-latency"]
     assert (parameters["IngestBatchWindow"], parameters["EnhancedFanOut"]) == ("0", "true")

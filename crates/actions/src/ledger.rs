@@ -1,4 +1,4 @@
-//! `ledger`: an entry in a second table for each refund, in the same transaction as DONE. Exactly once.
+//! `ledger`: writes one entry per refund to a second table, in the same transaction as DONE. Exactly once.
 
 use aws::{ConfigError, Environment};
 use notification::{Action, ActionError, Deadline, Effect, Guarantee, Notification, Outcome, Put};
@@ -12,7 +12,7 @@ pub struct Ledger {
     table: String,
 }
 
-/// The data of a refund; more is ignored.
+/// The data of a refund. Other members are ignored.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Refund<'a> {
@@ -26,9 +26,9 @@ impl Ledger {
     /// Reads `LEDGER_TABLE_NAME`.
     ///
     /// # Errors
-    /// [`ConfigError`] where it is missing.
+    /// [`ConfigError`] if it is missing.
     pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
-        let table = environment.required("LEDGER_TABLE_NAME", "the table of the ledger's entries")?;
+        let table = environment.required("LEDGER_TABLE_NAME", "the name of the table of ledger entries")?;
         Ok(Self { table })
     }
 }
@@ -39,9 +39,8 @@ impl Action for Ledger {
     }
 
     async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
-        let rejected = |reason: &str| ActionError::Rejected(reason.to_owned());
         let data = notification.data().ok_or_else(|| rejected("the notification has no data"))?;
-        // serde_json's own text could quote the data.
+        // The text of serde_json's error could quote the data.
         let refund: Refund<'_> = serde_json::from_str(data)
             .map_err(|_| rejected("the data needs orderId and currency as strings, and an amount"))?;
         for (name, value) in [("orderId", &refund.order_id), ("currency", &refund.currency)] {
@@ -49,7 +48,7 @@ impl Action for Ledger {
                 return Err(rejected(&format!("{name} is empty")));
             }
         }
-        // "19.99" and 19.99 alike, and never by way of a float.
+        // Both "19.99" and 19.99, without converting either to a float.
         let amount = refund.amount.get().trim_matches('"');
         if !is_positive_decimal(amount) {
             return Err(rejected("the amount is not a positive decimal number"));
@@ -71,11 +70,19 @@ impl Action for Ledger {
     }
 }
 
-/// Digits, and at most one point among them; not zero.
+fn rejected(reason: &str) -> ActionError {
+    ActionError::Rejected(reason.to_owned())
+}
+
+/// Whether the text is a number greater than zero: digits, with at most one point between them.
 fn is_positive_decimal(text: &str) -> bool {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    digits(whole) && digits(fraction) && text.len() <= 40 && text.bytes().any(|byte| matches!(byte, b'1'..=b'9'))
+    let is_positive = text.bytes().any(|byte| matches!(byte, b'1'..=b'9'));
+    are_digits(whole) && are_digits(fraction) && is_positive && text.len() <= 40
+}
+
+fn are_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -101,7 +108,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_refund_is_rejected_with_a_reason_that_quotes_nothing() {
+    async fn data_that_is_not_a_refund_is_rejected_with_a_reason_that_quotes_nothing() {
         for data in [
             "null",
             "[]",
@@ -119,7 +126,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_order_id_or_currency_that_is_empty_or_blank_is_rejected_by_its_name() {
+    async fn a_blank_order_id_or_currency_is_rejected_and_named() {
         for blank in ["", " ", r"\t\n", r"\u00a0"] {
             let data = format!(r#"{{"orderId":"{blank}","amount":"1","currency":"EUR"}}"#);
             assert_eq!(run(&data).await, Err(ActionError::Rejected("orderId is empty".into())), "{blank:?}");

@@ -1,5 +1,5 @@
-//! The actions that come with the service. The environment variable `ACTION` chooses one; an action of your own needs
-//! none of them (see `examples/`).
+//! The built-in actions. The environment variable `ACTION` chooses one. Your own action needs none of them (see
+//! `examples/`).
 
 pub mod ledger;
 pub mod secret;
@@ -12,22 +12,22 @@ use notification::{Action, ActionError, Deadline, Effect, Guarantee, MarkDone, N
 use secret::SecretsManager;
 use webhook::{Settings, Webhook};
 
-/// The action that is configured.
+/// The configured action.
 #[derive(Debug)]
 pub enum Chosen {
-    /// Nothing but DONE.
+    /// Writes DONE and nothing else.
     MarkDone(MarkDone),
-    /// An entry in a second table.
+    /// Adds an entry to a second table.
     Ledger(Ledger),
-    /// A delivery over HTTPS.
+    /// Delivers the event over HTTPS.
     Webhook(Box<Webhook<SecretsManager, SystemClock>>),
 }
 
 impl Chosen {
-    /// Reads `ACTION` (`mark-done` if it is not set), the settings of that action, and its secret where it has one.
+    /// Reads `ACTION` (default `mark-done`), the settings of that action, and its secret if it has one.
     ///
     /// # Errors
-    /// [`ConfigError`] where `ACTION` is unknown, a setting of it is missing or wrong, or its secret cannot be read.
+    /// [`ConfigError`] if `ACTION` is unknown, one of its settings is missing or wrong, or its secret cannot be read.
     pub async fn from_environment(environment: &Environment, sdk: &SdkConfig) -> Result<Self, ConfigError> {
         const NAME: &str = "ACTION";
         match environment.get(NAME) {
@@ -40,7 +40,7 @@ impl Chosen {
             }
             Some(other) => Err(ConfigError::Wrong {
                 name: NAME,
-                problem: format!("{other:?} is none of mark-done, ledger and webhook"),
+                problem: format!("{other:?} is not one of mark-done, ledger and webhook"),
             }),
         }
     }
@@ -59,7 +59,7 @@ impl Action for Chosen {
         match self {
             Self::MarkDone(action) => action.run(notification, deadline).await,
             Self::Ledger(action) => action.run(notification, deadline).await,
-            // On the heap, because it is many times as large as the others: they would be moved about at its size.
+            // On the heap, because it is much larger than the others, which would otherwise be moved at its size.
             Self::Webhook(action) => Box::pin(action.run(notification, deadline)).await,
         }
     }

@@ -1,17 +1,17 @@
-//! Secrets: read from Secrets Manager, and kept in memory only.
+//! Secrets, read from Secrets Manager and kept in memory only.
 
 use aws::SdkConfig;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
 use std::fmt;
 
-/// Where the text of one secret is read from.
+/// A source of the text of one secret.
 pub trait SecretSource: Send + Sync {
-    /// Reads the secret as it is now.
+    /// Reads the current value of the secret.
     fn read(&self) -> impl Future<Output = Result<String, SecretError>> + Send;
 }
 
-/// Why a secret could not be read. The text never holds a secret.
+/// Why a secret could not be read. The text never contains a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct SecretError(pub String);
@@ -33,11 +33,13 @@ impl SecretsManager {
 impl SecretSource for SecretsManager {
     async fn read(&self) -> Result<String, SecretError> {
         let id = &self.secret_id;
-        let answer = self.client.get_secret_value().secret_id(id).send().await.map_err(|error| {
-            let code = error.code().unwrap_or("no answer");
-            SecretError(format!("the secret {id} cannot be read from Secrets Manager: {code}"))
-        })?;
-        answer.secret_string.ok_or_else(|| SecretError(format!("the secret {id} holds no text")))
+        match self.client.get_secret_value().secret_id(id).send().await {
+            Ok(answer) => answer.secret_string.ok_or_else(|| SecretError(format!("the secret {id} contains no text"))),
+            Err(error) => {
+                let code = error.code().unwrap_or("no answer");
+                Err(SecretError(format!("the secret {id} cannot be read from Secrets Manager: {code}")))
+            }
+        }
     }
 }
 

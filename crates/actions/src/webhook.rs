@@ -1,44 +1,44 @@
-//! `webhook`: delivers the CloudEvent over HTTPS to a URL, signed. Idempotent, or at most once.
+//! `webhook`: delivers the event to a URL over HTTPS, signed. Idempotent, or at most once.
 //!
-//! - Content: the event as it came, in the structured mode of the
+//! - Content: the unchanged event, in the structured mode of the
 //!   [CloudEvents HTTP binding](https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md).
 //! - Idempotency: the header `Idempotency-Key` is the notification id.
-//! - Signature: as [Standard Webhooks](https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md)
-//!   says; `webhook-id` is the notification id, too.
+//! - Signature: [Standard Webhooks](https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md),
+//!   with the notification id as `webhook-id`.
 //!
 //! | file | concern |
 //! |---|---|
 //! | `settings` | the environment |
 //! | `key` | the notification id as a header |
 //! | `signer`, `secrets` | signatures, and secrets that change |
-//! | `answer` | what the receiver's answer means |
+//! | `answer` | the meaning of the receiver's answer |
+//! | `timeout` | time limits |
 
 mod answer;
 mod key;
 mod secrets;
 mod settings;
 mod signer;
+mod timeout;
 
 use crate::secret::SecretSource;
 use answer::{Next, Refusal};
 use aws::ConfigError;
-use futures_util::future::{Either, select};
-use notification::Clock;
-use notification::{Action, ActionError, Deadline, Effect, Guarantee, Notification, Outcome, Timestamp, limits};
+use notification::{Action, ActionError, Clock, Deadline, Effect, Guarantee, Notification, Outcome, Timestamp, limits};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Response, Url};
 use secrets::{Checked, Secrets};
 pub use settings::Settings;
 use signer::Signer;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use timeout::within;
 
 /// The content type of one event in the structured mode.
 const CLOUDEVENTS_JSON: &str = "application/cloudevents+json; charset=utf-8";
 
-/// Delivers notifications to one receiver. Its signing secret comes from `S`, its time from `C`.
+/// Delivers notifications to one receiver. `S` provides the signing secret, and `C` the time.
 #[derive(Debug)]
 pub struct Webhook<S, C> {
     client: Client,
@@ -48,7 +48,7 @@ pub struct Webhook<S, C> {
     guarantee: Guarantee,
 }
 
-/// What is the same in each attempt to deliver one notification.
+/// What all attempts to deliver one notification have in common.
 struct Delivery<'a> {
     event: &'a str,
     idempotency_key: String,
@@ -56,22 +56,20 @@ struct Delivery<'a> {
 }
 
 impl<S: SecretSource, C: Clock> Webhook<S, C> {
-    /// The action with these settings. The signing secret is read now: one or more Standard Webhooks secrets (`whsec_` and
-    /// base64), separated by white space, the newest first.
+    /// Creates the action and reads the signing secret: one or more Standard Webhooks secrets (`whsec_` and base64),
+    /// separated by white space, the newest first.
     ///
     /// # Errors
-    /// [`ConfigError`] where the secret cannot be read or is not valid, or no client can be made.
+    /// [`ConfigError`] if the secret cannot be read or is invalid, or no client can be created.
     pub async fn new(settings: Settings, source: S, clock: C) -> Result<Self, ConfigError> {
-        let secrets = Secrets::read(source, &clock)
-            .await
-            .map_err(|problem| ConfigError::Wrong { name: settings::SECRET_ID, problem })?;
-        let client = client(settings.guarantee)
-            .build()
-            .map_err(|error| ConfigError::Wrong { name: settings::URL, problem: error.to_string() })?;
+        let secrets =
+            Secrets::read(source, &clock).await.map_err(|problem| settings::wrong(settings::SECRET_ID, problem))?;
+        let client =
+            client(settings.guarantee).build().map_err(|error| settings::wrong(settings::URL, error.to_string()))?;
         Ok(Self { client, url: settings.url, secrets, clock, guarantee: settings.guarantee })
     }
 
-    /// One attempt: an answer of 2xx, or what its refusal means.
+    /// Makes one attempt. Returns the answer if it is 2xx, and otherwise what went wrong.
     async fn deliver(
         &self,
         delivery: &Delivery<'_>,
@@ -88,13 +86,13 @@ impl<S: SecretSource, C: Clock> Webhook<S, C> {
             .header("webhook-timestamp", timestamp)
             .header("webhook-signature", signer.sign(&delivery.webhook_id, timestamp, delivery.event))
             .body(delivery.event.to_owned());
-        // The client's own time-out would cover the body of the answer as well.
+        // The client's own timeout would include the body of the answer.
         let error = match within(&self.clock, limits::WEBHOOK_TIMEOUT, request.send()).await {
             Some(Ok(response)) if response.status().is_success() => return Ok(response),
             Some(Ok(response)) => return Err(answer::refusal(&response, self.guarantee, self.clock.now())),
-            // The error's own text holds the URL, which may hold a token.
+            // The text of the error contains the URL, which may contain a token.
             Some(Err(error)) if error.is_connect() => {
-                ActionError::Retry("the receiver could not be connected to".to_owned())
+                ActionError::Retry("could not connect to the receiver".to_owned())
             }
             Some(Err(_)) => ActionError::MayHaveHappened("the connection to the receiver broke".to_owned()),
             None => ActionError::MayHaveHappened("the receiver did not answer in time".to_owned()),
@@ -102,7 +100,7 @@ impl<S: SecretSource, C: Clock> Webhook<S, C> {
         Err(Refusal { error, next: Next::Nothing })
     }
 
-    /// The signer for a new delivery. The secret is read again only where there is time for that and the delivery.
+    /// The signer for a new delivery. The secret is read again only if there is time for both.
     async fn signer(&self, deadline: Deadline) -> Arc<Signer> {
         if self.fits(deadline, limits::SECRET_READ_TIMEOUT) {
             self.secrets.fresh(&self.clock).await
@@ -111,7 +109,7 @@ impl<S: SecretSource, C: Clock> Webhook<S, C> {
         }
     }
 
-    /// Another signer than the one that the receiver refused, if there is one; or the error that the delivery ends with.
+    /// A newer signer than the one that the receiver refused, or the error that ends the delivery.
     async fn other_signer(
         &self,
         refused: &Arc<Signer>,
@@ -120,7 +118,7 @@ impl<S: SecretSource, C: Clock> Webhook<S, C> {
         deadline: Deadline,
     ) -> Result<Arc<Signer>, ActionError> {
         let check = self.secrets.check(refused, signed_at, &self.clock);
-        // The receiver did nothing, which must still be said before the deadline.
+        // That the receiver did nothing must be reported before the deadline.
         let checked = deadline.earlier(limits::REPORT_BEFORE_DEADLINE).bound(&self.clock, check).await;
         let problem = match checked {
             Ok(Checked::Changed(signer)) if self.fits(deadline, Duration::ZERO) => return Ok(signer),
@@ -141,7 +139,7 @@ impl<S: SecretSource, C: Clock> Webhook<S, C> {
         }
     }
 
-    /// Whether an attempt may begin after a wait. Its whole time must be left: the outcome of one that is given up is unknown.
+    /// Whether an attempt can start after a wait. It needs its whole time, because the outcome of an aborted one is unknown.
     fn fits(&self, deadline: Deadline, wait: Duration) -> bool {
         deadline.allows(self.clock.now(), wait.saturating_add(self.guarantee.timeout()))
     }
@@ -182,14 +180,14 @@ impl<S: SecretSource, C: Clock> Action for Webhook<S, C> {
                     }
                     signed_again = true;
                 }
-                // The secret changed a moment ago: the next run finds out whether it has changed once more.
+                // The secret has just changed. The next run finds out whether it has changed again.
                 Next::CheckSecret => {
                     break ActionError::Retry(format!("{}, also with the new secret", reason(refusal.error)));
                 }
                 _ => break refusal.error,
             }
         };
-        // What the last attempt says is true of itself alone.
+        // The error describes only the last attempt.
         Err(if earlier_unknown {
             ActionError::MayHaveHappened(format!("{}, after an attempt whose outcome is unknown", reason(error)))
         } else {
@@ -204,9 +202,9 @@ fn client(guarantee: Guarantee) -> ClientBuilder {
         .connect_timeout(limits::WEBHOOK_CONNECT_TIMEOUT)
         .user_agent(concat!("atomic-notification-service/", env!("CARGO_PKG_VERSION")));
     match guarantee {
-        // Lambda freezes the process between invocations, and receivers close idle connections meanwhile. A call on such a
-        // connection breaks, and its outcome is unknown: IN_DOUBT, for no reason. A new connection costs less. It also
-        // leaves the client nothing to retry; its retries, which are for calls that the receiver refused to begin, are off.
+        // Lambda freezes the process between invocations, and receivers then close idle connections. A call on such a
+        // connection fails with an unknown outcome, so the notification becomes IN_DOUBT for no reason. A new connection
+        // costs less. The client retries calls that the receiver refused to process, which is disabled as well.
         Guarantee::AtMostOnce { .. } => client.pool_max_idle_per_host(0).retry(reqwest::retry::never()),
         _ => client.pool_max_idle_per_host(limits::ACTIONS_IN_FLIGHT),
     }
@@ -215,13 +213,5 @@ fn client(guarantee: Guarantee) -> ClientBuilder {
 fn reason(error: ActionError) -> String {
     match error {
         ActionError::Rejected(reason) | ActionError::Retry(reason) | ActionError::MayHaveHappened(reason) => reason,
-    }
-}
-
-/// What `work` gives, unless it takes longer than `limit`.
-async fn within<T>(clock: &impl Clock, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
-    match select(pin!(work), pin!(clock.sleep(limit))).await {
-        Either::Left((result, _)) => Some(result),
-        Either::Right(_) => None,
     }
 }

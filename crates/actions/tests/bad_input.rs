@@ -1,4 +1,4 @@
-//! Whatever a notification or the environment holds: no action panics, and what it refuses has a name and quotes nothing.
+//! No notification and no environment makes an action panic, and refusals name what is wrong without quoting it.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -24,8 +24,8 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-/// Writes a refund with any JSON as its data.
-fn write(data: &str) -> Result<Effect, ActionError> {
+/// Runs the ledger for a refund with any JSON as its data.
+fn run_ledger(data: &str) -> Result<Effect, ActionError> {
     let event = format!(r#"{{"specversion":"1.0","id":"a","source":"s","type":"t","data":{data}}}"#);
     let ledger = Ledger::from_environment(&Environment::from([("LEDGER_TABLE_NAME", "entries")])).unwrap();
     block_on(ledger.run(&Notification::parse(event).unwrap(), Deadline::at(Timestamp::MAX)))
@@ -46,8 +46,8 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn the_ledger_takes_an_amount_or_rejects_the_data_without_a_quote(data in data()) {
-        match write(&data) {
+    fn the_ledger_accepts_an_amount_or_rejects_the_data_without_quoting_it(data in data()) {
+        match run_ledger(&data) {
             Ok(effect) => {
                 let (_, amount) = &effect.writes[0].attributes[2];
                 prop_assert!(amount.parse::<f64>().unwrap() > 0.0 && data.contains(amount.as_str()), "{}", amount);
@@ -59,7 +59,7 @@ proptest! {
     }
 
     #[test]
-    fn no_refusal_of_a_url_quotes_it_because_it_may_hold_a_token(url in marked(url())) {
+    fn no_refusal_of_a_url_quotes_it_because_it_may_contain_a_token(url in marked(url())) {
         let environment = Environment::from([("WEBHOOK_URL", url.as_str()), ("WEBHOOK_SECRET_ID", "s")]);
         if let Err(error) = Settings::from_environment(&environment) {
             prop_assert!(!error.to_string().contains(MARKER), "{}", error);
@@ -83,7 +83,7 @@ proptest! {
     }
 
     #[test]
-    fn an_action_is_one_of_those_there_are_or_refused_by_name(action in any::<String>()) {
+    fn an_unknown_action_is_refused_by_name(action in any::<String>()) {
         let sdk = SdkConfig::builder().build();
         prop_assume!(!["mark-done", "ledger", "webhook", ""].contains(&action.as_str()));
         let chosen = block_on(Chosen::from_environment(&Environment::from([("ACTION", action.as_str())]), &sdk));

@@ -1,4 +1,4 @@
-//! The webhook against a receiver on a loopback port: what is delivered, and what each answer comes to.
+//! The webhook with a receiver on a loopback port: what is delivered, and what each answer leads to.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -25,7 +25,7 @@ fn environment(url: &str, guarantee: &str) -> Environment {
     Environment::from([("WEBHOOK_URL", url), ("WEBHOOK_GUARANTEE", guarantee), ("WEBHOOK_SECRET_ID", "s")])
 }
 
-/// A webhook, its receiver, its secret and its time.
+/// A webhook with its receiver, its secret and its clock.
 struct World {
     webhook: Webhook<Secret, Time>,
     receiver: Receiver,
@@ -45,7 +45,7 @@ impl World {
         Self { webhook, receiver, secret, time }
     }
 
-    /// With a minute until the deadline.
+    /// Runs the action with a minute until the deadline.
     async fn run(&self, id: &str) -> Result<Effect, ActionError> {
         self.run_within(id, Duration::from_mins(1)).await
     }
@@ -83,17 +83,18 @@ fn may_have_happened(text: &str) -> Result<Effect, ActionError> {
     Err(ActionError::MayHaveHappened(text.to_owned()))
 }
 
-/// Which of the secrets each signature of a delivery was made with, by the library of the specification.
+/// The secret of each signature of a delivery.
 fn signed_with(request: &Request) -> Vec<&'static str> {
+    let known = [OLD, NEW].map(|secret| (signature(request, secret), secret));
+    let secret_of = |found: &str| known.iter().find(|(signature, _)| signature == found).unwrap().1;
+    request.headers["webhook-signature"].split(' ').map(secret_of).collect()
+}
+
+/// The signature of a delivery with a secret, by the library of the specification.
+fn signature(request: &Request, secret: &str) -> String {
     let timestamp = request.headers["webhook-timestamp"].parse().unwrap();
-    let made_with = |signature: &str| {
-        let makes = |secret: &&'static str| {
-            let webhook = standardwebhooks::Webhook::new(secret).unwrap();
-            webhook.sign(&request.headers["webhook-id"], timestamp, request.body.as_bytes()).unwrap() == signature
-        };
-        [OLD, NEW].into_iter().find(makes).unwrap()
-    };
-    request.headers["webhook-signature"].split(' ').map(made_with).collect()
+    let webhook = standardwebhooks::Webhook::new(secret).unwrap();
+    webhook.sign(&request.headers["webhook-id"], timestamp, request.body.as_bytes()).unwrap()
 }
 
 // ---- What is delivered ---------------------------------------------------------------------------------------------
@@ -141,7 +142,7 @@ async fn connections_are_kept_by_an_idempotent_webhook_and_never_reused_at_most_
         for _ in 0..4 {
             world.run("a").await.unwrap();
             for _ in 0..20 {
-                // The client puts a connection back in a task of its own.
+                // The client returns a connection to its pool in a separate task.
                 tokio::task::yield_now().await;
             }
         }
@@ -240,12 +241,12 @@ async fn a_call_without_an_answer_may_have_happened_and_one_without_a_connection
     let webhook = Webhook::new(settings, Secret::new(OLD), world.time.clone()).await.unwrap();
     let deadline = Deadline::at(world.time.now() + Duration::from_mins(1));
     let result = webhook.run(&notification("a"), deadline).await;
-    assert_eq!(result, retry("the receiver could not be connected to"));
+    assert_eq!(result, retry("could not connect to the receiver"));
 }
 
 #[tokio::test]
 async fn a_receiver_whose_first_packet_is_lost_is_still_reached() {
-    // It is sent again after a second or more.
+    // The packet is sent again after a second or more.
     let receiver = Receiver::start_busy(Duration::from_millis(1_200)).await;
     let world = World::with(IDEMPOTENT, Time::stands(), receiver).await;
     assert_eq!(outcome(world.run("a").await)["status"], 204);
@@ -253,7 +254,7 @@ async fn a_receiver_whose_first_packet_is_lost_is_still_reached() {
 
 // ---- Retry-After ---------------------------------------------------------------------------------------------------
 
-/// Only the waits that the receivers of these tests ask for pass.
+/// A clock for which only the waits pass that the receivers of these tests ask for.
 fn asked_for() -> Time {
     Time::new(|wait| wait == Duration::from_secs(3))
 }
@@ -329,7 +330,7 @@ async fn an_idempotent_call_is_repeated_where_its_whole_time_is_left() {
 
 // ---- Secrets -------------------------------------------------------------------------------------------------------
 
-/// The wait between two readings of the secret passes, and no other.
+/// A clock for which only the wait between two readings of the secret passes.
 fn readings_pass() -> Time {
     Time::new(|wait| wait <= limits::SECRET_READ_INTERVAL)
 }
@@ -360,7 +361,7 @@ async fn a_refusal_stands_where_the_secret_is_the_same_and_is_retried_where_the_
         let world = World::new(AT_MOST_ONCE, readings_pass(), vec![Answer::status(status); 3]).await;
         world.secret.set(NEW);
         let reason = format!("the receiver answered {status}, also with the new secret");
-        assert_eq!(world.run("a").await, retry(&reason), "it may have changed once more");
+        assert_eq!(world.run("a").await, retry(&reason), "it may have changed again");
         assert_eq!((world.calls(), world.secret.readings()), (2, 2));
         assert_eq!(world.run("a").await, rejected(&format!("the receiver answered {status}")));
     }

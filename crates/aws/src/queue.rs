@@ -2,6 +2,7 @@
 
 use crate::classify;
 use aws_sdk_sqs::Client;
+use aws_sdk_sqs::operation::change_message_visibility_batch::ChangeMessageVisibilityBatchOutput;
 use aws_sdk_sqs::types::{BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry};
 use notification::ports::{Answers, Hide, Queue};
 use notification::{Failure, limits};
@@ -26,15 +27,6 @@ const OPERATION: &str = "ChangeMessageVisibilityBatch";
 impl Queue for SqsQueue {
     async fn hide(&self, messages: &[Hide<'_>]) -> Answers<()> {
         debug_assert!(messages.len() <= limits::SQS_BATCH_MAX);
-        // A batch may hold a message twice, each time with a receipt handle of its own: the place is the entry's name.
-        let entry = |(place, hide): (usize, &Hide<'_>)| {
-            ChangeMessageVisibilityBatchRequestEntry::builder()
-                .id(place.to_string())
-                .receipt_handle(hide.receipt_handle)
-                .visibility_timeout(i32::try_from(hide.wait.as_secs()).unwrap_or(i32::MAX))
-                .build()
-                .map_err(|_| Failure::permanent("ChangeMessageVisibilityBatch: an entry lacks its receipt handle"))
-        };
         let entries = messages.iter().enumerate().map(entry).collect::<Result<Vec<_>, _>>()?;
         let answer = self
             .client
@@ -44,19 +36,30 @@ impl Queue for SqsQueue {
             .send()
             .await
             .map_err(|error| classify::failure(OPERATION, &error))?;
-        let result = |place: usize| {
-            let name = place.to_string();
-            match answer.failed().iter().find(|failed| failed.id() == name) {
-                Some(failed) => Err(entry_failure(failed)),
-                None if answer.successful().iter().any(|done| done.id() == name) => Ok(()),
-                None => Err(Failure::may_have_happened("ChangeMessageVisibilityBatch: the answer lacks this entry")),
-            }
-        };
-        Ok((0..messages.len()).map(result).collect())
+        Ok((0..messages.len()).map(|place| result(&answer, place)).collect())
     }
 }
 
-/// What the message's own state forbids (it is deleted, or is not in flight any more) is not tried again.
+/// A batch may hold a message twice, each time with its own receipt handle, so the place is the entry's id.
+fn entry((place, hide): (usize, &Hide<'_>)) -> Result<ChangeMessageVisibilityBatchRequestEntry, Failure> {
+    ChangeMessageVisibilityBatchRequestEntry::builder()
+        .id(place.to_string())
+        .receipt_handle(hide.receipt_handle)
+        .visibility_timeout(i32::try_from(hide.wait.as_secs()).unwrap_or(i32::MAX))
+        .build()
+        .map_err(|_| Failure::permanent("ChangeMessageVisibilityBatch: an entry lacks its receipt handle"))
+}
+
+fn result(answer: &ChangeMessageVisibilityBatchOutput, place: usize) -> Result<(), Failure> {
+    let id = place.to_string();
+    match answer.failed().iter().find(|failed| failed.id() == id) {
+        Some(failed) => Err(entry_failure(failed)),
+        None if answer.successful().iter().any(|done| done.id() == id) => Ok(()),
+        None => Err(Failure::may_have_happened("ChangeMessageVisibilityBatch: the answer lacks this entry")),
+    }
+}
+
+/// A call that the message's own state forbids (it is deleted, or no longer in flight) is not tried again.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_BatchResultErrorEntry.html>
 fn entry_failure(failed: &BatchResultErrorEntry) -> Failure {
     let failure = classify::entry_failure(OPERATION, failed.code());
@@ -66,7 +69,6 @@ fn entry_failure(failed: &BatchResultErrorEntry) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aws_sdk_sqs::operation::change_message_visibility_batch::ChangeMessageVisibilityBatchOutput;
     use aws_sdk_sqs::types::ChangeMessageVisibilityBatchResultEntry;
     use aws_smithy_mocks::{mock, mock_client};
     use notification::FailureKind;

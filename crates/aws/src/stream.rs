@@ -3,7 +3,7 @@
 use crate::classify;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::primitives::Blob;
-use aws_sdk_kinesis::types::PutRecordsRequestEntry;
+use aws_sdk_kinesis::types::{PutRecordsRequestEntry, PutRecordsResultEntry};
 use notification::ports::{Answers, Publication, Stream};
 use notification::{Failure, limits};
 
@@ -25,13 +25,6 @@ impl KinesisStream {
 impl Stream for KinesisStream {
     async fn put(&self, publications: &[Publication<'_>]) -> Answers<()> {
         debug_assert!(publications.len() <= limits::PUT_RECORDS_MAX_ENTRIES);
-        let entry = |publication: &Publication<'_>| {
-            PutRecordsRequestEntry::builder()
-                .partition_key(publication.id.as_str())
-                .data(Blob::new(publication.event))
-                .build()
-                .map_err(|_| Failure::permanent("PutRecords: an entry lacks its partition key or data"))
-        };
         let entries = publications.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
         let answer = self
             .client
@@ -41,12 +34,23 @@ impl Stream for KinesisStream {
             .send()
             .await
             .map_err(|error| classify::failure("PutRecords", &error))?;
-        // 200 may hold failures: an entry without a sequence number was not put.
-        let result = |record: &aws_sdk_kinesis::types::PutRecordsResultEntry| match record.error_code() {
-            Some(code) => Err(classify::entry_failure("PutRecords", code)),
-            None => Ok(()),
-        };
         Ok(answer.records().iter().map(result).collect())
+    }
+}
+
+fn entry(publication: &Publication<'_>) -> Result<PutRecordsRequestEntry, Failure> {
+    PutRecordsRequestEntry::builder()
+        .partition_key(publication.id.as_str())
+        .data(Blob::new(publication.event))
+        .build()
+        .map_err(|_| Failure::permanent("PutRecords: an entry lacks its partition key or data"))
+}
+
+/// 200 may hold failures: an entry with an error code was not put.
+fn result(entry: &PutRecordsResultEntry) -> Result<(), Failure> {
+    match entry.error_code() {
+        Some(code) => Err(classify::entry_failure("PutRecords", code)),
+        None => Ok(()),
     }
 }
 
@@ -54,7 +58,6 @@ impl Stream for KinesisStream {
 mod tests {
     use super::*;
     use aws_sdk_kinesis::operation::put_records::PutRecordsOutput;
-    use aws_sdk_kinesis::types::PutRecordsResultEntry;
     use aws_smithy_mocks::{mock, mock_client};
     use notification::NotificationId;
 

@@ -66,30 +66,18 @@ impl TableReader for DynamoTable {
             .map_err(|error| classify::failure("BatchGetItem", &error))?;
 
         // The answer has its own order, and may leave keys out as unprocessed.
-        let key = |item: &HashMap<String, AttributeValue>| item.get("id").and_then(|id| id.as_s().ok().cloned());
-        let found: HashMap<_, _> = output
-            .responses()
-            .and_then(|tables| tables.get(&self.table_name))
-            .into_iter()
-            .flatten()
-            .filter_map(|item| Some((key(item)?, stored(item))))
-            .collect();
-        let unprocessed: Vec<_> = output
-            .unprocessed_keys()
-            .and_then(|tables| tables.get(&self.table_name))
-            .map(KeysAndAttributes::keys)
-            .into_iter()
-            .flatten()
-            .filter_map(key)
-            .collect();
-        let result = |id: &&NotificationId| {
-            if unprocessed.iter().any(|key| key == id.as_str()) {
-                return Err(Failure::retryable("BatchGetItem: this key was not processed"));
-            }
-            Ok(found.get(id.as_str()).cloned())
-        };
-        Ok(ids.iter().map(result).collect())
+        let items = output.responses().and_then(|tables| tables.get(&self.table_name)).into_iter().flatten();
+        let mut found: HashMap<&str, _> = items.filter_map(|item| Some((key(item)?, Ok(Some(stored(item)))))).collect();
+        let unprocessed = output.unprocessed_keys().and_then(|tables| tables.get(&self.table_name));
+        for id in unprocessed.into_iter().flat_map(KeysAndAttributes::keys).filter_map(key) {
+            found.insert(id, Err(Failure::retryable("BatchGetItem: this key was not processed")));
+        }
+        Ok(ids.iter().map(|id| found.get(id.as_str()).cloned().unwrap_or(Ok(None))).collect())
     }
+}
+
+fn key(item: &HashMap<String, AttributeValue>) -> Option<&str> {
+    item.get("id")?.as_s().ok().map(String::as_str)
 }
 
 impl Table for DynamoTable {

@@ -39,10 +39,6 @@ pub const PUT_RECORDS_MAX_ENTRIES: usize = 500;
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html>
 pub const PUT_RECORDS_MAX_BYTES: usize = 10 * 1024 * 1024;
 
-/// Records in one answer of `GetRecords`.
-/// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
-pub const GET_RECORDS_MAX: i32 = 10_000;
-
 /// Calls of `GetRecords` a second that a shard allows all its readers together.
 /// <https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html>
 pub const GET_RECORDS_PER_SECOND: u32 = 5;
@@ -277,6 +273,25 @@ pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a stream shard that had nothing new is read again: as often as Lambda does, four times a second.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html>
 pub const STREAM_POLL: Duration = Duration::from_millis(250);
+
+/// Calls per second that `notifyctl latency` spreads its messages over, if the rate is high enough. Fewer messages per call are
+/// sent more evenly, but take more calls.
+pub const LATENCY_CALLS_PER_SECOND: usize = 10;
+
+/// Time between two looks of `notifyctl latency` at the notifications that are not settled.
+pub const LATENCY_LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Time between two reads of a Kinesis shard: half of the reads that it allows are left to Lambda's pollers.
+pub const KINESIS_READ_EVERY: Duration = Duration::from_millis(2_000 / GET_RECORDS_PER_SECOND as u64);
+
+/// Attempts for one read of a Kinesis shard, the first one included. After an answer of 10 MB a shard refuses reads for five
+/// seconds, and other readers share its quota, so these last longer than the SDK's own three.
+/// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
+pub const STREAM_READ_ATTEMPTS: u32 = 8;
+
+/// The clocks of Kinesis and of this machine surely differ by less. Both ends of the time that is read are moved by it, so that
+/// no record is missed.
+pub const CLOCKS_DIFFER_BY: Duration = Duration::from_mins(1);
 
 /// An audit that misses something in the table's stream stops looking for it when no open shard has shown anything new for
 /// this long. An empty answer alone proves nothing: it can take several calls to get to a part of a shard that has records.

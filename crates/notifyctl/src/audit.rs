@@ -1,9 +1,8 @@
-//! `notifyctl audit`: was anything of what was sent lost or doubled?
+//! `notifyctl audit`: was any sent notification lost or doubled?
 //!
-//! It reads the file that says what was sent, the table, the table's stream and the dead-letter queue, asks no function, and
-//! leaves the verdict to [`judge::judge`].
+//! It reads the file of sent events, the table, the table's stream and the dead-letter queue, and calls no function.
+//! [`judge::judge`] decides the verdict.
 
-mod items;
 mod judge;
 
 use crate::cli::AuditArgs;
@@ -11,16 +10,15 @@ use crate::error::Error;
 use crate::ledger::{self, Sums};
 use crate::stack::Stack;
 use crate::summary::queue;
-use crate::{dead_letters, events, output, stream};
+use crate::{dead_letters, events, items, output, stream};
 use aws::SystemClock;
 use judge::{Audit, Evidence, Sent, Verdict};
-use notification::ports::Clock;
-use notification::{NotificationId, Status};
+use notification::{Clock, NotificationId, Status};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
 use std::process::ExitCode;
 
-/// Lines shown for what is wrong, and for what cannot be shown, at the most.
+/// Largest number of problems shown, and of gaps in the evidence.
 const EXAMPLES: usize = 5;
 
 /// The result for machines.
@@ -49,7 +47,7 @@ pub(crate) async fn run(stack: &Stack, args: &AuditArgs, json: bool) -> Result<E
     Ok(exit(verdict))
 }
 
-/// 0: shown to be good. 1: something is wrong. 3: neither can be shown. (2 is for what could not be carried out.)
+/// 0: good. 1: bad. 3: cannot be shown. (2 means that the audit could not be carried out.)
 fn exit(verdict: Verdict) -> ExitCode {
     ExitCode::from(match verdict {
         Verdict::Good => 0,
@@ -61,9 +59,9 @@ fn exit(verdict: Verdict) -> ExitCode {
 async fn collect(stack: &Stack, sent: Vec<Sent>) -> Result<Evidence, Error> {
     let ids: HashSet<&NotificationId> = sent.iter().filter_map(|sent| sent.id.as_ref().ok()).collect();
     let ids: Vec<NotificationId> = ids.into_iter().cloned().collect();
-    // The queue first: a message that leaves it later is still counted.
+    // The queue comes first: a message that leaves it later is still counted.
     let queued = queue(stack, &stack.queue_url).await?.all();
-    // The table next: what it shows then is in the stream, which is read after it.
+    // The table comes next: the stream, which is read later, has everything that the table shows now.
     let started = SystemClock.now();
     let table = items::read(stack, &ids).await?;
     let done = table.iter().filter(|(_, item)| item.status == Some(Status::Done));
@@ -72,7 +70,7 @@ async fn collect(stack: &Stack, sent: Vec<Sent>) -> Result<Evidence, Error> {
     let stream = stream::read(stack, started, missing, |id| table.contains_key(id)).await?;
     let wanted: HashSet<&str> = sent.iter().map(|sent| sent.event.as_str()).collect();
     let dead_letters = dead_letters::read(stack, |body| wanted.contains(body)).await?;
-    // SQS may have missed a message when it counted the first time.
+    // SQS may have missed a message in its first count.
     let queue_is_empty = queued == 0 && queue(stack, &stack.queue_url).await?.all() == 0;
     Ok(Evidence { started, sent, table, stream, dead_letters, queue_is_empty })
 }
@@ -100,15 +98,11 @@ fn print(audit: &Audit) {
     rows.extend(audit.dead_lettered.iter().map(|(reason, &count)| ("", count, format!("  {reason}"))));
     output::counts(rows);
     if let Some(Sums { entries, paid, asked }) = &audit.ledger {
-        let sum = |sums: &BTreeMap<String, ledger::Amount>| {
-            let sums: Vec<_> = sums.iter().map(|(currency, sum)| format!("{sum} {currency}")).collect();
-            if sums.is_empty() { "nothing".to_owned() } else { sums.join(", ") }
-        };
         let one_each = if audit.problems.is_empty() { ", one for each notification that is DONE" } else { "" };
         output::pairs([
             ("ledger", format!("{} entries{one_each}", output::thousands(*entries))),
-            ("paid", sum(paid)),
-            ("asked for", format!("{} by the distinct notifications", sum(asked))),
+            ("paid", sums(paid)),
+            ("asked for", format!("{} by the distinct notifications", sums(asked))),
         ]);
     }
     match audit.verdict() {
@@ -129,7 +123,13 @@ fn print(audit: &Audit) {
     }
 }
 
-/// What became DONE once: with its insert, and without it where the stream no longer shows it.
+/// Sums of money, one for each currency.
+fn sums(sums: &BTreeMap<String, ledger::Amount>) -> String {
+    let sums: Vec<_> = sums.iter().map(|(currency, sum)| format!("{sum} {currency}")).collect();
+    if sums.is_empty() { "nothing".to_owned() } else { sums.join(", ") }
+}
+
+/// The notifications that became DONE once: those whose insert the stream shows, and those whose insert is too old for it.
 fn done_rows(audit: &Audit) -> Vec<(&'static str, usize, String)> {
     let older = audit.inserted_before_the_stream;
     let seen = audit.done_once - older;
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_insert_that_was_not_seen_is_not_called_inserted_once() {
+    fn a_notification_whose_insert_was_not_seen_is_not_called_inserted_once() {
         let rows = |done_once, inserted_before_the_stream| {
             let audit = Audit { done_once, inserted_before_the_stream, ..Audit::default() };
             done_rows(&audit).into_iter().map(|(_, count, text)| (count, text)).collect::<Vec<_>>()

@@ -3,11 +3,11 @@
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
-/// Send notifications, look at them, watch them, audit them.
+/// Send, inspect, watch and audit notifications
 ///
-/// Works against AWS and against the local stack alike: it finds queue, table and stream in the outputs of the
-/// CloudFormation stack. Credentials, region and AWS_ENDPOINT_URL are taken from the environment or the AWS profile. With
-/// SSO or a login of the AWS CLI, first: eval "$(aws configure export-credentials --format env)"
+/// Works with AWS and with the local stack. The outputs of the CloudFormation stack name the queue, the table and the stream.
+/// Credentials, region and AWS_ENDPOINT_URL come from the environment or the AWS profile. With SSO or a login of the AWS CLI,
+/// run this first: eval "$(aws configure export-credentials --format env)"
 #[derive(Debug, Parser)]
 #[command(name = "notifyctl", version, arg_required_else_help = true, after_help = EXAMPLES)]
 pub(crate) struct Cli {
@@ -15,7 +15,7 @@ pub(crate) struct Cli {
     #[arg(long, global = true, env = "NOTIFY_STACK", default_value = "notifications-dev", value_name = "NAME")]
     pub(crate) stack: String,
 
-    /// Print JSON, for machines
+    /// Print JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
@@ -25,21 +25,20 @@ pub(crate) struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  notifyctl send refunds.jsonl                             send the events of a file, one a line
+  notifyctl send refunds.jsonl                             send the events of a file, one per line
   notifyctl send --count 1000 --duplicates 10 --save sent.jsonl
   notifyctl watch                                          until every notification is settled
   notifyctl status rfd-000001
   notifyctl redrive rfd-000007                             FAILED, and the cause is fixed: run it again
-  notifyctl resolve rfd-000008 --done                      IN_DOUBT, and it did happen
-  notifyctl dlq redrive                                    refused messages, and the cause is fixed: which would be sent again?
+  notifyctl resolve rfd-000008 --done                      IN_DOUBT, but the effect has happened
+  notifyctl dlq redrive                                    list the dead letters that can go back to the queue
   notifyctl audit sent.jsonl                               was anything lost or doubled?
   notifyctl latency --count 500 --rate 50                  how long does each stage take?
-  notifyctl local                                          be Lambda's event source mappings for a local AWS
 
 Exit status:
-  0    yes, or done
-  1    no: not found, not settled, not changed, or the audit found problems
-  2    the command could not be carried out
+  0    success
+  1    negative result: not found, not settled, not changed, or the audit found problems
+  2    error: the command could not be carried out
   3    the audit found no problem, but cannot show that there is none
   130  interrupted";
 
@@ -48,27 +47,27 @@ Follow the counts until every notification is settled (reads the whole table eac
 
 Settled means that nothing is left to do: the queue is empty, and every notification is DONE, FAILED or IN_DOUBT.
 
-SQS counts are approximate, and can miss a message for a minute after it was sent. So without --expect, nothing may have
-changed for 75 seconds, and --timeout must be longer than that. With --expect N, the table must have N notifications, all of
-them settled; two identical readings in a row are then enough. N counts those that were there before, but not duplicates or
-refused messages: these may still be on their way.";
+SQS counts are approximate, and can miss a message for a minute after it was sent. So without --expect, the counts must not
+change for 75 seconds, and --timeout must be longer than that. With --expect N, the table must have N notifications, all of
+them settled; two identical readings in a row are then enough. N includes notifications from before, but not duplicates or
+refused messages, which may still be on their way.";
 
 const AUDIT: &str = "\
-Compare what was sent with the table, its stream and the dead-letter queue: was anything lost or doubled?
+Compare the sent events with the table, its stream and the dead-letter queue: was anything lost or doubled?
 
-The audit reads evidence only: it asks no function, and writes nothing. But SQS shows messages only by receiving them: dead
-letters are hidden for up to 5 minutes, and their receive count rises. A notification counts as DONE once only where the
-table's stream shows its one change to DONE, and its one insert unless that is more than 24 hours old. The stream reaches back
-24 hours, so run the audit within 24 hours of sending. With the action `ledger`, its entries are compared too, one by one and
-in sum.
+The audit calls no function and writes nothing. But reading the dead-letter queue means receiving its messages: dead
+letters are hidden for up to 5 minutes, and their receive count rises. A notification counts as DONE once only if the
+table's stream shows its one change to DONE, and its one insert unless that is more than 24 hours old. The stream keeps
+records for 24 hours, so run the audit within 24 hours of sending. With the action `ledger`, the audit also compares its
+entries, one by one and in sum.
 
 Run `notifyctl watch` first, without --expect if some messages should be refused: the audit reports anything still in flight
 as a problem, and cannot show that a message is lost while the queue has any.
 
 The verdict:
-  good             nothing lost, nothing doubled: the evidence shows it
+  good             nothing lost, nothing doubled, as the evidence shows
   bad              something is lost, doubled or not settled; each problem has its id
-  cannot_be_shown  nothing wrong was found, but the evidence has gaps: a notification is IN_DOUBT, became DONE more than 24
+  cannot_be_shown  no problem was found, but the evidence has gaps: a notification is IN_DOUBT, became DONE more than 24
                    hours ago, or is missing from what could be read of the stream or the dead-letter queue; or a message was
                    not found, and the queue is not empty";
 
@@ -83,27 +82,27 @@ Exit status: 0 good, 1 bad, 2 the audit could not be carried out, 3 cannot be sh
 const DLQ_REDRIVE: &str = "\
 Move messages from the dead-letter queue back to the queue
 
-A message is sent to the queue, then deleted from the dead-letter queue. If the command ends in between, it is in both, and the
-second is a duplicate. More than one message is moved only with --yes; without it, they are listed. All of them are hidden
+A message is sent to the queue, then deleted from the dead-letter queue. If the command ends in between, both queues have it, and
+the second is a duplicate. More than one message is moved only with --yes; without it, they are listed. All of them are hidden
 while the command runs, and for up to 5 minutes if it is interrupted.
 
-SQS takes a redriven message for a new one, and keeps it for 14 more days. So the attribute first_sent_at carries along when it
-was first sent, and a message that could outlive the memory of its id (the stack's DoneRetentionDays, less 22 days) is refused:
-its effect could happen twice. The redrive of the SQS console does not know that.";
+For SQS, a redriven message is a new one, which it keeps for 14 more days. So the attribute first_sent_at records when it was
+first sent. A message that SQS could keep for longer than the table remembers its id (the stack's DoneRetentionDays, less 22
+days) is refused, because its effect could happen twice. The DLQ redrive of the SQS console does not check this.";
 
 const DLQ_REDRIVE_EXAMPLES: &str = "\
 Examples:
-  notifyctl dlq redrive                                    which would be moved?
+  notifyctl dlq redrive                                    list the messages that would be moved
   notifyctl dlq redrive --yes
   notifyctl dlq redrive 3f6f3c1e-0d7e-4f6b-9f7e-2f6c1a5d8f10
 
-Exit status: 0 moved, or listed; 1 some were refused, or are not there; 2 some could not be moved.";
+Exit status: 0 moved or listed; 1 some were refused or not found; 2 some could not be moved.";
 
 const LATENCY: &str = "\
 Measure how long notifications take, by stage and from end to end
 
-Sends made-up notifications evenly, waits until they are DONE, and prints the percentiles of each stage in milliseconds,
-by nearest rank: each figure is the time of one notification.
+Sends generated notifications at an even rate, waits until they are DONE, and prints the percentiles of each stage in
+milliseconds, by nearest rank: each figure is the time of one notification.
 
   sent → received       wait in the queue, and ingest's start
   received → published  table write, the table stream's polling, publisher
@@ -112,39 +111,22 @@ by nearest rank: each figure is the time of one notification.
 
 These are real notifications: the deployed action runs for each, and they stay in the table like any other.
 
-The times are of different clocks: sent is this machine's, received and done are Lambda's (each taken just before its
-write), published is Kinesis'. A stage that is shorter than the clocks differ means nothing, and may be negative.
+The times come from different clocks: sent from this machine's, received and done from Lambda's (each taken just before its
+write), published from Kinesis'. A stage that is shorter than the difference of the clocks means nothing, and may be negative.
 
-Kinesis is read when all are DONE, so that its reads take nothing away from downstream's.";
+Kinesis is read after all are DONE, so that this does not slow down downstream's reads.";
 
 const LATENCY_EXAMPLES: &str = "\
 Examples:
-  notifyctl latency                                        500 notifications, 50 a second
-  notifyctl latency --count 6000 --rate 200                the same under more load, for half a minute
+  notifyctl latency                                        500 notifications, 50 per second
+  notifyctl latency --count 6000 --rate 200                more load, for half a minute
   notifyctl latency --json | jq .milliseconds.sent_to_done.p99
 
-Exit status: 1 where some are not DONE; the figures are then those of the others.";
-
-const LOCAL: &str = "\
-Poll the streams of a local AWS, and invoke functions as Lambda's event source mappings do
-
-A local AWS that polls streams itself may pass over what a function reports as failed, and know no retry limits. This does
-what Lambda does: partial answers, retries, bisect, parallelization factor, batching window, filters, record age and
-on-failure queues, with the settings of the mappings as they are deployed. Switch the local AWS's own polling off (Enabled:
-false), or each record is delivered by both.
-
-It polls only an AWS_ENDPOINT_URL on this machine. It keeps no checkpoints: started again, it reads from the mapping's
-starting position, and functions see records again. Ctrl-C ends it.";
-
-const LOCAL_EXAMPLES: &str = "\
-Examples:
-  notifyctl local                                          the two streams of the stack; `make up` has it running
-  notifyctl local --function orders --function invoices    any functions that have a stream for a source
-  notifyctl --json local | jq 'select(.event == \"gave_up\")'";
+Exit status: 1 if some are not DONE; the figures then include only the others.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Send notifications to the queue, from a file, standard input, or made up
+    /// Send notifications to the queue: from a file or standard input, or generated ones
     Send(SendArgs),
     /// Show one notification
     Status(StatusArgs),
@@ -153,42 +135,39 @@ pub(crate) enum Command {
     /// Follow the counts until every notification is settled (reads the whole table each time)
     #[command(long_about = WATCH)]
     Watch(WatchArgs),
-    /// Put failed work back: FAILED → INIT by one conditional write, and the stream does the rest
+    /// Run failed notifications again: FAILED → INIT
     Redrive(RedriveArgs),
-    /// Work on the dead-letter queue
+    /// Manage the dead-letter queue
     #[command(subcommand)]
     Dlq(DlqCommand),
-    /// Settle what only a person can: IN_DOUBT, or CLAIMED by a worker that is gone → DONE, or → INIT to run it again
+    /// Settle a notification by hand: IN_DOUBT, or CLAIMED by a worker that is gone → DONE, or → INIT to run it again
     Resolve(ResolveArgs),
-    /// Compare what was sent with the table, its stream and the dead-letter queue: was anything lost or doubled?
+    /// Compare the sent events with the table, its stream and the dead-letter queue: was anything lost or doubled?
     #[command(long_about = AUDIT, after_help = AUDIT_EXAMPLES)]
     Audit(AuditArgs),
     /// Measure how long notifications take, by stage and from end to end (sends real ones)
     #[command(long_about = LATENCY, after_help = LATENCY_EXAMPLES)]
     Latency(LatencyArgs),
-    /// Poll the streams of a local AWS, and invoke functions as Lambda's event source mappings do
-    #[command(long_about = LOCAL, after_help = LOCAL_EXAMPLES)]
-    Local(LocalArgs),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DlqCommand {
-    /// Move messages back to the queue (lists them first, if they are more than one)
+    /// Move messages back to the queue (without --yes, list them if there is more than one)
     #[command(long_about = DLQ_REDRIVE, after_help = DLQ_REDRIVE_EXAMPLES)]
     Redrive(DlqRedriveArgs),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct DlqRedriveArgs {
-    /// SQS message ids, as ingest's log has them; without any, all messages
+    /// SQS message ids, as in ingest's log [default: all messages]
     #[arg(value_name = "MESSAGE_ID")]
     pub(crate) message_ids: Vec<String>,
 
-    /// Move this many messages, at most
+    /// Move at most this many messages
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     max: u16,
 
-    /// Move more than one message; without it, they are only listed
+    /// Move more than one message, instead of listing them
     #[arg(long)]
     pub(crate) yes: bool,
 }
@@ -202,30 +181,30 @@ impl DlqRedriveArgs {
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["file", "count"]))]
 pub(crate) struct SendArgs {
-    /// CloudEvents JSON, one event a line (or one event over several lines); - is standard input
+    /// CloudEvents JSON, one event per line (or one event over several lines); - is standard input
     pub(crate) file: Option<PathBuf>,
 
-    /// Make up this many notifications
+    /// Generate this many notifications
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) count: Option<u32>,
 
-    /// Send this share of the made ones twice, in percent
+    /// Send this percentage of the generated ones twice
     #[arg(long, value_name = "PCT", default_value_t = 0, requires = "count", value_parser = clap::value_parser!(u32).range(0..=100))]
     pub(crate) duplicates: u32,
 
-    /// Prefix of the made ids [default: made-<seed>]
+    /// Prefix of the generated ids [default: made-<seed>]
     #[arg(long, value_name = "TEXT", requires = "count")]
     pub(crate) prefix: Option<String>,
 
-    /// Seed for amounts and order of the made ones; the same count, prefix and seed make the same ones again [default: random, and printed]
+    /// Seed for the amounts and the order; the same count, prefix and seed generate the same notifications [default: random, and printed]
     #[arg(long, value_name = "N", requires = "count")]
     pub(crate) seed: Option<u64>,
 
-    /// Send malformed events too, as they are
+    /// Send malformed events, too
     #[arg(long)]
     pub(crate) unchecked: bool,
 
-    /// Append what was sent to this file, one event a line, for `notifyctl audit`
+    /// Append the sent events to this file, one per line, for `notifyctl audit`
     #[arg(long, value_name = "FILE")]
     pub(crate) save: Option<PathBuf>,
 }
@@ -235,7 +214,7 @@ pub(crate) struct StatusArgs {
     /// The notification id
     pub(crate) id: String,
 
-    /// Show the event too: it may hold personal data
+    /// Show the event, too, which may contain personal data
     #[arg(long)]
     pub(crate) event: bool,
 }
@@ -257,7 +236,7 @@ pub(crate) struct ResolveArgs {
     #[arg(long)]
     pub(crate) done: bool,
 
-    /// Its effect has not happened: INIT, to run again
+    /// Its effect has not happened: INIT, to run it again
     #[arg(long)]
     pub(crate) retry: bool,
 }
@@ -268,19 +247,19 @@ pub(crate) struct WatchArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) timeout: u64,
 
-    /// Look every so many seconds
+    /// Read the counts every this many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub(crate) interval: u64,
 
-    /// Wait until at least this many notifications are in the table, those from before included; without it, until nothing
-    /// has changed for 75 seconds
+    /// Wait until the table has at least this many notifications, including those from before; without it, until nothing has
+    /// changed for 75 seconds
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub(crate) expect: usize,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct AuditArgs {
-    /// What was sent, one event a line (written by `notifyctl send --save`)
+    /// The sent events, one per line (written by `notifyctl send --save`)
     pub(crate) file: PathBuf,
 }
 
@@ -290,24 +269,13 @@ pub(crate) struct LatencyArgs {
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) count: u32,
 
-    /// Send this many a second, as far as the queue's answers allow
+    /// Send this many per second, unless the queue answers too slowly
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(crate) rate: u32,
 
     /// Give up this many seconds after the last is sent
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) timeout: u64,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct LocalArgs {
-    /// A function with a stream for a source, by name or ARN; repeatable [default: publisher and downstream of the stack]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) function: Vec<String>,
-
-    /// Show only what goes wrong
-    #[arg(long, short)]
-    pub(crate) quiet: bool,
 }
 
 #[cfg(test)]
@@ -335,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn the_help_of_audit_says_what_becomes_of_dead_letters() {
+    fn the_help_of_audit_says_how_long_dead_letters_are_hidden() {
         let minutes = limits::DEAD_LETTER_HIDDEN.as_secs() / 60;
         assert!(AUDIT.contains(&format!("letters are hidden for up to {minutes} minutes")));
     }
@@ -345,7 +313,7 @@ mod tests {
         let minutes = limits::DEAD_LETTER_HIDDEN.as_secs() / 60;
         assert!(DLQ_REDRIVE.contains(&format!("for up to {minutes} minutes")));
         let days = 90 - limits::redrive_days(90);
-        assert!(DLQ_REDRIVE.contains(&format!("less {days} days")));
+        assert!(DLQ_REDRIVE.contains(&format!("less {days}\ndays")));
         assert!(DLQ_REDRIVE.contains(&format!("for {} more days", limits::SQS_RETENTION_DAYS)));
     }
 

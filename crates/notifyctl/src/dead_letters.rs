@@ -1,39 +1,38 @@
-//! The messages of the dead-letter queue, read without deleting them.
+//! Reads the messages of the dead-letter queue without deleting them.
 
 use crate::error::Error;
 use crate::stack::Stack;
 use crate::summary::queue;
+use crate::time::since;
 use crate::{events, output};
 use aws::SystemClock;
 use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, Message, MessageSystemAttributeName};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use notification::ports::Clock;
-use notification::{Timestamp, limits};
+use notification::{Clock, Timestamp, limits};
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
 
-/// What was read of the dead-letter queue.
+/// The messages that were read.
 #[derive(Debug, Default)]
 pub(crate) struct DeadLetters {
-    /// How many messages have each of the texts that were looked for, on one line.
+    /// The number of messages with each wanted text, on one line.
     pub(crate) found: HashMap<String, usize>,
-    /// As many messages were read as SQS counts there. SQS hands out samples, and none that another reader has.
+    /// Whether as many messages were read as SQS counts. SQS returns samples, and no messages that another reader has.
     pub(crate) complete: bool,
 }
 
-/// Reads all messages, and keeps those whose text is `wanted`.
+/// Reads all messages, and counts those whose text is `wanted`.
 pub(crate) async fn read(stack: &Stack, wanted: impl Fn(&str) -> bool) -> Result<DeadLetters, Error> {
     let mut look = Look::new(count(stack).await?, SystemClock.now());
     let mut receipts = Vec::new();
     let result = read_all(stack, &mut look, &mut receipts, wanted).await;
     show_again(stack, &receipts).await;
     result?;
-    // Some may have come meanwhile, or were not counted yet.
+    // Messages may have arrived meanwhile, or not have been counted before.
     look.counted = look.counted.max(count(stack).await?);
     Ok(DeadLetters { complete: look.is_complete(), found: look.found })
 }
 
-/// Reads messages until they are `enough`, or the queue has no more. They stay hidden for a while.
+/// Receives messages until they are `enough` or the queue has no more. They stay hidden for a while.
 pub(crate) async fn take(stack: &Stack, enough: impl Fn(&[Message]) -> bool) -> Result<Vec<Message>, Error> {
     let mut look = Look::new(count(stack).await?, SystemClock.now());
     let mut taken: Vec<Message> = Vec::new();
@@ -47,7 +46,7 @@ pub(crate) async fn take(stack: &Stack, enough: impl Fn(&[Message]) -> bool) -> 
             }
         };
         for message in &messages {
-            // Only the newest receipt of a message deletes it.
+            // Only the latest receipt of a message deletes it.
             match taken.iter_mut().find(|taken| taken.message_id == message.message_id) {
                 Some(taken) => taken.receipt_handle.clone_from(&message.receipt_handle),
                 None => taken.push(message.clone()),
@@ -80,7 +79,7 @@ async fn read_all(
     Ok(())
 }
 
-/// One round: several calls at once, and the messages of all of them.
+/// Makes several calls at once, and returns the messages of all.
 async fn receive(stack: &Stack) -> Result<Vec<Message>, Error> {
     let calls = stream::iter(0..limits::CALLS_IN_FLIGHT).map(|_| receive_some(stack));
     calls.buffer_unordered(limits::CALLS_IN_FLIGHT).try_concat().await
@@ -101,36 +100,33 @@ async fn receive_some(stack: &Stack) -> Result<Vec<Message>, Error> {
     Ok(answer.map_err(Error::aws("ReceiveMessage"))?.messages.unwrap_or_default())
 }
 
-/// Shows messages to other readers again.
+/// Makes messages visible again.
 pub(crate) async fn show_again(stack: &Stack, receipts: &[String]) {
     let calls = stream::iter(receipts.chunks(limits::SQS_BATCH_MAX)).map(|batch| show_some_again(stack, batch));
     calls.buffer_unordered(limits::CALLS_IN_FLIGHT).collect::<()>().await;
 }
 
 async fn show_some_again(stack: &Stack, receipts: &[String]) {
-    let entry = |(n, receipt): (usize, &String)| {
-        ChangeMessageVisibilityBatchRequestEntry::builder()
-            .id(n.to_string())
-            .receipt_handle(receipt)
-            .visibility_timeout(0)
-            .build()
-            .ok()
-    };
-    let entries = receipts.iter().enumerate().filter_map(entry).collect();
-    let queue = &stack.dead_letter_queue_url;
-    // Where this fails, the messages show again by themselves.
-    let _ = stack.sqs.change_message_visibility_batch().queue_url(queue).set_entries(Some(entries)).send().await;
+    let mut call = stack.sqs.change_message_visibility_batch().queue_url(&stack.dead_letter_queue_url);
+    for (n, receipt) in receipts.iter().enumerate() {
+        let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(n.to_string()).receipt_handle(receipt);
+        if let Ok(entry) = entry.visibility_timeout(0).build() {
+            call = call.entries(entry);
+        }
+    }
+    // If this fails, the messages become visible later.
+    let _ = call.send().await;
 }
 
-/// How far the reading has come.
+/// The progress of reading.
 struct Look {
     started: Timestamp,
-    /// Messages that SQS counts in the queue, approximately.
+    /// Messages in the queue, as SQS counts them: approximately.
     counted: usize,
-    /// By message id: one that is no longer hidden may be received again.
+    /// Message ids: a message that is no longer hidden may be received again.
     ids: HashSet<String>,
     found: HashMap<String, usize>,
-    /// Rounds without a message since the last new one.
+    /// Rounds without a message since the last new message.
     empty_rounds: usize,
 }
 
@@ -166,27 +162,24 @@ impl Look {
         } else if is_empty || self.is_complete() {
             self.empty_rounds += 1;
         }
-        // Else only messages came that were read before: the queue is not empty, and has others.
+        // Otherwise, the queue returned only messages that were read before, but has others.
     }
-}
-
-fn since(then: Timestamp, now: Timestamp) -> Duration {
-    Duration::try_from(now.duration_since(then)).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::VecDeque;
+    use std::time::Duration;
 
     fn message(id: usize) -> Message {
         Message::builder().message_id(id.to_string()).body(format!("body\n{id}")).build()
     }
 
-    /// A queue that hands out any of its visible messages, and shows each again when it was hidden for long enough.
+    /// A queue that returns visible messages in any order, and makes them visible again after a time.
     struct Queue {
         visible: Vec<usize>,
-        /// The times at which they are visible again, in order.
+        /// When each message becomes visible again, in order.
         hidden: VecDeque<(Timestamp, usize)>,
         random: fastrand::Rng,
     }
@@ -206,7 +199,7 @@ mod tests {
         }
     }
 
-    /// Reads a queue of this length, of which each round of calls takes this long. Returns when it was read.
+    /// Reads a queue of this length. Each round of calls takes this long. Returns how long reading took.
     fn read(length: usize, round: Duration) -> (Look, Duration) {
         let mut queue =
             Queue { visible: (0..length).collect(), hidden: VecDeque::new(), random: fastrand::Rng::with_seed(7) };
@@ -223,20 +216,20 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_of_as_many_messages_as_sqs_can_hide_is_read_whole_while_they_are_hidden() {
+    fn a_queue_with_as_many_messages_as_sqs_can_hide_is_read_completely_while_they_are_hidden() {
         let (look, taken) = read(120_000, Duration::from_millis(400));
         assert_eq!(look.ids.len(), 120_000);
         assert!(taken <= limits::DEAD_LETTER_HIDDEN + Duration::from_secs(1), "{taken:?}");
     }
 
     #[test]
-    fn a_queue_whose_messages_come_back_before_all_are_read_is_read_whole() {
+    fn a_queue_whose_messages_become_visible_before_all_are_read_is_read_completely() {
         let (_, taken) = read(20_000, Duration::from_secs(3));
         assert!(taken > limits::DEAD_LETTER_HIDDEN);
     }
 
     #[test]
-    fn messages_that_were_read_before_do_not_end_the_reading_of_a_queue_that_has_others() {
+    fn messages_that_were_read_before_do_not_end_reading_while_the_queue_has_others() {
         let mut look = Look::new(2, Timestamp::UNIX_EPOCH);
         for _ in 0..1_000 {
             look.note(vec![message(1)], |_| true);
@@ -247,7 +240,7 @@ mod tests {
             look.note(vec![message(1)], |_| true);
         }
         assert!(look.is_over(Timestamp::UNIX_EPOCH) && look.is_complete());
-        assert_eq!(look.found["body 1"], 1, "one that is received again counts once");
+        assert_eq!(look.found["body 1"], 1, "a message that is received twice counts once");
     }
 
     #[test]
@@ -262,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_ends_after_its_longest_time_and_is_then_not_complete() {
+    fn reading_ends_after_its_time_limit_and_is_then_not_complete() {
         let look = Look::new(1, Timestamp::UNIX_EPOCH);
         assert!(look.is_over(Timestamp::UNIX_EPOCH + limits::AUDIT_READ_MAX) && !look.is_complete());
     }

@@ -1,7 +1,7 @@
-//! `notifyctl dlq redrive`: dead letters back to the queue.
+//! `notifyctl dlq redrive`: moves dead letters back to the queue.
 //!
-//! A message is sent to the queue, and then deleted from the dead-letter queue. If the command ends in between, it is in both,
-//! and the second is a duplicate for ingest.
+//! A message is sent to the queue, and then deleted from the dead-letter queue. If the command ends in between, both queues
+//! have it, and ingest recognises the second one as a duplicate.
 
 use crate::cli::DlqRedriveArgs;
 use crate::dead_letters::{self, show_again};
@@ -12,18 +12,17 @@ use aws::SystemClock;
 use aws_sdk_sqs::types::{Message, MessageAttributeValue, MessageSystemAttributeName};
 use futures_util::stream::{self, StreamExt};
 use notification::event::readable_id;
-use notification::ports::Clock;
-use notification::{NotificationId, Timestamp, limits};
+use notification::{Clock, NotificationId, Timestamp, limits};
 use serde_json::json;
 use std::process::ExitCode;
 
-/// The message attribute that carries along when a redriven message was first sent, in milliseconds since the Unix epoch:
-/// SQS takes it for a new message.
+/// The message attribute with the time when a redriven message was first sent, in milliseconds since the Unix epoch. For SQS,
+/// it is a new message.
 const FIRST_SENT_AT: &str = "first_sent_at";
 
 const HOURS_OF_A_DAY: i64 = 24;
 
-/// A dead letter that was chosen, and what becomes of it.
+/// A dead letter, and whether it is moved.
 struct Letter {
     message: Message,
     fate: Fate,
@@ -31,12 +30,12 @@ struct Letter {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Fate {
-    /// It may be moved. It was first sent then.
+    /// It may be moved. It was first sent at this time.
     Movable(Timestamp),
     Moved,
-    /// It may not be moved, and why.
+    /// It may not be moved, for this reason.
     Refused(String),
-    /// It could not be moved, and why.
+    /// It could not be moved, for this reason.
     Failed(String),
 }
 
@@ -75,13 +74,13 @@ fn is_enough(args: &DlqRedriveArgs, taken: &[Message]) -> bool {
     taken.iter().filter(|message| is_wanted(args, message)).count() >= wanted
 }
 
-/// Message ids that were named, and are not in the dead-letter queue.
+/// Requested message ids that are not in the dead-letter queue.
 fn missing<'a>(args: &'a DlqRedriveArgs, letters: &[Letter]) -> Vec<&'a str> {
     let is_there = |wanted: &str| letters.iter().any(|letter| id(&letter.message) == wanted);
     args.message_ids.iter().map(String::as_str).filter(|wanted| !is_there(wanted)).collect()
 }
 
-/// Whether a message may be moved: not if its id may be forgotten before it comes to an end.
+/// Decides whether a message may be moved: not if the table may forget its id while SQS still has the message.
 fn judge(message: Message, done_retention_days: u32, now: Timestamp) -> Letter {
     let days = limits::redrive_days(done_retention_days);
     let fate = match first_sent_at(&message) {
@@ -102,7 +101,7 @@ fn judge(message: Message, done_retention_days: u32, now: Timestamp) -> Letter {
     Letter { message, fate }
 }
 
-/// When a message was first sent: as it was carried along, or as SQS has it.
+/// When a message was first sent, by its attribute or by SQS, whichever is earlier.
 fn first_sent_at(message: &Message) -> Option<Timestamp> {
     let time = |millis: &str| Timestamp::from_millisecond(millis.parse().ok()?).ok();
     let sent = time(message.attributes()?.get(&MessageSystemAttributeName::SentTimestamp)?)?;
@@ -127,7 +126,7 @@ async fn send_and_delete(stack: &Stack, message: &Message, first_sent: Timestamp
         .data_type("Number")
         .string_value(first_sent.as_millisecond().to_string())
         .build()
-        .map_err(|error| Error::Aws { call: "SendMessage", cause: error.to_string() })?;
+        .map_err(Error::failed("SendMessage"))?;
     let mut attributes = message.message_attributes().cloned().unwrap_or_default();
     attributes.insert(FIRST_SENT_AT.to_owned(), carried);
     stack
@@ -241,16 +240,16 @@ mod tests {
         let Fate::Refused(reason) = fate(message(0, None), 90, 68 * DAY) else { panic!("moved") };
         assert!(reason.contains("first sent 1970-01-01T00:00:00Z, 68 days ago"), "{reason}");
         assert!(reason.contains("(68 days are allowed)") && reason.contains("under a new id"), "{reason}");
-        // The shortest retention is for one redrive: whatever was never redriven may be, as SQS keeps it for 14 days.
+        // The shortest retention allows one redrive: SQS keeps a message that was never redriven for 14 days.
         assert_eq!(fate(message(0, None), 36, 14 * DAY - 1), Fate::Movable(sent));
     }
 
     #[test]
-    fn what_was_redriven_before_counts_from_its_first_sending() {
+    fn a_message_that_was_redriven_before_counts_from_its_first_sending() {
         let again = message(60 * DAY, Some("5000"));
         assert_eq!(fate(again.clone(), 90, 67 * DAY), Fate::Movable(Timestamp::from_second(5).unwrap()));
         assert!(matches!(fate(again, 90, 69 * DAY), Fate::Refused(_)));
-        // Upstream may set the attribute, too: it makes no message younger.
+        // If upstream sets the attribute, it cannot make a message younger.
         let later = message(0, Some(&(60 * DAY * 1000).to_string()));
         assert!(matches!(fate(later, 90, 69 * DAY), Fate::Refused(_)));
     }

@@ -1,4 +1,4 @@
-//! Events to send: made up, or read from a file.
+//! Events to send: generated, or read from a file.
 
 use crate::cli::SendArgs;
 use crate::error::Error;
@@ -8,35 +8,34 @@ use serde_json::json;
 use std::io::Read;
 use std::path::Path;
 
-/// Makes up refund events. Some are repeated, each a random way behind its first.
+/// Generates refund events. Some are repeated at random places.
 pub(crate) fn made(count: u32, duplicates_percent: u32, prefix: &str, seed: u64, time: &str) -> Vec<String> {
     let mut random = fastrand::Rng::with_seed(seed);
-    let mut events: Vec<String> = (1..=count)
-        .map(|n| {
-            let amount = format!("{}.{:02}", random.u32(1..500), random.u32(0..100));
-            json!({
-                "specversion": "1.0",
-                "id": format!("{prefix}-{n:06}"),
-                "source": "urn:notifyctl:made",
-                "type": "com.example.refund.requested",
-                "time": time,
-                "data": {"orderId": n.to_string(), "amount": amount, "currency": "EUR"},
-            })
-            .to_string()
-        })
-        .collect();
+    let mut events = Vec::new();
+    for n in 1..=count {
+        let amount = format!("{}.{:02}", random.u32(1..500), random.u32(0..100));
+        let event = json!({
+            "specversion": "1.0",
+            "id": format!("{prefix}-{n:06}"),
+            "source": "urn:notifyctl:made",
+            "type": "com.example.refund.requested",
+            "time": time,
+            "data": {"orderId": n.to_string(), "amount": amount, "currency": "EUR"},
+        });
+        events.push(event.to_string());
+    }
     let repeats = u64::from(count) * u64::from(duplicates_percent) / 100;
     let mut originals: Vec<usize> = (0..events.len()).collect();
     random.shuffle(&mut originals);
     for original in originals.into_iter().take(usize::try_from(repeats).unwrap_or(usize::MAX)) {
         events.push(events[original].clone());
     }
-    // The repeats, at the end now, are mixed in among the rest.
+    // Mixes in the repeats, which are at the end.
     random.shuffle(&mut events);
     events
 }
 
-/// Reads events from a file or, for `-`, from standard input: one a line, or one over several lines.
+/// Reads events from a file or, for `-`, from standard input: one per line, or one over several lines.
 pub(crate) fn read(path: &Path) -> Result<Vec<String>, Error> {
     let text = if path == Path::new("-") {
         let mut text = String::new();
@@ -56,16 +55,16 @@ fn split(text: &str) -> Vec<String> {
     text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
-/// An event on one line, as a file of events has it. (Inside JSON, a line break is white space.)
+/// An event on one line, as in a file of events. (In JSON, a line break is white space.)
 pub(crate) fn one_line(event: &str) -> String {
     event.replace(['\n', '\r'], " ")
 }
 
-/// The events to send. Malformed ones are refused, unless the user wants to send them.
+/// The events to send. Malformed events are an error unless the user allows them.
 pub(crate) fn to_send(args: &SendArgs, seed: u64, prefix: &str, time: &str) -> Result<Vec<String>, Error> {
     let Some(path) = &args.file else {
         let count = args.count.unwrap_or_default();
-        // The longest id is checked before a million are made.
+        // Checks the longest id before it generates a million.
         let id = NotificationId::parse(&format!("{prefix}-{count:06}"));
         let prefix_error = |invalid: InvalidId| Error::BadPrefix { prefix: prefix.into(), reason: invalid.to_string() };
         id.map_err(prefix_error)?;
@@ -93,7 +92,7 @@ mod tests {
     use std::collections::HashMap;
 
     #[test]
-    fn made_events_are_notifications_and_the_asked_share_of_them_comes_twice() {
+    fn generated_events_are_notifications_and_the_requested_share_of_them_is_repeated() {
         let events = made(1000, 10, "p", 7, "2026-11-22T10:00:00Z");
         assert_eq!(events.len(), 1100);
         let mut times: HashMap<String, usize> = HashMap::new();
@@ -106,14 +105,14 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_makes_the_same_events() {
+    fn the_same_seed_generates_the_same_events() {
         let make = |seed| made(50, 50, "p", seed, "2026-11-22T10:00:00Z");
         assert_eq!(make(1), make(1));
         assert_ne!(make(1), make(2));
     }
 
     #[test]
-    fn a_file_has_one_event_a_line_or_one_over_several_lines() {
+    fn a_file_has_one_event_per_line_or_one_over_several_lines() {
         assert_eq!(split("{\"a\":1}\n\n {\"b\":2} \nnot json\n"), ["{\"a\":1}", "{\"b\":2}", "not json"]);
         assert_eq!(split("{\n \"a\": 1\n}\n"), ["{\n \"a\": 1\n}"]);
         assert!(split("").is_empty());

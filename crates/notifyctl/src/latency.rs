@@ -2,40 +2,33 @@
 
 use crate::cli::LatencyArgs;
 use crate::error::{Error, exit};
+use crate::items::Item;
 use crate::stack::Stack;
-use crate::{arrivals, events, output, send};
+use crate::time::{after, since};
+use crate::{arrivals, events, items, output, send};
 use aws::SystemClock;
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use notification::batch::by_count;
-use notification::ports::Clock;
-use notification::{Notification, Status, Timestamp, limits};
+use notification::{Clock, Notification, NotificationId, Status, Timestamp, limits};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::process::ExitCode;
 use std::time::Duration;
-
-/// Calls a second that the messages are spread over, where the rate is high enough for it. Few messages a call are more
-/// even, and cost more calls.
-const SENDS_PER_SECOND: usize = 10;
-
-/// Time between two looks at the notifications that are not settled.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The result.
 #[derive(Debug, Serialize)]
 struct Report {
     /// Notifications sent.
     count: u32,
-    /// Notifications a second, as asked for.
+    /// Requested notifications per second.
     rate: u32,
-    /// Seconds from the first call to the last: longer than `count / rate` where the queue's answers took too long.
+    /// Seconds from the first call to the last: longer than `count / rate` if the queue answered too slowly.
     sending_seconds: f64,
-    /// Notifications that are not DONE. No figure has them.
+    /// Notifications that are not DONE, and that no figure includes.
     missing: usize,
     milliseconds: Stages,
 }
 
-/// The figures of each stage, in milliseconds; `None` where no notification has one.
+/// The figures of each stage, in milliseconds; `None` if no notification has one.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Stages {
     sent_to_received: Option<Figures>,
@@ -44,25 +37,25 @@ struct Stages {
     sent_to_done: Option<Figures>,
 }
 
-/// What is shown of a stage.
+/// The figures of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 struct Figures {
     p50: i64,
     p95: i64,
     p99: i64,
     max: i64,
-    /// How many notifications these are the figures of.
+    /// Number of notifications.
     notifications: usize,
 }
 
-/// When one notification that is DONE was where.
+/// When a notification that is DONE passed each stage.
 #[derive(Debug, Clone, Copy)]
 struct Way {
-    /// Right before the call that put it on the queue.
+    /// Just before the call that sent it.
     sent: Timestamp,
     /// Its `received_at`.
     received: Timestamp,
-    /// When its first record arrived in Kinesis; `None` where none was found.
+    /// When its first record arrived in Kinesis; `None` if none was found.
     published: Option<Timestamp>,
     /// Its `done_at`.
     done: Timestamp,
@@ -81,19 +74,20 @@ pub(crate) async fn run(stack: &Stack, args: &LatencyArgs, json: bool) -> Result
     let seed = fastrand::u64(..);
     let prefix = format!("latency-{seed:016x}");
     let events = events::made(args.count, 0, &prefix, seed, &format!("{start:.0}"));
-    let ids: Vec<String> =
-        events.iter().filter_map(|event| Some(Notification::parse(event.as_str()).ok()?.id().to_string())).collect();
+    let ids: Vec<NotificationId> =
+        events.iter().filter_map(|event| Some(Notification::parse(event.as_str()).ok()?.id().clone())).collect();
 
-    let due = |n| start.saturating_add(due_after(n, args.rate)).unwrap_or(Timestamp::MAX);
+    let due = |n| after(start, due_after(n, args.rate));
     let sent = send::all(stack, &events, by_count(events.len(), messages_a_call(args.rate)), due).await?;
     let settled = wait(stack, &ids, Duration::from_secs(args.timeout)).await?;
     let published = arrivals::first(stack, &prefix, start, SystemClock.now()).await?;
 
-    let way = |(id, sent): (&String, &Timestamp)| {
-        let Done { received, done } = settled.get(id).copied().flatten()?;
-        Some(Way { sent: *sent, received, published: published.get(id).copied(), done })
-    };
-    let ways: Vec<Way> = ids.iter().zip(&sent).filter_map(way).collect();
+    let mut ways = Vec::new();
+    for (id, &sent) in ids.iter().zip(&sent) {
+        if let Some(Done { received, done }) = settled.get(id).copied().flatten() {
+            ways.push(Way { sent, received, published: published.get(id.as_str()).copied(), done });
+        }
+    }
     let sending = sent.last().map(|last| last.duration_since(start).as_secs_f64()).unwrap_or_default();
     let missing = ids.len() - ways.len();
     let report =
@@ -104,69 +98,62 @@ pub(crate) async fn run(stack: &Stack, args: &LatencyArgs, json: bool) -> Result
         print(&report, &prefix);
     }
     match ids.iter().find(|id| settled.get(*id).copied().flatten().is_none()) {
-        Some(example) => Err(Error::NotDone { missing, all: ids.len(), example: example.clone() }),
+        Some(example) => Err(Error::NotDone { missing, all: ids.len(), example: example.to_string() }),
         None => Ok(exit(true)),
     }
 }
 
-/// When the n-th message is due, counted from 0: how long after the first.
+/// How long after the first message the n-th is due, counted from 0.
 fn due_after(n: usize, rate: u32) -> Duration {
     Duration::from_secs(n as u64) / rate
 }
 
 fn messages_a_call(rate: u32) -> usize {
-    (rate as usize / SENDS_PER_SECOND).clamp(1, limits::SQS_BATCH_MAX)
+    (rate as usize / limits::LATENCY_CALLS_PER_SECOND).clamp(1, limits::SQS_BATCH_MAX)
 }
 
-/// Waits until all notifications are settled, or the time is over. Returns the settled ones, with `None` for those that
-/// are not DONE: they will not become so by themselves.
-async fn wait(stack: &Stack, ids: &[String], timeout: Duration) -> Result<HashMap<String, Option<Done>>, Error> {
+/// Waits until all notifications are settled or the time is over. Returns the settled ones, with `None` for those that are not
+/// DONE: they stay as they are.
+async fn wait(
+    stack: &Stack,
+    ids: &[NotificationId],
+    timeout: Duration,
+) -> Result<HashMap<NotificationId, Option<Done>>, Error> {
     let start = SystemClock.now();
     let bar = output::progress(ids.len(), "waiting");
     let mut settled = HashMap::new();
     loop {
-        let waiting: Vec<&String> = ids.iter().filter(|id| !settled.contains_key(*id)).collect();
-        for batch in waiting.chunks(limits::BATCH_GET_ITEM_MAX) {
-            settled.extend(look(stack, batch).await?);
-            bar.set_position(settled.len() as u64);
+        let waiting: Vec<NotificationId> = ids.iter().filter(|id| !settled.contains_key(*id)).cloned().collect();
+        let items = items::read(stack, &waiting).await?;
+        for id in waiting {
+            if let Some(item) = items.get(id.as_str()).filter(|item| is_settled(item)) {
+                settled.insert(id, Done::of(item));
+            }
         }
-        let waited = Duration::try_from(SystemClock.now().duration_since(start)).unwrap_or_default();
-        if settled.len() == ids.len() || waited > timeout {
+        bar.set_position(settled.len() as u64);
+        if settled.len() == ids.len() || since(start, SystemClock.now()) > timeout {
             bar.finish_and_clear();
             return Ok(settled);
         }
-        SystemClock.sleep(LOOK_EVERY).await;
+        SystemClock.sleep(limits::LATENCY_LOOK_EVERY).await;
     }
 }
 
-/// Those of the notifications that are settled. An answer may lack items, or be a moment old: the next look shows them.
-async fn look(stack: &Stack, ids: &[&String]) -> Result<Vec<(String, Option<Done>)>, Error> {
-    let keys = ids.iter().map(|id| HashMap::from([("id".to_owned(), AttributeValue::S((*id).clone()))])).collect();
-    let wanted = KeysAndAttributes::builder()
-        .set_keys(Some(keys))
-        // Without the event, which is large and may hold personal data.
-        .projection_expression("id, #status, received_at, done_at")
-        .expression_attribute_names("#status", "status")
-        .build()
-        .map_err(|error| Error::Aws { call: "BatchGetItem", cause: error.to_string() })?;
-    let answer = stack.dynamodb.batch_get_item().request_items(&stack.table_name, wanted).send().await;
-    let items = answer.map_err(Error::aws("BatchGetItem"))?.responses.unwrap_or_default().into_values().flatten();
-    Ok(items.filter_map(|item| settled(&item)).collect())
+fn is_settled(item: &Item) -> bool {
+    item.status.is_some_and(|status| !status.is_pending())
 }
 
-/// The id of an item that is settled, and its times where it is DONE.
-fn settled(item: &HashMap<String, AttributeValue>) -> Option<(String, Option<Done>)> {
-    let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
-    let status: Status = text("status")?.parse().ok()?;
-    let time = |name| text(name)?.parse().ok();
-    let done = || Some(Done { received: time("received_at")?, done: time("done_at")? });
-    let done = if status == Status::Done { done() } else { None };
-    (!status.is_pending()).then_some((text("id")?.clone(), done))
+impl Done {
+    /// The times of an item that is DONE.
+    fn of(item: &Item) -> Option<Self> {
+        let is_done = item.status == Some(Status::Done);
+        is_done.then_some(Self { received: item.received_at?, done: item.done_time()? })
+    }
 }
 
 fn stages(ways: &[Way]) -> Stages {
     let stage = |times: fn(&Way) -> Option<(Timestamp, Timestamp)>| {
-        // Whole milliseconds of the epoch: the stages of a notification then add up to its whole way.
+        // Whole milliseconds, so that the stages of a notification add up to its total.
         let millis = |(from, to): (Timestamp, Timestamp)| to.as_millisecond() - from.as_millisecond();
         figures(ways.iter().filter_map(times).map(millis).collect())
     };
@@ -189,8 +176,8 @@ fn figures(mut values: Vec<i64>) -> Option<Figures> {
     })
 }
 
-/// The percentile of sorted values by nearest rank: the smallest value that at least `percent` of a hundred values do
-/// not exceed. `None` where there are no values.
+/// The percentile of sorted values by nearest rank: the smallest value that at least `percent` percent of the values do not
+/// exceed. `None` if there are no values.
 fn percentile(sorted: &[i64], percent: usize) -> Option<i64> {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).copied()
@@ -203,12 +190,6 @@ fn print(report: &Report, prefix: &str) {
         report.sending_seconds
     ));
     let stages = &report.milliseconds;
-    let row = |name: &str, figures: Option<Figures>, remark: &str| {
-        let figure = |of: fn(Figures) -> i64| figures.map_or("–".to_owned(), |figures| signed(of(figures)));
-        let notifications = output::thousands(figures.map_or(0, |figures| figures.notifications));
-        let [p50, p95, p99, max] = [figure(|f| f.p50), figure(|f| f.p95), figure(|f| f.p99), figure(|f| f.max)];
-        [name.to_owned(), p50, p95, p99, max, notifications, remark.to_owned()]
-    };
     output::figures([
         ["milliseconds", "p50", "p95", "p99", "max", "of", ""].map(str::to_owned),
         row("sent → received", stages.sent_to_received, "wait in the queue, and ingest's start"),
@@ -216,6 +197,13 @@ fn print(report: &Report, prefix: &str) {
         row("published → done", stages.published_to_done, "Kinesis polling, downstream and its action"),
         row("sent → done", stages.sent_to_done, "all of it"),
     ]);
+}
+
+fn row(name: &str, figures: Option<Figures>, remark: &str) -> [String; 7] {
+    let figure = |of: fn(Figures) -> i64| figures.map_or("–".to_owned(), |figures| signed(of(figures)));
+    let notifications = output::thousands(figures.map_or(0, |figures| figures.notifications));
+    let [p50, p95, p99, max] = [figure(|f| f.p50), figure(|f| f.p95), figure(|f| f.p99), figure(|f| f.max)];
+    [name.to_owned(), p50, p95, p99, max, notifications, remark.to_owned()]
 }
 
 /// A number with its sign and separators, for people.
@@ -232,12 +220,13 @@ mod tests {
         Timestamp::from_millisecond(millis).unwrap()
     }
 
-    fn item(attributes: &[(&str, &str)]) -> HashMap<String, AttributeValue> {
-        attributes.iter().map(|(name, value)| ((*name).to_owned(), AttributeValue::S((*value).to_owned()))).collect()
+    fn item(status: Option<Status>) -> Item {
+        let (received_at, done_at) = (at(123), "1970-01-01T00:00:01.000Z".to_owned());
+        Item { status, event: "".into(), received_at: Some(received_at), done_at: Some(done_at) }
     }
 
     #[test]
-    fn a_percentile_is_the_smallest_value_that_so_many_of_a_hundred_do_not_exceed() {
+    fn a_percentile_is_the_smallest_value_that_this_many_percent_do_not_exceed() {
         let hundred: Vec<i64> = (1..=100).collect();
         for percent in 1..=100 {
             assert_eq!(percentile(&hundred, percent), i64::try_from(percent).ok());
@@ -265,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn the_stages_of_a_notification_add_up_to_its_whole_way() {
+    fn the_stages_of_a_notification_add_up_to_its_total() {
         let sent = Timestamp::from_nanosecond(1_763_805_600_000_999_999).unwrap();
         let ms = sent.as_millisecond();
         let way = Way { sent, received: at(ms + 70), published: Some(at(ms + 50)), done: at(ms + 200) };
@@ -277,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_notification_without_a_kinesis_record_counts_in_the_other_stages_alone() {
+    fn a_notification_without_a_kinesis_record_counts_only_in_the_other_stages() {
         let way = Way { sent: at(0), received: at(1), published: None, done: at(3) };
         let stages = stages(&[way, Way { published: Some(at(2)), ..way }]);
         assert_eq!(stages.sent_to_done.unwrap().notifications, 2);
@@ -286,18 +275,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_pending_is_waited_for_and_what_has_failed_is_not() {
-        let times = [("received_at", "2026-11-22T10:00:00.123Z"), ("done_at", "2026-11-22T10:00:01.000Z")];
-        let of = |status| settled(&item(&[&[("id", "a"), ("status", status)], &times[..]].concat()));
-        assert!(of("INIT").is_none() && of("CLAIMED").is_none() && settled(&item(&[])).is_none());
-        assert!(matches!(of("FAILED"), Some((_, None))) && matches!(of("IN_DOUBT"), Some((_, None))));
-        let (id, done) = of("DONE").unwrap();
-        let Done { received, done } = done.unwrap();
-        assert_eq!((id.as_str(), done.as_millisecond() - received.as_millisecond()), ("a", 877));
+    fn a_pending_notification_is_waited_for_and_a_failed_one_is_not() {
+        for pending in [None, Some(Status::Init), Some(Status::Claimed)] {
+            assert!(!is_settled(&item(pending)), "{pending:?}");
+        }
+        for not_done in [Status::Failed, Status::InDoubt] {
+            assert!(is_settled(&item(Some(not_done))) && Done::of(&item(Some(not_done))).is_none());
+        }
+        let Done { received, done } = Done::of(&item(Some(Status::Done))).unwrap();
+        assert_eq!((received, done), (at(123), at(1_000)));
     }
 
     #[test]
-    fn messages_are_due_evenly_and_calls_never_hold_more_than_sqs_takes() {
+    fn messages_are_due_evenly_and_no_call_has_more_than_sqs_takes() {
         let due: Vec<Duration> = (0..4).map(|n| due_after(n, 4)).collect();
         assert_eq!(due, [0, 250, 500, 750].map(Duration::from_millis));
         assert_eq!([1, 9, 10, 50, 100, 1_000].map(messages_a_call), [1, 1, 1, 5, 10, 10]);

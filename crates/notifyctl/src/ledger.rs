@@ -1,4 +1,4 @@
-//! The ledger's side of an audit: the sum paid against the sum that the distinct notifications ask for.
+//! Audits the ledger: compares the sum paid with the sum that the distinct notifications ask for.
 
 mod amount;
 
@@ -14,15 +14,15 @@ use std::collections::{BTreeMap, HashMap};
 /// Sums by currency.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Sums {
-    /// Entries in the ledger for what was sent.
+    /// Entries in the ledger for the sent notifications.
     pub(crate) entries: usize,
-    /// What they pay.
+    /// Their sums.
     pub(crate) paid: BTreeMap<String, Amount>,
-    /// What the distinct DONE notifications ask for.
+    /// The sums that the distinct DONE notifications ask for.
     pub(crate) asked: BTreeMap<String, Amount>,
 }
 
-/// What an entry pays, or what a notification asks for.
+/// A payment: made by an entry, or asked for by a notification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Payment {
     amount: Amount,
@@ -33,12 +33,12 @@ pub(crate) struct Payment {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Entry {
     Payment(Payment),
-    /// Its amount is no decimal number, or it has no amount or currency.
+    /// It has no amount or currency, or its amount is not a decimal number.
     Unreadable,
 }
 
 impl Payment {
-    /// What a notification asks for: "19.99" and 19.99 alike, and never by way of a float.
+    /// The payment that a notification asks for. "19.99" and 19.99 are the same, and neither becomes a float.
     fn asked_by(event: &str) -> Option<Self> {
         #[derive(Deserialize)]
         struct Refund<'a> {
@@ -82,7 +82,7 @@ pub(crate) async fn entries(
     Ok(entries)
 }
 
-/// Compares the entries with what the notifications of the table ask for, one by one and in sum.
+/// Compares the entries with what the notifications in the table ask for, one by one and in sum.
 pub(crate) fn compare<'a>(
     notifications: impl IntoIterator<Item = (&'a str, Option<Status>, &'a str)>,
     entries: &HashMap<String, Entry>,
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_paid_is_compared_with_what_is_asked_for_exactly() {
+    fn paid_and_requested_amounts_are_compared_exactly() {
         let sums = check(Status::Done, "\"0.10\"", Some("0.1"), None);
         assert_eq!((sums.entries, sums.paid == sums.asked), (1, true));
         check(Status::Done, "\"0.10\"", Some("0.11"), Some("another amount"));

@@ -7,9 +7,9 @@ mod dead_letters;
 mod dlq;
 mod error;
 mod events;
+mod items;
 mod latency;
 mod ledger;
-mod local;
 mod output;
 mod send;
 mod settle;
@@ -17,6 +17,7 @@ mod stack;
 mod status;
 mod stream;
 mod summary;
+mod time;
 mod watch;
 
 use clap::Parser;
@@ -38,12 +39,9 @@ async fn main() -> ExitCode {
             Command::Resolve(args) => settle::resolve(&stack().await?, args, cli.json).await,
             Command::Audit(args) => audit::run(&stack().await?, args, cli.json).await,
             Command::Latency(args) => latency::run(&stack().await?, args, cli.json).await,
-            Command::Local(args) => local::run(&cli.stack, args, cli.json).await,
         }
     };
-    // `local` ends by Ctrl-C in its own way, so it is asked first.
     let result = tokio::select! {
-        biased;
         result = work => result,
         _ = tokio::signal::ctrl_c() => Err(error::Error::Interrupted),
     };

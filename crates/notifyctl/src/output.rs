@@ -1,5 +1,5 @@
-//! What a person or a machine sees. Colours follow NO_COLOR and pipes; progress goes to standard error, results to
-//! standard output.
+//! Output for people and machines. Colours follow NO_COLOR and pipes. Progress goes to standard error, results go to standard
+//! output.
 
 use comfy_table::{CellAlignment, Table, presets};
 use console::{Style, style};
@@ -8,7 +8,7 @@ use serde::Serialize;
 use std::fmt::Display;
 use std::io::Write;
 
-/// Prints a line of the result. A closed pipe is no error.
+/// Prints a line of the result. A closed pipe is not an error.
 pub(crate) fn line(text: impl Display) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
@@ -18,12 +18,12 @@ pub(crate) fn json(value: &impl Serialize) {
     line(serde_json::to_string_pretty(value).unwrap_or_default());
 }
 
-/// One of many results for machines: a line each.
+/// A result for machines, on one line.
 pub(crate) fn compact(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
-/// Prints a remark that is no result.
+/// Prints a line to standard error.
 pub(crate) fn remark(text: impl Display) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
@@ -33,7 +33,7 @@ pub(crate) fn error(error: &impl Display) {
     remark(format_args!("{} {error}", style("error:").red().bold().for_stderr()));
 }
 
-/// Rows of a name and a value.
+/// Prints rows of a name and a value.
 pub(crate) fn pairs<N: Display, V: Display>(rows: impl IntoIterator<Item = (N, V)>) {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -43,7 +43,7 @@ pub(crate) fn pairs<N: Display, V: Display>(rows: impl IntoIterator<Item = (N, V
     line(table.trim_fmt());
 }
 
-/// Rows of a name, a number and a remark.
+/// Prints rows of a name, a number and a remark.
 pub(crate) fn counts<'a>(rows: impl IntoIterator<Item = (&'a str, usize, String)>) {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -56,7 +56,7 @@ pub(crate) fn counts<'a>(rows: impl IntoIterator<Item = (&'a str, usize, String)
     line(table.trim_fmt());
 }
 
-/// A table: a row of headings, then rows of a name, numbers, and a remark.
+/// Prints a table: a row of headings, then rows of a name, numbers and a remark.
 pub(crate) fn figures<const N: usize>(rows: impl IntoIterator<Item = [String; N]>) {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -80,12 +80,12 @@ pub(crate) fn verdict(good: bool, text: &str) -> String {
     colour.bold().apply_to(format!("{mark} {text}")).to_string()
 }
 
-/// Neither good nor bad, in words and colour.
+/// Undecided, in words and colour.
 pub(crate) fn undecided(text: &str) -> String {
     Style::new().yellow().bold().apply_to(format!("? {text}")).to_string()
 }
 
-/// Progress without a known end, on standard error; hidden where that is no terminal. Its owner ticks it.
+/// Progress without a known end, on standard error; hidden unless that is a terminal. The caller ticks it.
 pub(crate) fn spinner(what: &'static str) -> ProgressBar {
     let bar = ProgressBar::new_spinner().with_message(what);
     if let Ok(template) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
@@ -94,7 +94,7 @@ pub(crate) fn spinner(what: &'static str) -> ProgressBar {
     bar
 }
 
-/// A progress bar on standard error; hidden where that is no terminal.
+/// A progress bar on standard error; hidden unless that is a terminal.
 pub(crate) fn progress(total: usize, what: &'static str) -> ProgressBar {
     let bar = ProgressBar::new(total as u64).with_message(what);
     let template = "{msg:>10} [{bar:40.green}] {human_pos}/{human_len} {elapsed}";

@@ -1,18 +1,19 @@
-//! `notifyctl send`: put messages on the queue, ten a call, several calls at once.
+//! `notifyctl send`: sends messages to the queue, ten per call, with several calls at once.
 //!
-//! Where it stops half way, it says how to send the rest: the same messages again. Those that were sent before are duplicates,
-//! which change nothing.
+//! If it stops half way, it prints how to send the rest: by sending the same messages again. Those that were sent before are
+//! duplicates, which change nothing.
 
 use crate::cli::SendArgs;
 use crate::error::Error;
 use crate::stack::Stack;
+use crate::time::since;
 use crate::{events, output};
 use aws::SystemClock;
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use futures_util::stream::{self, StreamExt};
+use indicatif::ProgressBar;
 use notification::batch::by_count_and_bytes;
-use notification::ports::Clock;
-use notification::{Notification, Timestamp, backoff, limits};
+use notification::{Clock, Notification, Timestamp, backoff, limits};
 use serde_json::json;
 use std::collections::HashSet;
 use std::fs::OpenOptions;
@@ -20,15 +21,14 @@ use std::io::Write;
 use std::ops::Range;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
 pub(crate) async fn run(stack: &Stack, args: &SendArgs, json: bool) -> Result<ExitCode, Error> {
     let now = SystemClock.now();
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
-    // The seed is in the ids: two runs never make the same id with another amount.
+    // The ids contain the seed, so that two runs never use the same id for different amounts.
     let prefix = args.prefix.clone().unwrap_or_else(|| format!("made-{seed:016x}"));
     let events = events::to_send(args, seed, &prefix, &format!("{now:.0}"))?;
-    // Before anything is sent: what is sent is then surely noted, also where this is interrupted.
+    // Saved before anything is sent, so that all sent messages are in the file even after an interruption.
     let saved = args.save.as_deref().map_or(Ok(Saved::Nothing), |path| save(path, &events))?;
 
     let ranges = by_count_and_bytes(events.iter().map(String::len), limits::SQS_BATCH_MAX, limits::SQS_BATCH_MAX_BYTES);
@@ -73,19 +73,19 @@ impl From<NotSent> for Error {
     }
 }
 
-/// What the file of `--save` holds.
+/// The content of the file of `--save`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Saved {
     /// There is none.
     Nothing,
-    /// The events of this run alone.
+    /// Only the events of this run.
     ThisRun,
-    /// The events of this run, appended to what was there before.
+    /// The events of this run, after others.
     MoreThanThisRun,
 }
 
-/// How to send the messages that were not sent: a command that sends all of them again. It names the stack, as the
-/// environment variable NOTIFY_STACK may name another.
+/// How to send the messages that were not sent: a command that sends all of them again. It names the stack, because the
+/// environment variable NOTIFY_STACK may name a different one.
 fn how_to_finish(stack: &str, args: &SendArgs, saved: Saved, seed: u64, prefix: &str) -> String {
     let mut command = format!("notifyctl send --stack {}", word(stack));
     let mut add = |text: &str| command.extend([" ", text]);
@@ -112,7 +112,7 @@ fn how_to_finish(stack: &str, args: &SendArgs, saved: Saved, seed: u64, prefix: 
     format!("to finish, run `{command}`{input}: messages already sent are duplicates and change nothing{audit}")
 }
 
-/// A word of a shell's command line.
+/// A word for a shell's command line.
 fn word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
@@ -122,8 +122,8 @@ fn word(text: &str) -> String {
     }
 }
 
-/// Sends all events, a call for each range and several calls at once, with progress. A call starts when its first event
-/// is due, or later where others have not ended. Returns for each event when its call started.
+/// Sends all events, with one call for each range and several calls at once, and shows the progress. A call starts when its
+/// first event is due, or later if others have not ended. Returns when the call of each event started.
 pub(crate) async fn all(
     stack: &Stack,
     events: &[String],
@@ -131,19 +131,11 @@ pub(crate) async fn all(
     due: impl Fn(usize) -> Timestamp,
 ) -> Result<Vec<Timestamp>, NotSent> {
     let bar = output::progress(events.len(), "sending");
-    let results: Vec<_> = stream::iter(ranges)
-        .map(|range| async {
-            let early = due(range.start).duration_since(SystemClock.now());
-            SystemClock.sleep(Duration::try_from(early).unwrap_or_default()).await;
-            let batch = &events[range];
-            let started = SystemClock.now();
-            let result = send_batch(stack, batch).await;
-            bar.inc(batch.len() as u64);
-            (batch, started, result)
-        })
-        .buffered(limits::CALLS_IN_FLIGHT)
-        .collect()
-        .await;
+    let calls = stream::iter(ranges).map(|range| {
+        let due = due(range.start);
+        send_when_due(stack, &events[range], due, &bar)
+    });
+    let results: Vec<_> = calls.buffered(limits::CALLS_IN_FLIGHT).collect().await;
     bar.finish_and_clear();
 
     let times = results.iter().flat_map(|(batch, started, _)| std::iter::repeat_n(*started, batch.len())).collect();
@@ -154,7 +146,21 @@ pub(crate) async fn all(
     }
 }
 
-/// Appends what is to be sent to a file, one event a line. Returns what the file then holds.
+/// Sends a batch when it is due. Returns it, with the time when the call started.
+async fn send_when_due<'a>(
+    stack: &Stack,
+    batch: &'a [String],
+    due: Timestamp,
+    bar: &ProgressBar,
+) -> (&'a [String], Timestamp, Result<(), NotSentBatch>) {
+    SystemClock.sleep(since(SystemClock.now(), due)).await;
+    let started = SystemClock.now();
+    let result = send_batch(stack, batch).await;
+    bar.inc(batch.len() as u64);
+    (batch, started, result)
+}
+
+/// Appends events to a file, one per line. Returns what the file now contains.
 fn save(path: &Path, events: &[String]) -> Result<Saved, Error> {
     let mut lines = events.iter().map(|event| events::one_line(event)).collect::<Vec<_>>().join("\n");
     lines.push('\n');
@@ -170,13 +176,13 @@ fn distinct_ids(events: &[String]) -> usize {
     ids.collect::<HashSet<_>>().len()
 }
 
-/// Entries of a batch that may not have been sent, and why.
+/// The number of entries of a batch that may not have been sent, and the reason.
 struct NotSentBatch {
     entries: usize,
     reason: String,
 }
 
-/// One batch; entries that fail inside the answer are sent again, they alone.
+/// Sends a batch. Entries that fail within the answer are sent again, without the others.
 async fn send_batch(stack: &Stack, batch: &[String]) -> Result<(), NotSentBatch> {
     let mut pending: Vec<usize> = (0..batch.len()).collect();
     let mut reason = String::new();
@@ -203,7 +209,7 @@ mod tests {
     use clap::Parser;
     use notification::content;
 
-    /// Checks the command that finishes what this one began, and returns the text around it.
+    /// Checks the command that sends the rest of what this one should have sent, and returns the whole text.
     fn check(command: &str, saved: Saved, finish: &str) -> String {
         let args = match Cli::parse_from(command.split(' ')).command {
             Command::Send(args) => args,
@@ -216,12 +222,12 @@ mod tests {
 
     /// NOTIFY_STACK may name another stack: clap's default is not what the shell would take.
     #[test]
-    fn the_finishing_command_names_its_stack_even_where_it_is_the_default() {
+    fn the_finishing_command_names_its_stack_even_if_it_is_the_default() {
         check("notifyctl send a.jsonl", Saved::Nothing, "notifyctl send --stack notifications-dev a.jsonl");
     }
 
     #[test]
-    fn made_events_are_finished_by_making_the_same_ones_again() {
+    fn generated_events_are_finished_by_generating_the_same_ones_again() {
         check(
             "notifyctl send --count 3 --duplicates 50",
             Saved::Nothing,
@@ -259,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_file_that_was_new_or_empty_holds_this_run_alone() {
+    fn only_a_file_that_was_new_or_empty_contains_nothing_but_this_run() {
         let path = std::env::temp_dir().join(format!("notifyctl-save-{}.jsonl", std::process::id()));
         let save = || save(&path, &["{}".to_owned()]).unwrap();
         let saved = [save(), save()];
@@ -270,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_saved_but_not_sent_is_reported_as_lost_by_an_audit_and_the_error_says_so() {
+    fn the_error_says_that_an_audit_reports_saved_but_unsent_messages_as_lost() {
         let command = "notifyctl send --count 3 --save sent.jsonl";
         let finish = "notifyctl send --stack notifications-dev --count 3 --duplicates 0 --prefix made-7 --seed 7";
         let text = check(command, Saved::ThisRun, finish);

@@ -1,26 +1,26 @@
-//! `notifyctl redrive` and `notifyctl resolve`: what only a person may decide. Each is one conditional write; where it
-//! makes a notification INIT, the table's stream does the rest.
+//! `notifyctl redrive` and `notifyctl resolve`: decisions of an operator. Each is one conditional write. If it makes a
+//! notification INIT, the table's stream does the rest.
 
 use crate::cli::{RedriveArgs, ResolveArgs};
 use crate::error::Error;
 use crate::output;
 use crate::stack::Stack;
 use aws::{DynamoTable, SystemClock};
-use notification::change::{self, Answer, Persistence};
-use notification::ports::{After, Before, Change, Claim, Clock, Stored};
-use notification::{Deadline, Failure, NotificationId, Status, Timestamp, limits};
+use notification::batch::Attempts;
+use notification::write::{Answer, write_all};
+use notification::{Change, Claim, Clock, Deadline, NotificationId, Status, Stored, Timestamp, limits};
 use serde_json::json;
 use std::process::ExitCode;
 
 /// Why a claim becomes IN_DOUBT before it is resolved.
-const LAPSED: &str = "its claim lapsed; an operator resolves it";
+const EXPIRED: &str = "its claim expired; an operator resolves it";
 
-/// What became of one decision.
+/// The effect of a decision.
 #[derive(Debug, PartialEq, Eq)]
 enum Decided {
-    /// The notification had the first status and has the second one now.
+    /// The notification had the first status, and now has the second.
     Changed(Status, Status),
-    /// It is not as the decision needs it. Its status, where it has one that is known.
+    /// It does not have the status that the decision is for. This is its status, if it has a known one.
     NotAsExpected(Option<Status>),
     /// A worker holds it, until this time at the latest.
     Held(Timestamp),
@@ -33,7 +33,7 @@ pub(crate) async fn redrive(stack: &Stack, args: &RedriveArgs, json: bool) -> Re
     let mut status = Exit::default();
     for id in &args.ids {
         let decided = match parse(id) {
-            Ok(parsed) => decide(&table, &parsed, Status::Failed, After::Init).await,
+            Ok(id) => redrive_one(&table, &id).await,
             Err(error) => Err(error),
         };
         status.note(id, "FAILED", decided, json);
@@ -42,10 +42,10 @@ pub(crate) async fn redrive(stack: &Stack, args: &RedriveArgs, json: bool) -> Re
 }
 
 pub(crate) async fn resolve(stack: &Stack, args: &ResolveArgs, json: bool) -> Result<ExitCode, Error> {
-    let to = if args.done { After::Done(None) } else { After::Init };
+    let id = parse(&args.id)?;
+    let change = if args.done { Change::resolve_done(&id) } else { Change::resolve_retry(&id) };
     let mut status = Exit::default();
-    let decided = resolve_one(&table(stack), &parse(&args.id)?, to).await;
-    status.note(&args.id, "IN_DOUBT", decided, json);
+    status.note(&args.id, "IN_DOUBT", resolve_one(&table(stack), change).await, json);
     Ok(status.code())
 }
 
@@ -57,55 +57,51 @@ fn parse(id: &str) -> Result<NotificationId, Error> {
     NotificationId::parse(id).map_err(|invalid| Error::NoId { id: id.to_owned(), reason: invalid.to_string() })
 }
 
-/// Resolves what is IN_DOUBT, or CLAIMED by a worker that is gone.
-async fn resolve_one(table: &DynamoTable, id: &NotificationId, to: After<'_>) -> Result<Decided, Error> {
-    let decided = decide(table, id, Status::InDoubt, to).await?;
-    if decided != Decided::NotAsExpected(Some(Status::Claimed)) {
-        return Ok(decided);
-    }
-    let read = change::read_all(table, &SystemClock, &[id], Deadline::at(Timestamp::MAX)).await.pop();
-    let Some(stored) = read.unwrap_or(Ok(None)).map_err(failed("BatchGetItem"))? else { return Ok(Decided::Absent) };
-    match &stored.claim {
-        Some(claim) if is_live(claim, SystemClock.now()) => return Ok(Decided::Held(claim.lease_until)),
-        claim => {
-            // A claim that cannot be read belongs to nobody.
-            let from = claim.as_ref().map_or(Before::Status(Status::Claimed), Before::Claim);
-            let in_doubt = Change { id, from, to: After::InDoubt(LAPSED) };
-            if let Answer::NotAsExpected(stored) = make(table, in_doubt).await? {
-                return Ok(Decided::NotAsExpected(stored.status));
-            }
-        }
-    }
-    Ok(match decide(table, id, Status::InDoubt, to).await? {
-        Decided::Changed(_, to) => Decided::Changed(Status::Claimed, to),
-        other => other,
-    })
-}
-
-/// Whether a worker may still hold a claim. This machine's clock may be fast.
-fn is_live(claim: &Claim, now: Timestamp) -> bool {
-    now < claim.lease_until.saturating_add(limits::OPERATOR_CLOCK_SKEW).unwrap_or(Timestamp::MAX)
-}
-
-async fn decide(table: &DynamoTable, id: &NotificationId, from: Status, to: After<'_>) -> Result<Decided, Error> {
-    Ok(match make(table, Change { id, from: Before::Status(from), to }).await? {
-        Answer::Made => Decided::Changed(from, to.status()),
-        Answer::NotAsExpected(Stored { status, .. }) => Decided::NotAsExpected(status),
+async fn redrive_one(table: &DynamoTable, id: &NotificationId) -> Result<Decided, Error> {
+    Ok(match write(table, Change::redrive(id)).await? {
+        Answer::Made => Decided::Changed(Status::Failed, Status::Init),
+        Answer::NotAsExpected(stored) => Decided::NotAsExpected(stored.status),
         Answer::Absent => Decided::Absent,
     })
 }
 
-async fn make(table: &DynamoTable, change: Change<'_>) -> Result<Answer, Error> {
+/// Resolves a notification that is IN_DOUBT, or CLAIMED by a worker that is gone.
+async fn resolve_one(table: &DynamoTable, change: Change<'_>) -> Result<Decided, Error> {
+    let resolved = change.to().status();
+    let claim = match write(table, change).await? {
+        Answer::Made => return Ok(Decided::Changed(Status::InDoubt, resolved)),
+        Answer::NotAsExpected(Stored { status: Some(Status::Claimed), claim, .. }) => claim,
+        Answer::NotAsExpected(stored) => return Ok(Decided::NotAsExpected(stored.status)),
+        Answer::Absent => return Ok(Decided::Absent),
+    };
+    let in_doubt = match &claim {
+        Some(claim) if is_live(claim, SystemClock.now()) => return Ok(Decided::Held(claim.lease_until)),
+        Some(claim) => Change::doubt_claimed(change.id(), claim, EXPIRED),
+        // No worker can present a claim that cannot be read.
+        None => Change::doubt_unreadable_claim(change.id(), EXPIRED),
+    };
+    for next in [in_doubt, change] {
+        match write(table, next).await? {
+            Answer::Made => {}
+            Answer::NotAsExpected(stored) => return Ok(Decided::NotAsExpected(stored.status)),
+            Answer::Absent => return Ok(Decided::Absent),
+        }
+    }
+    Ok(Decided::Changed(Status::Claimed, resolved))
+}
+
+/// Whether a worker may still hold a claim, even if this machine's clock is fast.
+fn is_live(claim: &Claim, now: Timestamp) -> bool {
+    now < claim.lease_until.saturating_add(limits::OPERATOR_CLOCK_SKEW).unwrap_or(Timestamp::MAX)
+}
+
+async fn write(table: &DynamoTable, change: Change<'_>) -> Result<Answer, Error> {
     let deadline = Deadline::at(Timestamp::MAX);
-    let answer = change::change_all(table, &SystemClock, &[change], Persistence::Usual, deadline).await.pop();
-    answer.unwrap_or(Ok(Answer::Absent)).map_err(failed("BatchExecuteStatement"))
+    let answer = write_all(table, &SystemClock, &[change], Attempts::Limited, deadline).await.pop();
+    answer.unwrap_or(Ok(Answer::Absent)).map_err(Error::failed("BatchExecuteStatement"))
 }
 
-fn failed(call: &'static str) -> impl Fn(Failure) -> Error {
-    move |failure| Error::Aws { call, cause: failure.to_string() }
-}
-
-/// What the whole command answers: 0 all changed, 1 some were not as expected, 2 some could not be asked about.
+/// The exit status of the command: 0 if all were changed, 1 if some were not as expected, 2 if a call failed.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Exit {
     some_no: bool,
@@ -113,7 +109,7 @@ struct Exit {
 }
 
 impl Exit {
-    /// Prints what became of one id, and goes on.
+    /// Prints the result for one id.
     fn note(&mut self, id: &str, expected: &str, decided: Result<Decided, Error>, json: bool) {
         let decided = match decided {
             Ok(decided) => decided,
@@ -149,13 +145,13 @@ impl Exit {
     }
 }
 
-/// Whether something was changed, and what became of it in words.
+/// Whether the notification was changed, and the result in words.
 fn described(id: &str, expected: &str, decided: &Decided) -> (bool, String) {
     match decided {
         Decided::Changed(from, to) => (true, format!("{id}: {from} → {to}")),
         Decided::NotAsExpected(status) => {
-            let is = status.map_or("of no known status", Status::as_str);
-            (false, format!("{id}: not {expected}, it is {is}; nothing was changed"))
+            let is = status.map_or("of unknown status", Status::as_str);
+            (false, format!("{id}: not {expected}: it is {is}; nothing was changed"))
         }
         Decided::Held(until) => {
             let from = until.saturating_add(limits::OPERATOR_CLOCK_SKEW).unwrap_or(Timestamp::MAX);
@@ -170,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_decision_is_described_by_what_became_of_it() {
+    fn a_decision_is_described_by_its_result() {
         let describe = |decided| described("a", "IN_DOUBT", &decided);
         assert_eq!(describe(Decided::Changed(Status::Claimed, Status::Done)), (true, "a: CLAIMED → DONE".to_owned()));
         let (changed, text) = describe(Decided::NotAsExpected(Some(Status::Done)));
@@ -181,14 +177,14 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_is_live_until_even_a_fast_clock_shows_that_it_has_lapsed() {
+    fn a_claim_is_live_until_even_a_fast_clock_shows_that_it_has_expired() {
         let claim = Claim { owner: "w".into(), lease_until: Timestamp::from_second(1_000).unwrap() };
         assert!(is_live(&claim, Timestamp::from_second(1_299).unwrap()));
         assert!(!is_live(&claim, Timestamp::from_second(1_300).unwrap()));
     }
 
     #[test]
-    fn several_ids_go_on_behind_an_error_and_the_worst_of_them_is_the_exit_status() {
+    fn an_error_does_not_stop_the_other_ids_and_the_exit_status_is_the_worst_of_all() {
         let mut exit = Exit::default();
         exit.note("a", "FAILED", Ok(Decided::Changed(Status::Failed, Status::Init)), true);
         assert_eq!(exit, Exit::default());

@@ -1,4 +1,4 @@
-//! `notifyctl status`: one notification.
+//! `notifyctl status`: shows one notification.
 
 use crate::cli::StatusArgs;
 use crate::error::{Error, exit};
@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Map, Value};
 use std::process::ExitCode;
 
-/// The attributes in the order in which a person asks for them.
+/// The attributes, the most interesting ones first.
 const ATTRIBUTES: [&str; 17] = [
     "id",
     "status",
@@ -51,12 +51,12 @@ pub(crate) async fn run(stack: &Stack, args: &StatusArgs, json: bool) -> Result<
         }
         return Ok(exit(false));
     };
-    let text = |name: &str| match item.get(name) {
-        Some(AttributeValue::S(text) | AttributeValue::N(text)) => Some(text.clone()),
-        _ => None,
-    };
-    let names = ATTRIBUTES.into_iter().chain(args.event.then_some("event"));
-    let found: Vec<(&str, String)> = names.filter_map(|name| Some((name, text(name)?))).collect();
+    let mut found = Vec::new();
+    for name in ATTRIBUTES.into_iter().chain(args.event.then_some("event")) {
+        if let Some(AttributeValue::S(text) | AttributeValue::N(text)) = item.get(name) {
+            found.push((name, text.clone()));
+        }
+    }
     if json {
         output::json(&found.into_iter().map(|(name, text)| (name.to_owned(), text.into())).collect::<Map<_, _>>());
     } else {

@@ -1,38 +1,37 @@
 //! The table's stream as evidence: how often each notification was inserted, and how often it became DONE.
 //!
-//! How far it is read: [`reader`] has the rules. What was read proves something only for a notification whose last change in
-//! the table was among it, which the verdict looks at.
+//! [`reader`] has the rules for how far it is read. The records that were read prove something only for a notification whose
+//! last change in the table is among them; the verdict checks that.
 
 mod reader;
 
 use crate::error::Error;
 use crate::output;
 use crate::stack::Stack;
+use crate::time::since;
 use aws::SystemClock;
-use aws_sdk_dynamodbstreams::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_dynamodbstreams::types::{AttributeValue, OperationType, Record, ShardIteratorType};
+use aws_sdk_dynamodbstreams::types::{AttributeValue, OperationType, Record};
 use futures_util::stream::{self, StreamExt};
 use indicatif::ProgressBar;
-use notification::ports::Clock;
-use notification::{Status, Timestamp, limits};
-use reader::{Answer, Listed, Next, Position, Reader};
+use notification::{Clock, Status, Timestamp, limits};
+use reader::{Answer, Next, Position, Reader};
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
+use stream_reader::{CallError, ReadFrom};
 
-/// What the stream shows of one notification. It reaches back 24 hours.
+/// What the stream shows about one notification, over the last 24 hours.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Changes {
     /// Times it was inserted.
     pub(crate) inserted: usize,
-    /// Times it was written as DONE, over DONE included: nothing may be written to a notification that is DONE.
+    /// Times it was written as DONE, even if it was DONE before: nothing may be written to a notification that is DONE.
     pub(crate) done: usize,
     /// The `done_at` of the last of these.
     pub(crate) done_at: Option<String>,
-    /// Times it was DONE, and was changed to something else.
+    /// Times it was changed from DONE to something else.
     pub(crate) left_done: usize,
 }
 
-/// What was read.
+/// The result of reading.
 #[derive(Debug, Default)]
 pub(crate) struct Reading {
     /// By notification id.
@@ -41,8 +40,7 @@ pub(crate) struct Reading {
     pub(crate) whole: bool,
 }
 
-/// Reads the stream for the notifications that are `wanted`, until it shows that all the `missing` ones became DONE, or as
-/// far as it goes.
+/// Reads the stream for the notifications that are `wanted`, until it shows that all `missing` ones became DONE, or to its end.
 pub(crate) async fn read(
     stack: &Stack,
     started: Timestamp,
@@ -55,33 +53,28 @@ pub(crate) async fn read(
     let mut records = 0;
     loop {
         match reader.next(SystemClock.now(), missing.is_empty()) {
-            Next::List => match shards(stack).await {
-                Ok(listed) => reader.list(listed, SystemClock.now()),
-                Err(Refused::Throttled) => SystemClock.sleep(limits::BACKOFF_CAP).await,
-                Err(Refused::Failed(error)) => return Err(error),
+            Next::List => match stack.table_stream.shards().await {
+                Ok(shards) => reader.list(shards, SystemClock.now()),
+                Err(error) if error.is_throttled() => SystemClock.sleep(limits::BACKOFF_CAP).await,
+                Err(error) => return Err(error.into()),
             },
-            Next::Wait(until) => sleep_until(until).await,
+            Next::Wait(until) => SystemClock.sleep(since(SystemClock.now(), until)).await,
             Next::Read(shards) => {
-                let calls = stream::iter(shards).map(|(shard, position)| async move {
-                    let page = call(stack, &shard, position).await;
-                    (shard, page)
-                });
-                let answers: Vec<_> = calls.buffer_unordered(limits::CALLS_IN_FLIGHT).collect().await;
-                for (shard, page) in answers {
-                    let page = match page {
-                        Ok(page) => page,
-                        Err(Refused::Throttled) => {
+                for (shard, answer) in read_shards(stack, shards).await {
+                    let (found, next) = match answer {
+                        Ok(answer) => answer,
+                        Err(error) if error.is_throttled() => {
                             reader.throttled(&shard, SystemClock.now());
                             continue;
                         }
-                        Err(Refused::Failed(error)) => return Err(error),
+                        Err(error) => return Err(error.into()),
                     };
-                    records += page.records.len();
-                    for record in &page.records {
+                    records += found.len();
+                    for record in &found {
                         note(record, &wanted, &mut missing, &mut reading.changes);
                     }
-                    let later = page.records.iter().any(|record| is_later_than(record, started));
-                    let answer = Answer { empty: page.records.is_empty(), later_than_audit: later, next: page.next };
+                    let later_than_audit = found.iter().any(|record| is_later_than(record, started));
+                    let answer = Answer { empty: found.is_empty(), later_than_audit, next };
                     reader.answer(&shard, answer, SystemClock.now());
                 }
                 show(&bar, records, &reader);
@@ -94,9 +87,16 @@ pub(crate) async fn read(
     }
 }
 
-async fn sleep_until(until: Timestamp) {
-    let left = Duration::try_from(until.duration_since(SystemClock.now())).unwrap_or_default();
-    SystemClock.sleep(left).await;
+/// Reads once from each of these shards.
+async fn read_shards(
+    stack: &Stack,
+    shards: Vec<(String, Position)>,
+) -> Vec<(String, Result<(Vec<Record>, Position), CallError>)> {
+    let calls = stream::iter(shards).map(|(shard, position)| async move {
+        let answer = read_shard(stack, &shard, position).await;
+        (shard, answer)
+    });
+    calls.buffer_unordered(limits::CALLS_IN_FLIGHT).collect().await
 }
 
 fn show(bar: &ProgressBar, records: usize, reader: &Reader) {
@@ -106,99 +106,28 @@ fn show(bar: &ProgressBar, records: usize, reader: &Reader) {
     bar.tick();
 }
 
-/// An answer of `GetRecords`.
-struct Page {
-    records: Vec<Record>,
-    next: Position,
-}
-
-/// Why a call has no answer.
-#[derive(Debug)]
-enum Refused {
-    /// It may be tried again later. The SDK's own attempts are over within seconds.
-    Throttled,
-    Failed(Error),
-}
-
-/// The error of an SDK call.
-fn refused<E: ProvideErrorMetadata, R>(call: &'static str) -> impl FnOnce(SdkError<E, R>) -> Refused {
-    move |error| match error.code() {
-        Some(code) if THROTTLING.contains(&code) => Refused::Throttled,
-        _ => Refused::Failed(Error::aws(call)(error)),
-    }
-}
-
-/// Error codes that say: too much at once.
-/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>
-const THROTTLING: [&str; 4] =
-    ["LimitExceededException", "ThrottlingException", "ProvisionedThroughputExceededException", "RequestLimitExceeded"];
-
 /// Reads once from a shard.
-async fn call(stack: &Stack, shard: &str, position: Position) -> Result<Page, Refused> {
+async fn read_shard(stack: &Stack, shard: &str, position: Position) -> Result<(Vec<Record>, Position), CallError> {
     let iterator = match position {
         Position::At(iterator) => Some(iterator),
-        Position::Start => start(stack, shard).await?,
+        Position::Start => match stack.table_stream.iterator(shard, &ReadFrom::TrimHorizon).await {
+            // The shard has gone since it was listed.
+            Err(error) if error.is_not_found() => None,
+            iterator => iterator?,
+        },
         Position::End => None,
     };
-    // A shard that has gone holds nothing of the last 24 hours.
-    let Some(iterator) = iterator else { return Ok(Page { records: vec![], next: Position::End }) };
-    match stack.streams.get_records().shard_iterator(iterator).send().await {
-        Ok(answer) => {
-            let next = answer.next_shard_iterator.map_or(Position::End, Position::At);
-            Ok(Page { records: answer.records.unwrap_or_default(), next })
-        }
-        // What it points to has passed its 24 hours: the oldest record that is left is next.
-        Err(SdkError::ServiceError(error)) if error.err().is_trimmed_data_access_exception() => {
-            Ok(Page { records: vec![], next: Position::Start })
-        }
-        Err(error) => Err(refused("GetRecords")(error)),
+    // A shard that has gone has no records of the last 24 hours.
+    let Some(iterator) = iterator else { return Ok((vec![], Position::End)) };
+    match stack.table_stream.records(iterator).await {
+        Ok(page) => Ok((page.records, page.next.map_or(Position::End, Position::At))),
+        // The records at the iterator are older than 24 hours: the oldest record that is left is next.
+        Err(error) if error.is_trimmed() => Ok((vec![], Position::Start)),
+        Err(error) => Err(error),
     }
 }
 
-/// An iterator for a shard's oldest record; none where the shard has gone since it was listed.
-async fn start(stack: &Stack, shard: &str) -> Result<Option<String>, Refused> {
-    let answer = stack
-        .streams
-        .get_shard_iterator()
-        .stream_arn(&stack.table_stream_arn)
-        .shard_id(shard)
-        .shard_iterator_type(ShardIteratorType::TrimHorizon)
-        .send()
-        .await;
-    match answer {
-        Ok(answer) => Ok(answer.shard_iterator),
-        Err(SdkError::ServiceError(error)) if error.err().is_resource_not_found_exception() => Ok(None),
-        Err(error) => Err(refused("GetShardIterator")(error)),
-    }
-}
-
-async fn shards(stack: &Stack) -> Result<Vec<Listed>, Refused> {
-    let mut shards = Vec::new();
-    let mut last = None;
-    loop {
-        let description = stack
-            .streams
-            .describe_stream()
-            .stream_arn(&stack.table_stream_arn)
-            .set_exclusive_start_shard_id(last)
-            .send()
-            .await
-            .map_err(refused("DescribeStream"))?
-            .stream_description;
-        let Some(description) = description else { return Ok(shards) };
-        for shard in description.shards() {
-            let range = shard.sequence_number_range();
-            let closed = range.is_some_and(|range| range.ending_sequence_number().is_some());
-            shards.extend(shard.shard_id.clone().map(|id| Listed { id, closed }));
-        }
-        last = description.last_evaluated_shard_id;
-        if last.is_none() {
-            return Ok(shards);
-        }
-    }
-}
-
-/// Whether a record is surely of a later second than this time: its own is rounded down to the second.
+/// Whether a record is certainly later than this time. Its own time is rounded down to the second.
 fn is_later_than(record: &Record, time: Timestamp) -> bool {
     let created = record.dynamodb().and_then(|change| change.approximate_creation_date_time());
     created.is_some_and(|created| created.secs() > time.as_second())
@@ -228,7 +157,7 @@ fn note(
         entry.done += 1;
         entry.done_at = text(new, "done_at");
     }
-    // Not when it is deleted: a DONE item expires.
+    // A delete does not count: DONE items expire.
     if is_done(old) && new.is_some() && !is_done(new) {
         entry.left_done += 1;
     }
@@ -237,15 +166,12 @@ fn note(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aws_sdk_dynamodbstreams::error::ErrorMetadata;
-    use aws_sdk_dynamodbstreams::operation::get_records::GetRecordsError;
     use aws_sdk_dynamodbstreams::primitives::DateTime;
     use aws_sdk_dynamodbstreams::types::StreamRecord;
-    use aws_sdk_dynamodbstreams::types::error::LimitExceededException;
 
     const DONE_AT: &str = "2026-11-22T10:00:02.000Z";
 
-    /// A record of the notification a; its statuses before and after, where it was there.
+    /// A record of the notification a, with its statuses before and after, if it existed.
     fn record(event: OperationType, old: Option<&str>, new: Option<&str>) -> Record {
         let text = |text: &str| AttributeValue::S(text.to_owned());
         let image = |status: &str| {
@@ -292,27 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_throttled_call_is_told_from_one_that_fails() {
-        let refused = |code: &str| {
-            let error = GetRecordsError::generic(ErrorMetadata::builder().code(code).build());
-            refused("GetRecords")(SdkError::service_error(error, ()))
-        };
-        let codes = ["LimitExceededException", "ThrottlingException", "ProvisionedThroughputExceededException"];
-        for code in codes {
-            assert!(matches!(refused(code), Refused::Throttled), "{code}");
-        }
-        for code in ["AccessDeniedException", "ExpiredIteratorException"] {
-            assert!(matches!(refused(code), Refused::Failed(_)), "{code}");
-        }
-        let error = GetRecordsError::LimitExceededException(
-            LimitExceededException::builder().meta(ErrorMetadata::builder().code(codes[0]).build()).build(),
-        );
-        let refused = super::refused("GetRecords")(SdkError::service_error(error, ()));
-        assert!(matches!(refused, Refused::Throttled), "as the SDK has it");
-    }
-
-    #[test]
-    fn what_is_not_audited_is_not_kept() {
+    fn a_notification_that_is_not_audited_is_not_kept() {
         let mut changes = HashMap::new();
         let record = record(OperationType::Insert, None, Some("INIT"));
         note(&record, |id| id == "b", &mut HashSet::new(), &mut changes);
@@ -320,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_the_same_second_is_not_surely_later() {
+    fn a_record_of_the_same_second_is_not_certainly_later() {
         let record = record(OperationType::Insert, None, Some("INIT"));
         let at = |millis| Timestamp::from_millisecond(millis).unwrap();
         assert!(is_later_than(&record, at(999_999)));

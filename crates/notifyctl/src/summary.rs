@@ -1,4 +1,4 @@
-//! `notifyctl summary`: how many notifications have which status, and how many messages are where.
+//! `notifyctl summary`: counts the notifications of each status, and the messages in the queues.
 
 use crate::error::{Error, exit};
 use crate::output;
@@ -10,7 +10,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-/// What is where.
+/// The counts.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Summary {
     pub(crate) notifications: BTreeMap<String, usize>,
@@ -25,7 +25,7 @@ pub(crate) struct Summary {
 pub(crate) struct Queue {
     pub(crate) visible: usize,
     pub(crate) in_flight: usize,
-    /// Sent with a delay that has not passed.
+    /// Sent with a delay that has not passed yet.
     pub(crate) delayed: usize,
 }
 
@@ -54,7 +54,7 @@ impl Summary {
         self.notifications.values().sum()
     }
 
-    /// Notifications that the pipeline still has to do something about.
+    /// Notifications that are not settled.
     pub(crate) fn pending(&self) -> usize {
         Status::ALL.into_iter().filter(|status| status.is_pending()).map(|status| self.count(status)).sum()
     }
@@ -70,13 +70,6 @@ pub(crate) async fn run(stack: &Stack, json: bool) -> Result<ExitCode, Error> {
         output::json(&summary);
         return Ok(exit(true));
     }
-    let meaning = |status| match status {
-        Status::Init => "accepted, the effect is still to come",
-        Status::Claimed => "a worker is making its one call, or died during it",
-        Status::Done => "the effect has happened",
-        Status::Failed => "it will not happen; `notifyctl status ID` has the reason",
-        Status::InDoubt => "the effect may have happened: the outcome is unknown; `notifyctl resolve ID`",
-    };
     let queue = |queue: Queue, meaning: &str| format!("{meaning} ({} in flight)", output::thousands(queue.in_flight));
     let statuses =
         Status::ALL.into_iter().map(|status| (status.as_str(), summary.count(status), meaning(status).to_owned()));
@@ -90,7 +83,17 @@ pub(crate) async fn run(stack: &Stack, json: bool) -> Result<ExitCode, Error> {
     Ok(exit(true))
 }
 
-/// Counts the notifications of each status. A table keeps no such counts, so all of it is read.
+fn meaning(status: Status) -> &'static str {
+    match status {
+        Status::Init => "accepted, the effect is still to come",
+        Status::Claimed => "a worker is making its one call, or died during it",
+        Status::Done => "the effect has happened",
+        Status::Failed => "it will not happen; `notifyctl status ID` has the reason",
+        Status::InDoubt => "the effect may have happened: the outcome is unknown; `notifyctl resolve ID`",
+    }
+}
+
+/// Counts the notifications of each status. DynamoDB has no such counts, so this reads the whole table.
 async fn statuses(stack: &Stack) -> Result<BTreeMap<String, usize>, Error> {
     let mut pages = stack
         .dynamodb

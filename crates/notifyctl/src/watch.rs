@@ -1,15 +1,15 @@
-//! `notifyctl watch`: the counts, live, until every notification is settled.
+//! `notifyctl watch`: shows the counts until every notification is settled.
 
 use crate::cli::WatchArgs;
 use crate::error::{Error, exit};
 use crate::output;
 use crate::stack::Stack;
 use crate::summary::Summary;
+use crate::time::since;
 use aws::SystemClock;
 use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
-use notification::ports::Clock;
-use notification::{Status, Timestamp, limits};
+use notification::{Clock, Status, Timestamp, limits};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ pub(crate) async fn run(stack: &Stack, args: &WatchArgs, json: bool) -> Result<E
     }
 }
 
-/// The time to wait, at most. Without an expected number it must be longer than the counts must stay the same.
+/// The longest time to wait. Without an expected number, it must be longer than the time for which the counts must not change.
 fn timeout_of(args: &WatchArgs) -> Result<Duration, Error> {
     let timeout = Duration::from_secs(args.timeout);
     if args.expect == 0 && timeout <= limits::WATCH_QUIET {
@@ -66,23 +66,23 @@ fn timeout_of(args: &WatchArgs) -> Result<Duration, Error> {
     Ok(timeout)
 }
 
-/// What the looks so far say.
+/// The state, by all readings so far.
 #[derive(Debug, PartialEq, Eq)]
 enum State {
     Working,
-    /// Nothing is left by the counts, which have not changed for this long; but they may lag.
+    /// According to the counts, nothing is left. They have not changed for this long, but may lag.
     Quiet(Duration),
     Settled,
 }
 
-/// Decides when all is settled.
+/// Decides when everything is settled.
 ///
-/// SQS counts are approximate, and can miss a message for a minute. So counts alone must stay the same for
-/// [`limits::WATCH_QUIET`]. The table is read consistently: where it has as many notifications as are expected, two identical
+/// SQS counts are approximate, and can miss a message for a minute. So without an expected number, the counts must not change
+/// for [`limits::WATCH_QUIET`]. The table is read consistently: once it has the expected number of notifications, two identical
 /// readings in a row are enough.
 #[derive(Debug)]
 struct Watch {
-    /// Notifications that must be in the table; 0 where that is not known.
+    /// Notifications that must be in the table; 0 if the number is unknown.
     expect: usize,
     last: Option<(Summary, Timestamp)>,
 }
@@ -110,11 +110,7 @@ impl Watch {
     }
 }
 
-fn since(then: Timestamp, now: Timestamp) -> Duration {
-    Duration::try_from(now.duration_since(then)).unwrap_or_default()
-}
-
-/// The counts on one line. Rare statuses are named only where there are some.
+/// The counts on one line. Rare statuses are left out if their count is zero.
 fn counts(summary: &Summary) -> String {
     let shown = |status: &Status| matches!(status, Status::Init | Status::Done) || summary.count(*status) > 0;
     let count = |status: Status| format!("{status} {}", output::thousands(summary.count(status)));
@@ -138,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_expected_number_a_timeout_within_the_quiet_time_is_refused() {
+    fn without_an_expected_number_a_timeout_within_the_quiet_time_is_an_error() {
         let check = |timeout, expect| timeout_of(&WatchArgs { timeout, interval: 1, expect });
         let error = check(75, 0).unwrap_err();
         assert!(error.to_string().starts_with("--timeout must be more than 75 without --expect: "), "{error}");
@@ -147,7 +143,7 @@ mod tests {
         assert_eq!(check(1, 5).unwrap(), Duration::from_secs(1));
     }
 
-    /// Looks at the counts (INIT, DONE, queue) at these seconds, and returns the last state.
+    /// Checks the state after readings of the counts (INIT, DONE, queue) at these seconds.
     fn check(expect: usize, looks: &[(i64, (usize, usize, usize))], expected: &State) {
         let mut watch = Watch::new(expect);
         let look = |(second, (init, done, queue)): &(i64, (usize, usize, usize))| {
@@ -159,10 +155,10 @@ mod tests {
     const SECONDS: i64 = limits::WATCH_QUIET.as_secs().cast_signed();
 
     #[test]
-    fn counts_that_say_nothing_is_left_must_stay_the_same_until_sqs_counts_are_consistent() {
+    fn if_nothing_is_left_the_counts_must_not_change_until_sqs_counts_are_consistent() {
         check(0, &[(0, (0, 5, 0)), (1, (0, 5, 0))], &State::Quiet(Duration::from_secs(1)));
         check(0, &[(0, (0, 5, 0)), (SECONDS, (0, 5, 0))], &State::Settled);
-        // A message that was not counted at first has become a sixth notification: the time begins again.
+        // A message that was not counted at first becomes a sixth notification: the time starts again.
         check(
             0,
             &[(0, (0, 5, 0)), (9, (0, 6, 0)), (SECONDS, (0, 6, 0))],
@@ -180,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_pending_or_in_the_queue_is_not_settled() {
+    fn pending_notifications_and_messages_in_the_queue_are_not_settled() {
         check(5, &[(0, (1, 4, 0)), (SECONDS, (1, 4, 0))], &State::Working);
         check(5, &[(0, (0, 5, 1)), (SECONDS, (0, 5, 1))], &State::Working);
         check(0, &[(0, (0, 5, 1)), (SECONDS, (0, 5, 1))], &State::Working);

@@ -1,18 +1,18 @@
-//! Filter patterns: which records are handed to the function. What matches none of the patterns is passed over.
+//! Filter patterns: which records a function gets. A record that matches none of the patterns is skipped.
 //! <https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventfiltering.html>
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
-/// Patterns of which one must match.
+/// Patterns. A record passes if it matches at least one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Filter(Vec<Node>);
 
-/// A filter pattern that is none.
+/// A filter pattern that is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the filter pattern {pattern} is wrong: {problem}")]
+#[error("the filter pattern {pattern} is invalid: {problem}")]
 pub struct InvalidFilter {
     pattern: String,
     problem: &'static str,
@@ -23,15 +23,15 @@ pub struct InvalidFilter {
 struct Node {
     /// All of these must match.
     fields: Vec<(String, Field)>,
-    /// One of these must match, where there are some (`$or`).
+    /// One of these must match, unless there are none (`$or`).
     any_of: Vec<Node>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 enum Field {
-    /// An object inside.
+    /// A nested object.
     Inside(Node),
-    /// A value, of which one test must pass.
+    /// A value, which must pass one of these tests.
     Value(Vec<Test>),
 }
 
@@ -56,21 +56,19 @@ enum Comparison {
 }
 
 impl Filter {
-    /// Reads patterns, each a JSON object in text.
+    /// Reads patterns. Each is the text of a JSON object.
     ///
     /// # Errors
-    /// [`InvalidFilter`] says which pattern is wrong, and what about it.
+    /// [`InvalidFilter`] names the pattern and the problem.
     pub fn parse(patterns: &[&str]) -> Result<Self, InvalidFilter> {
-        let parse = |pattern: &&str| {
-            let value = serde_json::from_str(pattern).map_err(|_| "not JSON");
-            value
-                .and_then(|value: Value| node(&value))
-                .map_err(|problem| InvalidFilter { pattern: (*pattern).to_owned(), problem })
-        };
-        patterns.iter().map(parse).collect::<Result<_, _>>().map(Self)
+        let nodes = patterns
+            .iter()
+            .map(|pattern| parse(pattern).map_err(|problem| InvalidFilter { pattern: (*pattern).to_owned(), problem }));
+        nodes.collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether a record, as the function would get it, passes. What is no JSON where the pattern looks into it does not.
+    /// Whether a record, as the function would get it, passes. A body or data that is not JSON passes no pattern that looks
+    /// into it.
     #[must_use]
     pub fn passes(&self, record: &RawValue) -> bool {
         let Ok(mut record) = serde_json::from_str::<Value>(record.get()) else { return false };
@@ -79,8 +77,7 @@ impl Filter {
     }
 }
 
-/// Puts what patterns look into in the place where they look for it: a Kinesis record's data is decoded and stands under
-/// `data`, a message's body is JSON.
+/// Rearranges a record for patterns: the decoded data of a Kinesis record is at `data`, and the `body` of a message is JSON.
 fn decode(record: &mut Value) {
     let parsed = |text: &[u8]| serde_json::from_slice::<Value>(text).ok();
     let data = record.pointer("/kinesis/data").and_then(Value::as_str);
@@ -93,8 +90,12 @@ fn decode(record: &mut Value) {
     }
 }
 
+fn parse(pattern: &str) -> Result<Node, &'static str> {
+    node(&serde_json::from_str(pattern).map_err(|_| "not JSON")?)
+}
+
 fn node(pattern: &Value) -> Result<Node, &'static str> {
-    let object = pattern.as_object().ok_or("a pattern is an object")?;
+    let object = pattern.as_object().ok_or("a pattern must be an object")?;
     let mut any_of = Vec::new();
     let mut fields = Vec::new();
     for (name, value) in object {
@@ -105,7 +106,7 @@ fn node(pattern: &Value) -> Result<Node, &'static str> {
                 let tests = tests.iter().map(test).collect::<Result<_, _>>()?;
                 fields.push((name.clone(), Field::Value(tests)));
             }
-            _ => return Err("a value stands in a list"),
+            _ => return Err("values must be in a list"),
         }
     }
     Ok(Node { fields, any_of })
@@ -113,8 +114,8 @@ fn node(pattern: &Value) -> Result<Node, &'static str> {
 
 fn test(test: &Value) -> Result<Test, &'static str> {
     let Value::Object(object) = test else { return Ok(Test::Equals(test.clone())) };
-    let (name, value) = object.iter().next().filter(|_| object.len() == 1).ok_or("a test has one name")?;
-    let text = || value.as_str().map(str::to_owned).ok_or("this test takes a text");
+    let (name, value) = object.iter().next().filter(|_| object.len() == 1).ok_or("a test must have one name")?;
+    let text = || value.as_str().map(str::to_owned).ok_or("this test takes a string");
     match name.as_str() {
         "equals-ignore-case" => Ok(Test::EqualsIgnoringCase(text()?)),
         "prefix" => Ok(Test::Prefix(text()?)),
@@ -148,17 +149,21 @@ fn comparison(sign: &str) -> Option<Comparison> {
 
 impl Node {
     fn matches(&self, record: &Value) -> bool {
-        let none = Map::new();
-        let object = record.as_object().unwrap_or(&none);
-        let field = |(name, field): &(String, Field)| match (field, object.get(name)) {
-            // An absent object has absent fields.
-            (Field::Inside(node), value) => node.matches(value.unwrap_or(&Value::Null)),
-            (Field::Value(tests), Some(Value::Array(values))) => {
+        self.fields.iter().all(|(name, field)| field.matches(record.get(name)))
+            && (self.any_of.is_empty() || self.any_of.iter().any(|node| node.matches(record)))
+    }
+}
+
+impl Field {
+    fn matches(&self, value: Option<&Value>) -> bool {
+        match (self, value) {
+            // All fields of an absent object are absent.
+            (Self::Inside(node), value) => node.matches(value.unwrap_or(&Value::Null)),
+            (Self::Value(tests), Some(Value::Array(values))) => {
                 tests.iter().any(|test| values.iter().any(|value| test.passes(Some(value))))
             }
-            (Field::Value(tests), value) => tests.iter().any(|test| test.passes(value)),
-        };
-        self.fields.iter().all(field) && (self.any_of.is_empty() || self.any_of.iter().any(|node| node.matches(record)))
+            (Self::Value(tests), value) => tests.iter().any(|test| test.passes(value)),
+        }
     }
 }
 
@@ -243,36 +248,36 @@ mod tests {
     }
 
     #[test]
-    fn or_takes_one_of_its_objects() {
+    fn one_object_of_or_is_enough() {
         let pattern = r#"{"c":[1],"$or":[{"a":[1]},{"b":[1]}]}"#;
         assert!(passes(pattern, r#"{"c":1,"b":1}"#));
         assert!(!passes(pattern, r#"{"c":1}"#) && !passes(pattern, r#"{"a":1}"#));
     }
 
     #[test]
-    fn kinesis_data_and_message_bodies_are_looked_into_as_json() {
+    fn patterns_look_into_kinesis_data_and_message_bodies_as_json() {
         let data = BASE64_STANDARD.encode(r#"{"type":"x"}"#);
         let record = format!(r#"{{"kinesis":{{"partitionKey":"k","data":"{data}"}}}}"#);
         assert!(passes(r#"{"data":{"type":["x"]}}"#, &record));
         assert!(passes(r#"{"kinesis":{"partitionKey":["k"]}}"#, &record));
-        let no_json = format!(r#"{{"kinesis":{{"data":"{}"}}}}"#, BASE64_STANDARD.encode("no JSON"));
-        assert!(!passes(r#"{"data":{"type":["x"]}}"#, &no_json));
+        let not_json = format!(r#"{{"kinesis":{{"data":"{}"}}}}"#, BASE64_STANDARD.encode("not JSON"));
+        assert!(!passes(r#"{"data":{"type":["x"]}}"#, &not_json));
         assert!(passes(r#"{"body":{"type":["x"]}}"#, r#"{"body":"{\"type\":\"x\"}"}"#));
-        assert!(!passes(r#"{"body":{"type":["x"]}}"#, r#"{"body":"no JSON"}"#));
+        assert!(!passes(r#"{"body":{"type":["x"]}}"#, r#"{"body":"not JSON"}"#));
     }
 
     #[test]
-    fn a_wrong_pattern_is_named_with_its_problem() {
+    fn an_invalid_pattern_is_named_with_its_problem() {
         for pattern in [
             "[]",
-            "no JSON",
+            "not JSON",
             r#"{"a":1}"#,
             r#"{"a":[{"like":"x"}]}"#,
             r#"{"a":[{"numeric":[">"]}]}"#,
             r#"{"a":[{"anything-but":{"prefix":"x"}}]}"#,
         ] {
             let error = Filter::parse(&[pattern]).unwrap_err().to_string();
-            assert!(error.contains(pattern) && error.contains("is wrong"), "{error}");
+            assert!(error.contains(pattern) && error.contains("is invalid"), "{error}");
         }
     }
 }

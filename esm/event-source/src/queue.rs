@@ -4,7 +4,7 @@
 
 use crate::response::{self, Verdict};
 use crate::settings::QueueSettings;
-use crate::{Answer, InvocationNumber, PAYLOAD_MAX_BYTES};
+use crate::{Answer, InvocationNumber, limits};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, VecDeque};
@@ -13,19 +13,12 @@ use std::time::Duration;
 /// The number of a message, unique in its queue.
 pub type MessageNumber = u64;
 
-/// Messages that can be in flight at once: received, and neither deleted nor visible again. Beyond it, nothing is received.
-/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
-pub const IN_FLIGHT_MAX: usize = 120_000;
-
-/// How long a message can be invisible, from its receive on.
-const INVISIBLE_MAX: Duration = Duration::from_hours(12);
-
-/// A standard queue with a redrive policy: at least once, in no order that could be relied upon.
+/// A standard queue with a redrive policy: it delivers at least once, in any order.
 #[derive(Debug)]
 pub struct Queue {
     visibility_timeout: Duration,
     retention: Duration,
-    /// `None` where it has no redrive policy.
+    /// `None` without a redrive policy.
     max_receive_count: Option<u32>,
     messages: BTreeMap<MessageNumber, Message>,
     sent: MessageNumber,
@@ -38,35 +31,35 @@ pub struct Message {
     pub number: MessageNumber,
     /// Its body.
     pub body: String,
-    /// When it was first sent; a move to a dead-letter queue keeps it.
+    /// When it was first sent. A move to a dead-letter queue does not change it.
     pub sent_at: Timestamp,
     /// How often it was received.
     pub receive_count: u32,
-    /// From when on it can be received.
+    /// When it can be received next.
     pub visible_at: Timestamp,
-    /// When it was received last.
+    /// When it was last received.
     received_at: Timestamp,
-    /// Whether it was deleted. It may be delivered all the same, rarely.
+    /// Whether it was deleted. In rare cases it is delivered once more.
     deleted: bool,
 }
 
-/// What one receive returned.
+/// The result of a receive.
 #[derive(Debug, Default)]
 pub struct Received {
-    /// Messages, invisible from now on.
+    /// The messages, which are now invisible.
     pub messages: Vec<Message>,
-    /// Messages that were received as often as is allowed: they leave for the dead-letter queue.
+    /// Messages that had been received as often as the redrive policy allows: they move to the dead-letter queue.
     pub dead: Vec<Message>,
 }
 
 /// Why the visibility timeout of a message was not changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unchanged {
-    /// It is deleted, or in another queue by now.
+    /// It was deleted or moved to another queue.
     Gone,
     /// It is visible.
     NotInFlight,
-    /// It would be invisible for more than 12 hours since its receive.
+    /// It would be invisible for more than 12 hours after its receive.
     TooLong,
 }
 
@@ -82,7 +75,7 @@ impl Queue {
         self.put(body.into(), now, now)
     }
 
-    /// Takes a message that another queue gave up. It keeps its age.
+    /// Takes a dead letter of another queue. It keeps its age.
     pub fn take_dead(&mut self, message: Message, now: Timestamp) -> MessageNumber {
         self.put(message.body, message.sent_at, now)
     }
@@ -96,8 +89,8 @@ impl Queue {
         number
     }
 
-    /// Receives up to `max` visible messages. Each counts the receive and becomes invisible. One that was received as often
-    /// as the redrive policy allows moves to the dead-letter queue instead.
+    /// Receives up to `max` visible messages, which become invisible. A message that was received as often as the redrive
+    /// policy allows moves to the dead-letter queue instead.
     pub fn receive(&mut self, max: usize, now: Timestamp) -> Received {
         let mut received = Received::default();
         let (retention, max_receive_count) = (self.retention, self.max_receive_count.unwrap_or(u32::MAX));
@@ -105,7 +98,7 @@ impl Queue {
         let visible: Vec<MessageNumber> =
             self.messages().filter(|message| message.visible_at <= now).map(|message| message.number).collect();
         let in_flight = self.messages().count() - visible.len();
-        let max = max.min(IN_FLIGHT_MAX.saturating_sub(in_flight));
+        let max = max.min(limits::MESSAGES_IN_FLIGHT_MAX.saturating_sub(in_flight));
         for number in visible {
             let Some(message) = self.messages.get_mut(&number) else { continue };
             if message.receive_count >= max_receive_count {
@@ -120,8 +113,8 @@ impl Queue {
         received
     }
 
-    /// `ChangeMessageVisibility`: a message that is in flight is visible again after `timeout` from now on, until it is
-    /// received the next time.
+    /// `ChangeMessageVisibility`: a message in flight becomes visible again after `timeout` from now. This applies to the
+    /// current receive only.
     /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html>
     ///
     /// # Errors
@@ -137,21 +130,22 @@ impl Queue {
             return Err(Unchanged::NotInFlight);
         }
         let visible_at = now.saturating_add(timeout).unwrap_or(Timestamp::MAX);
-        if visible_at > message.received_at.saturating_add(INVISIBLE_MAX).unwrap_or(Timestamp::MAX) {
+        if visible_at > message.received_at.saturating_add(limits::INVISIBLE_MAX).unwrap_or(Timestamp::MAX) {
             return Err(Unchanged::TooLong);
         }
         message.visible_at = visible_at;
         Ok(())
     }
 
-    /// Deletes a message, however often.
+    /// Deletes a message, if it is there.
     pub fn delete(&mut self, number: MessageNumber) {
         if let Some(message) = self.messages.get_mut(&number) {
             message.deleted = true;
         }
     }
 
-    /// Makes a message visible at once, deleted or not: a standard queue delivers at least once. `false` where it is gone.
+    /// Makes a message visible at once, deleted or not: a standard queue delivers at least once. Returns whether the queue
+    /// still had it.
     /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/standard-queues-at-least-once-delivery.html>
     pub fn deliver_again(&mut self, number: MessageNumber, now: Timestamp) -> bool {
         let Some(message) = self.messages.get_mut(&number) else { return false };
@@ -160,7 +154,7 @@ impl Queue {
         true
     }
 
-    /// The messages that are in it.
+    /// The messages in the queue.
     pub fn messages(&self) -> impl Iterator<Item = &Message> {
         self.messages.values().filter(|message| !message.deleted)
     }
@@ -180,7 +174,7 @@ pub struct QueueMapping {
     invocations: InvocationNumber,
 }
 
-/// A message that was received for an invocation.
+/// A message that waits for an invocation.
 #[derive(Debug, Clone)]
 pub struct Gathered {
     /// Its number in the queue.
@@ -191,7 +185,7 @@ pub struct Gathered {
     pub event: Box<RawValue>,
 }
 
-/// An invocation to be made.
+/// An invocation that is due.
 #[derive(Debug, Clone)]
 pub struct QueueInvocation {
     /// Its number, for the answer.
@@ -207,14 +201,14 @@ impl QueueMapping {
         Self { settings, gathering: VecDeque::new(), gathering_since: None, in_flight: BTreeMap::new(), invocations: 0 }
     }
 
-    /// How many messages may be received now. None while as many invocations run as are allowed.
+    /// How many messages may be received now: none while as many invocations run as are allowed.
     #[must_use]
     pub fn wants(&self) -> usize {
         let is_busy = self.settings.maximum_concurrency.is_some_and(|max| self.in_flight.len() >= max);
         if is_busy { 0 } else { self.settings.batch_size.saturating_sub(self.gathering.len()) }
     }
 
-    /// Hands in messages that were received, and returns those that no filter pattern matches: they are deleted.
+    /// Takes received messages, and returns those that match no filter pattern: the driver deletes them.
     pub fn received(&mut self, messages: impl IntoIterator<Item = Gathered>, now: Timestamp) -> Vec<MessageNumber> {
         let mut filtered = Vec::new();
         for message in messages {
@@ -228,7 +222,7 @@ impl QueueMapping {
         filtered
     }
 
-    /// The invocations to be made now.
+    /// The invocations that are due now.
     pub fn due(&mut self, now: Timestamp) -> Vec<QueueInvocation> {
         let mut due = Vec::new();
         while let Some(since) = self.gathering_since {
@@ -248,18 +242,18 @@ impl QueueMapping {
         due
     }
 
-    /// How many of the gathered messages go into one invocation.
+    /// How many of the gathered messages fit into one invocation.
     fn fitting(&self) -> usize {
         let mut bytes = 0;
         let fits = |message: &&Gathered| {
             bytes += message.event.get().len() + 1;
-            bytes <= PAYLOAD_MAX_BYTES
+            bytes <= limits::PAYLOAD_MAX_BYTES
         };
         self.gathering.iter().take(self.settings.batch_size).take_while(fits).count().max(1)
     }
 
-    /// Says what came of an invocation, and returns the messages to be deleted. The others come again when their
-    /// visibility timeout ends; a throttled invocation has used up a receive like any other.
+    /// Takes the answer to an invocation, and returns the messages to delete. The others are redelivered when their
+    /// visibility timeout ends. A throttled invocation uses up a receive like any other.
     /// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>
     pub fn answered(&mut self, number: InvocationNumber, answer: Answer<'_>) -> Vec<MessageNumber> {
         let Some(messages) = self.in_flight.remove(&number) else { return vec![] };
@@ -270,16 +264,17 @@ impl QueueMapping {
                 response::read(answer, self.settings.reports_batch_item_failures, place)
             }
         };
-        // A standard queue may have delivered a message twice: reported once, both deliveries of it failed.
-        let failed = |message: &&Gathered| match &verdict {
-            Verdict::Complete => false,
-            Verdict::Partial(places) => places.iter().any(|&place| messages[place].message_id == message.message_id),
-            Verdict::Failed => true,
+        let failed: Vec<&str> = match &verdict {
+            Verdict::Complete => vec![],
+            Verdict::Partial(places) => places.iter().map(|&place| &*messages[place].message_id).collect(),
+            Verdict::Failed => return vec![],
         };
-        messages.iter().filter(|message| !failed(message)).map(|message| message.number).collect()
+        // By id: a standard queue may deliver a message twice, and if it is reported once, both deliveries have failed.
+        let done = messages.iter().filter(|message| !failed.contains(&&*message.message_id));
+        done.map(|message| message.number).collect()
     }
 
-    /// When the batching window ends, where one has begun.
+    /// When the batching window ends, if one has begun.
     #[must_use]
     pub fn wake_at(&self) -> Option<Timestamp> {
         self.gathering_since.and_then(|since| since.saturating_add(self.settings.batching_window).ok())
@@ -318,7 +313,7 @@ mod tests {
         assert_eq!(queue.change_visibility(number, Duration::from_secs(5), at(10)), Ok(()));
         assert!(queue.receive(1, at(14)).messages.is_empty());
         assert_eq!(queue.receive(1, at(15)).messages[0].receive_count, 2);
-        assert_eq!(queue.messages().next().unwrap().visible_at, at(45), "the queue's own again");
+        assert_eq!(queue.messages().next().unwrap().visible_at, at(45), "with the timeout of the queue");
         assert_eq!(queue.change_visibility(number, Duration::from_hours(1), at(16)), Ok(()));
         assert!(queue.receive(1, at(16 + 3_599)).messages.is_empty());
         assert_eq!(queue.receive(1, at(16 + 3_600)).messages.len(), 1);
@@ -329,8 +324,8 @@ mod tests {
         let mut queue = queue();
         let number = queue.send("a", at(0));
         queue.receive(1, at(100));
-        assert_eq!(queue.change_visibility(number, INVISIBLE_MAX, at(101)), Err(Unchanged::TooLong));
-        assert_eq!(queue.change_visibility(number, INVISIBLE_MAX, at(100)), Ok(()));
+        assert_eq!(queue.change_visibility(number, limits::INVISIBLE_MAX, at(101)), Err(Unchanged::TooLong));
+        assert_eq!(queue.change_visibility(number, limits::INVISIBLE_MAX, at(100)), Ok(()));
         queue.delete(number);
         assert_eq!(queue.change_visibility(number, Duration::ZERO, at(102)), Err(Unchanged::Gone));
     }
@@ -338,8 +333,8 @@ mod tests {
     #[test]
     fn beyond_the_quota_of_messages_in_flight_nothing_is_received() {
         let mut queue = queue();
-        let numbers: Vec<_> = (0..=IN_FLIGHT_MAX).map(|_| queue.send("a", at(0))).collect();
-        assert_eq!(queue.receive(usize::MAX, at(0)).messages.len(), IN_FLIGHT_MAX);
+        let numbers: Vec<_> = (0..=limits::MESSAGES_IN_FLIGHT_MAX).map(|_| queue.send("a", at(0))).collect();
+        assert_eq!(queue.receive(usize::MAX, at(0)).messages.len(), limits::MESSAGES_IN_FLIGHT_MAX);
         assert!(queue.receive(usize::MAX, at(1)).messages.is_empty());
         queue.change_visibility(numbers[0], Duration::from_secs(1), at(1)).unwrap();
         assert_eq!(queue.receive(usize::MAX, at(2)).messages.len(), 1, "there is room for one");
@@ -389,16 +384,16 @@ mod tests {
     }
 
     fn messages(numbers: std::ops::Range<u64>) -> Vec<Gathered> {
-        let message = |number: u64| Gathered {
-            number,
-            message_id: format!("m{number}").into(),
-            event: RawValue::from_string(format!(r#"{{"body":"{number}"}}"#)).unwrap(),
-        };
         numbers.map(message).collect()
     }
 
+    fn message(number: u64) -> Gathered {
+        let event = RawValue::from_string(format!(r#"{{"body":"{number}"}}"#)).unwrap();
+        Gathered { number, message_id: format!("m{number}").into(), event }
+    }
+
     #[test]
-    fn a_batch_is_invoked_when_it_is_full_or_its_window_has_ended() {
+    fn a_batch_is_invoked_when_it_is_full_or_its_window_has_passed() {
         let mut mapping = mapping(&json!({"MaximumBatchingWindowInSeconds": 5}));
         mapping.received(messages(0..3), at(0));
         let due = mapping.due(at(0));
@@ -421,22 +416,23 @@ mod tests {
 
     #[test]
     fn reported_messages_stay_and_the_others_are_deleted() {
-        let check = |answer: Answer<'_>, expected: &[u64]| {
+        for (answer, deleted) in [
+            (Answer::Response(br#"{"batchItemFailures":[{"itemIdentifier":"m1"}]}"#), vec![0]),
+            (Answer::Response(br#"{"batchItemFailures":[]}"#), vec![0, 1]),
+            (Answer::Response(br#"{"batchItemFailures":[{"itemIdentifier":""}]}"#), vec![]),
+            (Answer::FunctionError, vec![]),
+            (Answer::Throttled, vec![]),
+        ] {
             let mut mapping = mapping(&json!({}));
             mapping.received(messages(0..2), at(0));
             mapping.due(at(0));
-            assert_eq!(mapping.answered(1, answer), expected, "{answer:?}");
+            assert_eq!(mapping.answered(1, answer), deleted, "{answer:?}");
             assert!(mapping.answered(1, answer).is_empty(), "an answer counts once");
-        };
-        check(Answer::Response(br#"{"batchItemFailures":[{"itemIdentifier":"m1"}]}"#), &[0]);
-        check(Answer::Response(br#"{"batchItemFailures":[]}"#), &[0, 1]);
-        check(Answer::Response(br#"{"batchItemFailures":[{"itemIdentifier":""}]}"#), &[]);
-        check(Answer::FunctionError, &[]);
-        check(Answer::Throttled, &[]);
+        }
     }
 
     #[test]
-    fn a_message_that_stands_twice_in_a_batch_fails_as_a_whole() {
+    fn a_message_that_is_in_a_batch_twice_fails_as_a_whole() {
         let mut mapping = mapping(&json!({}));
         mapping.received(messages(7..8), at(0));
         mapping.received(messages(7..8), at(0));
@@ -446,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_no_filter_pattern_matches_is_deleted() {
+    fn a_message_that_matches_no_filter_pattern_is_deleted() {
         let mut mapping = mapping(&json!({"FilterCriteria": {"Filters": [{"Pattern": r#"{"body":[1]}"#}]}}));
         assert_eq!(mapping.received(messages(0..2), at(0)), [0]);
         assert_eq!(mapping.due(at(0))[0].messages[0].number, 1);

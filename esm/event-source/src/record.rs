@@ -3,8 +3,9 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, json};
 
 /// A message of an SQS queue.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html#example-standard-queue-message-event>
@@ -79,20 +80,20 @@ impl QueueMessage<'_> {
     /// The message as the function gets it.
     #[must_use]
     pub fn to_json(&self) -> Box<RawValue> {
-        raw(&SqsJson {
-            message_id: self.message_id,
-            receipt_handle: self.receipt_handle,
-            body: self.body,
-            attributes: SqsAttributes {
-                approximate_receive_count: self.receive_count.to_string(),
-                sent_timestamp: self.sent_at.as_millisecond().to_string(),
+        raw(&json!({
+            "messageId": self.message_id,
+            "receiptHandle": self.receipt_handle,
+            "body": self.body,
+            "attributes": {
+                "ApproximateReceiveCount": self.receive_count.to_string(),
+                "SentTimestamp": self.sent_at.as_millisecond().to_string(),
             },
-            message_attributes: Empty {},
-            md5_of_body: self.md5_of_body,
-            event_source: "aws:sqs",
-            event_source_arn: self.queue_arn,
-            aws_region: region(self.queue_arn),
-        })
+            "messageAttributes": {},
+            "md5OfBody": self.md5_of_body,
+            "eventSource": "aws:sqs",
+            "eventSourceARN": self.queue_arn,
+            "awsRegion": region(self.queue_arn),
+        }))
     }
 }
 
@@ -100,22 +101,22 @@ impl KinesisRecord<'_> {
     /// The record as the function gets it.
     #[must_use]
     pub fn to_json(&self) -> Box<RawValue> {
-        raw(&KinesisJson {
-            kinesis: KinesisData {
-                kinesis_schema_version: "1.0",
-                partition_key: self.partition_key,
-                sequence_number: self.sequence_number,
-                data: BASE64_STANDARD.encode(self.data),
-                approximate_arrival_timestamp: Seconds(self.arrived_at),
+        raw(&json!({
+            "kinesis": {
+                "kinesisSchemaVersion": "1.0",
+                "partitionKey": self.partition_key,
+                "sequenceNumber": self.sequence_number,
+                "data": BASE64_STANDARD.encode(self.data),
+                "approximateArrivalTimestamp": seconds(self.arrived_at),
             },
-            event_source: "aws:kinesis",
-            event_version: "1.0",
-            event_id: format!("{}:{}", self.shard, self.sequence_number),
-            event_name: "aws:kinesis:record",
-            invoke_identity_arn: self.role_arn,
-            aws_region: region(self.stream_arn),
-            event_source_arn: self.stream_arn,
-        })
+            "eventSource": "aws:kinesis",
+            "eventVersion": "1.0",
+            "eventID": format!("{}:{}", self.shard, self.sequence_number),
+            "eventName": "aws:kinesis:record",
+            "invokeIdentityArn": self.role_arn,
+            "awsRegion": region(self.stream_arn),
+            "eventSourceARN": self.stream_arn,
+        }))
     }
 }
 
@@ -123,31 +124,36 @@ impl<I: Serialize> TableChange<'_, I> {
     /// The record as the function gets it.
     #[must_use]
     pub fn to_json(&self) -> Box<RawValue> {
-        raw(&DynamoDbJson {
-            event_id: self.event_id,
-            event_name: self.event_name,
-            event_version: "1.1",
-            event_source: "aws:dynamodb",
-            aws_region: region(self.stream_arn),
-            dynamodb: DynamoDbData {
-                approximate_creation_date_time: Seconds(self.changed_at),
-                keys: &self.keys,
-                new_image: self.new_image.as_ref(),
-                old_image: self.old_image.as_ref(),
-                sequence_number: self.sequence_number,
-                size_bytes: self.size_bytes,
-                stream_view_type: self.view_type,
+        let mut record = json!({
+            "eventID": self.event_id,
+            "eventName": self.event_name,
+            "eventVersion": "1.1",
+            "eventSource": "aws:dynamodb",
+            "awsRegion": region(self.stream_arn),
+            "dynamodb": {
+                "ApproximateCreationDateTime": seconds(self.changed_at),
+                "Keys": self.keys,
+                "SequenceNumber": self.sequence_number,
+                "SizeBytes": self.size_bytes,
+                "StreamViewType": self.view_type,
             },
-            user_identity: self
-                .is_expiry
-                .then_some(UserIdentity { kind: "Service", principal_id: "dynamodb.amazonaws.com" }),
-            event_source_arn: self.stream_arn,
-        })
+            "eventSourceARN": self.stream_arn,
+        });
+        if let Some(image) = &self.new_image {
+            record["dynamodb"]["NewImage"] = json!(image);
+        }
+        if let Some(image) = &self.old_image {
+            record["dynamodb"]["OldImage"] = json!(image);
+        }
+        if self.is_expiry {
+            record["userIdentity"] = json!({"type": "Service", "principalId": "dynamodb.amazonaws.com"});
+        }
+        raw(&record)
     }
 }
 
-/// The text of a value. None of the values here fails to serialise.
-fn raw(value: &impl Serialize) -> Box<RawValue> {
+/// The text of a value, which always has one.
+fn raw(value: &Value) -> Box<RawValue> {
     to_raw_value(value).unwrap_or_default()
 }
 
@@ -157,110 +163,13 @@ fn region(arn: &str) -> &str {
 }
 
 /// A time in seconds since the Unix epoch: a JSON number, with a fraction unless it is zero.
-struct Seconds(Timestamp);
-
-impl Serialize for Seconds {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.0.subsec_nanosecond() == 0 {
-            serializer.serialize_i64(self.0.as_second())
-        } else {
-            serializer.serialize_f64(self.0.as_duration().as_secs_f64())
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct Empty {}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct SqsJson<'a> {
-    message_id: &'a str,
-    receipt_handle: &'a str,
-    body: &'a str,
-    attributes: SqsAttributes,
-    message_attributes: Empty,
-    md5_of_body: &'a str,
-    event_source: &'static str,
-    #[serde(rename = "eventSourceARN")]
-    event_source_arn: &'a str,
-    aws_region: &'a str,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct SqsAttributes {
-    approximate_receive_count: String,
-    sent_timestamp: String,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct KinesisJson<'a> {
-    kinesis: KinesisData<'a>,
-    event_source: &'static str,
-    event_version: &'static str,
-    #[serde(rename = "eventID")]
-    event_id: String,
-    event_name: &'static str,
-    invoke_identity_arn: &'a str,
-    aws_region: &'a str,
-    #[serde(rename = "eventSourceARN")]
-    event_source_arn: &'a str,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct KinesisData<'a> {
-    kinesis_schema_version: &'static str,
-    partition_key: &'a str,
-    sequence_number: &'a str,
-    data: String,
-    approximate_arrival_timestamp: Seconds,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct DynamoDbJson<'a, I> {
-    #[serde(rename = "eventID")]
-    event_id: &'a str,
-    event_name: &'a str,
-    event_version: &'static str,
-    event_source: &'static str,
-    aws_region: &'a str,
-    dynamodb: DynamoDbData<'a, I>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user_identity: Option<UserIdentity>,
-    #[serde(rename = "eventSourceARN")]
-    event_source_arn: &'a str,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct DynamoDbData<'a, I> {
-    approximate_creation_date_time: Seconds,
-    keys: &'a I,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    new_image: Option<&'a I>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    old_image: Option<&'a I>,
-    sequence_number: &'a str,
-    size_bytes: i64,
-    stream_view_type: &'a str,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct UserIdentity {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    principal_id: &'static str,
+fn seconds(time: Timestamp) -> Value {
+    if time.subsec_nanosecond() == 0 { time.as_second().into() } else { time.as_duration().as_secs_f64().into() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
 
     fn parsed(record: &RawValue) -> Value {
         serde_json::from_str(record.get()).unwrap()

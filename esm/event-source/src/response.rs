@@ -1,31 +1,31 @@
-//! What a function's answer says about its batch.
+//! Partial batch responses: which records of a batch a function reports as failed.
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-batchfailurereporting.html>,
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html#services-sqs-batchfailurereporting>
 
 use serde_json::Value;
 
-/// What an answer says about its batch.
+/// What a response says about its batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// All of it is done.
+    /// All records are done.
     Complete,
-    /// These places of the batch failed, in rising order; never empty.
+    /// The records at these places of the batch failed; in ascending order, never empty.
     Partial(Vec<usize>),
-    /// All of it failed.
+    /// All records failed.
     Failed,
 }
 
-/// Reads an answer. `reports` is whether the mapping has `ReportBatchItemFailures`: without it, every answer is a complete
-/// success. `place` finds an identifier in the batch.
+/// Reads a response. `reports` says whether the mapping has `ReportBatchItemFailures`: without it, every response is a
+/// complete success. `place` finds an identifier in the batch.
 ///
-/// An absent, null or empty list is a complete success; an identifier that is empty, null, under a wrong name or not of
-/// this batch is a complete failure.
-pub fn read(answer: &[u8], reports: bool, place: impl Fn(&str) -> Option<usize>) -> Verdict {
+/// An absent, null or empty list is a complete success. An identifier that is empty, null, under a wrong name or not in this
+/// batch makes the response a complete failure.
+pub fn read(response: &[u8], reports: bool, place: impl Fn(&str) -> Option<usize>) -> Verdict {
     if !reports {
         return Verdict::Complete;
     }
-    let Ok(answer) = serde_json::from_slice::<Value>(answer) else { return Verdict::Failed };
-    let failures = match answer.get("batchItemFailures") {
+    let Ok(response) = serde_json::from_slice::<Value>(response) else { return Verdict::Failed };
+    let failures = match response.get("batchItemFailures") {
         None | Some(Value::Null) => return Verdict::Complete,
         Some(Value::Array(failures)) => failures,
         Some(_) => return Verdict::Failed,
@@ -66,17 +66,17 @@ mod tests {
             check(&format!(r#"{{"batchItemFailures":[{{"itemIdentifier":"a"}},{item}]}}"#), &Verdict::Failed);
         }
         check(r#"{"batchItemFailures":1}"#, &Verdict::Failed);
-        check("no JSON", &Verdict::Failed);
+        check("not JSON", &Verdict::Failed);
     }
 
     #[test]
-    fn failed_identifiers_are_joined_to_places_of_the_batch() {
+    fn failed_identifiers_become_places_of_the_batch() {
         let answer = r#"{"batchItemFailures":[{"itemIdentifier":"c"},{"itemIdentifier":"b"},{"itemIdentifier":"c"}]}"#;
         check(answer, &Verdict::Partial(vec![1, 2]));
     }
 
     #[test]
-    fn a_partial_answer_is_honoured_only_where_the_mapping_asks_for_it() {
+    fn a_partial_response_counts_only_if_the_mapping_has_report_batch_item_failures() {
         let answer = br#"{"batchItemFailures":[{"itemIdentifier":"a"}]}"#;
         assert_eq!(read(answer, false, |_| Some(0)), Verdict::Complete);
     }

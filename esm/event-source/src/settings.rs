@@ -1,5 +1,5 @@
-//! The settings of an event source mapping. They read the JSON of CloudFormation and SAM properties, and of the Lambda
-//! API's `ListEventSourceMappings`, which use the same names.
+//! The settings of an event source mapping, read from JSON. CloudFormation, SAM and the Lambda API's
+//! `ListEventSourceMappings` use the same names.
 //! <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
 
 use crate::filter::{Filter, InvalidFilter};
@@ -9,42 +9,42 @@ use std::time::Duration;
 /// Settings of a mapping of a DynamoDB or Kinesis stream.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StreamSettings {
-    /// Where it starts in a shard that was there before it.
+    /// Where it starts in a shard that is older than the mapping.
     pub starting_position: StartingPosition,
-    /// Records of one invocation, at most.
+    /// Largest number of records in one invocation.
     pub batch_size: usize,
-    /// How long records are gathered for.
+    /// How long records are gathered for a batch.
     pub batching_window: Duration,
-    /// Invocations of one shard at once. Records of one key stay in order all the same.
+    /// Concurrent invocations for one shard. Records of one key still stay in order.
     pub parallelization_factor: usize,
     /// Whether a batch whose invocation failed is split in two.
     pub bisect_batch_on_function_error: bool,
-    /// Retries of a batch before it is discarded; `None` for no limit.
+    /// Retries of a batch before it is discarded; `None` means no limit.
     pub maximum_retry_attempts: Option<u32>,
-    /// Age from which a record is discarded; `None` for no limit.
+    /// Age from which a record is discarded; `None` means no limit.
     pub maximum_record_age: Option<Duration>,
-    /// Whether `batchItemFailures` in an answer are read.
+    /// Whether `batchItemFailures` in a response count.
     pub reports_batch_item_failures: bool,
-    /// Which records are handed to the function; `None` for all.
+    /// Which records the function gets; `None` means all.
     pub filter: Option<Filter>,
-    /// Where the news of discarded records goes: an ARN.
+    /// The ARN of the on-failure destination, which gets messages about discarded records.
     pub on_failure: Option<String>,
-    /// What a checkpoint does to the count of retries.
+    /// What progress does to the count of retries.
     pub retries_after_progress: RetriesAfterProgress,
 }
 
 /// Settings of a mapping of an SQS queue.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QueueSettings {
-    /// Messages of one invocation, at most.
+    /// Largest number of messages in one invocation.
     pub batch_size: usize,
-    /// How long messages are gathered for.
+    /// How long messages are gathered for a batch.
     pub batching_window: Duration,
-    /// Invocations at once; `None` for no bound.
+    /// Concurrent invocations; `None` means no limit.
     pub maximum_concurrency: Option<usize>,
-    /// Whether `batchItemFailures` in an answer are read.
+    /// Whether `batchItemFailures` in a response count.
     pub reports_batch_item_failures: bool,
-    /// Which messages are handed to the function; the others are deleted. `None` for all.
+    /// Which messages the function gets; the others are deleted. `None` means all.
     pub filter: Option<Filter>,
 }
 
@@ -54,28 +54,28 @@ pub enum StartingPosition {
     /// At the oldest record.
     #[serde(rename = "TRIM_HORIZON")]
     TrimHorizon,
-    /// Behind the newest record.
+    /// After the newest record.
     #[serde(rename = "LATEST")]
     Latest,
 }
 
-/// Whether a batch that went forward to its checkpoint keeps its count of retries. The documentation does not say.
+/// Whether a batch keeps its count of retries after part of it succeeded. The documentation does not say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RetriesAfterProgress {
-    /// The rest of the batch has as many retries left as the batch had, less one: the careful reading.
+    /// The rest of the batch has one retry less than the batch had: the cautious reading.
     #[default]
     Kept,
     /// The rest is a new batch.
     Reset,
 }
 
-/// Settings that cannot be read.
+/// Settings that are invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidSettings {
-    /// A property is missing, or is not what it should be.
-    #[error("the event source mapping cannot be read: {0}")]
+    /// A property is missing or has the wrong type.
+    #[error("the event source mapping is invalid: {0}")]
     Property(#[from] serde_json::Error),
-    /// A filter pattern is wrong.
+    /// A filter pattern is invalid.
     #[error(transparent)]
     Filter(#[from] InvalidFilter),
 }
@@ -144,13 +144,13 @@ impl Properties {
 }
 
 impl StreamSettings {
-    /// Reads the properties of a mapping. What is absent has the service's default.
+    /// Reads the properties of a mapping. Absent properties have the service's defaults.
     ///
     /// # Errors
-    /// [`InvalidSettings`] names what is wrong.
+    /// [`InvalidSettings`] names the property or the pattern.
     pub fn from_properties(properties: &serde_json::Value) -> Result<Self, InvalidSettings> {
         let properties = Properties::deserialize(properties)?;
-        // -1 is "no limit".
+        // -1 means no limit.
         let limit = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok());
         Ok(Self {
             starting_position: properties.starting_position.unwrap_or(StartingPosition::Latest),
@@ -173,10 +173,10 @@ impl StreamSettings {
 }
 
 impl QueueSettings {
-    /// Reads the properties of a mapping. What is absent has the service's default.
+    /// Reads the properties of a mapping. Absent properties have the service's defaults.
     ///
     /// # Errors
-    /// [`InvalidSettings`] names what is wrong.
+    /// [`InvalidSettings`] names the property or the pattern.
     pub fn from_properties(properties: &serde_json::Value) -> Result<Self, InvalidSettings> {
         let properties = Properties::deserialize(properties)?;
         Ok(Self {
@@ -226,9 +226,9 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_property_is_named() {
+    fn an_invalid_property_is_named() {
         let error = |properties| StreamSettings::from_properties(&properties).unwrap_err().to_string();
-        assert!(error(json!({"BatchSize": "many"})).contains("cannot be read"));
+        assert!(error(json!({"BatchSize": "many"})).contains("mapping is invalid"));
         assert!(error(json!({"FilterCriteria": {"Filters": [{"Pattern": "{\"a\":1}"}]}})).contains("filter pattern"));
     }
 }

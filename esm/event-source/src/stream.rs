@@ -2,16 +2,16 @@
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-create.html>,
 //! <https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html>
 //!
-//! The driver tells which shards there are ([`StreamMapping::discovered`]), reads those that [`StreamMapping::to_read`]
-//! names, hands in what it read ([`StreamMapping::read`]), runs what is due ([`StreamMapping::due`]), and says what came of
-//! it ([`StreamMapping::answered`]).
+//! The driver lists the shards ([`StreamMapping::discovered`]), reads those that it should read
+//! ([`StreamMapping::to_read`]), hands over the records ([`StreamMapping::read`]), makes the invocations that are due
+//! ([`StreamMapping::due`]) and reports their answers ([`StreamMapping::answered`]).
 //!
-//! What the documentation leaves open, and which way is taken here: retries wait one second, doubled up to a minute; a
-//! record that grew too old is discarded when its batch would be invoked next.
+//! The documentation leaves two things open. Here, a retry waits one second, then twice as long each time, up to a minute;
+//! and a record that is too old is discarded when its batch is due next.
 
 use crate::response::{self, Verdict};
 use crate::settings::{RetriesAfterProgress, StartingPosition, StreamSettings};
-use crate::{Answer, InvocationNumber, PAYLOAD_MAX_BYTES};
+use crate::{Answer, InvocationNumber, limits};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -19,51 +19,42 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// First wait before a batch is tried again.
-pub const BACKOFF_BASE: Duration = Duration::from_secs(1);
-
-/// Longest wait before a batch is tried again.
-pub const BACKOFF_CAP: Duration = Duration::from_mins(1);
-
-/// Batches that a lane holds before its shard is read on.
-const READ_AHEAD_BATCHES: usize = 2;
-
 /// One record of a stream.
 #[derive(Debug, Clone)]
 pub struct Record {
     /// Its sequence number in its shard.
     pub sequence_number: Box<str>,
-    /// What keeps its order: the partition key, or the item's key.
+    /// The partition key, or the key of the item. Records with the same key stay in order.
     pub key: Box<str>,
-    /// When it came into the stream.
+    /// When it arrived in the stream.
     pub arrived_at: Timestamp,
     /// The record as the function gets it.
     pub event: Box<RawValue>,
 }
 
-/// Where a shard is to be read from.
+/// Where to read a shard from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReadFrom {
     /// The oldest record.
     TrimHorizon,
-    /// Behind the newest record.
+    /// After the newest record.
     Latest,
-    /// Behind a sequence number.
+    /// After the record with this sequence number.
     After(Box<str>),
 }
 
-/// An invocation to be made.
+/// An invocation that is due.
 #[derive(Debug, Clone)]
 pub struct Invocation {
     /// Its number, for the answer.
     pub number: InvocationNumber,
-    /// The shard that its records are of.
+    /// The shard of its records.
     pub shard: Box<str>,
     /// Its records, in order.
     pub records: Vec<Arc<Record>>,
 }
 
-/// Records that were given up.
+/// Records that were discarded.
 #[derive(Debug, Clone)]
 pub struct Discarded {
     /// Why.
@@ -76,21 +67,21 @@ pub struct Discarded {
     pub invocations: u32,
 }
 
-/// What an answer led to.
+/// The effect of an answer.
 #[derive(Debug, Default)]
 pub struct Answered {
-    /// Records that are acknowledged: the function said that it is done with them.
+    /// The records that the function is done with.
     pub done: Vec<Arc<Record>>,
-    /// Records that are given up.
+    /// The records that are discarded.
     pub discarded: Option<Discarded>,
 }
 
-/// Why records were given up.
+/// Why records were discarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Condition {
-    /// Their batch was retried as often as is allowed.
+    /// Their batch was retried as often as the mapping allows.
     RetryAttemptsExhausted,
-    /// They are older than is allowed.
+    /// They are older than the mapping allows.
     RecordAgeExceeded,
 }
 
@@ -108,34 +99,34 @@ pub struct StreamMapping {
 #[derive(Debug)]
 struct Shard {
     parents: Vec<Box<str>>,
-    /// Where it is read on.
+    /// Where the next read starts.
     position: ReadFrom,
-    /// What a new start of the mapping reads on from.
+    /// Where a restart of the mapping continues.
     checkpoint: ReadFrom,
-    /// Whether all of it was read.
+    /// Whether it was read to its end.
     ended: bool,
-    /// The records that were read and are behind the checkpoint: sequence number, and whether it is done.
+    /// The records after the checkpoint that were read: the sequence number, and whether it is done.
     open: VecDeque<(Box<str>, bool)>,
     /// The place of the first of them, counted from the first record that was read.
     first_open: u64,
     lanes: Vec<Lane>,
 }
 
-/// One of the concurrent ways through a shard. A key always takes the same.
+/// One of the concurrent sequences of batches of a shard. All records of a key are in the same lane.
 #[derive(Debug, Default)]
 struct Lane {
     gathering: VecDeque<(u64, Arc<Record>)>,
     gathering_since: Option<Timestamp>,
-    /// Batches in order; only the first is worked on.
+    /// Batches in order; only the first is invoked.
     batches: VecDeque<Batch>,
 }
 
 #[derive(Debug)]
 struct Batch {
     records: Vec<(u64, Arc<Record>)>,
-    /// Invocations that failed and count as attempts.
+    /// Failed invocations that count towards the retry limit.
     failures: u32,
-    /// Invocations in all.
+    /// All invocations.
     invocations: u32,
     /// Answers in a row without success, for the backoff.
     waits: u32,
@@ -156,8 +147,8 @@ impl StreamMapping {
         &self.settings
     }
 
-    /// Tells of the stream's shards, with their parents. Those that are there at first are read from the starting position;
-    /// those that come later, from their beginning, and each only behind its parents.
+    /// Takes the list of the stream's shards, with their parents. The shards of the first list are read from the starting
+    /// position. Later ones are read from their beginning, and only after their parents.
     /// <https://docs.aws.amazon.com/streams/latest/dev/kinesis-using-sdk-java-resharding-strategies.html>
     pub fn discovered<'a>(&mut self, shards: impl IntoIterator<Item = (&'a str, Vec<&'a str>)>) {
         let position = match self.settings.starting_position {
@@ -179,17 +170,17 @@ impl StreamMapping {
         self.started = true;
     }
 
-    /// The shards that may be read now, and where: not behind unfinished parents, and not far ahead of the function.
+    /// The shards to read now, and from where: none whose parents are unfinished, and none too far ahead of the function.
     pub fn to_read(&self) -> impl Iterator<Item = (&str, &ReadFrom)> {
         let finished = |parent: &str| self.shards.get(parent).is_none_or(Shard::is_finished);
-        let ahead = self.settings.batch_size * READ_AHEAD_BATCHES * self.settings.parallelization_factor;
+        let ahead = self.settings.batch_size * limits::READ_AHEAD_BATCHES * self.settings.parallelization_factor;
         let may_be_read = move |shard: &Shard| {
             !shard.ended && shard.open.len() < ahead && shard.parents.iter().all(|parent| finished(parent))
         };
         self.shards.iter().filter(move |(_, shard)| may_be_read(shard)).map(|(name, shard)| (&**name, &shard.position))
     }
 
-    /// Hands in records that were read from a shard, in order; `ended` where the shard is closed and these are its last.
+    /// Takes records that were read from a shard, in order. `ended` means that the shard is closed and these are its last.
     pub fn read(&mut self, shard: &str, records: impl IntoIterator<Item = Record>, ended: bool, now: Timestamp) {
         let Some(shard) = self.shards.get_mut(shard) else { return };
         for record in records {
@@ -207,19 +198,14 @@ impl StreamMapping {
         shard.move_checkpoint();
     }
 
-    /// The invocations to be made now, and the records that grew too old to be tried again.
+    /// The invocations that are due now, and the records that are discarded because they are too old.
     pub fn due(&mut self, now: Timestamp) -> (Vec<Invocation>, Vec<Discarded>) {
         let (mut invocations, mut discarded) = (Vec::new(), Vec::new());
         for (name, shard) in &mut self.shards {
             let mut done = Vec::new();
             for lane in &mut shard.lanes {
-                // Behind a batch of which all is too old, the next one may be due at once.
-                let batch = loop {
-                    lane.gather(&self.settings, now);
-                    let Some(batch) = lane.batches.front_mut() else { break None };
-                    if batch.in_flight.is_some() || batch.due_at > now {
-                        break None;
-                    }
+                // If all records of a batch are too old, the next batch may be due at once.
+                while let Some(batch) = lane.due_batch(&self.settings, now) {
                     let too_old = self.settings.maximum_record_age.map_or(0, |age| batch.older_than(age, now));
                     if too_old > 0 {
                         let records: Vec<_> = batch.records.drain(..too_old).collect();
@@ -231,23 +217,22 @@ impl StreamMapping {
                             invocations: batch.invocations,
                         });
                     }
-                    if !batch.records.is_empty() {
-                        break lane.batches.front_mut();
+                    if batch.records.is_empty() {
+                        lane.batches.pop_front();
+                        continue;
                     }
-                    lane.batches.pop_front();
-                };
-                let Some(batch) = batch else { continue };
-                self.invocations += 1;
-                batch.in_flight = Some(self.invocations);
-                let records = batch.records.iter().map(|(_, record)| Arc::clone(record)).collect();
-                invocations.push(Invocation { number: self.invocations, shard: name.clone(), records });
+                    self.invocations += 1;
+                    batch.in_flight = Some(self.invocations);
+                    let records = batch.records.iter().map(|(_, record)| Arc::clone(record)).collect();
+                    invocations.push(Invocation { number: self.invocations, shard: name.clone(), records });
+                }
             }
             shard.finish(&done);
         }
         (invocations, discarded)
     }
 
-    /// Says what came of an invocation. The answer to one from before a new start is ignored.
+    /// Takes the answer to an invocation. The answer to an invocation from before a restart is ignored.
     pub fn answered(&mut self, number: InvocationNumber, answer: Answer<'_>, now: Timestamp) -> Answered {
         let is_it = |lane: &Lane| lane.batches.front().is_some_and(|batch| batch.in_flight == Some(number));
         let found = self
@@ -262,7 +247,7 @@ impl StreamMapping {
         let settings = &self.settings;
         let verdict = match answer {
             Answer::Throttled => {
-                // It was not run, so it is no attempt: it is tried again until its records are too old.
+                // The function did not run, so this uses up no retry: it is repeated until the records are too old.
                 shard.lanes[lane].batches.push_front(batch);
                 return Answered::default();
             }
@@ -280,7 +265,7 @@ impl StreamMapping {
             Verdict::Complete => {
                 return Answered { done: shard.finish_all(batch.records), discarded: None };
             }
-            // The lowest reported sequence number is the checkpoint: all from there on comes again.
+            // The lowest reported sequence number is the checkpoint: all records from there on are retried.
             Verdict::Partial(places) => {
                 let rest = batch.records.split_off(places[0]);
                 let progress = !batch.records.is_empty();
@@ -292,7 +277,7 @@ impl StreamMapping {
                 Batch { records: rest, failures, ..batch }
             }
             Verdict::Failed if settings.bisect_batch_on_function_error && batch.records.len() > 1 => {
-                // Two batches, and no attempt: splitting takes nothing from the retries.
+                // Splitting a batch uses up no retry.
                 let second = batch.records.split_off(batch.records.len() / 2);
                 let second = Batch { records: second, in_flight: None, ..batch };
                 self.bisects += 1;
@@ -318,15 +303,14 @@ impl StreamMapping {
         Answered { done, discarded: Some(discarded) }
     }
 
-    /// The next time at which something can be due that is not due now; `None` where only a record or an answer can make
-    /// it so.
+    /// The next time at which something becomes due without a new record or answer.
     #[must_use]
     pub fn wake_at(&self) -> Option<Timestamp> {
         let lanes = self.shards.values().flat_map(|shard| &shard.lanes);
         lanes.filter_map(|lane| lane.wake_at(&self.settings)).min()
     }
 
-    /// Whether everything that was read is done.
+    /// Whether all records that were read are done.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.shards.values().all(|shard| shard.open.is_empty())
@@ -338,8 +322,8 @@ impl StreamMapping {
         self.bisects
     }
 
-    /// Starts again from its checkpoints, as after a failure of the poller: what is behind them comes again, and what is in
-    /// flight goes on unseen. An event source mapping delivers at least once.
+    /// Restarts from its checkpoints, as after a failure of the poller: the records after them are read again, and answers to
+    /// invocations in flight are ignored. An event source mapping delivers at least once.
     /// <https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventsourcemapping.html>
     pub fn restart(&mut self) {
         for shard in self.shards.values_mut() {
@@ -383,7 +367,13 @@ impl Shard {
 }
 
 impl Lane {
-    /// Makes a batch where one is full, or has gathered for long enough. A new one begins only when the last is done.
+    /// Its first batch, if it is due.
+    fn due_batch(&mut self, settings: &StreamSettings, now: Timestamp) -> Option<&mut Batch> {
+        self.gather(settings, now);
+        self.batches.front_mut().filter(|batch| batch.in_flight.is_none() && batch.due_at <= now)
+    }
+
+    /// Makes a batch if enough records were gathered, or for long enough. A new batch begins only when the last is done.
     fn gather(&mut self, settings: &StreamSettings, now: Timestamp) {
         if !self.batches.is_empty() || self.gathering.is_empty() {
             return;
@@ -399,12 +389,12 @@ impl Lane {
         self.batches.push_back(Batch { records, failures: 0, invocations: 0, waits: 0, due_at: now, in_flight: None });
     }
 
-    /// How many of the gathered records go into one invocation.
+    /// How many of the gathered records fit into one invocation.
     fn fitting(&self, settings: &StreamSettings) -> usize {
         let mut bytes = 0;
         let fits = |(_, record): &&(u64, Arc<Record>)| {
             bytes += record.event.get().len() + 1;
-            bytes <= PAYLOAD_MAX_BYTES
+            bytes <= limits::PAYLOAD_MAX_BYTES
         };
         self.gathering.iter().take(settings.batch_size).take_while(fits).count().max(1)
     }
@@ -428,7 +418,7 @@ impl Batch {
 }
 
 impl Discarded {
-    /// The message that an on-failure destination gets. It names the records and does not hold them.
+    /// The message for an on-failure destination. It names the records, but does not contain them.
     #[must_use]
     pub fn message(&self, function_arn: &str, stream_arn: &str, now: Timestamp) -> Value {
         let info = if stream_arn.contains(":dynamodb:") { "DDBStreamBatchInfo" } else { "KinesisBatchInfo" };
@@ -456,7 +446,7 @@ impl Discarded {
     }
 }
 
-/// The lane of a key. Any even spread will do; this one is FNV-1a.
+/// The lane of a key, by its FNV-1a hash. Any hash that spreads keys evenly would do.
 fn lane_of(key: &str, lanes: usize) -> usize {
     let hash = key
         .bytes()
@@ -465,7 +455,7 @@ fn lane_of(key: &str, lanes: usize) -> usize {
 }
 
 fn backoff(waits: u32) -> Duration {
-    BACKOFF_BASE.saturating_mul(1 << waits.min(16)).min(BACKOFF_CAP)
+    limits::BACKOFF_BASE.saturating_mul(1 << waits.min(16)).min(limits::BACKOFF_CAP)
 }
 
 #[cfg(test)]
@@ -486,7 +476,7 @@ mod tests {
         StreamSettings::from_properties(&all).unwrap()
     }
 
-    /// A mapping with one shard "s" that has records of these numbers; each is its own key.
+    /// A mapping with one shard "s", which has records with these numbers. Each has a key of its own.
     fn mapping(properties: &Value, numbers: std::ops::Range<u32>) -> StreamMapping {
         let mut mapping = StreamMapping::new(settings(properties));
         mapping.discovered([("s", vec![])]);
@@ -499,7 +489,7 @@ mod tests {
         Record { sequence_number: number.to_string().into(), key: key.into(), arrived_at: at(0), event }
     }
 
-    /// The sequence numbers of what is due, by invocation.
+    /// The sequence numbers of the records that are due, by invocation.
     fn due(mapping: &mut StreamMapping, second: i64) -> Vec<(InvocationNumber, Vec<String>)> {
         let (invocations, _) = mapping.due(at(second));
         let numbers = |invocation: &Invocation| {
@@ -560,7 +550,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_no_filter_pattern_matches_is_passed_over_and_the_checkpoint_with_it() {
+    fn a_record_that_matches_no_filter_pattern_is_skipped_and_the_checkpoint_moves_past_it() {
         let criteria = json!({"FilterCriteria": {"Filters": [{"Pattern": r#"{"even":[true]}"#}]}});
         let mut mapping = mapping(&criteria, 0..4);
         let (number, records) = only(&mut mapping, 0);
@@ -581,7 +571,7 @@ mod tests {
     }
 
     #[test]
-    fn without_report_batch_item_failures_a_partial_answer_is_a_success() {
+    fn without_report_batch_item_failures_a_partial_response_is_a_success() {
         let mut mapping = mapping(&json!({"FunctionResponseTypes": []}), 0..2);
         let (number, _) = only(&mut mapping, 0);
         mapping.answered(number, Answer::Response(failed(&["0"]).as_bytes()), at(0));
@@ -597,7 +587,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_batch_is_retried_as_often_as_is_allowed_and_then_discarded_with_its_name() {
+    fn a_failed_batch_is_retried_up_to_the_limit_and_then_discarded() {
         let mut mapping = mapping(&json!({}), 0..2);
         for second in [0, 100] {
             let (number, records) = only(&mut mapping, second);
@@ -612,7 +602,7 @@ mod tests {
         assert_eq!(message["requestContext"]["condition"], "RetryAttemptsExhausted");
         assert_eq!(message["KinesisBatchInfo"]["startSequenceNumber"], "0");
         assert_eq!(message["KinesisBatchInfo"]["endSequenceNumber"], "1");
-        assert!(mapping.is_idle(), "the shard goes on");
+        assert!(mapping.is_idle(), "the shard continues");
     }
 
     #[test]
@@ -631,17 +621,17 @@ mod tests {
     }
 
     #[test]
-    fn a_bisect_splits_a_failed_batch_in_order_and_takes_nothing_from_the_retries() {
+    fn a_bisect_splits_a_failed_batch_in_order_and_uses_up_no_retry() {
         let mut mapping = mapping(&json!({"BisectBatchOnFunctionError": true, "MaximumRetryAttempts": 0}), 0..4);
         let (number, _) = only(&mut mapping, 0);
-        assert!(mapping.answered(number, Answer::FunctionError, at(0)).discarded.is_none(), "a bisect is no attempt");
+        assert!(mapping.answered(number, Answer::FunctionError, at(0)).discarded.is_none(), "a bisect is not a retry");
         let (number, records) = only(&mut mapping, 10);
         assert_eq!(records, ["0", "1"]);
         assert!(mapping.answered(number, Answer::FunctionError, at(10)).discarded.is_none());
         let (number, records) = only(&mut mapping, 20);
         assert_eq!(records, ["0"]);
         let discarded = mapping.answered(number, Answer::FunctionError, at(20)).discarded.unwrap();
-        assert_eq!(&*discarded.records[0].sequence_number, "0", "the poison alone is discarded");
+        assert_eq!(&*discarded.records[0].sequence_number, "0", "only the poison record is discarded");
         for (second, expected) in [(30, vec!["1"]), (40, vec!["2", "3"])] {
             let (number, records) = only(&mut mapping, second);
             assert_eq!(records, expected);
@@ -652,7 +642,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partial_answer_splits_at_its_checkpoint_and_not_in_the_middle() {
+    fn a_partial_response_splits_a_batch_at_its_checkpoint_and_not_in_the_middle() {
         let mut mapping = mapping(&json!({"BisectBatchOnFunctionError": true}), 0..4);
         let (number, _) = only(&mut mapping, 0);
         mapping.answered(number, Answer::Response(failed(&["1"]).as_bytes()), at(0));
@@ -669,7 +659,7 @@ mod tests {
             mapping.read("s", (0..8).map(|number| record(number, "k")), false, at(0));
             let mut invocations = 0;
             for second in (0..).step_by(100) {
-                // Two answers get one record further, then none does.
+                // The first two answers make progress by one record each, the others make none.
                 let (number, records) = only(&mut mapping, second);
                 let failing = &records[usize::from(invocations < 2)];
                 let answer = failed(&[failing]);
@@ -683,7 +673,7 @@ mod tests {
     }
 
     #[test]
-    fn records_that_grew_too_old_are_discarded_and_the_others_go_on() {
+    fn records_that_are_too_old_are_discarded_and_the_others_go_on() {
         let mut mapping = mapping(&json!({"MaximumRecordAgeInSeconds": 60, "MaximumRetryAttempts": -1}), 0..2);
         let young = Record { arrived_at: at(50), ..record(2, "2") };
         mapping.read("s", [young], false, at(50));
@@ -696,7 +686,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_batch_that_grew_too_old_the_next_one_is_due_at_once() {
+    fn after_a_batch_that_is_too_old_the_next_one_is_due_at_once() {
         let mut mapping = mapping(&json!({"MaximumRecordAgeInSeconds": 60, "BatchSize": 1}), 0..1);
         let (number, _) = only(&mut mapping, 0);
         let young = Record { arrived_at: at(100), ..record(1, "1") };
@@ -707,7 +697,7 @@ mod tests {
     }
 
     #[test]
-    fn a_throttled_invocation_is_no_attempt_and_is_tried_until_its_records_are_too_old() {
+    fn a_throttled_invocation_uses_up_no_retry_and_is_repeated_until_its_records_are_too_old() {
         let mut mapping = mapping(&json!({"MaximumRetryAttempts": 0, "MaximumRecordAgeInSeconds": 3600}), 0..1);
         for second in (0..3000).step_by(100) {
             let (number, _) = only(&mut mapping, second);
@@ -742,7 +732,7 @@ mod tests {
     }
 
     #[test]
-    fn the_checkpoint_waits_for_the_slowest_lane_and_a_new_start_reads_on_from_it() {
+    fn the_checkpoint_waits_for_the_slowest_lane_and_a_restart_continues_from_it() {
         let mut mapping = mapping(&json!({"ParallelizationFactor": 2}), 0..0);
         // Two keys of different lanes.
         let other = ('b'..='z').map(String::from).find(|key| lane_of(key, 2) != lane_of("a", 2)).unwrap();
@@ -753,10 +743,13 @@ mod tests {
         assert_eq!(*checkpoint(&mapping), ReadFrom::After("0".into()));
         mapping.restart();
         assert_eq!(mapping.to_read().collect::<Vec<_>>(), [("s", &ReadFrom::After("0".into()))]);
-        assert!(mapping.answered(of(&other), Answer::Response(b"{}"), at(2)).done.is_empty(), "from before: ignored");
+        assert!(
+            mapping.answered(of(&other), Answer::Response(b"{}"), at(2)).done.is_empty(),
+            "an answer from before the restart is ignored"
+        );
         mapping.read("s", [record(1, &other), record(2, "a")], false, at(2));
         let again: usize = mapping.due(at(2)).0.iter().map(|invocation| invocation.records.len()).sum();
-        assert_eq!(again, 2, "what was done behind the checkpoint comes again");
+        assert_eq!(again, 2, "records after the checkpoint are read again, even if they were done");
     }
 
     #[test]
@@ -764,7 +757,7 @@ mod tests {
         let read_from = |position: &str| {
             let mut mapping = StreamMapping::new(settings(&json!({"StartingPosition": position})));
             mapping.discovered([("s", vec![])]);
-            // A shard that comes later is read from its beginning in either case.
+            // A later shard is read from its beginning in either case.
             mapping.discovered([("t", vec![])]);
             mapping.to_read().map(|(shard, from)| (shard.to_owned(), from.clone())).collect::<Vec<_>>()
         };
@@ -781,7 +774,7 @@ mod tests {
             |mapping: &StreamMapping| mapping.to_read().map(|(shard, _)| shard.to_owned()).collect::<Vec<_>>();
         assert_eq!(readable(&mapping), ["s"]);
         mapping.read("s", [record(1, "1")], true, at(0));
-        assert!(readable(&mapping).is_empty(), "all of it is read, and not done");
+        assert!(readable(&mapping).is_empty(), "all of it is read, but not done");
         let (number, _) = only(&mut mapping, 0);
         mapping.answered(number, Answer::Response(b"{}"), at(0));
         assert_eq!(readable(&mapping), ["child"]);

@@ -1,4 +1,4 @@
-//! Your own action: approves refunds up to `REFUND_LIMIT` (100 if it is not set), and rejects all others.
+//! Your own action: approves refunds up to `REFUND_LIMIT` (default 100) and rejects all others.
 
 use aws::ConfigError;
 use downstream::Function;
@@ -14,21 +14,20 @@ struct Approve {
 
 #[derive(Deserialize)]
 struct Refund<'a> {
-    /// As text, because a float would round it.
+    /// As text, because a float would be rounded.
     #[serde(borrow)]
     amount: &'a RawValue,
 }
 
 impl Action for Approve {
     fn guarantee(&self) -> Guarantee {
-        // The only effect is the outcome, which is stored with DONE in one write. `Effect::writes` would join them in one
+        // The only effect is the outcome, which is stored together with DONE. `Effect::writes` would be part of the same
         // transaction. For calls to other systems, choose Idempotent or AtMostOnce.
         Guarantee::Transactional
     }
 
     async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
-        // Rejected means FAILED, with this reason. After Retry or MayHaveHappened, the notification is retried.
-        let rejected = |reason: &str| ActionError::Rejected(reason.to_owned());
+        // Rejected sets FAILED with this reason. After Retry or MayHaveHappened, the notification is retried.
         let data = notification.data().ok_or_else(|| rejected("the notification has no data"))?;
         let refund: Refund = serde_json::from_str(data).map_err(|_| rejected("the data needs one amount"))?;
         let amount = positive_decimal(refund.amount.get().trim_matches('"'))
@@ -41,7 +40,12 @@ impl Action for Approve {
     }
 }
 
-/// Digits with at most one point between them, and not zero. `Decimal` alone also takes "+1", "1_0", ".5" and "1.".
+fn rejected(reason: &str) -> ActionError {
+    ActionError::Rejected(reason.to_owned())
+}
+
+/// A number greater than zero: digits, with at most one point between them. `Decimal` alone also accepts "+1", "1_0", ".5"
+/// and "1.".
 fn positive_decimal(text: &str) -> Option<Decimal> {
     let is_digit = |char: char| char.is_ascii_digit();
     let is_plain = text.starts_with(is_digit) && text.ends_with(is_digit) && !text.contains('_');

@@ -1,4 +1,4 @@
-//! Run with `cargo test -p approve`: an action needs neither AWS nor Lambda to be tested.
+//! Run these with `cargo test -p approve`. The tests of an action need neither AWS nor Lambda.
 
 use super::*;
 use notification::Timestamp;
@@ -27,7 +27,7 @@ async fn an_amount_up_to_the_limit_is_approved_as_a_string_or_a_number() {
 }
 
 #[tokio::test]
-async fn an_amount_above_the_limit_is_rejected_however_little_it_is_above() {
+async fn an_amount_above_the_limit_is_rejected_however_small_the_difference() {
     for amount in [r#""100.01""#, "100.01", r#""100.00000000000000000000000001""#, "100.00000000000000000000000001"] {
         let reason = rejection("100", &format!(r#"{{"amount":{amount}}}"#)).await;
         assert_eq!(reason, "the amount is above the limit", "{amount}");
@@ -35,7 +35,7 @@ async fn an_amount_above_the_limit_is_rejected_however_little_it_is_above() {
 }
 
 #[tokio::test]
-async fn what_is_not_a_positive_decimal_number_is_rejected() {
+async fn an_amount_that_is_not_a_positive_decimal_number_is_rejected() {
     for amount in [
         r#""NaN""#,
         r#""inf""#,

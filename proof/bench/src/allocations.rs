@@ -1,5 +1,5 @@
-//! Allocations for a notification, as a counting allocator sees them: reading the event, the handler, the adapters, the SDK
-//! and HTTP. The Lambda runtime is left out, and so is what the backend's thread does.
+//! Allocations per notification, by a counting allocator: parsing the payload, the handler, the adapters, the SDK and HTTP.
+//! The Lambda runtime and the backend's thread are not counted.
 
 use crate::backend::Behaviour;
 use crate::error::Error;
@@ -10,61 +10,51 @@ use crate::output::{self, mebibytes, thousands};
 use crate::subject::Function;
 use actions::ledger::Ledger;
 use allocation_counter::AllocationInfo;
-use aws::config::ConfigError;
-use aws::{DynamoTable, KinesisStream, SqsQueue, SystemClock};
+use aws::{ConfigError, DynamoTable, KinesisStream, SqsQueue, SystemClock};
 use downstream::{Downstream, Invocation};
 use ingest::Ingest;
 use notification::{Deadline, Envelope, MarkDone, Timestamp};
 use publisher::Publisher;
 use serde::Serialize;
 
-/// For a notification, but for the last.
+/// Figures per notification, apart from the last.
 #[derive(Debug, Serialize)]
 struct Row {
     function: Function,
     batch: usize,
     allocations: f64,
     bytes: f64,
-    /// Allocated at once, at most, for the whole batch.
+    /// Largest number of bytes allocated at once, for the whole batch.
     peak_bytes: f64,
 }
 
 pub(crate) fn run(functions: &[Function], batches: &[usize], json: bool) -> Result<(), Error> {
-    // Spans allocate, so they must be as in a function.
-    aws::telemetry::init(&in_process::Function).map_err(|error| Error::Handler(error.to_string()))?;
+    // Spans allocate, so they must be configured as in a function.
+    aws::telemetry::init(&in_process::environment()).map_err(|error| Error::Handler(error.to_string()))?;
     let process = InProcess::start(Behaviour::default())?;
     let handlers = Handlers::new(&process).map_err(|error| Error::Handler(error.to_string()))?;
     let mut rows = Vec::new();
     for (function, batch) in pairs(functions, batches) {
         let event = events::batch(function, batch);
         let handle = || process.runtime.block_on(handlers.handle(function, &event));
-        // The first one makes connections, and whatever else is made once.
+        // The first invocation makes connections and everything else that is made once.
         let warmed_up = handle();
         let mut handled = Ok(());
         let counted = allocation_counter::measure(|| handled = handle());
         warmed_up.and(handled).map_err(|error| Error::Handler(error.to_string()))?;
-        rows.push(row(function, batch, &counted));
+        rows.push(Row::of(function, batch, &counted));
     }
     if json {
         output::json(&rows);
         return Ok(());
     }
-    let cells = |row: &Row| {
-        vec![
-            row.function.words().to_owned(),
-            thousands(row.batch),
-            format!("{:.1}", row.allocations),
-            format!("{:.0}", row.bytes),
-            format!("{:.2}", mebibytes(row.peak_bytes)),
-        ]
-    };
     let headers =
         ["", "batch", "allocations for\na notification", "bytes for\na notification", "peak MiB of\nthe batch"];
-    output::table("Allocations, without the Lambda runtime", &headers, rows.iter().map(cells));
+    output::table("Allocations, without the Lambda runtime", &headers, rows.iter().map(Row::cells));
     Ok(())
 }
 
-/// The handlers, over the adapters that they are deployed with.
+/// The handlers, with the adapters that they are deployed with.
 struct Handlers {
     ingest: Ingest<DynamoTable, SqsQueue, SystemClock>,
     publisher: Publisher<KinesisStream, SystemClock>,
@@ -77,7 +67,7 @@ impl Handlers {
         let table = DynamoTable::new(aws_sdk_dynamodb::Client::new(&process.sdk), "notifications".to_owned());
         let stream = KinesisStream::new(aws_sdk_kinesis::Client::new(&process.sdk), "notifications".to_owned());
         let queue = SqsQueue::new(aws_sdk_sqs::Client::new(&process.sdk), "https://queue".to_owned());
-        let ledger = Ledger::from_environment(&in_process::Function)?;
+        let ledger = Ledger::from_environment(&in_process::environment())?;
         Ok(Self {
             ingest: Ingest::new(table.clone(), queue, SystemClock),
             publisher: Publisher::new(stream, SystemClock),
@@ -86,7 +76,7 @@ impl Handlers {
         })
     }
 
-    /// From the bytes of the event to those of the answer.
+    /// From the bytes of the payload to the bytes of the answer.
     async fn handle(&self, function: Function, event: &[u8]) -> Result<(), Box<dyn std::error::Error>> {
         let envelope: Envelope = serde_json::from_slice(event)?;
         let deadline = Deadline::at(Timestamp::MAX);
@@ -106,18 +96,30 @@ impl Handlers {
         if response? == br#"{"batchItemFailures":[]}"# {
             return Ok(());
         }
-        Err("records must come again".into())
+        Err("records failed".into())
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "the counts are far below 2^52")]
-fn row(function: Function, batch: usize, counted: &AllocationInfo) -> Row {
-    let notifications = batch as f64;
-    Row {
-        function,
-        batch,
-        allocations: counted.count_total as f64 / notifications,
-        bytes: counted.bytes_total as f64 / notifications,
-        peak_bytes: counted.bytes_max as f64,
+impl Row {
+    #[expect(clippy::cast_precision_loss, reason = "the counts are far below 2^52")]
+    fn of(function: Function, batch: usize, counted: &AllocationInfo) -> Self {
+        let notifications = batch as f64;
+        Self {
+            function,
+            batch,
+            allocations: counted.count_total as f64 / notifications,
+            bytes: counted.bytes_total as f64 / notifications,
+            peak_bytes: counted.bytes_max as f64,
+        }
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.function.words().to_owned(),
+            thousands(self.batch),
+            format!("{:.1}", self.allocations),
+            format!("{:.0}", self.bytes),
+            format!("{:.2}", mebibytes(self.peak_bytes)),
+        ]
     }
 }

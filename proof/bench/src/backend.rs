@@ -1,5 +1,5 @@
-//! A backend that stores nothing: answers of DynamoDB (JSON 1.0) and Kinesis (JSON 1.1) in the right shape, after a while
-//! if so wished, some of them failures if so wished.
+//! A backend that stores nothing. It answers as DynamoDB (JSON 1.0) and Kinesis (JSON 1.1) do, with a delay and failures if
+//! asked to.
 
 use crate::http::{self, Answer, Server, lock};
 use http_body_util::{BodyExt, Full};
@@ -15,18 +15,20 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio_rustls::TlsAcceptor;
 
+const THROTTLED: &str = "throttled on purpose";
+
 /// How the backend behaves.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(crate) struct Behaviour {
-    /// Milliseconds until an answer.
+    /// Delay of each answer, in milliseconds.
     pub(crate) latency_ms: u64,
-    /// Percent of calls that are refused as a whole.
+    /// Percentage of calls that are throttled.
     pub(crate) throttled_calls: u8,
-    /// Percent of entries that fail inside a 200.
+    /// Percentage of entries that fail within a successful response.
     pub(crate) throttled_entries: u8,
 }
 
-/// What was asked of it.
+/// The requests that it got.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Counts {
     pub(crate) calls: BTreeMap<String, u64>,
@@ -59,7 +61,7 @@ struct Shared {
 
 impl Backend {
     pub(crate) fn start(behaviour: Behaviour, tls: Option<TlsAcceptor>) -> io::Result<Self> {
-        // The same seed each time: every round meets the same throttling.
+        // The seed is fixed so that each round is throttled in the same way.
         let random = Mutex::new(fastrand::Rng::with_seed(1));
         let shared = Arc::new(Shared { behaviour, counts: Mutex::default(), random });
         let (connected, answering) = (Arc::clone(&shared), Arc::clone(&shared));
@@ -78,7 +80,7 @@ impl Backend {
         self.server.address
     }
 
-    /// Ends it, and waits until all its connections are closed.
+    /// Stops it, and waits until all its connections are closed.
     pub(crate) async fn stop(self) {
         self.server.stop().await;
     }
@@ -108,7 +110,7 @@ impl Shared {
         }
         let (status, answer) = if self.chance(self.behaviour.throttled_calls) {
             let kind = "ProvisionedThroughputExceededException";
-            (StatusCode::BAD_REQUEST, json!({"__type": kind, "message": "throttled on purpose"}))
+            (StatusCode::BAD_REQUEST, json!({"__type": kind, "message": THROTTLED}))
         } else {
             match answer(&operation, &body, || self.chance(self.behaviour.throttled_entries)) {
                 Some(answer) => (StatusCode::OK, answer),
@@ -126,69 +128,75 @@ impl Shared {
     }
 }
 
-/// The answer to a call; none where the call cannot be read.
-fn answer(operation: &str, body: &[u8], mut fails: impl FnMut() -> bool) -> Option<Value> {
+/// The answer to a call; `None` if the call is unknown or cannot be parsed.
+fn answer(operation: &str, body: &[u8], fails: impl FnMut() -> bool) -> Option<Value> {
     match operation {
         "BatchExecuteStatement" => {
-            #[derive(Deserialize)]
-            #[serde(rename_all = "PascalCase")]
-            struct Call {
-                statements: Vec<IgnoredAny>,
-            }
-            let call: Call = serde_json::from_slice(body).ok()?;
-            let error = || json!({"Code": "ThrottlingError", "Message": "throttled on purpose"});
-            let response =
-                |_| if fails() { json!({ "Error": error() }) } else { json!({"TableName": "notifications"}) };
-            Some(json!({ "Responses": call.statements.into_iter().map(response).collect::<Vec<_>>() }))
+            let results =
+                results(body, fails, executed, || json!({"Error": {"Code": "ThrottlingError", "Message": THROTTLED}}))?;
+            Some(json!({ "Responses": results }))
         }
         "PutRecords" => {
-            #[derive(Deserialize)]
-            #[serde(rename_all = "PascalCase")]
-            struct Call {
-                records: Vec<IgnoredAny>,
-            }
-            let call: Call = serde_json::from_slice(body).ok()?;
-            let mut failed = 0;
-            let mut record = |_| {
-                if fails() {
-                    failed += 1;
-                    let code = "ProvisionedThroughputExceededException";
-                    return json!({"ErrorCode": code, "ErrorMessage": "throttled on purpose"});
-                }
-                put_record()
-            };
-            let records: Vec<_> = call.records.into_iter().map(&mut record).collect();
-            Some(json!({"FailedRecordCount": failed, "Records": records}))
+            let results = results(
+                body,
+                fails,
+                put_record,
+                || json!({"ErrorCode": "ProvisionedThroughputExceededException", "ErrorMessage": THROTTLED}),
+            )?;
+            let failed = results.iter().filter(|result| result.get("ErrorCode").is_some()).count();
+            Some(json!({"FailedRecordCount": failed, "Records": results}))
         }
-        "BatchGetItem" => {
-            #[derive(Deserialize)]
-            #[serde(rename_all = "PascalCase")]
-            struct Call {
-                request_items: BTreeMap<String, Wanted>,
-            }
-            #[derive(Deserialize)]
-            #[serde(rename_all = "PascalCase")]
-            struct Wanted {
-                keys: Vec<Map<String, Value>>,
-            }
-            let call: Call = serde_json::from_slice(body).ok()?;
-            let (mut found, mut unprocessed) = (Map::new(), Map::new());
-            for (table, wanted) in call.request_items {
-                let (skipped, items): (Vec<_>, Vec<_>) = wanted.keys.into_iter().partition(|_| fails());
-                let item = |mut item: Map<String, Value>| {
-                    item.insert("status".to_owned(), json!({"S": "INIT"}));
-                    Value::Object(item)
-                };
-                found.insert(table.clone(), items.into_iter().map(item).collect());
-                if !skipped.is_empty() {
-                    unprocessed.insert(table, json!({ "Keys": skipped }));
-                }
-            }
-            Some(json!({"Responses": found, "UnprocessedKeys": unprocessed}))
-        }
+        "BatchGetItem" => got_items(body, fails),
         "PutItem" | "UpdateItem" | "TransactWriteItems" => Some(json!({})),
         _ => None,
     }
+}
+
+/// A result for each entry of a batch call.
+fn results(
+    body: &[u8],
+    mut fails: impl FnMut() -> bool,
+    success: fn() -> Value,
+    failure: fn() -> Value,
+) -> Option<Vec<Value>> {
+    #[derive(Deserialize)]
+    struct Call {
+        #[serde(alias = "Records", alias = "Statements")]
+        entries: Vec<IgnoredAny>,
+    }
+    let call: Call = serde_json::from_slice(body).ok()?;
+    Some(call.entries.into_iter().map(|_| if fails() { failure() } else { success() }).collect())
+}
+
+fn executed() -> Value {
+    json!({"TableName": "notifications"})
+}
+
+/// The answer to a `BatchGetItem`: each item is INIT.
+fn got_items(body: &[u8], mut fails: impl FnMut() -> bool) -> Option<Value> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Call {
+        request_items: BTreeMap<String, Wanted>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Wanted {
+        keys: Vec<Map<String, Value>>,
+    }
+    let call: Call = serde_json::from_slice(body).ok()?;
+    let (mut found, mut unprocessed) = (Map::new(), Map::new());
+    for (table, wanted) in call.request_items {
+        let (skipped, mut items): (Vec<_>, Vec<_>) = wanted.keys.into_iter().partition(|_| fails());
+        for item in &mut items {
+            item.insert("status".to_owned(), json!({"S": "INIT"}));
+        }
+        found.insert(table.clone(), json!(items));
+        if !skipped.is_empty() {
+            unprocessed.insert(table, json!({ "Keys": skipped }));
+        }
+    }
+    Some(json!({"Responses": found, "UnprocessedKeys": unprocessed}))
 }
 
 fn put_record() -> Value {
@@ -216,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_fail_inside_an_answer_that_is_otherwise_good() {
+    fn entries_fail_within_an_answer_that_is_otherwise_successful() {
         let every_second = || {
             let mut number = 0;
             move || {
@@ -238,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_is_unknown_or_cannot_be_read_is_refused() {
+    fn a_call_that_is_unknown_or_invalid_is_refused() {
         assert_eq!(answer("DeleteTable", b"{}", || false), None);
         assert_eq!(answer("PutRecords", b"{}", || false), None);
     }

@@ -1,21 +1,21 @@
-//! The binaries that are measured: copies, so that a build in the meantime changes nothing.
+//! Copies of the binaries to measure, so that a build in the meantime does not affect the run.
 
 use crate::error::Error;
 use crate::host::Program;
 use crate::subject::{Function, Subject, Variant};
 use std::path::{Path, PathBuf};
 
-/// Where they are.
+/// The copies.
 #[derive(Debug)]
 pub(crate) struct Binaries {
     dir: PathBuf,
-    /// What the deployed ones are compared with.
+    /// The variant that the deployed one is compared with.
     pub(crate) baseline: Variant,
 }
 
 impl Binaries {
-    /// Copies what `cargo lambda build` has put into `built`, and what it is compared with: `against`, where another build is,
-    /// or the straightforward functions.
+    /// Copies the deployed binaries from `built`, the output directory of `cargo lambda build`, and their baseline: from
+    /// `against`, the directory of another build, or the straightforward functions.
     pub(crate) fn kept(built: &Path, against: Option<&Path>, functions: &[Function]) -> Result<Self, Error> {
         let baseline = if against.is_some() { Variant::Other } else { Variant::Straightforward };
         let binaries = Self { dir: built.join("measured"), baseline };
@@ -36,7 +36,7 @@ impl Binaries {
         self.path(subject).into()
     }
 
-    /// Bytes of a binary.
+    /// Size of a binary in bytes.
     pub(crate) fn size(&self, subject: Subject) -> u64 {
         std::fs::metadata(self.path(subject)).map(|file| file.len()).unwrap_or_default()
     }

@@ -1,11 +1,11 @@
-//! Instructions by owner, from what callgrind writes.
+//! Instructions by owner, from the output of callgrind.
 //! <https://valgrind.org/docs/manual/cl-format.html>
 
 use crate::owner::Owner;
 use std::collections::{BTreeMap, HashMap};
 
-/// Instructions of each owner. Inlined code counts for the crate whose source it is; the standard library's for the function
-/// that it stands in.
+/// Instructions of each owner. Inlined code belongs to the crate of its source file, and code of the standard library to the
+/// function that contains it.
 pub(crate) fn instructions(profile: &str) -> BTreeMap<Owner, u64> {
     let mut costs = BTreeMap::new();
     let (mut files, mut functions) = (Names::default(), Names::default());
@@ -18,7 +18,7 @@ pub(crate) fn instructions(profile: &str) -> BTreeMap<Owner, u64> {
                 "fn" => function = functions.name(value),
                 "cfi" | "cfl" => drop(files.name(value)),
                 "cfn" => drop(functions.name(value)),
-                // The next line has what was called in it, which is counted where it is.
+                // The next line has the cost of the callee, which is counted in its own place.
                 "calls" => is_of_a_call = true,
                 _ => {}
             }
@@ -33,7 +33,7 @@ pub(crate) fn instructions(profile: &str) -> BTreeMap<Owner, u64> {
     costs
 }
 
-/// Names are written once, `(7) name`, and by their number from then on, `(7)`.
+/// Names are written in full once, `(7) name`, and then only by their number, `(7)`.
 #[derive(Default)]
 struct Names<'a>(HashMap<&'a str, &'a str>);
 
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn instructions_count_for_the_source_that_they_come_from_and_those_of_a_call_once() {
+    fn instructions_belong_to_their_source_file_and_those_of_a_call_count_once() {
         let profile = "\
 events: Ir
 

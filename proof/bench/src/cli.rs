@@ -6,25 +6,25 @@ use crate::subject::Function;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
-/// Measures what a notification costs, and what it costs in the straightforward variant of each function.
+/// Measure the cost of a notification, in the deployed and in the straightforward variant of each function
 ///
-/// Runs the release binaries as Lambda does, each in a process of its own, against a backend on loopback that speaks TLS
-/// and stores nothing. `make bench` builds them as they go to AWS, and runs this.
+/// Runs the release binaries as Lambda does, each in its own process, against a backend on loopback that speaks TLS and stores
+/// nothing. `make bench` builds the binaries as they are deployed to AWS, and runs this.
 #[derive(Debug, Parser)]
 #[command(name = "bench", version, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 
-    /// Print JSON, for machines
+    /// Print JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
-    /// Rounds; figures are medians of them
+    /// Number of rounds; figures are medians over them
     #[arg(long, global = true, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     rounds: u16,
 
-    /// One short round, to see that all works; the figures are noise
+    /// Run one short round, as a smoke test; its figures are noise
     #[arg(long, global = true)]
     quick: bool,
 
@@ -34,20 +34,20 @@ pub(crate) struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  make bench                                               build as for AWS, measure all, draw docs/bench.svg
-  make bench ARGS='--quick'                                does it work?
+  make bench                                               build as for AWS, measure everything, draw docs/bench.svg
+  make bench ARGS='--quick'                                smoke test
   bench --function ingest --batch 1000 --rounds 21         one figure, and its spread
-  bench --latency 4                                        with a backend that takes 4 ms for each call
+  bench --latency 4                                        with a backend that takes 4 ms per call
   bench --against ../before/target/lambda                  with the binaries of another commit
   bench --throttled-entries 5                              with 5 % of the entries throttled inside a 200
   bench --json | jq '.comparisons[] | [.function, .batch, .cpu_ratio.median]'
   bench backends                                           how many calls should be in flight?
-  bench allocations                                        allocations for a notification, by a counting allocator
-  bench memory --latency 4                                 which memory setting is fast, and which is cheap? And from cold?
+  bench allocations                                        allocations per notification
+  bench memory --latency 4                                 speed and cost of each memory setting, cold starts included
   make profile                                             where instructions and time go
 
-CPU is user and system time of all threads of the process, ended ones included, in nanoseconds (clock_getcpuclockid).
-Compare only figures of one run.";
+CPU is the user and system time of all threads of the process, including those that have ended, in nanoseconds
+(clock_getcpuclockid). Compare only figures of the same run.";
 
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
@@ -55,55 +55,56 @@ pub(crate) struct CompareArgs {
     #[arg(long, global = true, value_enum, value_name = "NAME")]
     function: Vec<Function>,
 
-    /// Measure only batches of this size; repeatable
+    /// Measure only this batch size; repeatable
     #[arg(long, global = true, value_name = "N")]
     pub(crate) batch: Vec<usize>,
 
-    /// Milliseconds until the backend answers, at least
+    /// Delay of each answer of the backend, in milliseconds
     #[arg(long, global = true, value_name = "MS", default_value_t = 0)]
     latency: u64,
 
-    /// Percent of the calls that the backend refuses
+    /// Percentage of calls that the backend throttles
     #[arg(long, global = true, value_name = "PCT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
     throttled_calls: u8,
 
-    /// Percent of the entries of a batch call that fail inside its 200; the straightforward functions make no such calls
+    /// Percentage of entries in a batch call that the backend throttles within a successful response; the straightforward
+    /// functions make no such calls
     #[arg(long, global = true, value_name = "PCT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
     throttled_entries: u8,
 
-    /// Have the functions trust the certificates in this file too: what does reading the system's cost at start?
+    /// Have the functions also trust the certificates in this file, to measure what it costs to read them at start
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) roots: Option<PathBuf>,
 
-    /// Draw CPU against size of batch into this SVG
+    /// Draw CPU by batch size into this SVG file
     #[arg(long, value_name = "PATH")]
     pub(crate) plot: Option<PathBuf>,
 
-    /// Compare with the binaries that `cargo lambda build` has put there, of another commit say, instead of the
+    /// Compare with the binaries of another `cargo lambda build`, for example of another commit, instead of the
     /// straightforward functions
     #[arg(long, value_name = "DIR")]
     pub(crate) against: Option<PathBuf>,
 
-    /// Where `cargo lambda build` has put the binaries
+    /// Output directory of `cargo lambda build`
     #[arg(long, global = true, value_name = "DIR", default_value = "target/lambda")]
     pub(crate) binaries: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Time and CPU for 1,000 notifications against the number of calls in flight and the backend's latency
+    /// Measure time and CPU for 1,000 notifications by calls in flight and backend latency
     Backends,
-    /// Allocations for a notification: handler, adapters and SDK, without the Lambda runtime
+    /// Count allocations per notification: handler, adapters and SDK, without the Lambda runtime
     Allocations,
-    /// Time and cost against the memory setting, by which Lambda gives CPU (takes root, for a control group)
+    /// Measure time and cost by memory setting, which determines the CPU (needs root, for a control group)
     Memory,
-    /// Instructions and CPU time by owner, and flame graphs (takes valgrind and perf; `make profile` builds for it)
+    /// Measure instructions and CPU time by owner, and draw flame graphs (needs valgrind and perf; see `make profile`)
     Profile {
-        /// Where `cargo build --profile profiling` has put the binaries
+        /// Output directory of `cargo build --profile profiling`
         #[arg(long, value_name = "DIR", default_value = "target/profiling")]
         built: PathBuf,
 
-        /// Put the flame graphs there
+        /// Directory for the flame graphs
         #[arg(long, value_name = "DIR", default_value = "target/profiles")]
         into: PathBuf,
     },
@@ -120,7 +121,7 @@ impl CompareArgs {
         if self.function.is_empty() { &Function::ALL } else { &self.function }
     }
 
-    /// The size of batch for what is measured at one alone.
+    /// The batch size of commands that measure only one.
     pub(crate) fn one_batch(&self) -> usize {
         self.batch.first().copied().unwrap_or(1_000)
     }

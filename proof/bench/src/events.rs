@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-/// When all of the notifications were sent: 2025-11-22T10:00:00.123Z.
+/// When all notifications were sent: 2025-11-22T10:00:00.123Z.
 const SENT_AT: Timestamp = Timestamp::constant(1_763_805_600, 123_000_000);
 
 /// When all of them were inserted. DynamoDB tells whole seconds.
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn every_record_is_read_by_the_function_that_it_is_for_as_a_notification_of_its_own() {
+    fn each_function_reads_each_of_its_records_as_a_notification_of_its_own() {
         let of_ingest: Vec<_> = records(Function::Ingest)
             .records
             .iter()

@@ -1,9 +1,10 @@
-//! Runs one function's binary as Lambda does: serves it the Runtime API and a backend, and looks at its process.
+//! Runs the binary of a function as Lambda does: serves the Runtime API and a backend, and measures the process.
 //! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
 use crate::backend::{Backend, Behaviour};
 use crate::error::Error;
 use crate::http::{self, Answer, Server};
+use crate::limits;
 use crate::subject::Subject;
 use crate::throttle::Throttle;
 use crate::tls::{self, Authority};
@@ -16,7 +17,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::time::ClockId;
 use nix::unistd::Pid;
-use notification::ports::Clock;
+use notification::Clock;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::ffi::OsString;
@@ -26,28 +27,24 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-/// Open files and sockets of a function.
-/// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html#function-configuration-deployment-and-execution>
-const LAMBDA_FILE_DESCRIPTORS: u64 = 1_024;
-
-/// Seconds of an invocation, and how long an answer is waited for.
+/// Timeout of an invocation, and longest wait for an answer.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// While an answer is waited for, whether the process is still there is looked at so often.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often to check whether the process still runs while waiting for its answer.
+const CHECK_EVERY: Duration = Duration::from_millis(100);
 
-/// A process that was asked to end and has not is killed then.
+/// A process that has not ended this long after it was asked to is killed.
 const ENDED_AFTER: Duration = Duration::from_secs(10);
 
-/// Characters of the session token that goes with each call, as a role's credentials have one. AWS fixes no length.
+/// Length of the session token in each call, as with a role's credentials. AWS does not specify one.
 const SESSION_TOKEN_CHARS: usize = 800;
 
-/// What stands in for AWS and Lambda while a function is measured.
+/// How AWS and Lambda behave while a function is measured.
 #[derive(Clone, Copy)]
 pub(crate) struct Conditions<'a> {
     pub(crate) behaviour: Behaviour,
     pub(crate) authority: &'a Authority,
-    /// The part of a CPU that it has; a whole one otherwise.
+    /// Limits the function to a part of a CPU; without it, the function has all of them.
     pub(crate) throttle: Option<&'a Throttle>,
 }
 
@@ -64,21 +61,21 @@ pub(crate) struct Host {
     runtime_api: Server,
 }
 
-/// What the function says through the Runtime API.
+/// What the function sends to the Runtime API.
 #[derive(Debug)]
 enum FromFunction {
     /// It asks for an invocation.
     Next { at: Instant, reply: oneshot::Sender<Bytes> },
-    /// It answers one.
+    /// It answers an invocation.
     Answer { at: Instant, body: Bytes, is_error: bool },
 }
 
 /// One invocation, answered.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Invocation {
-    /// From the first byte of the event until the last one of the answer.
+    /// From the first byte of the payload to the last byte of the answer.
     pub(crate) wall: Duration,
-    /// Whether all its records are done with; some must come again otherwise.
+    /// Whether no record was reported as failed.
     pub(crate) complete: bool,
 }
 
@@ -94,9 +91,9 @@ pub(crate) struct Memory {
 pub(crate) struct Program {
     /// The function's binary.
     pub(crate) binary: PathBuf,
-    /// What runs it, with arguments of its own; nothing where it runs by itself.
+    /// The program that runs it, with its arguments; empty if it runs directly.
     pub(crate) under: Vec<OsString>,
-    /// Environment variables, besides those that the subject has.
+    /// Environment variables, in addition to those of the subject.
     pub(crate) variables: Vec<(&'static str, &'static str)>,
 }
 
@@ -196,7 +193,7 @@ impl Host {
         self.process.0.id()
     }
 
-    /// CPU that the process has used so far: user and system time of all its threads, those that have ended included, in
+    /// CPU that the process has used so far: user and system time of all its threads, including those that have ended, in
     /// nanoseconds (`clock_getcpuclockid`).
     pub(crate) fn cpu(&self) -> Result<Duration, Error> {
         let unmeasurable = |error: &dyn std::fmt::Display| Error::Unmeasurable(error.to_string());
@@ -209,26 +206,19 @@ impl Host {
     pub(crate) fn memory(&self) -> Result<Memory, Error> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.0.id()))
             .map_err(|error| Error::Unmeasurable(error.to_string()))?;
-        let bytes = |name: &str| {
-            let kibibytes = status.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next());
-            kibibytes
-                .and_then(|kibibytes| kibibytes.parse::<u64>().ok())
-                .map(|kibibytes| kibibytes * 1024)
-                .ok_or_else(|| Error::Unmeasurable(format!("its status has no {name}")))
-        };
-        Ok(Memory { now: bytes("VmRSS:")?, peak: bytes("VmHWM:")? })
+        Ok(Memory { now: bytes_in(&status, "VmRSS:")?, peak: bytes_in(&status, "VmHWM:")? })
     }
 
-    /// Ends the process, and closes all that it was served by: what is still open counts when the next one is started.
+    /// Ends the process and its servers: anything left open would affect the next measurement.
     pub(crate) async fn stop(self) {
         let Self { mut process, backend, runtime_api, .. } = self;
-        // Asked first: what runs it may have something to write.
+        // SIGTERM first: the program that runs it, such as valgrind, may still have something to write.
         if let Ok(pid) = process.0.id().try_into() {
             let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
         }
         let given_up = Instant::now() + ENDED_AFTER;
         while matches!(process.0.try_wait(), Ok(None)) && Instant::now() < given_up {
-            tokio::time::sleep(LOOK_EVERY / 100).await;
+            tokio::time::sleep(CHECK_EVERY / 100).await;
         }
         drop(process);
         runtime_api.stop().await;
@@ -240,34 +230,41 @@ impl Host {
     }
 }
 
-/// A process that ends with its owner. (Not tokio's own: its feature `process` would be compiled into the functions too,
-/// because cargo unites the features of a workspace.)
+/// A process that is killed when it is dropped. (This is not tokio's, because cargo would compile tokio's feature `process`
+/// into the functions too.)
 #[derive(Debug)]
 struct Process(Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may already have ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Starts a process that may open as many files and sockets as a function may, whatever we may ourselves.
+/// A size in the text of `/proc/<pid>/status`, in bytes.
+fn bytes_in(status: &str, name: &str) -> Result<u64, Error> {
+    let kibibytes =
+        status.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse::<u64>().ok());
+    kibibytes.map(|size| size * 1024).ok_or_else(|| Error::Unmeasurable(format!("its status has no {name}")))
+}
+
+/// Starts a process with the limit on open files and sockets that a function has on Lambda.
 fn spawn(command: &mut Command) -> std::io::Result<Process> {
     let (_, ours) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, ours.min(LAMBDA_FILE_DESCRIPTORS), ours)?;
+    setrlimit(Resource::RLIMIT_NOFILE, ours.min(limits::FILE_DESCRIPTORS), ours)?;
     let process = command.spawn();
     setrlimit(Resource::RLIMIT_NOFILE, ours, ours)?;
     process.map(Process)
 }
 
-/// Answers a request of the function, and tells the host of it.
+/// Answers a request of the function, and passes it to the host.
 async fn runtime_api(request: Request<Incoming>, to_host: &mpsc::Sender<FromFunction>) -> hyper::Result<Answer> {
     let at = Instant::now();
     if request.uri().path().ends_with("/invocation/next") {
         let (reply, event) = oneshot::channel();
-        // Where the host is gone, the process ends at once.
+        // If the host is gone, the process is about to end.
         let _ = to_host.send(FromFunction::Next { at, reply }).await;
         return Ok(invocation(event.await.unwrap_or_default()));
     }
@@ -295,7 +292,7 @@ fn invocation(event: Bytes) -> Answer {
     response
 }
 
-/// What the functions answer: the records that must come again.
+/// The answer of a function: the records that failed.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Report {
@@ -316,7 +313,7 @@ async fn ready(
     }
 }
 
-/// Waits for what the function says next.
+/// Waits for the next message of the function.
 async fn heard(
     binary: &'static str,
     process: &mut Process,
@@ -324,7 +321,7 @@ async fn heard(
 ) -> Result<FromFunction, Error> {
     let give_up = Instant::now() + TIMEOUT;
     while Instant::now() < give_up {
-        match tokio::time::timeout(LOOK_EVERY, runtime.recv()).await {
+        match tokio::time::timeout(CHECK_EVERY, runtime.recv()).await {
             Ok(Some(heard)) => return Ok(heard),
             Ok(None) => break,
             Err(_) => {

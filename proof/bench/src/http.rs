@@ -16,10 +16,10 @@ use tokio_rustls::TlsAcceptor;
 
 pub(crate) type Answer = Response<Full<Bytes>>;
 
-/// Connections that wait to be accepted: the straightforward variant opens a thousand at once.
+/// Connections that can wait to be accepted: the straightforward variant opens a thousand at once.
 const BACKLOG: u32 = 4_096;
 
-/// A server, for as long as it is kept.
+/// A running server. Dropping it stops it.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
@@ -28,7 +28,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Ends it, and waits until all its connections are closed.
+    /// Stops it, and waits until all its connections are closed.
     pub(crate) async fn stop(mut self) {
         self.accepting.shutdown().await;
         let mut connections = std::mem::take(&mut *lock(&self.connections));
@@ -36,7 +36,7 @@ impl Server {
     }
 }
 
-/// Serves requests by `answer`, over TLS where there is an acceptor; `connected` is told of each new connection.
+/// Answers requests with `answer`, over TLS if there is an acceptor. `connected` is called for each new connection.
 pub(crate) fn serve<F: Future<Output = hyper::Result<Answer>> + Send + 'static>(
     tls: Option<TlsAcceptor>,
     connected: impl Fn() + Send + 'static,
@@ -50,7 +50,7 @@ pub(crate) fn serve<F: Future<Output = hyper::Result<Answer>> + Send + 'static>(
     let open = Arc::clone(&connections);
     let mut accepting = JoinSet::new();
     accepting.spawn(async move {
-        // The client makes itself heard where no connection can be accepted any more.
+        // If no more connections can be accepted, the client reports it.
         while let Ok((stream, _)) = listener.accept().await {
             connected();
             let _ = stream.set_nodelay(true);
@@ -60,7 +60,7 @@ pub(crate) fn serve<F: Future<Output = hyper::Result<Answer>> + Send + 'static>(
                 match tls {
                     None => answer_all(stream, answer).await,
                     Some(tls) => {
-                        // A client that trusts somebody else makes itself heard.
+                        // If the client does not trust the certificate, it reports that.
                         if let Ok(stream) = tls.accept(stream).await {
                             answer_all(stream, answer).await;
                         }
@@ -78,7 +78,7 @@ async fn answer_all<F: Future<Output = hyper::Result<Answer>>>(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     answer: impl Fn(Request<Incoming>) -> F,
 ) {
-    // The client sees a connection that breaks.
+    // If the connection breaks, the client reports it.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer)).await;
 }
 

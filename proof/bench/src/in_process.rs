@@ -1,16 +1,15 @@
-//! The adapters in this process, against a backend in a thread of its own. They speak to it without TLS: whom a process trusts, its
-//! environment says, and ours is not a function's.
+//! The adapters in this process, with a backend in its own thread. They use no TLS, because the environment of a process says
+//! which certificates it trusts, and the environment of this process is not a function's.
 
 use crate::backend::{Backend, Behaviour};
 use crate::error::Error;
-use aws::SdkConfig;
-use aws::config::Environment;
+use aws::{Environment, SdkConfig};
 use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
 use tokio::runtime::{Builder, Runtime};
 
-/// A backend, and what speaks to it.
+/// A backend, and the settings to reach it.
 pub(crate) struct InProcess {
-    /// Runs in the thread that asks it to.
+    /// Runs on the calling thread.
     pub(crate) runtime: Runtime,
     pub(crate) sdk: SdkConfig,
     pub(crate) backend: Backend,
@@ -19,18 +18,8 @@ pub(crate) struct InProcess {
 }
 
 /// The environment of a function.
-pub(crate) struct Function;
-
-impl Environment for Function {
-    fn get(&self, name: &str) -> Option<String> {
-        let value = match name {
-            "AWS_REGION" => "us-east-1",
-            "AWS_LAMBDA_FUNCTION_NAME" => "measured",
-            "LEDGER_TABLE_NAME" => "ledger",
-            _ => return None,
-        };
-        Some(value.to_owned())
-    }
+pub(crate) fn environment() -> Environment {
+    [("AWS_REGION", "us-east-1"), ("AWS_LAMBDA_FUNCTION_NAME", "measured"), ("LEDGER_TABLE_NAME", "ledger")].into()
 }
 
 impl InProcess {
@@ -42,7 +31,7 @@ impl InProcess {
         };
         let runtime = Builder::new_current_thread().enable_all().build().map_err(Error::Server)?;
         let sdk = runtime
-            .block_on(aws::config::sdk(&Function))
+            .block_on(aws::config::sdk(&environment()))
             .map_err(|error| Error::Handler(error.to_string()))?
             .into_builder()
             .endpoint_url(format!("http://{}", backend.address()))

@@ -1,4 +1,4 @@
-//! What the functions cost: CPU, time, memory, backend calls, and the time to start; each against the straightforward
+//! Measures the functions: CPU, time, memory, backend calls and the time to start, each compared with a straightforward
 //! variant of the same function.
 //!
 //! | file | concern |
@@ -8,10 +8,11 @@
 //! | `events` | batches as the event sources send them |
 //! | `subject`, `binaries`, `measure` | what is measured, and in which order |
 //! | `output`, `plot` | tables, JSON, SVG |
-//! | `backends`, `allocations`, `in_process` | questions that are asked of the adapters and handlers in this process |
+//! | `backends`, `allocations`, `in_process` | measurements of the adapters and handlers in this process |
 //! | `memory`, `throttle` | time and cost by the memory setting |
-//! | `profile`, `callgrind`, `owner` | whose instructions and whose time it is |
-//! | `bin/straightforward` | the functions as one would write them first |
+//! | `profile`, `callgrind`, `owner` | instructions and time by owner |
+//! | `limits` | what Lambda gives a function, and its price |
+//! | `bin/straightforward` | the straightforward variants |
 
 mod allocations;
 mod backend;
@@ -24,6 +25,7 @@ mod events;
 mod host;
 mod http;
 mod in_process;
+mod limits;
 mod measure;
 mod memory;
 mod output;
@@ -65,7 +67,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Measures functions in both variants.
+/// Measures both variants of the functions.
 #[tokio::main(flavor = "current_thread")]
 async fn compare(args: &CompareArgs, effort: Effort, json: bool) -> Result<(), Error> {
     let binaries = Binaries::kept(&args.binaries, args.against.as_deref(), args.functions())?;
@@ -74,7 +76,7 @@ async fn compare(args: &CompareArgs, effort: Effort, json: bool) -> Result<(), E
     let pairs = measure::pairs(args.functions(), &args.batch);
     let bar = output::progress(2 * pairs.len() * effort.rounds);
     let work = measure::compare(&binaries, &pairs, conditions, effort, || bar.inc(1));
-    // What is dropped ends the processes that it started.
+    // Dropping the work ends the processes that it started.
     let comparisons = tokio::select! {
         comparisons = work => comparisons?,
         _ = tokio::signal::ctrl_c() => return Err(Error::Interrupted),
@@ -96,12 +98,12 @@ async fn compare(args: &CompareArgs, effort: Effort, json: bool) -> Result<(), E
     }
 }
 
-/// All that was measured, for machines.
+/// The result, for machines.
 #[derive(Serialize)]
 struct Report<'a> {
     rounds: usize,
     backend: Behaviour,
-    /// What it was compared with.
+    /// The variant that the functions were compared with.
     against: &'static str,
     comparisons: &'a [Comparison],
 }

@@ -1,5 +1,5 @@
-//! Rounds of measurement. In each round every subject has its turn, in a fresh process, so that what changes on the machine
-//! in between changes all of them; a ratio compares two figures of one round.
+//! Rounds of measurement. Each round measures every subject once, in a new process, so that a change of the machine's load
+//! affects all of them. A ratio compares two figures of the same round.
 
 use crate::backend::Counts;
 use crate::binaries::Binaries;
@@ -15,13 +15,13 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Effort {
     pub(crate) rounds: usize,
-    /// CPU of a process that is measured in one round.
+    /// CPU time to measure of a process in one round.
     pub(crate) cpu: Duration,
-    /// A round's turn ends after this, even with less CPU.
+    /// Longest time of a turn, even if it used less CPU.
     wall: Duration,
 }
 
-/// Invocations of one turn, at least.
+/// Minimum number of invocations in a turn.
 const LEAST_INVOCATIONS: usize = 3;
 
 impl Effort {
@@ -29,18 +29,18 @@ impl Effort {
         Self { rounds, cpu: Duration::from_millis(300), wall: Duration::from_secs(3) }
     }
 
-    /// To see that all works; the figures are noise.
+    /// For a smoke test; the figures are noise.
     pub(crate) fn quick() -> Self {
         Self { rounds: 1, cpu: Duration::from_millis(20), wall: Duration::from_millis(100) }
     }
 
-    /// Before its turn, a process is warmed up for so long.
+    /// How long a process is warmed up before it is measured.
     fn warm_up(self) -> Duration {
         self.cpu / 3
     }
 }
 
-/// What one turn gave.
+/// The figures of one turn.
 #[derive(Debug, Clone, Copy)]
 struct Sample {
     init_ms: f64,
@@ -59,7 +59,7 @@ struct Sample {
     incomplete: f64,
 }
 
-/// The median of the rounds, and the range that they lie in.
+/// The median of the rounds, and their range.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Figure {
     pub(crate) median: f64,
@@ -76,42 +76,42 @@ impl Figure {
         Self { median: f64::midpoint(at(low), at(high)), min: at(0), max: at(values.len().max(1) - 1) }
     }
 
-    /// How far the rounds lie apart, as a part of the median.
+    /// The range of the rounds as a fraction of the median.
     pub(crate) fn spread(self) -> f64 {
         (self.max - self.min) / self.median
     }
 }
 
-/// What a subject costs.
+/// The cost of a subject.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Cost {
-    /// CPU for a notification, in microseconds.
+    /// CPU per notification, in microseconds.
     pub(crate) cpu_us: Figure,
-    /// Time for a notification, in microseconds.
+    /// Time per notification, in microseconds.
     pub(crate) wall_us: Figure,
-    /// Backend calls for 1,000 notifications.
+    /// Backend calls per 1,000 notifications.
     pub(crate) calls: f64,
-    /// Bytes of the requests for 1,000 notifications.
+    /// Bytes of the requests per 1,000 notifications.
     pub(crate) request_bytes: f64,
     /// Connections to the backend that the process made.
     pub(crate) connections: f64,
-    /// Calls in flight at once, at most.
+    /// Largest number of calls in flight at once.
     pub(crate) most_in_flight: f64,
-    /// From exec until the first invocation is asked for, in milliseconds.
+    /// From exec until it asks for its first invocation, in milliseconds.
     pub(crate) init_ms: Figure,
-    /// CPU for that, in milliseconds.
+    /// CPU in that time, in milliseconds.
     pub(crate) init_cpu_ms: Figure,
-    /// From then until one notification, its first, is settled, in milliseconds: the TLS handshake is in it.
+    /// From then until its first notification is settled, TLS handshake included, in milliseconds.
     pub(crate) first_ms: Figure,
-    /// CPU for that, in milliseconds.
+    /// CPU in that time, in milliseconds.
     pub(crate) first_cpu_ms: Figure,
     /// From exec until the first notification is settled, in milliseconds.
     pub(crate) settled_ms: Figure,
-    /// Bytes when it asked for its first invocation.
+    /// Memory when it asked for its first invocation, in bytes.
     pub(crate) memory_at_start: f64,
-    /// Bytes, at most.
+    /// Largest memory, in bytes.
     pub(crate) peak_memory: f64,
-    /// The part of the invocations of which records must come again; more than none where its process ended by itself.
+    /// Fraction of invocations that reported failed records; 1 if the process crashed.
     pub(crate) incomplete: f64,
 }
 
@@ -137,7 +137,7 @@ impl Cost {
     }
 }
 
-/// A function at one size of batch: both variants, and the baseline divided by the deployed one.
+/// A function at one batch size: both variants, and the ratios of the baseline to the deployed one.
 #[derive(Debug, Serialize)]
 pub(crate) struct Comparison {
     pub(crate) function: Function,
@@ -149,13 +149,25 @@ pub(crate) struct Comparison {
 }
 
 impl Comparison {
-    /// Whether both variants carried out all batches.
+    fn of(subject: Subject, deployed: &[Sample], baseline: &[Sample]) -> Self {
+        let ratio = |of: fn(&Sample) -> f64| Figure::of(deployed.iter().zip(baseline).map(|(a, b)| of(b) / of(a)));
+        Self {
+            function: subject.function,
+            batch: subject.batch,
+            deployed: Cost::of(deployed),
+            baseline: Cost::of(baseline),
+            cpu_ratio: ratio(|sample| sample.cpu_us),
+            wall_ratio: ratio(|sample| sample.wall_us),
+        }
+    }
+
+    /// Whether both variants processed all batches.
     pub(crate) fn is_complete(&self) -> bool {
         self.deployed.incomplete + self.baseline.incomplete == 0.0
     }
 }
 
-/// Measures functions. `done` is told of each turn.
+/// Measures functions. `done` is called after each turn.
 pub(crate) async fn compare(
     binaries: &Binaries,
     pairs: &[(Function, usize)],
@@ -176,22 +188,14 @@ pub(crate) async fn compare(
             done();
         }
     }
-    let comparison = |pair: &[(Subject, Bytes, Vec<Sample>)]| {
-        let [(subject, _, deployed), (_, _, baseline)] = pair else { return None };
-        let ratio = |of: fn(&Sample) -> f64| Figure::of(deployed.iter().zip(baseline).map(|(a, b)| of(b) / of(a)));
-        Some(Comparison {
-            function: subject.function,
-            batch: subject.batch,
-            deployed: Cost::of(deployed),
-            baseline: Cost::of(baseline),
-            cpu_ratio: ratio(|sample| sample.cpu_us),
-            wall_ratio: ratio(|sample| sample.wall_us),
-        })
-    };
-    Ok(turns.chunks(2).filter_map(comparison).collect())
+    let (both, _) = turns.as_chunks();
+    Ok(both
+        .iter()
+        .map(|[(subject, _, deployed), (_, _, baseline)]| Comparison::of(*subject, deployed, baseline))
+        .collect())
 }
 
-/// Each function with each size of batch that it is measured at.
+/// Each function with each batch size to measure.
 pub(crate) fn pairs(functions: &[Function], batches: &[usize]) -> Vec<(Function, usize)> {
     let of = |&function: &Function| {
         let wanted = function.batches().iter().filter(|batch| batches.is_empty() || batches.contains(batch));
@@ -211,7 +215,7 @@ async fn turn(
     let start = Start::of(&mut host, subject).await?;
     let sample = match work(&mut host, event, effort).await {
         Ok(work) => Ok(Sample::of(&start, &work, subject.batch)),
-        // It cannot even ask for another invocation without a socket.
+        // Without a free socket, it cannot even ask for another invocation.
         Err(Error::Ended { .. }) if subject.variant == Variant::Straightforward => Ok(Sample::failed(&start)),
         Err(error) => Err(error),
     };
@@ -219,13 +223,13 @@ async fn turn(
     sample
 }
 
-/// Time for a batch, when warm.
+/// Time per batch, when warm.
 pub(crate) async fn wall(host: &mut Host, event: &Bytes, effort: Effort) -> Result<Duration, Error> {
     let work = work(host, event, effort).await?;
     Ok(work.wall.div_f64(f64::from(u32::try_from(work.invocations).unwrap_or(u32::MAX))))
 }
 
-/// What a process did when it was cold.
+/// The cold start of a process.
 pub(crate) struct Start {
     /// From exec until it asked for its first invocation.
     pub(crate) init: Duration,
@@ -237,7 +241,7 @@ pub(crate) struct Start {
 }
 
 impl Start {
-    /// Of a process that has just been started: has it settle one notification.
+    /// Has a process that has just started settle one notification.
     pub(crate) async fn of(host: &mut Host, subject: Subject) -> Result<Self, Error> {
         let (init_cpu, memory) = (host.cpu()?, host.memory()?.now);
         let first = host.invoke(Bytes::from(events::batch(subject.function, 1))).await?.wall;
@@ -245,7 +249,7 @@ impl Start {
     }
 }
 
-/// What a process did when it was warm.
+/// The work of a warm process.
 struct Work {
     invocations: usize,
     incomplete: usize,
@@ -297,7 +301,7 @@ impl Sample {
         }
     }
 
-    /// Of a process that ended by itself.
+    /// Of a process that crashed.
     fn failed(start: &Start) -> Self {
         Self {
             init_ms: milliseconds(start.init),
@@ -334,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_function_is_measured_only_at_its_own_sizes_of_batch() {
+    fn a_function_is_measured_only_at_its_own_batch_sizes() {
         assert_eq!(
             pairs(&[Function::Ingest, Function::Ledger], &[1_000, 10_000]),
             [(Function::Ingest, 1_000), (Function::Ingest, 10_000), (Function::Ledger, 1_000)]

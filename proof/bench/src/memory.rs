@@ -1,11 +1,12 @@
-//! Which memory setting? Lambda gives CPU by it, and bills by memory × time: more of it is faster, and costs the more the
-//! longer a function waits instead of working.
+//! Time and cost by memory setting. Lambda allocates CPU in proportion to memory, and bills memory × time: more memory is
+//! faster, but also makes each millisecond of waiting more expensive.
 
 use crate::binaries::Binaries;
 use crate::cli::CompareArgs;
 use crate::error::Error;
 use crate::events;
 use crate::host::{Conditions, Host, Program};
+use crate::limits;
 use crate::measure::{Effort, Figure, Start, milliseconds, wall};
 use crate::output;
 use crate::subject::{Function, Subject, Variant};
@@ -15,12 +16,8 @@ use hyper::body::Bytes;
 use serde::Serialize;
 use std::time::Duration;
 
-/// Settings that are tried, in megabytes. The last is one whole CPU.
-const MEGABYTES: [u64; 6] = [128, 256, 512, 1_024, 1_536, 1_769];
-
-/// US dollars for a second of a gigabyte, on x86 in us-east-1. On arm64 it is a fifth less.
-/// <https://aws.amazon.com/lambda/pricing/>
-const DOLLARS_A_GIGABYTE_SECOND: f64 = 0.000_016_666_7;
+/// Settings to measure, in megabytes.
+const MEGABYTES: [u64; 6] = [128, 256, 512, 1_024, 1_536, limits::MEGABYTES_OF_A_CPU];
 
 /// What is measured: a function, or the straightforward ingest on one of tokio's runtimes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -31,7 +28,7 @@ enum Contestant {
 }
 
 impl Contestant {
-    /// The functions, and what the straightforward ingest is on each runtime where ingest is one of them.
+    /// The functions; if ingest is among them, also the straightforward ingest on each runtime.
     fn of(functions: &[Function]) -> Vec<Self> {
         let deployed = functions.iter().map(|&function| Self::Deployed(function));
         let runtimes = ["current-thread", "multi-thread"].map(|runtime| Self::Straightforward { runtime });
@@ -64,7 +61,7 @@ impl Contestant {
     }
 }
 
-/// One memory setting of one of them.
+/// The figures of a contestant with one memory setting.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Row {
@@ -73,11 +70,11 @@ struct Row {
     batch: usize,
     /// From exec until the first notification is settled, in milliseconds.
     settled_ms: Figure,
-    /// CPU for that, in milliseconds.
+    /// CPU in that time, in milliseconds.
     settled_cpu_ms: Figure,
-    /// Milliseconds for a batch, when warm.
+    /// Milliseconds per batch, when warm.
     wall_ms: Figure,
-    /// Of a billion notifications, duration alone.
+    /// US dollars per billion notifications, for duration only.
     dollars: f64,
 }
 
@@ -108,44 +105,53 @@ pub(crate) async fn run(binaries: &Binaries, args: &CompareArgs, effort: Effort,
     bar.finish_and_clear();
     let rows: Vec<Row> = turns
         .into_iter()
-        .map(|(contestant, megabytes, _, samples)| {
-            let wall_ms = Figure::of(samples.iter().map(|(_, wall)| milliseconds(*wall)));
-            let settled = |(start, _): &(Start, Duration)| milliseconds(start.init + start.first);
-            let settled_cpu = |(start, _): &(Start, Duration)| milliseconds(start.init_cpu + start.first_cpu);
-            Row {
-                contestant,
-                megabytes,
-                batch,
-                settled_ms: Figure::of(samples.iter().map(settled)),
-                settled_cpu_ms: Figure::of(samples.iter().map(settled_cpu)),
-                wall_ms,
-                dollars: dollars(megabytes, wall_ms.median, batch),
-            }
-        })
+        .map(|(contestant, megabytes, _, samples)| Row::of(contestant, megabytes, batch, &samples))
         .collect();
     if json {
         output::json(&rows);
         return Ok(());
     }
-    let of: Vec<String> = contestants.iter().map(|contestant| contestant.words()).collect();
-    let headers: Vec<&str> = std::iter::once("memory").chain(of.iter().map(String::as_str)).collect();
-    let table = |title: &str, cell: fn(&Row) -> String| {
-        let row = |megabytes: u64| {
-            let cells = rows.iter().filter(|row| row.megabytes == megabytes).map(cell);
-            std::iter::once(format!("{megabytes} MB")).chain(cells).collect()
-        };
-        output::table(title, &headers, MEGABYTES.map(row));
-    };
     let cold = "from exec until the first notification is settled";
-    table(&format!("Milliseconds {cold}"), |row| format!("{:.1}", row.settled_ms.median));
-    table(&format!("Milliseconds of CPU {cold}"), |row| format!("{:.1}", row.settled_cpu_ms.median));
-    let batch = output::thousands(batch);
-    table(&format!("Milliseconds for a batch of {batch}"), |row| format!("{:.1}", row.wall_ms.median));
-    table("US dollars for a billion notifications: duration alone", |row| format!("{:.2}", row.dollars));
+    print(&contestants, &rows, &format!("Milliseconds {cold}"), |row| format!("{:.1}", row.settled_ms.median));
+    print(&contestants, &rows, &format!("Milliseconds of CPU {cold}"), |row| {
+        format!("{:.1}", row.settled_cpu_ms.median)
+    });
+    let batch = format!("Milliseconds for a batch of {}", output::thousands(batch));
+    print(&contestants, &rows, &batch, |row| format!("{:.1}", row.wall_ms.median));
+    let dollars = "US dollars for a billion notifications: duration alone";
+    print(&contestants, &rows, dollars, |row| format!("{:.2}", row.dollars));
     Ok(())
 }
 
-/// What one process takes to start, and for a batch when it is warm.
+/// Prints a figure of each contestant by memory setting.
+fn print(contestants: &[Contestant], rows: &[Row], title: &str, cell: fn(&Row) -> String) {
+    let names: Vec<String> = contestants.iter().map(|contestant| contestant.words()).collect();
+    let headers: Vec<&str> = std::iter::once("memory").chain(names.iter().map(String::as_str)).collect();
+    let lines = MEGABYTES.map(|megabytes| {
+        let cells = rows.iter().filter(|row| row.megabytes == megabytes).map(cell);
+        std::iter::once(format!("{megabytes} MB")).chain(cells).collect()
+    });
+    output::table(title, &headers, lines);
+}
+
+impl Row {
+    fn of(contestant: Contestant, megabytes: u64, batch: usize, samples: &[(Start, Duration)]) -> Self {
+        let wall_ms = Figure::of(samples.iter().map(|(_, wall)| milliseconds(*wall)));
+        let settled = samples.iter().map(|(start, _)| milliseconds(start.init + start.first));
+        let settled_cpu = samples.iter().map(|(start, _)| milliseconds(start.init_cpu + start.first_cpu));
+        Self {
+            contestant,
+            megabytes,
+            batch,
+            settled_ms: Figure::of(settled),
+            settled_cpu_ms: Figure::of(settled_cpu),
+            wall_ms,
+            dollars: dollars(megabytes, wall_ms.median, batch),
+        }
+    }
+}
+
+/// The start of a process, and its time per batch when it is warm.
 async fn sample(host: &mut Host, subject: Subject, event: &Bytes, effort: Effort) -> Result<(Start, Duration), Error> {
     Ok((Start::of(host, subject).await?, wall(host, event, effort).await?))
 }
@@ -155,7 +161,7 @@ async fn sample(host: &mut Host, subject: Subject, event: &Bytes, effort: Effort
 fn dollars(megabytes: u64, wall_ms: f64, batch: usize) -> f64 {
     let batches = 1e9 / batch as f64;
     let gigabyte_seconds = wall_ms.ceil() / 1e3 * megabytes as f64 / 1024.0 * batches;
-    gigabyte_seconds * DOLLARS_A_GIGABYTE_SECOND
+    gigabyte_seconds * limits::DOLLARS_PER_GIGABYTE_SECOND
 }
 
 #[cfg(test)]
@@ -165,7 +171,7 @@ mod tests {
     #[test]
     fn a_batch_is_billed_by_memory_and_by_milliseconds_rounded_up() {
         let of = dollars(1_024, 1_999.5, 1_000_000);
-        assert!((of - 2_000.0 * DOLLARS_A_GIGABYTE_SECOND).abs() < 1e-9, "{of}");
+        assert!((of - 2_000.0 * limits::DOLLARS_PER_GIGABYTE_SECOND).abs() < 1e-9, "{of}");
         assert!((dollars(512, 1_999.5, 1_000_000) - of / 2.0).abs() < 1e-9);
     }
 }

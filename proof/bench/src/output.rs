@@ -1,5 +1,5 @@
-//! What a person or a machine sees. Colours follow NO_COLOR and pipes; progress goes to standard error, results to
-//! standard output.
+//! Output for people and machines. Colours follow NO_COLOR and pipes. Progress goes to standard error, results go to standard
+//! output.
 
 use crate::binaries::Binaries;
 use crate::measure::{Comparison, Cost, Figure};
@@ -11,7 +11,7 @@ use serde::Serialize;
 use std::fmt::Display;
 use std::io::Write;
 
-/// Prints a line of the result. A closed pipe is no error.
+/// Prints a line of the result. A closed pipe is not an error.
 pub(crate) fn line(text: impl Display) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
@@ -21,7 +21,7 @@ pub(crate) fn json(value: &impl Serialize) {
     line(serde_json::to_string_pretty(value).unwrap_or_default());
 }
 
-/// Prints a remark that is no result.
+/// Prints a line to standard error.
 pub(crate) fn remark(text: impl Display) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
@@ -31,7 +31,7 @@ pub(crate) fn error(error: &impl Display) {
     remark(format_args!("{} {error}", style("error:").red().bold().for_stderr()));
 }
 
-/// A progress bar on standard error; hidden where that is no terminal.
+/// A progress bar on standard error; hidden unless that is a terminal.
 pub(crate) fn progress(turns: usize) -> ProgressBar {
     let bar = ProgressBar::new(turns as u64);
     if let Ok(template) =
@@ -42,7 +42,7 @@ pub(crate) fn progress(turns: usize) -> ProgressBar {
     bar
 }
 
-/// A table whose columns are numbers but for the first, under a title.
+/// Prints a table under a title. All columns but the first are numbers.
 pub(crate) fn table(title: &str, headers: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(headers.iter().copied());
@@ -56,7 +56,7 @@ pub(crate) fn table(title: &str, headers: &[&str], rows: impl IntoIterator<Item 
     line(table.trim_fmt());
 }
 
-/// What was compared, for people.
+/// Prints comparisons as tables.
 pub(crate) fn comparisons(comparisons: &[Comparison], binaries: &Binaries) {
     let baseline = match binaries.baseline {
         Variant::Straightforward => "straight-\nforward",
@@ -114,7 +114,7 @@ pub(crate) fn comparisons(comparisons: &[Comparison], binaries: &Binaries) {
     }
     if comparisons.iter().any(|c| !c.is_complete()) {
         line(
-            "fails: records must come again, or its process ends. As on Lambda, it may have 1,024 files and sockets open.",
+            "fails: it reports failed records, or its process crashes. As on Lambda, it may have 1,024 files and sockets open.",
         );
     }
 }
@@ -180,7 +180,7 @@ fn start(of_function: &[Comparison]) -> Vec<String> {
     std::iter::once(of_function[0].function.words().to_owned()).chain(of.into_iter().flat_map(both)).collect()
 }
 
-/// The median of all sizes of batch.
+/// The median over all batch sizes.
 fn median(of_function: &[Comparison], of: impl Fn(&Comparison) -> f64) -> String {
     format!("{:.1}", Figure::of(of_function.iter().map(of)).median)
 }

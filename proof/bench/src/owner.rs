@@ -1,8 +1,8 @@
-//! Whose work it is that a profile shows, by the crate of a source file or of a symbol.
+//! The owners of the work in a profile, by the crate of a source file or a symbol.
 
 use serde::Serialize;
 
-/// Whose work.
+/// An owner of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Owner {
@@ -53,7 +53,8 @@ impl Owner {
         }
     }
 
-    /// By the name of a crate, with `_` or `-`. None for the standard library, and for what serves whoever calls it.
+    /// The owner of a crate, by its name with `_` or `-`. `None` for the standard library and for utility crates, whose work
+    /// belongs to their caller.
     fn of_crate(name: &str) -> Option<Self> {
         let name = name.replace('-', "_");
         let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
@@ -72,7 +73,7 @@ impl Owner {
         })
     }
 
-    /// By the path of a source file: of a crate in cargo's registry, or of one here.
+    /// The owner of a source file, by its path: in cargo's registry, or in this workspace.
     pub(crate) fn of_file(path: &str) -> Option<Self> {
         if let Some((_, registry)) = path.split_once("/registry/src/") {
             let directory = registry.split('/').nth(1)?;
@@ -83,7 +84,8 @@ impl Owner {
         Self::of_crate(here.split('/').next()?)
     }
 
-    /// By a symbol: the first crate in it that is somebody's, e.g. the SDK in `core::ptr::drop_in_place<aws_sdk_kinesis::…>`.
+    /// The owner of a symbol: the first crate in it that has an owner, such as the SDK in
+    /// `core::ptr::drop_in_place<aws_sdk_kinesis::…>`.
     pub(crate) fn of_symbol(symbol: &str) -> Option<Self> {
         const ALLOCATOR: [&str; 9] = [
             "malloc",
@@ -101,7 +103,7 @@ impl Owner {
             return Some(Self::Allocator);
         }
         let paths = symbol.split("::").map(|part| part.rsplit(|c: char| !(c.is_alphanumeric() || c == '_')).next());
-        // What stands behind the last "::" is no crate.
+        // The part after the last "::" is not a crate.
         let crates = symbol.matches("::").count();
         paths.take(crates).flatten().find_map(Self::of_crate)
     }
@@ -124,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_symbol_belongs_to_the_first_crate_in_it_that_is_somebodys() {
+    fn a_symbol_belongs_to_the_first_crate_in_it_that_has_an_owner() {
         let of = Owner::of_symbol;
         assert_eq!(of("<serde_json::read::SliceRead as serde_json::read::Read>::ignore_str"), Some(Owner::Json));
         assert_eq!(of("core::ptr::drop_in_place<aws_sdk_kinesis::types::Record>"), Some(Owner::Sdk));
@@ -133,6 +135,6 @@ mod tests {
         assert_eq!(of("unlink_chunk.constprop.0"), Some(Owner::Allocator));
         assert_eq!(of("cfree@GLIBC_2.2.5"), Some(Owner::Allocator));
         assert_eq!(of("_mi_page_malloc"), Some(Owner::Allocator));
-        assert_eq!(of("notification"), None, "a symbol that is no path");
+        assert_eq!(of("notification"), None, "a symbol that is not a path");
     }
 }

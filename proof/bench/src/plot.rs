@@ -1,4 +1,4 @@
-//! CPU for a notification against the size of the batch, as an SVG that follows the reader's light or dark mode.
+//! CPU per notification by batch size, as an SVG that follows the reader's light or dark mode.
 
 use crate::error::Error;
 use crate::measure::{Comparison, Cost};
@@ -7,12 +7,12 @@ use crate::subject::Variant;
 use plotters::prelude::*;
 use std::path::Path;
 
-/// Both are readable on white and on black.
+/// Both colours are readable on white and on black.
 const DEPLOYED: RGBColor = RGBColor(9, 105, 218);
 const BASELINE: RGBColor = RGBColor(188, 110, 0);
 const LINES: RGBColor = RGBColor(128, 128, 128);
 
-/// What a style sheet says goes over the colours of the elements.
+/// A style sheet takes precedence over the colours of the elements.
 const STYLE: &str = "<style>text { fill: #1f2328; font-family: system-ui, sans-serif } \
     @media (prefers-color-scheme: dark) { text { fill: #e6edf3 } }</style>";
 
@@ -42,7 +42,7 @@ fn charts(svg: &mut String, comparisons: &[Comparison], baseline: Variant) -> Re
             .margin(12)
             .x_label_area_size(24)
             .y_label_area_size(40)
-            // Room for the words at the last points, and above the line.
+            // Leaves room for the labels at the last points and above the lines.
             .build_cartesian_2d((smallest..largest * 8).log_scale(), (lowest / 2.0..highest * 2.0).log_scale())?;
         chart
             .configure_mesh()

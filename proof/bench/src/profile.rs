@@ -1,7 +1,7 @@
-//! Where the instructions and the time of a function go: by owner, and as a flame graph.
+//! The instructions and the CPU time of a function, by owner and as a flame graph.
 //!
-//! Instructions are counted by callgrind, which sees no kernel, and has none of the newer instructions for hashing, so that
-//! signing counts for more than it takes. Time is sampled by perf, kernel and all.
+//! callgrind counts the instructions. It does not see the kernel, and it lacks the newer instructions for hashing, so that
+//! it overstates signing. perf samples the time, kernel included.
 
 use crate::backend::Behaviour;
 use crate::callgrind;
@@ -23,32 +23,32 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// Invocations before anything is counted or sampled.
+/// Invocations before counting or sampling begins.
 const WARM_UP: usize = 3;
 
 /// Invocations whose instructions are counted.
 const COUNTED: usize = 5;
 
-/// Seconds that are sampled, and samples a second (no round number, so that they keep step with nothing).
+/// Duration of sampling, and samples per second (not a round number, so that samples do not align with timers).
 const SAMPLED: Duration = Duration::from_secs(5);
 const FREQUENCY: u32 = 1_999;
 
-/// Frames narrower than this part of a flame graph are left out of it, in percent.
+/// Frames narrower than this percentage of a flame graph are left out.
 const NARROWEST: f64 = 0.8;
 
-/// What a function's work consists of.
+/// The profile of a function.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Profile {
     function: Function,
     batch: usize,
-    /// For a notification, by owner.
+    /// Instructions per notification, by owner.
     instructions: BTreeMap<Owner, f64>,
-    /// Parts of the CPU time, by owner.
+    /// Fractions of the CPU time, by owner.
     time: BTreeMap<Owner, f64>,
 }
 
-/// Profiles functions, and puts a flame graph of each into a directory.
+/// Profiles functions, and writes a flame graph of each into a directory.
 #[tokio::main(flavor = "current_thread")]
 pub(crate) async fn run(
     binaries: &Path,
@@ -90,24 +90,38 @@ pub(crate) async fn run(
 }
 
 fn print(profiles: &[Profile]) {
-    let headers: Vec<&str> = std::iter::once("").chain(profiles.iter().map(|p| p.function.words())).collect();
-    let table = |title: &str, of: fn(&Profile) -> &BTreeMap<Owner, f64>, format: fn(f64) -> String| {
-        let row = |owner: Owner| {
-            let figure = |profile| of(profile).get(&owner).copied().unwrap_or_default();
-            std::iter::once(owner.words().to_owned()).chain(profiles.iter().map(|p| format(figure(p)))).collect()
-        };
-        let sum = std::iter::once("all".to_owned()).chain(profiles.iter().map(|p| format(of(p).values().sum())));
-        output::table(title, &headers, Owner::ALL.into_iter().map(row).chain([sum.collect()]));
-    };
-    table("CPU time, in percent (perf)", |profile| &profile.time, |part| format!("{:.0}", part * 100.0));
-    table(
+    print_by_owner(
+        profiles,
+        "CPU time, in percent (perf)",
+        |profile| &profile.time,
+        |part| format!("{:.0}", part * 100.0),
+    );
+    print_by_owner(
+        profiles,
         "Instructions for a notification, without the kernel (callgrind)",
         |profile| &profile.instructions,
         |count| format!("{count:.0}"),
     );
 }
 
-/// Instructions of a process that has been invoked so often.
+/// Prints a figure of each profile by owner, and its sum.
+fn print_by_owner(
+    profiles: &[Profile],
+    title: &str,
+    of: fn(&Profile) -> &BTreeMap<Owner, f64>,
+    format: fn(f64) -> String,
+) {
+    let headers: Vec<&str> = std::iter::once("").chain(profiles.iter().map(|p| p.function.words())).collect();
+    let rows = Owner::ALL.into_iter().map(|owner| {
+        let figures = profiles.iter().map(|profile| of(profile).get(&owner).copied().unwrap_or_default());
+        std::iter::once(owner.words().to_owned()).chain(figures.map(format)).collect()
+    });
+    let sums = profiles.iter().map(|profile| format(of(profile).values().sum()));
+    let sums = std::iter::once("all".to_owned()).chain(sums).collect();
+    output::table(title, &headers, rows.chain([sums]));
+}
+
+/// Instructions of a process up to the end of this many invocations.
 async fn counted(
     binary: &Path,
     subject: Subject,
@@ -130,7 +144,7 @@ async fn counted(
     Ok(callgrind::instructions(&profile))
 }
 
-/// What was executed between two counts, for a notification.
+/// The instructions between two counts, per notification.
 #[expect(clippy::cast_precision_loss, reason = "the counts are far below 2^52")]
 fn per_notification(before: &BTreeMap<Owner, u64>, after: &BTreeMap<Owner, u64>, batch: usize) -> BTreeMap<Owner, f64> {
     let count = |(owner, after): (&Owner, &u64)| {
@@ -140,7 +154,7 @@ fn per_notification(before: &BTreeMap<Owner, u64>, after: &BTreeMap<Owner, u64>,
     after.iter().map(count).collect()
 }
 
-/// Stacks of a process that works, one a line with its number of samples.
+/// Stacks of a busy process: one per line, with its number of samples.
 async fn sampled(binary: &Path, subject: Subject, conditions: Conditions<'_>) -> Result<String, Error> {
     let written = scratch("perf");
     let event = Bytes::from(events::batch(subject.function, subject.batch));
@@ -168,13 +182,13 @@ async fn sampled(binary: &Path, subject: Subject, conditions: Conditions<'_>) ->
     let mut stacks = Vec::new();
     Folder::from(options).collapse(&*script.stdout, &mut stacks).map_err(perf)?;
     if stacks.is_empty() {
-        let silent = std::io::Error::other("it recorded nothing; kernel.perf_event_paranoid may forbid it");
+        let silent = std::io::Error::other("perf recorded nothing; check kernel.perf_event_paranoid");
         return Err(perf(silent));
     }
     String::from_utf8(stacks).map_err(|error| Error::Unmeasurable(error.to_string()))
 }
 
-/// The part of each owner: of the innermost frame that is somebody's.
+/// The fraction of samples of each owner. A sample belongs to the innermost frame that has an owner.
 #[expect(clippy::cast_precision_loss, reason = "the counts are far below 2^52")]
 fn parts(stacks: &str) -> BTreeMap<Owner, f64> {
     let mut samples: BTreeMap<Owner, u64> = BTreeMap::new();
@@ -207,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sample_counts_for_the_innermost_frame_that_is_somebodys() {
+    fn a_sample_belongs_to_the_innermost_frame_that_has_an_owner() {
         let stacks = "\
 publisher;main;publisher::handle;<serde_json::read::StrRead>::parse_str;memmove 3
 publisher;main;hyper::proto::poll;__writev;tcp_sendmsg_[k] 5
@@ -219,7 +233,7 @@ publisher;_start 1
     }
 
     #[test]
-    fn instructions_for_a_notification_are_those_between_two_counts() {
+    fn instructions_per_notification_are_those_between_two_counts() {
         let before = BTreeMap::from([(Owner::Ours, 100)]);
         let after = BTreeMap::from([(Owner::Ours, 600), (Owner::Sdk, 50)]);
         assert_eq!(per_notification(&before, &after, 10), BTreeMap::from([(Owner::Ours, 10.0), (Owner::Sdk, 1.0)]));

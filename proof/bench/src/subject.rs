@@ -1,15 +1,15 @@
-//! What is measured: a function, in one of two variants, at one size of batch.
+//! What is measured: a function, in one of its variants, at one batch size.
 
 use clap::ValueEnum;
 use serde::Serialize;
 
-/// A function, with the action where it has one.
+/// A function, with its action if it has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Function {
     Ingest,
     Publisher,
-    /// Downstream with the action `record`.
+    /// Downstream with the action `mark-done`.
     Downstream,
     /// Downstream with the action `ledger`.
     Ledger,
@@ -22,13 +22,13 @@ impl Function {
         match self {
             Self::Ingest => "ingest",
             Self::Publisher => "publisher",
-            Self::Downstream => "downstream, record",
+            Self::Downstream => "downstream, mark-done",
             Self::Ledger => "downstream, ledger",
         }
     }
 
-    /// The sizes of batch that it is measured at. A queue's batch may have 10,000 messages, and so may a stream's; SQS is
-    /// the one where a backlog makes it so by itself.
+    /// The batch sizes to measure. Batches of a queue and of a stream may have up to 10,000 records, but only SQS fills them
+    /// after a backlog without further settings.
     pub(crate) fn batches(self) -> &'static [usize] {
         match self {
             Self::Ingest => &[10, 100, 1_000, 10_000],
@@ -37,14 +37,14 @@ impl Function {
     }
 }
 
-/// How it is written.
+/// A variant of a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Variant {
-    /// The binary that goes to AWS.
+    /// The binary that is deployed to AWS.
     Deployed,
-    /// What it is compared with, unless said otherwise: `src/bin/straightforward.rs`.
+    /// The default baseline: `src/bin/straightforward.rs`.
     Straightforward,
-    /// What it is compared with otherwise: the binary that went to AWS at another commit, say.
+    /// Another baseline, for example the deployed binary of another commit.
     Other,
 }
 
@@ -77,7 +77,7 @@ impl Subject {
         }
     }
 
-    /// Its own environment variables, besides those that every function has.
+    /// Its environment variables, in addition to those that every function has.
     pub(crate) fn variables(self) -> Vec<(&'static str, &'static str)> {
         match (self.variant, self.function) {
             (Variant::Straightforward, Function::Ingest) => vec![("FUNCTION", "ingest")],

@@ -1,28 +1,25 @@
-//! A part of a CPU, as Lambda gives it by the memory setting: a control group with a quota.
+//! Limits a process to the part of a CPU that comes with a memory setting of Lambda, by a control group with a quota.
 //! <https://docs.kernel.org/scheduler/sched-bwc.html>
 
 use crate::error::Error;
+use crate::limits;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Megabytes for which Lambda gives one whole CPU.
-/// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>
-const MEGABYTES_OF_A_CPU: u64 = 1_769;
-
-/// The quota is for so long. AWS does not say what its own is.
+/// Period of the quota. AWS does not document its own.
 const PERIOD: Duration = Duration::from_millis(20);
 
-/// The process that writes it into a group joins it.
+/// A process joins a group by writing this into it.
 const OURSELVES: &str = "0";
 
-/// A control group; it is removed with its owner, after the processes in it have ended.
+/// A control group. Dropping it removes the group, whose processes must have ended.
 #[derive(Debug)]
 pub(crate) struct Throttle {
     dir: PathBuf,
 }
 
 impl Throttle {
-    /// A group with the CPU of so many megabytes.
+    /// A group with the CPU that comes with this memory setting.
     pub(crate) fn of(megabytes: u64) -> Result<Self, Error> {
         let root = Path::new("/sys/fs/cgroup");
         let is_unified = root.join("cgroup.controllers").exists();
@@ -31,7 +28,7 @@ impl Throttle {
         std::fs::create_dir_all(&dir).map_err(|cause| Error::Throttle { path: dir.clone(), cause })?;
         let throttle = Self { dir };
         let period = u64::try_from(PERIOD.as_micros()).unwrap_or(u64::MAX);
-        let quota = period * megabytes / MEGABYTES_OF_A_CPU;
+        let quota = period * megabytes / limits::MEGABYTES_OF_A_CPU;
         if is_unified {
             throttle.write("cpu.max", &format!("{quota} {period}"))?;
         } else {
@@ -41,7 +38,7 @@ impl Throttle {
         Ok(throttle)
     }
 
-    /// Does something inside it, such as starting a process, which stays there. We go back to the group above.
+    /// Runs `work` inside the group. A process that it starts stays there, but this process returns to the parent group.
     pub(crate) fn inside<T>(&self, work: impl FnOnce() -> T) -> Result<T, Error> {
         let above = self.dir.with_file_name("cgroup.procs");
         self.write("cgroup.procs", OURSELVES)?;
@@ -58,7 +55,7 @@ impl Throttle {
 
 impl Drop for Throttle {
     fn drop(&mut self) {
-        // What is left of it has no process and does no harm.
+        // An empty group that is left behind does no harm.
         let _ = std::fs::remove_dir(&self.dir);
     }
 }

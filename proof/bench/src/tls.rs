@@ -1,7 +1,7 @@
-//! Who the backend says it is: AWS's endpoints speak TLS, and the first handshake is a good part of a cold start.
+//! The certificates of the backend. AWS's endpoints use TLS, and the first handshake is a good part of a cold start.
 //!
-//! A certificate authority is made for the run. Its certificate and those of Amazon are what `SSL_CERT_FILE` names for a function,
-//! so that it reads as many roots as it has built in for AWS, and one.
+//! Each run has its own certificate authority. The file that `SSL_CERT_FILE` names for a function has the authority's certificate
+//! and those of Amazon, so that the function reads as many roots as it has built in for AWS, plus one.
 
 use crate::error::Error;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
@@ -12,23 +12,23 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// The name that the backend's certificate is for. A function looks it up, as it does on AWS.
+/// The host name in the backend's certificate. A function resolves it, as on AWS.
 pub(crate) const HOST: &str = "localhost";
 
 /// The roots that a function has built in.
 const AMAZON_ROOTS: &str = include_str!("../../../crates/aws/src/amazon-roots.pem");
 
-/// The certificate authority of a run, as AWS's are: a root, and under it another that signs for the endpoints, all by RSA with 2,048
-/// bits. <https://www.amazontrust.com/repository/>
+/// The certificate authority of a run. Like AWS's, it has a root and an intermediate that signs for the endpoints, all with RSA
+/// and 2,048 bits. <https://www.amazontrust.com/repository/>
 pub(crate) struct Authority {
     /// The backend's side of a connection.
     pub(crate) acceptor: TlsAcceptor,
-    /// The certificates that functions trust. The file goes with its owner.
+    /// The file of the certificates that functions trust. It is removed when this is dropped.
     roots: PathBuf,
 }
 
 impl Authority {
-    /// Makes it. Functions also trust the certificates in `others`.
+    /// Makes an authority. Functions also trust the certificates in `others`.
     pub(crate) fn make(others: Option<&Path>) -> Result<Self, Error> {
         let read =
             |path: &Path| std::fs::read_to_string(path).map_err(|cause| Error::File { path: path.to_owned(), cause });
@@ -53,7 +53,7 @@ impl Authority {
 
 impl Drop for Authority {
     fn drop(&mut self) {
-        // It holds no secret, and does no harm where it stays.
+        // It holds no secret, and does no harm if it stays.
         let _ = std::fs::remove_file(&self.roots);
     }
 }
@@ -61,7 +61,7 @@ impl Drop for Authority {
 struct Certificates {
     /// In PEM.
     root: String,
-    /// The backend's, and the one that signed it.
+    /// The backend's certificate, and that of the intermediate that signed it.
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 }
@@ -88,7 +88,7 @@ fn authority(name: &str) -> CertificateParams {
     params
 }
 
-/// Certificates are told apart by their names.
+/// Certificates must have different names.
 fn named(name: &str, mut params: CertificateParams) -> CertificateParams {
     params.distinguished_name.push(DnType::CommonName, name);
     params

@@ -1,35 +1,47 @@
-//! The tests that the documents name exist.
+//! What the documents say about tests and statuses is true.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod document;
+
+use document::assert_rows;
+use expect_test::expect_file;
+use notification::Status;
+use notification::status::{TRANSITIONS, Transition};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// Names of the tests in the files below a folder.
-fn tests(folder: &Path, found: &mut BTreeSet<String>) {
+/// Adds the names of the tests in the files below a folder.
+fn find_tests(folder: &Path, found: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
         let path = entry.path();
         if path.is_dir() {
-            tests(&path, found);
+            find_tests(&path, found);
             continue;
         }
         let text = fs::read_to_string(&path).unwrap_or_default();
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
-        let name =
-            |line: &str, keyword: &str| line.split_once(keyword)?.1.split_once('(').map(|(name, _)| name.to_owned());
         match path.extension().and_then(|extension| extension.to_str()) {
-            Some("rs") => {
-                let is_test = |line: &str| matches!(line, "#[test]" | "#[tokio::test]");
-                found.extend(lines.windows(2).filter(|pair| is_test(pair[0])).filter_map(|pair| name(pair[1], "fn ")));
-            }
-            Some("py") => {
-                let is_test = |line: &&&str| line.starts_with("def test_");
-                found.extend(lines.iter().filter(is_test).filter_map(|line| name(line, "def ")));
-            }
+            Some("rs") => found.extend(lines.windows(2).filter_map(|pair| rust_test(pair[0], pair[1]))),
+            Some("py") => found.extend(lines.iter().filter_map(|line| python_test(line))),
             _ => {}
         }
     }
+}
+
+fn rust_test(attribute: &str, line: &str) -> Option<String> {
+    let is_test = matches!(attribute, "#[test]" | "#[tokio::test]");
+    is_test.then(|| function_name(line, "fn ")).flatten()
+}
+
+fn python_test(line: &str) -> Option<String> {
+    line.starts_with("def test_").then(|| function_name(line, "def ")).flatten()
+}
+
+fn function_name(line: &str, keyword: &str) -> Option<String> {
+    let (name, _) = line.split_once(keyword)?.1.split_once('(')?;
+    Some(name.to_owned())
 }
 
 #[test]
@@ -37,7 +49,7 @@ fn every_promise_names_the_tests_that_show_it_and_they_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut known = BTreeSet::new();
     for folder in ["crates", "esm", "examples", "proof", "tests"] {
-        tests(&root.join(folder), &mut known);
+        find_tests(&root.join(folder), &mut known);
     }
     let semantics = fs::read_to_string(root.join("docs/SEMANTICS.md")).unwrap();
 
@@ -62,7 +74,7 @@ fn every_promise_names_the_tests_that_show_it_and_they_exist() {
 fn every_rule_of_the_engine_names_its_tests_and_they_exist() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../esm/event-source/src");
     let mut known = BTreeSet::new();
-    tests(&source, &mut known);
+    find_tests(&source, &mut known);
     let lib = fs::read_to_string(source.join("lib.rs")).unwrap();
     let (_, rules) = lib.split_once("| rule | source | test |").unwrap();
     let rules: Vec<&str> = rules.lines().skip(2).take_while(|line| line.starts_with("//! |")).collect();
@@ -71,4 +83,16 @@ fn every_rule_of_the_engine_names_its_tests_and_they_exist() {
         let names: Vec<&str> = rule.split('`').skip(1).step_by(2).collect();
         assert!(!names.is_empty() && names.iter().all(|&name| known.contains(name)), "{rule}");
     }
+}
+
+#[test]
+fn the_documented_transitions_are_those_of_the_code() {
+    let rows: Vec<String> = TRANSITIONS.iter().map(row).collect();
+    let header = "| from | to | by | when |\n|---|---|---|---|\n";
+    assert_rows(&expect_file!["../../../docs/SEMANTICS.md"], header, &rows);
+}
+
+fn row(transition: &Transition) -> String {
+    let from = transition.from.map_or("–", Status::as_str);
+    format!("| {from} | {} | {} | {} |", transition.to, transition.by, transition.when)
 }

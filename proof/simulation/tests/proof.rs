@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod document;
+
+use document::{assert_rows, with_diagrams};
+use expect_test::expect_file;
 use notification::Guarantee;
-use simulation::designs::Design;
+use simulation::designs::{Design, Invariant};
 use simulation::mutants::Mutant;
 use simulation::scenario::{AT_MOST_ONCE, IDEMPOTENT, Scenario};
 use simulation::search::{self, Found, Subject};
@@ -167,30 +171,40 @@ fn seeds_that_broke_a_rule_once_break_none_now() {
 
 #[test]
 fn every_known_bug_that_is_put_back_is_found() {
-    let documented = include_str!("../../../docs/PROOF.md");
+    let mut rows = Vec::new();
     for (mutant, bug, place) in Mutant::ALL {
         let mutant = subject().with_mutant(mutant);
         let Some((scenario, violations)) = search::first_failure(mutant, 2_000) else {
             panic!("not found: {bug} ({place})");
         };
-        let row = format!("| {bug} | {place} | {} | {} |", scenario.seed + 1, violations[0]);
-        assert!(documented.contains(&row), "docs/PROOF.md lacks this row:\n{row}");
+        rows.push(format!("| {bug} | {place} | {} | {} |", scenario.seed + 1, violations[0]));
     }
+    let header = "| bug | where | seeds | what breaks |\n|---|---|---|---|\n";
+    assert_rows(&expect_file!["../../../docs/PROOF.md"], header, &rows);
 }
+
+/// The order in which docs/WHY.md shows what a design breaks.
+const STORY: [Invariant; 3] = [Invariant::NothingDoubled, Invariant::DoneIsTrue, Invariant::NothingLost];
 
 #[test]
 fn the_designs_before_this_one_break_what_the_docs_say_and_this_one_breaks_nothing() {
-    let documented = include_str!("../../../docs/WHY.md");
+    let document = expect_file!["../../../docs/WHY.md"];
+    let mut text = document.data();
     for design in Design::ALL {
-        let broken = design.broken(subject(), 300);
+        let mut broken = design.broken(subject(), 300);
         let invariants: Vec<_> = broken.keys().copied().collect();
         assert_eq!(invariants, design.breaks(), "{}", design.words());
-        for broken in broken.into_values() {
+        let mut diagrams = Vec::new();
+        for broken in STORY.iter().filter_map(|invariant| broken.remove(invariant)) {
             let diagram = broken.report.trace.unwrap_or_default().diagram();
-            let shown = format!("```mermaid\n{diagram}```");
-            assert!(documented.contains(&shown), "docs/WHY.md lacks this of {}:\n{shown}", design.words());
+            if !diagrams.contains(&diagram) {
+                diagrams.push(diagram);
+            }
         }
+        let (number, _) = design.words().split_once(' ').unwrap();
+        text = with_diagrams(&text, &format!("## {number} "), &diagrams);
     }
+    document.assert_eq(&text);
 }
 
 #[test]

@@ -1,8 +1,7 @@
-//! What a receiver's answer means.
+//! The meaning of a receiver's answer.
 
-use super::within;
-use notification::Clock;
-use notification::{ActionError, Deadline, Guarantee, Timestamp, limits};
+use super::timeout::within;
+use notification::{ActionError, Clock, Deadline, Guarantee, Timestamp, limits};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
@@ -15,18 +14,18 @@ pub(super) struct Refusal {
     pub(super) next: Next,
 }
 
-/// What may help a refused delivery, within the same run.
+/// What may make a refused delivery succeed within the same run.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// Nothing.
     Nothing,
-    /// To wait this long, as the receiver asks.
+    /// Waiting this long, as the receiver asks.
     Wait(Duration),
-    /// To look whether the signing secret has changed.
+    /// Checking whether the signing secret has changed.
     CheckSecret,
 }
 
-/// What an answer other than 2xx means. Its body is not read.
+/// The meaning of an answer other than 2xx. Its body is not read.
 pub(super) fn refusal(response: &Response, guarantee: Guarantee, now: Timestamp) -> Refusal {
     let status = response.status();
     let next = match status {
@@ -41,8 +40,8 @@ fn error_for(status: StatusCode, guarantee: Guarantee) -> ActionError {
     match status {
         // The receiver says that it did nothing.
         StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => ActionError::Retry(text),
-        // Receivers that dedupe answer so while an earlier call with the same key is in progress
-        // (https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/). At most once, there is none.
+        // Receivers that deduplicate answer 409 while an earlier call with the same key is in progress
+        // (https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/). At most once has no earlier call.
         StatusCode::CONFLICT if matches!(guarantee, Guarantee::Idempotent { .. }) => {
             ActionError::Retry(format!("{text}: an earlier call with this key is in progress"))
         }
@@ -54,7 +53,7 @@ fn error_for(status: StatusCode, guarantee: Guarantee) -> ActionError {
 }
 
 /// How long the receiver asks to wait: seconds, or until a date
-/// (<https://www.rfc-editor.org/rfc/rfc9110#name-retry-after>). `None` where it asks for no wait, or in no form that is known.
+/// (<https://www.rfc-editor.org/rfc/rfc9110#name-retry-after>). `None` if it asks for no wait or the header is malformed.
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = if let Ok(seconds) = text.parse() {
@@ -66,8 +65,8 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     Some(wait).filter(|wait| !wait.is_zero())
 }
 
-/// The outcome of an answer of 2xx. The status has settled the delivery: whatever its body does, this is no error, and ends
-/// in time.
+/// The outcome of a 2xx answer. The status settles the delivery, so problems with the body are not errors, and the body is
+/// not waited for beyond the deadline.
 pub(super) async fn outcome(response: Response, clock: &impl Clock, deadline: Deadline) -> Value {
     let status = response.status().as_u16();
     let body = deadline
@@ -92,7 +91,7 @@ enum Body {
     Cut,
 }
 
-/// The body, bounded: a receiver cannot fill our memory.
+/// Reads the body up to a limit, so that a receiver cannot exhaust the memory.
 async fn body_of(mut response: Response) -> Body {
     let mut body = Vec::new();
     loop {

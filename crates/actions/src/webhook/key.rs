@@ -1,14 +1,14 @@
-//! How a notification id goes into headers.
+//! The headers that identify a notification.
 //!
-//! `Idempotency-Key` is the id as it is, where that is visible ASCII: receivers take the header's text for an opaque key (the
-//! [IETF draft](https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/) would quote it, but the APIs that
-//! take the header today, such as Stripe's, do not). All else is percent-encoded, as in the
+//! `Idempotency-Key` is the id itself, without quotes. (The
+//! [IETF draft](https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/) quotes it, but today's APIs, such
+//! as Stripe's, treat the text of the header as an opaque key.) Everything but visible ASCII is percent-encoded, as in the
 //! [CloudEvents HTTP binding](https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md#3132-http-header-values),
-//! and so are `"` and `%`. `webhook-id` is the same, with `.` as `%2E`: Standard Webhooks signs `id.timestamp.payload`, so an
-//! id with a dot could move the borders between the three.
+//! and so are `"` and `%`. In `webhook-id`, `.` becomes `%2E` as well: Standard Webhooks signs `id.timestamp.payload`, and a
+//! dot in the id could shift the boundaries between the three.
 //!
-//! What would be longer than [`limits::IDEMPOTENCY_KEY_MAX_BYTES`] is `sha256:` and the SHA-256 of the id. So is an id that
-//! begins with `sha256:` itself, so that no two ids have the same key.
+//! A key that would be longer than [`limits::IDEMPOTENCY_KEY_MAX_BYTES`] is replaced by `sha256:` and the SHA-256 of the id.
+//! So is an id that itself begins with `sha256:`, so that no two ids have the same key.
 
 use notification::{NotificationId, limits};
 use sha2::{Digest, Sha256};
@@ -18,37 +18,43 @@ const HASHED: &str = "sha256:";
 
 /// The id as `Idempotency-Key`.
 pub(super) fn idempotency_key(id: &NotificationId) -> String {
-    encoded_or_hashed(id, |byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'%'))
+    encoded_or_hashed(id, b"\"%")
 }
 
 /// The id as `webhook-id`.
 pub(super) fn webhook_id(id: &NotificationId) -> String {
-    encoded_or_hashed(id, |byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'%' | b'.'))
+    encoded_or_hashed(id, b"\"%.")
 }
 
-fn encoded_or_hashed(id: &NotificationId, stays: fn(u8) -> bool) -> String {
+fn encoded_or_hashed(id: &NotificationId, reserved: &[u8]) -> String {
     let id = id.as_str();
-    let encoded = percent_encoded(id, stays);
-    if encoded.len() > limits::IDEMPOTENCY_KEY_MAX_BYTES || id.starts_with(HASHED) {
-        return Sha256::digest(id).iter().fold(HASHED.to_owned(), |text, byte| push(text, format_args!("{byte:02x}")));
+    let encoded = percent_encoded(id, reserved);
+    if encoded.len() <= limits::IDEMPOTENCY_KEY_MAX_BYTES && !id.starts_with(HASHED) {
+        return encoded;
+    }
+    let mut hashed = HASHED.to_owned();
+    for byte in Sha256::digest(id) {
+        push(&mut hashed, format_args!("{byte:02x}"));
+    }
+    hashed
+}
+
+/// Encodes the reserved bytes, and all that are not visible ASCII.
+fn percent_encoded(text: &str, reserved: &[u8]) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_graphic() && !reserved.contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            push(&mut encoded, format_args!("%{byte:02X}"));
+        }
     }
     encoded
 }
 
-fn percent_encoded(text: &str, stays: fn(u8) -> bool) -> String {
-    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
-        if stays(byte) {
-            encoded.push(char::from(byte));
-            return encoded;
-        }
-        push(encoded, format_args!("%{byte:02X}"))
-    })
-}
-
-fn push(mut text: String, more: std::fmt::Arguments<'_>) -> String {
+fn push(text: &mut String, more: std::fmt::Arguments<'_>) {
     // Writing to a string cannot fail.
     let _ = text.write_fmt(more);
-    text
 }
 
 #[cfg(test)]
@@ -82,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_looks_like_a_hash_cannot_have_the_key_of_another() {
+    fn an_id_that_looks_like_a_hash_never_has_the_key_of_another_id() {
         let long = NotificationId::parse(&"x".repeat(256)).unwrap();
         let posing = NotificationId::parse(&idempotency_key(&long)).unwrap();
         assert_ne!(idempotency_key(&posing), idempotency_key(&long));

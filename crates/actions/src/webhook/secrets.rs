@@ -1,19 +1,18 @@
-//! The signing secrets that are current: read at start, again when they are old, and again when the receiver refuses them.
+//! The current signing secrets. They are read at the start, when they are old, and when the receiver refuses them.
 
 use super::signer::Signer;
-use super::within;
+use super::timeout::within;
 use crate::secret::{SecretError, SecretSource};
-use notification::Clock;
-use notification::{Timestamp, limits};
+use notification::{Clock, Timestamp, limits};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// The current signer, and where a newer one is read from.
+/// The current signer, and the source of newer ones.
 pub(super) struct Secrets<S> {
     source: S,
     current: Mutex<Arc<Signer>>,
-    /// Held while the secret is read, so that only one delivery reads it. No delivery is made under this lock.
+    /// Locked while one delivery reads the secret, so that no other reads it. Nothing is delivered under this lock.
     last_reading: tokio::sync::Mutex<Reading>,
 }
 
@@ -22,19 +21,19 @@ struct Reading {
     succeeded: bool,
 }
 
-/// What is known of a secret that the receiver refused.
+/// What is known about a secret that the receiver refused.
 #[derive(Debug)]
 pub(super) enum Checked {
-    /// It is no longer the current one; this is.
+    /// It is outdated. This is the current one.
     Changed(Arc<Signer>),
-    /// It was read again after the delivery was signed, and is the same.
+    /// It was read again after the delivery was signed, and has not changed.
     Unchanged,
     /// It could not be read again.
     Unknown,
 }
 
 impl<S: SecretSource> Secrets<S> {
-    /// Reads the secret for the first time. An error says why there is none to sign with.
+    /// Reads the secret for the first time. The error says why it cannot be used.
     pub(super) async fn read(source: S, clock: &impl Clock) -> Result<Self, String> {
         let began = clock.now();
         let text = source.read().await.map_err(|SecretError(problem)| problem)?;
@@ -46,13 +45,13 @@ impl<S: SecretSource> Secrets<S> {
         })
     }
 
-    /// The signer that is known, however old.
+    /// The current signer, however old.
     pub(super) fn known(&self) -> Arc<Signer> {
         Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The signer, read again if it is older than [`limits::SECRET_MAX_AGE`]. While another delivery reads it, the one that
-    /// is known serves.
+    /// The current signer. It is read again if it is older than [`limits::SECRET_MAX_AGE`], unless another delivery is
+    /// reading it.
     pub(super) async fn fresh(&self, clock: &impl Clock) -> Arc<Signer> {
         if let Ok(mut last) = self.last_reading.try_lock()
             && since(last.began, clock) >= limits::SECRET_MAX_AGE
@@ -62,8 +61,8 @@ impl<S: SecretSource> Secrets<S> {
         self.known()
     }
 
-    /// Checks a signer that the receiver refused for a delivery that was signed at a time. The secret is read again, unless
-    /// that was done since; of many deliveries, one reads it, and the others wait.
+    /// Checks a signer whose signature the receiver refused. The secret is read again, unless that was done after
+    /// `signed_at`. Of several deliveries, one reads it and the others wait.
     pub(super) async fn check(&self, refused: &Arc<Signer>, signed_at: Timestamp, clock: &impl Clock) -> Checked {
         let mut last = self.last_reading.lock().await;
         if Arc::ptr_eq(refused, &self.known()) && last.began <= signed_at {
@@ -83,18 +82,18 @@ impl<S: SecretSource> Secrets<S> {
         }
     }
 
-    /// Reads the secret. Where that fails, the one that is known stays.
+    /// Reads the secret again. If that fails, the current one stays.
     async fn read_again(&self, last: &mut Reading, clock: &impl Clock) {
         *last = Reading { began: clock.now(), succeeded: false };
         let text = match within(clock, limits::SECRET_READ_TIMEOUT, self.source.read()).await {
             Some(Ok(text)) => text,
-            Some(Err(SecretError(problem))) => return warn_of(&problem),
-            None => return warn_of("Secrets Manager did not answer in time"),
+            Some(Err(SecretError(problem))) => return warn(&problem),
+            None => return warn("Secrets Manager did not answer in time"),
         };
-        if !self.known().is_of(&text) {
+        if !self.known().is_from(&text) {
             match Signer::parse(&text) {
                 Ok(signer) => *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(signer),
-                Err(invalid) => return warn_of(&invalid.to_string()),
+                Err(invalid) => return warn(&invalid.to_string()),
             }
             tracing::info!("the signing secret has changed; deliveries are signed with the new one");
         }
@@ -102,8 +101,8 @@ impl<S: SecretSource> Secrets<S> {
     }
 }
 
-fn warn_of(problem: &str) {
-    tracing::warn!(problem, "the signing secret was not read again; deliveries are signed with the one read before");
+fn warn(problem: &str) {
+    tracing::warn!(problem, "the signing secret could not be read again; deliveries are signed with the previous one");
 }
 
 fn since(time: Timestamp, clock: &impl Clock) -> Duration {

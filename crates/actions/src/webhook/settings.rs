@@ -1,4 +1,4 @@
-//! The settings of the webhook, from the environment.
+//! The settings of the webhook in the environment.
 
 use aws::{ConfigError, Environment};
 use notification::{Guarantee, limits};
@@ -8,7 +8,7 @@ pub(super) const URL: &str = "WEBHOOK_URL";
 pub(super) const SECRET_ID: &str = "WEBHOOK_SECRET_ID";
 const GUARANTEE: &str = "WEBHOOK_GUARANTEE";
 
-/// Where to deliver, and how often, without the secret.
+/// Where to deliver, and with which guarantee.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     pub(super) url: Url,
@@ -18,14 +18,13 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads `WEBHOOK_URL`, `WEBHOOK_GUARANTEE` (`idempotent` if not set, or `at-most-once`) and `WEBHOOK_SECRET_ID`.
+    /// Reads `WEBHOOK_URL`, `WEBHOOK_GUARANTEE` (`idempotent`, the default, or `at-most-once`) and `WEBHOOK_SECRET_ID`.
     ///
     /// # Errors
-    /// [`ConfigError`] where one is missing or wrong, e.g. a URL that is not https (http is for a loopback address).
+    /// [`ConfigError`] if one is missing or wrong. The URL must be https, or http with a loopback address.
     pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
-        let wrong = |name, problem: &str| ConfigError::Wrong { name, problem: problem.to_owned() };
-        let text = environment.required(URL, "the URL that notifications are delivered to")?;
-        let url = Url::parse(&text).map_err(|error| wrong(URL, &error.to_string()))?;
+        let text = environment.required(URL, "the URL to deliver notifications to")?;
+        let url = Url::parse(&text).map_err(|error| wrong(URL, error.to_string()))?;
         let is_loopback = matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
         match url.scheme() {
             "https" => {}
@@ -33,16 +32,21 @@ impl Settings {
             _ => return Err(wrong(URL, "it is not https")),
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(wrong(URL, "it holds credentials: secrets belong in Secrets Manager"));
+            return Err(wrong(URL, "it contains credentials, which belong in Secrets Manager"));
         }
         let guarantee = match environment.get(GUARANTEE) {
             None | Some("idempotent") => Guarantee::Idempotent { timeout: limits::WEBHOOK_TIMEOUT },
             Some("at-most-once") => Guarantee::AtMostOnce { timeout: limits::WEBHOOK_TIMEOUT },
             Some(_) => return Err(wrong(GUARANTEE, "it is neither \"idempotent\" nor \"at-most-once\"")),
         };
-        let secret_id = environment.required(SECRET_ID, "the signing secret's name or ARN in Secrets Manager")?;
+        let secret_id = environment.required(SECRET_ID, "the name or ARN of the signing secret in Secrets Manager")?;
         Ok(Self { url, guarantee, secret_id })
     }
+}
+
+/// The error for a setting with this problem.
+pub(super) fn wrong(name: &'static str, problem: impl Into<String>) -> ConfigError {
+    ConfigError::Wrong { name, problem: problem.into() }
 }
 
 #[cfg(test)]
@@ -55,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_must_be_https_but_on_loopback_and_hold_no_credentials() {
+    fn a_url_must_be_https_except_on_loopback_and_contain_no_credentials() {
         for good in ["https://example.com/hook?x=1", "http://127.0.0.1:8080/", "http://localhost/", "http://[::1]/"] {
             assert!(settings(good).is_ok(), "{good}");
         }

@@ -1,5 +1,5 @@
-//! Signatures as [Standard Webhooks](https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#signature-scheme)
-//! has them: HMAC-SHA256 over `id.timestamp.payload`, one for each secret.
+//! The signatures of [Standard Webhooks](https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#signature-scheme):
+//! HMAC-SHA256 over `id.timestamp.payload`, one for each secret.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -8,18 +8,18 @@ use notification::limits;
 use sha2::Sha256;
 use std::fmt;
 
-/// The signing secrets at one time: one, or during a rotation several. They are never shown.
+/// The current signing secrets: one, or several during a rotation. They are never shown.
 pub(super) struct Signer {
     text: Box<str>,
     macs: Vec<Hmac<Sha256>>,
 }
 
-/// What is wrong with the text of the signing secrets. It quotes nothing of them.
+/// What is wrong with the text of the signing secrets. It quotes none of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum InvalidSecrets {
-    #[error("the secret is empty; it must hold a Standard Webhooks secret, whsec_ and base64")]
+    #[error("the secret is empty; it must contain a Standard Webhooks secret, whsec_ and base64")]
     None,
-    #[error("the secret holds {count} signing secrets; at most {max} are allowed", max = limits::WEBHOOK_SECRETS_MAX)]
+    #[error("the secret contains {count} signing secrets; at most {max} are allowed", max = limits::WEBHOOK_SECRETS_MAX)]
     TooMany { count: usize },
     #[error("signing secret {place} of {count} is not a Standard Webhooks secret, whsec_ and base64")]
     NotBase64 { place: usize, count: usize },
@@ -31,7 +31,7 @@ pub(super) enum InvalidSecrets {
 }
 
 impl Signer {
-    /// Reads secrets that are separated by white space. Each is base64, usually with `whsec_` before it.
+    /// Parses secrets that are separated by white space. Each is base64, usually after the prefix `whsec_`.
     pub(super) fn parse(text: &str) -> Result<Self, InvalidSecrets> {
         let secrets: Vec<&str> = text.split_whitespace().collect();
         let count = secrets.len();
@@ -54,20 +54,22 @@ impl Signer {
         Ok(Self { text: text.into(), macs })
     }
 
-    /// Whether it was made from this text.
-    pub(super) fn is_of(&self, text: &str) -> bool {
+    /// Whether this text was parsed.
+    pub(super) fn is_from(&self, text: &str) -> bool {
         *self.text == *text
     }
 
-    /// The header `webhook-signature`: one signature for each secret, in their order.
+    /// The header `webhook-signature`: one signature for each secret, in the same order.
     pub(super) fn sign(&self, id: &str, timestamp: i64, payload: &str) -> String {
         let prefix = format!("{id}.{timestamp}.");
-        let signature = |mac: &Hmac<Sha256>| {
-            let signed = mac.clone().chain_update(&prefix).chain_update(payload).finalize();
-            format!("v1,{}", STANDARD.encode(signed.into_bytes()))
-        };
-        self.macs.iter().map(signature).collect::<Vec<_>>().join(" ")
+        let signatures: Vec<String> = self.macs.iter().map(|mac| signature(mac, &prefix, payload)).collect();
+        signatures.join(" ")
     }
+}
+
+fn signature(mac: &Hmac<Sha256>, prefix: &str, payload: &str) -> String {
+    let signed = mac.clone().chain_update(prefix).chain_update(payload).finalize();
+    format!("v1,{}", STANDARD.encode(signed.into_bytes()))
 }
 
 impl fmt::Debug for Signer {
@@ -84,7 +86,7 @@ mod tests {
         format!("whsec_{}", STANDARD.encode(vec![7; bytes]))
     }
 
-    /// By the library of the specification.
+    /// The signature by the library of the specification.
     fn expected(secret: &str) -> String {
         standardwebhooks::Webhook::new(secret).unwrap().sign("rfd-1", 1_795_000_000, b"{}").unwrap()
     }
@@ -113,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_one_to_four_secrets_is_refused() {
+    fn anything_but_one_to_four_secrets_is_refused() {
         assert_eq!(Signer::parse(" \n").unwrap_err(), InvalidSecrets::None);
         assert_eq!(Signer::parse("not%base64").unwrap_err(), InvalidSecrets::NotBase64 { place: 1, count: 1 });
         assert!(Signer::parse(&[secret(24).as_str(); 4].join(" ")).is_ok());

@@ -1,6 +1,6 @@
-//! A secret in memory, and a time that passes as the test says.
+//! A secret in memory, and a clock that the test controls.
 
-#![allow(dead_code, reason = "the tests of bad input take a part of it")]
+#![allow(dead_code, reason = "the tests of bad input use only a part of it")]
 
 use actions::secret::{SecretError, SecretSource};
 use notification::Clock;
@@ -8,7 +8,7 @@ use notification::Timestamp;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// A secret in memory. Each reading takes a few turns of the runtime, so that several can meet.
+/// A secret in memory. Reading it yields to the runtime a few times, so that several readings can overlap.
 #[derive(Debug, Clone)]
 pub(crate) struct Secret(Arc<Mutex<(Result<String, SecretError>, usize)>>);
 
@@ -44,7 +44,7 @@ impl SecretSource for Secret {
 /// Which waits pass.
 type Passes = fn(Duration) -> bool;
 
-/// A clock that stands, but for the waits that pass: they pass at once. The others never end.
+/// A clock that stands still. The waits that pass end at once and advance it; the others never end.
 #[derive(Debug, Clone)]
 pub(crate) struct Time {
     now: Arc<Mutex<Timestamp>>,
@@ -56,7 +56,7 @@ impl Time {
         Self { now: Arc::new(Mutex::new(Timestamp::from_second(1_795_000_000).unwrap())), passes }
     }
 
-    /// No wait ever ends: what comes, comes in time.
+    /// A clock for which no wait ever ends.
     pub(crate) fn stands() -> Self {
         Self::new(|_| false)
     }

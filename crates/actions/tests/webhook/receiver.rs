@@ -1,4 +1,4 @@
-//! A receiver on a loopback port: it answers as its script says, and notes what it gets.
+//! A receiver on a loopback port that answers according to a script and records the requests.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-/// An answer, byte for byte, and what follows it.
+/// The bytes of an answer, and what happens afterwards.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     text: String,
@@ -17,7 +17,7 @@ pub(crate) struct Answer {
 enum Then {
     NextRequest,
     Close,
-    /// The connection stays open, and nothing more comes.
+    /// The connection stays open, but nothing more is sent.
     Stall,
 }
 
@@ -27,25 +27,25 @@ impl Answer {
         Self::whole(status, "", "")
     }
 
-    /// A whole answer with more headers (each with its line's end) and a body.
+    /// A whole answer with additional headers (each with its line ending) and a body.
     pub(crate) fn whole(status: u16, headers: &str, body: &str) -> Self {
         let length = body.len();
         let text = format!("HTTP/1.1 {status} Test\r\n{headers}Content-Length: {length}\r\n\r\n{body}");
         Self { text, then: Then::NextRequest }
     }
 
-    /// This much of an answer, and then the connection is closed.
+    /// The beginning of an answer. Then the connection is closed.
     pub(crate) fn cut(text: &str) -> Self {
         Self { text: text.to_owned(), then: Then::Close }
     }
 
-    /// This much of an answer, and then nothing more.
+    /// The beginning of an answer. Then nothing more is sent.
     pub(crate) fn stalled(text: &str) -> Self {
         Self { text: text.to_owned(), then: Then::Stall }
     }
 }
 
-/// What a delivery brought.
+/// A delivery.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     pub(crate) headers: BTreeMap<String, String>,
@@ -59,7 +59,7 @@ struct Notes {
     script: VecDeque<Answer>,
 }
 
-/// Listens as long as the runtime of the test lives. When the script has ended, it answers 204.
+/// Listens until the runtime of the test ends. After the script, it answers 204.
 #[derive(Debug, Clone)]
 pub(crate) struct Receiver {
     pub(crate) url: String,
@@ -71,7 +71,7 @@ impl Receiver {
         Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), script)
     }
 
-    /// One that loses what asks for a connection until it has taken those that wait before it, after this time.
+    /// A receiver whose queue of connections is full for this time, so that requests for more are lost.
     pub(crate) async fn start_busy(busy: Duration) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -102,7 +102,7 @@ impl Receiver {
         self.notes.lock().unwrap().requests.clone()
     }
 
-    /// How many connections were made to it.
+    /// The number of connections that were made to it.
     pub(crate) fn connections(&self) -> usize {
         self.notes.lock().unwrap().connections
     }
@@ -132,7 +132,7 @@ impl Receiver {
     }
 }
 
-/// One request, or `None` where the connection has ended.
+/// Reads one request; `None` if the connection has ended.
 async fn read(connection: &mut TcpStream) -> Option<Request> {
     let mut bytes = Vec::new();
     let head = loop {

@@ -20,15 +20,13 @@ pub(super) fn number(value: &impl ToString) -> AttributeValue {
 
 pub(super) fn stored(item: &HashMap<String, AttributeValue>) -> Stored {
     let attribute = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
-    let claim = || {
-        let owner = attribute("owner")?.as_str().into();
-        Some(Claim { owner, lease_until: attribute("lease_until")?.parse().ok()? })
-    };
+    let (owner, lease_until) = (attribute("owner"), attribute("lease_until"));
+    let claim = owner.zip(lease_until.and_then(|until| until.parse().ok()));
     let status = attribute("status").and_then(|status| status.parse().ok());
     Stored {
         status,
         event: attribute("event").map(|event| event.as_str().into()).unwrap_or_default(),
-        claim: claim(),
+        claim: claim.map(|(owner, lease_until)| Claim { owner: owner.as_str().into(), lease_until }),
         since: status.and_then(since_attribute).and_then(attribute).and_then(|since| since.parse().ok()),
         unknown_call: item.contains_key(UNKNOWN_CALL),
         put_back_at: attribute(PUT_BACK).and_then(|at| at.parse().ok()),

@@ -100,7 +100,7 @@ pub(super) async fn count_unresolved(
 }
 
 /// One conditional write takes the lease and reads the state. Where its reply is lost, the SDK's repeat finds the lease taken:
-/// this run does nothing, and the lease lapses.
+/// this run does nothing, and the lease expires.
 pub(super) async fn begin_sweep(
     client: &Client,
     table_name: &str,
@@ -176,20 +176,26 @@ fn item(state: &SweepState) -> Item {
 
 /// The state that an item keeps. What it lacks is not known, and the sweep then publishes more, never less.
 fn state(item: &Item) -> SweepState {
-    let shards = item.get("shards").and_then(|shards| shards.as_m().ok());
-    let shard = |(number, shard): (&String, &AttributeValue)| {
-        let shard = shard.as_m().ok()?;
-        let time = |name: &str| shard.get(name)?.as_s().ok()?.parse().ok();
-        let pass = || {
-            let all_published = *shard.get("all_published")?.as_bool().ok()?;
-            Some(Pass { began: time("began")?, after: index_key(shard, "after_id", "after_since"), all_published })
-        };
-        Some((number.parse().ok()?, ShardState { published_until: time("published_until"), unfinished: pass() }))
-    };
-    SweepState {
+    let mut state = SweepState {
         next_shard: item.get("next_shard").and_then(|next| next.as_n().ok()?.parse().ok()).unwrap_or_default(),
-        shards: shards.into_iter().flatten().filter_map(shard).collect::<BTreeMap<_, _>>(),
+        shards: BTreeMap::new(),
+    };
+    for (number, entry) in item.get("shards").and_then(|shards| shards.as_m().ok()).into_iter().flatten() {
+        if let (Ok(number), Ok(entry)) = (number.parse(), entry.as_m()) {
+            let shard = ShardState { published_until: time_of(entry, "published_until"), unfinished: pass(entry) };
+            state.shards.insert(number, shard);
+        }
     }
+    state
+}
+
+fn pass(entry: &Item) -> Option<Pass> {
+    let all_published = *entry.get("all_published")?.as_bool().ok()?;
+    Some(Pass { began: time_of(entry, "began")?, after: index_key(entry, "after_id", "after_since"), all_published })
+}
+
+fn time_of(entry: &Item, name: &str) -> Option<Timestamp> {
+    entry.get(name)?.as_s().ok()?.parse().ok()
 }
 
 #[cfg(test)]

@@ -2,8 +2,7 @@
 
 use crate::items::{Item, item};
 use crate::template::create_table;
-use aws::config::{self, Process};
-use aws::{DynamoTable, SdkConfig};
+use aws::{DynamoTable, Environment, SdkConfig, config};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, TableStatus, WriteRequest};
 use aws_sdk_dynamodbstreams::types as streams;
@@ -50,7 +49,7 @@ pub(crate) fn name_of_this_run() -> String {
 pub(crate) async fn sdk() -> SdkConfig {
     let timeouts =
         TimeoutConfig::builder().connect_timeout(ATTEMPT_TIMEOUT).operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
-    config::sdk(&Process).await.unwrap().into_builder().timeout_config(timeouts).build()
+    config::sdk(&Environment::of_process()).await.unwrap().into_builder().timeout_config(timeouts).build()
 }
 
 impl World {

@@ -4,23 +4,23 @@ use serde::{Serialize, Serializer};
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
 
-/// A decimal number that is not negative. Nothing is rounded and nothing overflows, however long it is.
+/// A decimal number that is not negative. It is never rounded and never overflows.
 #[derive(Debug, Clone)]
 pub(crate) struct Amount {
-    /// The digits, the last one first.
+    /// The digits, starting with the last.
     digits: Vec<u8>,
-    /// How many of them are behind the point.
+    /// Number of decimal places.
     scale: usize,
 }
 
-/// The text is no amount.
+/// The text is not an amount.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NoAmount;
 
 impl FromStr for Amount {
     type Err = NoAmount;
 
-    /// Digits, and at most one point among them: as the action `ledger` takes them.
+    /// Digits with at most one point among them, as the action `ledger` accepts them.
     fn from_str(text: &str) -> Result<Self, NoAmount> {
         let (whole, fraction) = match text.split_once('.') {
             Some((whole, fraction)) if !fraction.is_empty() => (whole, fraction),
@@ -41,7 +41,7 @@ impl Amount {
         Self { digits: vec![0], scale: 0 }
     }
 
-    /// The sum, with as many places behind the point as the longer of the two has.
+    /// The sum, with as many decimal places as the longer of the two has.
     pub(crate) fn add(&self, other: &Self) -> Self {
         let scale = self.scale.max(other.scale);
         let length = |amount: &Self| amount.digits.len() + scale - amount.scale;
@@ -58,7 +58,7 @@ impl Amount {
         Self { digits, scale }
     }
 
-    /// The digit at a place, counted from the last of so many behind the point.
+    /// The digit at a place, counted from the last of `scale` decimal places.
     fn digit(&self, place: usize, scale: usize) -> u8 {
         place.checked_sub(scale - self.scale).and_then(|index| self.digits.get(index)).copied().unwrap_or_default()
     }

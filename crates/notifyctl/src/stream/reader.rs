@@ -1,21 +1,21 @@
 //! How far a DynamoDB stream is read for an audit, without I/O.
 //!
-//! - A closed shard ends: an answer without a next iterator is its end, and nothing else is. Empty answers before it are
-//!   usual; [it can take several calls to get to records][GetRecords].
-//! - An open shard never ends, and no answer says how far behind its end a reader is. It has shown all that matters when it
-//!   has a record that is newer than the audit. Most never do, so it also counts as caught up after an empty answer, but only
-//!   while nothing is missing, or when all shards have shown nothing new for [`limits::AUDIT_STREAM_QUIET`]. Being caught up
-//!   proves nothing: the verdict goes by what was read, and what is missing then cannot be shown.
-//! - A throttled read is tried again until [`limits::AUDIT_READ_MAX`], as quotas are per second.
-//! - [A shard is open until it has an ending sequence number][DescribeStream]. One that closes meanwhile has children, so the
-//!   shards are listed again before the end.
+//! - A closed shard ends with an answer without a next iterator, and with nothing else. Empty answers before that are normal:
+//!   [it can take several calls to get to records][GetRecords].
+//! - An open shard never ends, and no answer tells how far a reader is behind. A record that is newer than the audit shows that
+//!   everything relevant was read. Most shards never have one, so a shard also counts as caught up after an empty answer, but
+//!   only if nothing is missing, or all shards have shown nothing new for [`limits::AUDIT_STREAM_QUIET`]. Being caught up proves
+//!   nothing: the verdict depends on the records that were read, and a missing one cannot be shown.
+//! - A throttled read is retried until [`limits::AUDIT_READ_MAX`], because quotas are per second.
+//! - [A shard is open until it has an ending sequence number][DescribeStream]. A shard that closes meanwhile has children, so
+//!   the shards are listed again before the end.
 //!
 //! [GetRecords]: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_GetRecords.html
 //! [DescribeStream]: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_DescribeStream.html
 
+use crate::time::{after, since};
 use notification::{Timestamp, limits};
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 /// Where a shard is read next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,19 +24,11 @@ pub(super) enum Position {
     Start,
     /// At this iterator.
     At(String),
-    /// Nowhere: it was read to its end.
+    /// It was read to its end.
     End,
 }
 
-/// A shard, as the stream lists it.
-#[derive(Debug, Clone)]
-pub(super) struct Listed {
-    pub(super) id: String,
-    /// It has an ending sequence number.
-    pub(super) closed: bool,
-}
-
-/// What an answer to a read says.
+/// What matters of the answer to a read.
 #[derive(Debug)]
 pub(super) struct Answer {
     /// It has no records.
@@ -46,7 +38,7 @@ pub(super) struct Answer {
     pub(super) next: Position,
 }
 
-/// What is to be done next.
+/// What to do next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// List the stream's shards.
@@ -55,7 +47,7 @@ pub(super) enum Next {
     Read(Vec<(String, Position)>),
     /// Wait until then.
     Wait(Timestamp),
-    /// Stop. Whether the stream was read as far as it goes.
+    /// Stop. `whole`: the stream was read to its end.
     Stop { whole: bool },
 }
 
@@ -65,7 +57,7 @@ struct Shard {
     closed: bool,
     /// Its last answer was empty, or had records that are newer than the audit.
     caught_up: bool,
-    /// When it is to be read again.
+    /// When to read it again.
     due: Timestamp,
 }
 
@@ -75,22 +67,22 @@ impl Shard {
     }
 }
 
-/// What was read of each shard.
+/// The progress in each shard.
 #[derive(Debug)]
 pub(super) struct Reader {
     started: Timestamp,
-    /// When something new was last seen, or a shard could not be read.
+    /// When something new was last seen, or a read was throttled.
     active: Timestamp,
     shards: BTreeMap<String, Shard>,
     list: List,
 }
 
-/// What is known of the stream's shards.
+/// The state of the list of shards.
 #[derive(Debug, PartialEq, Eq)]
 enum List {
-    /// There may be others.
+    /// There may be other shards.
     Stale,
-    /// There were others since the last list.
+    /// The last list had new shards, or shards were read since.
     Changed,
     /// The last list had nothing new.
     Confirmed,
@@ -130,26 +122,26 @@ impl Reader {
     }
 
     /// Takes the list of the stream's shards.
-    pub(super) fn list(&mut self, listed: Vec<Listed>, now: Timestamp) {
+    pub(super) fn list(&mut self, listed: Vec<stream_reader::Shard>, now: Timestamp) {
         self.list = List::Confirmed;
-        for Listed { id, closed } in listed {
+        for stream_reader::Shard { id, is_closed, .. } in listed {
             let new = || Shard { position: Position::Start, closed: false, caught_up: false, due: now };
             let is_new = !self.shards.contains_key(&id);
             let shard = self.shards.entry(id).or_insert_with(new);
-            if is_new || (closed && !shard.closed && !shard.has_ended()) {
+            if is_new || (is_closed && !shard.closed && !shard.has_ended()) {
                 self.list = List::Changed;
                 self.active = now;
             }
-            shard.closed |= closed;
+            shard.closed |= is_closed;
         }
     }
 
-    /// A read was refused for now: it says nothing, and the shard is read again later from where it was.
+    /// A read was throttled: the shard is read again later, at the same place.
     pub(super) fn throttled(&mut self, shard: &str, now: Timestamp) {
         let Some(shard) = self.shards.get_mut(shard) else { return };
         shard.caught_up = false;
         shard.due = after(now, limits::BACKOFF_CAP);
-        // Not read is not quiet.
+        // A shard that could not be read is not quiet.
         self.active = now;
     }
 
@@ -161,11 +153,11 @@ impl Reader {
         if !shard.caught_up || shard.has_ended() {
             self.active = now;
         }
-        // One with more to show is read on at once. A closed one that has nothing new is waited for, too, so that any number
-        // of empty answers does not use up the shard's quota.
+        // After records, the shard is read again at once. After an empty answer, even a closed shard is read later, so that many
+        // empty answers do not use up its quota.
         shard.due = if shard.caught_up { after(now, limits::STREAM_POLL) } else { now };
         if shard.has_ended() && !shard.closed {
-            // It was closed since it was listed: its children have what comes next.
+            // It was closed after it was listed: its children have the next records.
             shard.closed = true;
             self.list = List::Stale;
         } else if self.list == List::Confirmed {
@@ -174,17 +166,10 @@ impl Reader {
     }
 }
 
-fn since(then: Timestamp, now: Timestamp) -> Duration {
-    Duration::try_from(now.duration_since(then)).unwrap_or_default()
-}
-
-fn after(now: Timestamp, wait: Duration) -> Timestamp {
-    now.checked_add(wait).unwrap_or(Timestamp::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn at(millis: u64) -> Timestamp {
         after(Timestamp::UNIX_EPOCH, Duration::from_millis(millis))
@@ -198,8 +183,10 @@ mod tests {
         Answer { empty: records == 0, later_than_audit: false, next }
     }
 
-    fn listed(shards: &[(&str, bool)]) -> Vec<Listed> {
-        shards.iter().map(|(id, closed)| Listed { id: (*id).to_owned(), closed: *closed }).collect()
+    fn listed(shards: &[(&str, bool)]) -> Vec<stream_reader::Shard> {
+        let shard =
+            |&(id, is_closed): &(&str, bool)| stream_reader::Shard { id: id.to_owned(), parents: vec![], is_closed };
+        shards.iter().map(shard).collect()
     }
 
     fn reader(shards: &[(&str, bool)]) -> Reader {
@@ -241,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_throttled_shard_is_read_again_later_from_where_it_was() {
+    fn a_throttled_shard_is_read_again_later_at_the_same_place() {
         let mut reader = reader(&[("s", false)]);
         reader.answer("s", answer(0, iterator("1")), at(0));
         reader.throttled("s", at(250));
@@ -255,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_that_is_throttled_for_ever_is_not_read_to_its_end() {
+    fn a_shard_that_is_always_throttled_is_not_read_to_its_end() {
         let mut reader = reader(&[("s", true)]);
         let mut now = at(0);
         while let Next::Read(_) = reader.next(now, false) {
@@ -267,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_answer_ends_an_open_shard_only_where_nothing_is_missing() {
+    fn an_empty_answer_ends_an_open_shard_only_if_nothing_is_missing() {
         let mut reader = reader(&[("s", false)]);
         reader.answer("s", answer(0, iterator("1")), at(0));
         assert_eq!(reader.next(at(0), false), Next::Wait(at(250)));
@@ -281,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_looked_for_until_every_open_shard_has_been_quiet_for_long_enough() {
+    fn missing_records_are_looked_for_until_every_open_shard_has_been_quiet_for_long_enough() {
         let mut reader = reader(&[("s", false)]);
         let quiet = u64::try_from(limits::AUDIT_STREAM_QUIET.as_millis()).unwrap();
         reader.answer("s", answer(1, iterator("1")), at(1_000));
@@ -322,14 +309,14 @@ mod tests {
     }
 
     #[test]
-    fn reading_ends_after_its_longest_time_and_is_then_not_whole() {
+    fn reading_ends_after_its_time_limit_and_is_then_not_whole() {
         let reader = reader(&[("s", true)]);
         let end = after(at(0), limits::AUDIT_READ_MAX);
         assert_eq!(reader.next(end, true), Next::Stop { whole: false });
     }
 
     #[test]
-    fn a_stream_without_shards_is_waited_for_as_long_as_something_is_missing() {
+    fn a_stream_without_shards_is_polled_as_long_as_something_is_missing() {
         let mut reader = reader(&[]);
         assert_eq!(reader.next(at(0), false), Next::Wait(at(250)));
         assert_eq!(reader.next(at(0), true), WHOLE);

@@ -88,14 +88,17 @@ impl<T: PendingTable, S: Stream, C: Clock> Run<'_, T, S, C> {
 
     /// The age of the oldest pending notification; 0 where none is pending, and `None` where it is not known.
     fn oldest_pending_seconds(&self, looks: &[Result<Look, Failure>]) -> Option<u64> {
-        let age = |look: &Result<Look, Failure>| match look.as_ref().ok()?.oldest {
-            Oldest::Nothing => Some(0),
-            Oldest::Since(since) => {
-                Some(Duration::try_from(self.now.duration_since(since)).unwrap_or_default().as_secs())
+        let mut oldest = Duration::ZERO;
+        for look in looks {
+            match look.as_ref().ok()?.oldest {
+                Oldest::Nothing => {}
+                Oldest::Since(since) => {
+                    oldest = oldest.max(Duration::try_from(self.now.duration_since(since)).unwrap_or_default());
+                }
+                Oldest::Unknown => return None,
             }
-            Oldest::Unknown => None,
-        };
-        looks.iter().map(age).try_fold(0, |oldest: u64, age| Some(oldest.max(age?)))
+        }
+        Some(oldest.as_secs())
     }
 
     /// Counts what is IN_DOUBT, and what became FAILED recently, at least: a partition that cannot be read hides no others.

@@ -1,9 +1,8 @@
-//! The straightforward variant of each function, to measure the deployed ones against: one call to the table for each
-//! record, all of a batch joined (the stream takes 500 records a call, which everybody uses), the event read with the
-//! general types of `aws_lambda_events`, and `lambda_runtime`, tokio and the SDK with their own defaults. It logs nothing,
-//! counts nothing and has no deadline.
+//! The straightforward variant of each function, as a baseline for the deployed ones: one call to the table per record, all
+//! calls of a batch joined (but 500 records per `PutRecords`, which is common), the general types of `aws_lambda_events`, and
+//! the defaults of `lambda_runtime`, tokio and the SDK. It has no logs, no metrics and no deadline.
 //!
-//! `FUNCTION` chooses which one it is, and `RUNTIME=current-thread` a runtime of one thread.
+//! `FUNCTION` chooses the function, and `RUNTIME=current-thread` a runtime with one thread.
 
 use aws_config::BehaviorVersion;
 use aws_lambda_events::dynamodb::Event as DynamoDbEvent;
@@ -15,15 +14,14 @@ use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::PutRecordsRequestEntry;
 use futures_util::future::join_all;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use notification::limits::PUT_RECORDS_MAX_ENTRIES;
 use serde::Deserialize;
+use std::collections::HashMap;
 use std::env;
 use tokio::runtime::Builder;
 
-/// Records of one call. <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html>
-const PUT_RECORDS_MAX: usize = 500;
-
 fn main() -> Result<(), Error> {
-    // Its own default is many threads.
+    // The default is many threads.
     let mut runtime = match env::var("RUNTIME").as_deref() {
         Ok("current-thread") => Builder::new_current_thread(),
         _ => Builder::new_multi_thread(),
@@ -49,7 +47,7 @@ async fn serve() -> Result<(), Error> {
     }
 }
 
-/// The event of a notification, as far as it is needed.
+/// The fields of a notification's event that are needed.
 #[derive(Deserialize)]
 struct Event {
     id: String,
@@ -119,22 +117,18 @@ async fn publish(stream: &Stream, event: LambdaEvent<DynamoDbEvent>) -> Result<D
     let mut entries = Vec::new();
     for record in event.payload.records {
         let mut image = record.change.new_image.into_inner();
-        let mut take = |name| match image.remove(name) {
-            Some(serde_dynamo::AttributeValue::S(value)) => Some(value),
-            _ => None,
-        };
-        if take("status").as_deref() == Some("INIT")
-            && let (Some(id), Some(event)) = (take("id"), take("event"))
+        if take(&mut image, "status").as_deref() == Some("INIT")
+            && let (Some(id), Some(event)) = (take(&mut image, "id"), take(&mut image, "event"))
         {
             sequence_numbers.push(record.change.sequence_number);
             entries.push(PutRecordsRequestEntry::builder().partition_key(id).data(Blob::new(event)).build()?);
         }
     }
-    let puts = entries.chunks(PUT_RECORDS_MAX).map(async |entries| {
+    let puts = entries.chunks(PUT_RECORDS_MAX_ENTRIES).map(async |entries| {
         stream.client.put_records().stream_name(&stream.name).set_records(Some(entries.to_vec())).send().await
     });
     let mut response = DynamoDbEventResponse::default();
-    for (sequence_numbers, put) in sequence_numbers.chunks(PUT_RECORDS_MAX).zip(join_all(puts).await) {
+    for (sequence_numbers, put) in sequence_numbers.chunks(PUT_RECORDS_MAX_ENTRIES).zip(join_all(puts).await) {
         let put = put?;
         for (sequence_number, entry) in sequence_numbers.iter().zip(put.records()) {
             if entry.error_code().is_some() {
@@ -145,6 +139,13 @@ async fn publish(stream: &Stream, event: LambdaEvent<DynamoDbEvent>) -> Result<D
         }
     }
     Ok(response)
+}
+
+fn take(image: &mut HashMap<String, serde_dynamo::AttributeValue>, name: &str) -> Option<String> {
+    match image.remove(name) {
+        Some(serde_dynamo::AttributeValue::S(value)) => Some(value),
+        _ => None,
+    }
 }
 
 async fn downstream(

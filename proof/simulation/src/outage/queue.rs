@@ -1,7 +1,7 @@
 //! An outage of the table, as ingest's queue sees it.
 
 use super::{Outage, PATIENCE};
-use event_source::queue::IN_FLIGHT_MAX;
+use event_source::limits::MESSAGES_IN_FLIGHT_MAX;
 use notification::limits;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -43,7 +43,7 @@ pub fn queue(outage: Outage, waits: &[Duration]) -> QueueOutcome {
         }
         visible[0] += outage.rate;
         let in_flight: u64 = invisible.values().flatten().sum();
-        let room = (IN_FLIGHT_MAX as u64).saturating_sub(in_flight);
+        let room = (MESSAGES_IN_FLIGHT_MAX as u64).saturating_sub(in_flight);
         if now < ends {
             for (receives, count) in receive(&mut visible, room).into_iter().enumerate() {
                 outcome.calls += count.div_ceil(limits::SQS_BATCH_MAX as u64);

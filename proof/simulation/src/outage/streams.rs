@@ -3,8 +3,8 @@
 
 use super::{Outage, PATIENCE};
 use crate::template::Deployed;
+use event_source::limits::{BACKOFF_BASE, BACKOFF_CAP};
 use event_source::settings::StreamSettings;
-use event_source::stream::{BACKOFF_BASE, BACKOFF_CAP};
 use jiff::Timestamp;
 use notification::limits;
 use publisher::sweep::due::is_due;

@@ -1,8 +1,10 @@
-//! Which event source mappings there are, and their settings, as they are deployed.
+//! Which event source mappings are deployed, and their settings.
 
+use crate::arn;
+use crate::cli::Selection;
 use crate::error::Error;
-use crate::local::source::arn_part;
-use aws::SdkConfig;
+use crate::limits::FUNCTION_TIMEOUT_DEFAULT;
+use aws_config::SdkConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::config::{ProvideCredentials, SharedCredentialsProvider};
@@ -15,8 +17,9 @@ use event_source::settings::StreamSettings;
 use serde_json::Value;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use stream_reader::CallError;
 
-/// Properties that are numbers.
+/// Properties that must be numbers.
 const NUMBERS: [&str; 5] = [
     "BatchSize",
     "MaximumBatchingWindowInSeconds",
@@ -25,14 +28,10 @@ const NUMBERS: [&str; 5] = [
     "MaximumRecordAgeInSeconds",
 ];
 
-/// Time for one invocation of a function that tells none: Lambda's default.
-/// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-timeout.html>
-const DEFAULT_TIMEOUT_SECONDS: i32 = 3;
-
 /// A mapping of a stream to a function.
 #[derive(Debug)]
 pub(crate) struct Mapping {
-    /// The function with its version or alias, if the mapping names one.
+    /// The ARN of the function, with its version or alias if the mapping names one.
     pub(crate) function_arn: String,
     /// The role that the function runs under.
     pub(crate) role_arn: String,
@@ -40,21 +39,21 @@ pub(crate) struct Mapping {
     pub(crate) timeout: Duration,
     pub(crate) stream_arn: String,
     pub(crate) settings: StreamSettings,
-    /// What the mapping asks for and does not get here.
+    /// Settings that are not supported here.
     pub(crate) not_supported: Vec<String>,
 }
 
 impl Mapping {
     /// The function's name, for people.
     pub(crate) fn function(&self) -> &str {
-        arn_part(&self.function_arn, 6)
+        arn::function_name(&self.function_arn)
     }
 
     /// The SDK's settings with the credentials of the function's role. Sessions are renewed before they expire.
     pub(crate) async fn with_role(&self, config: &SdkConfig) -> Result<SdkConfig, Error> {
         let provider = AssumeRoleProvider::builder(&self.role_arn).session_name(self.function()).configure(config);
         let provider = provider.build().await;
-        // Tried here: a call that finds no credentials does not say why.
+        // Tried here, because a call without credentials does not say why there are none.
         provider.provide_credentials().await.map_err(|error| Error::Role {
             function: self.function().to_owned(),
             role: self.role_arn.clone(),
@@ -65,58 +64,98 @@ impl Mapping {
     }
 }
 
-/// What is at the bottom of an error.
+/// The innermost cause of an error.
 fn root_cause(error: &dyn std::error::Error) -> String {
     std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error).to_string()
 }
 
-/// The mappings of streams that functions have.
-pub(crate) async fn of_functions(config: &SdkConfig, functions: &[String]) -> Result<Vec<Mapping>, Error> {
+/// The mappings of streams to the selected functions.
+pub(crate) async fn find(config: &SdkConfig, selection: Selection<'_>) -> Result<Vec<Mapping>, Error> {
     let lambda = Client::new(config);
-    let mut mappings = Vec::new();
-    for function in functions {
-        let before = mappings.len();
-        for properties in list(&lambda, function).await? {
-            let text = |name: &str| properties[name].as_str().unwrap_or_default().to_owned();
-            let (stream_arn, function_arn) = (text("EventSourceArn"), text("FunctionArn"));
-            if !matches!(arn_part(&stream_arn, 2), "dynamodb" | "kinesis") {
-                continue;
+    let mut found = list(&lambda).await?;
+    found.retain(|properties| matches!(arn::part(text(properties, "EventSourceArn"), 2), "dynamodb" | "kinesis"));
+    match selection {
+        Selection::All if found.is_empty() => return Err(Error::NoMappings { of: "of this AWS".to_owned() }),
+        Selection::All => {}
+        Selection::Functions(functions) => {
+            let lacks_mapping =
+                |function: &&String| !found.iter().any(|mapping| is_of(mapping, &[(*function).clone()]));
+            if let Some(function) = functions.iter().find(lacks_mapping) {
+                return Err(Error::NoMapping { function: function.clone() });
             }
-            let settings = StreamSettings::from_properties(&properties).map_err(|cause| Error::Mapping {
-                function: function.clone(),
-                stream: stream_arn.clone(),
-                cause,
-            })?;
-            let function = lambda.get_function_configuration().function_name(&function_arn).send().await;
-            let function = function.map_err(Error::aws("GetFunctionConfiguration"))?;
-            let seconds = function.timeout().unwrap_or(DEFAULT_TIMEOUT_SECONDS);
-            mappings.push(Mapping {
-                function_arn,
-                role_arn: function.role.unwrap_or_default(),
-                timeout: Duration::from_secs(u64::try_from(seconds).unwrap_or_default()),
-                stream_arn,
-                not_supported: not_supported(&properties, &settings),
-                settings,
-            });
+            found.retain(|mapping| is_of(mapping, functions));
         }
-        if mappings.len() == before {
-            return Err(Error::NoMapping { function: function.clone() });
+        Selection::Stack(stack) => {
+            let functions = functions_of(config, stack).await?;
+            found.retain(|mapping| is_of(mapping, &functions));
+            if found.is_empty() {
+                return Err(Error::NoMappings { of: format!("of the stack {stack}") });
+            }
         }
+    }
+    let mut mappings = Vec::new();
+    for properties in found {
+        mappings.push(mapping(&lambda, &properties).await?);
     }
     Ok(mappings)
 }
 
-/// The properties of all event source mappings of a function, by the names that the Lambda API gives them.
-async fn list(lambda: &Client, function: &str) -> Result<Vec<Value>, Error> {
+fn text<'a>(properties: &'a Value, name: &str) -> &'a str {
+    properties[name].as_str().unwrap_or_default()
+}
+
+/// Whether a mapping is of one of these functions.
+fn is_of(properties: &Value, functions: &[String]) -> bool {
+    let name = arn::function_name(text(properties, "FunctionArn"));
+    functions.iter().any(|function| arn::function_name(function) == name)
+}
+
+/// The names of the functions of a stack.
+async fn functions_of(config: &SdkConfig, stack: &str) -> Result<Vec<String>, Error> {
+    let cloudformation = aws_sdk_cloudformation::Client::new(config);
+    let mut functions = Vec::new();
+    let mut pages = cloudformation.list_stack_resources().stack_name(stack).into_paginator().send();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(CallError::of("ListStackResources"))?;
+        let resources = page.stack_resource_summaries.unwrap_or_default().into_iter();
+        let of_lambda = resources.filter(|resource| resource.resource_type() == Some("AWS::Lambda::Function"));
+        functions.extend(of_lambda.filter_map(|resource| resource.physical_resource_id));
+    }
+    Ok(functions)
+}
+
+/// Reads a mapping, and what it needs to know of its function.
+async fn mapping(lambda: &Client, properties: &Value) -> Result<Mapping, Error> {
+    let (stream_arn, function_arn) = (text(properties, "EventSourceArn"), text(properties, "FunctionArn"));
+    let settings = StreamSettings::from_properties(properties).map_err(|cause| Error::Mapping {
+        function: arn::function_name(function_arn).to_owned(),
+        stream: stream_arn.to_owned(),
+        cause,
+    })?;
+    let function = lambda.get_function_configuration().function_name(function_arn).send().await;
+    let function = function.map_err(CallError::of("GetFunctionConfiguration"))?;
+    let seconds = function.timeout().and_then(|seconds| u64::try_from(seconds).ok());
+    Ok(Mapping {
+        function_arn: function_arn.to_owned(),
+        role_arn: function.role.unwrap_or_default(),
+        timeout: seconds.map_or(FUNCTION_TIMEOUT_DEFAULT, Duration::from_secs),
+        stream_arn: stream_arn.to_owned(),
+        not_supported: not_supported(properties, &settings),
+        settings,
+    })
+}
+
+/// The properties of all event source mappings, by the names that the Lambda API gives them.
+async fn list(lambda: &Client) -> Result<Vec<Value>, Error> {
     let mut mappings = Vec::new();
     let mut marker = None;
     loop {
         let body = Body::default();
-        let call = lambda.list_event_source_mappings().function_name(function).set_marker(marker);
-        let sent = call.customize().interceptor(body.clone()).send().await;
-        // MiniStack has text for some numbers: what the SDK cannot read is an answer all the same.
+        let call = lambda.list_event_source_mappings().set_marker(marker).customize().interceptor(body.clone());
+        let sent = call.send().await;
+        // MiniStack has text for some numbers. The SDK refuses such an answer, but it is one.
         let Some(mut answer) = body.json() else {
-            return sent.map(|_| mappings).map_err(Error::aws("ListEventSourceMappings"));
+            return Ok(sent.map(|_| mappings).map_err(CallError::of("ListEventSourceMappings"))?);
         };
         if let Value::Array(page) = answer["EventSourceMappings"].take() {
             mappings.extend(page.into_iter().map(with_numbers));
@@ -128,7 +167,7 @@ async fn list(lambda: &Client, function: &str) -> Result<Vec<Value>, Error> {
     }
 }
 
-/// Makes numbers of what should be one and is text: MiniStack keeps what came from a template's parameter as it came.
+/// Turns text into numbers where numbers belong: MiniStack leaves values of template parameters as text.
 fn with_numbers(mut properties: Value) -> Value {
     for name in NUMBERS {
         if let Some(value) = properties.get_mut(name)
@@ -143,15 +182,17 @@ fn with_numbers(mut properties: Value) -> Value {
 fn not_supported(properties: &Value, settings: &StreamSettings) -> Vec<String> {
     let mut found = Vec::new();
     if properties["TumblingWindowInSeconds"].as_i64().is_some_and(|seconds| seconds > 0) {
-        found.push("TumblingWindowInSeconds: there are no tumbling windows here".to_owned());
+        found.push("TumblingWindowInSeconds: tumbling windows are not supported".to_owned());
     }
-    if let Some(arn) = settings.on_failure.as_deref().filter(|arn| arn_part(arn, 2) != "sqs") {
-        found.push(format!("{arn}: what is given up is shown here, and only an SQS queue gets the message"));
+    if let Some(arn) = settings.on_failure.as_deref().filter(|arn| arn::part(arn, 2) != "sqs") {
+        found.push(format!(
+            "{arn}: only an SQS queue is supported as on-failure destination; discarded records are shown here"
+        ));
     }
     found
 }
 
-/// The body of a good answer, as it came.
+/// The body of a successful answer, as the service sent it.
 #[derive(Debug, Clone, Default)]
 struct Body(Arc<Mutex<Option<Value>>>);
 
@@ -200,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_read_from_what_the_api_answers_also_where_numbers_are_text() {
+    fn settings_are_read_from_the_answer_of_the_api_even_if_its_numbers_are_text() {
         let settings = StreamSettings::from_properties(&with_numbers(properties())).unwrap();
         assert_eq!(settings.starting_position, StartingPosition::TrimHorizon);
         assert_eq!((settings.batch_size, settings.parallelization_factor), (200, 2));
@@ -212,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_mapping_asks_for_and_does_not_get_is_named() {
+    fn settings_that_are_not_supported_are_named() {
         let mut properties = properties();
         properties["TumblingWindowInSeconds"] = 30.into();
         properties["DestinationConfig"]["OnFailure"]["Destination"] = "arn:aws:sns:us-east-1:000000000000:t".into();

@@ -1,38 +1,37 @@
-//! What a person or a machine sees of the mappings at work: a line for each invocation. Payloads are never shown.
+//! What a person or a machine sees of the mappings: a line for each invocation. Payloads are never shown.
 
-use crate::local::function::Outcome;
-use crate::local::mapping::Mapping;
-use crate::local::source::{arn_part, stream_name};
+use crate::arn;
+use crate::clock;
+use crate::function::Outcome;
+use crate::mapping::Mapping;
 use crate::output;
-use aws::SystemClock;
 use console::{Color, style};
 use event_source::stream::{Discarded, Invocation, Record};
-use notification::ports::Clock;
 use serde_json::{Value, json};
 use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Shows what happens, and counts it.
+/// Prints what happens, and counts it.
 pub(crate) struct Report {
     json: bool,
-    /// Only what goes wrong.
+    /// Whether only failures are printed.
     quiet: bool,
-    /// Columns for the function and the shard.
+    /// Widths of the columns for the function and the shard.
     function_width: usize,
     shard_width: Cell<usize>,
     invocations: Cell<usize>,
     records: Cell<usize>,
 }
 
-/// An invocation, and what came of it.
+/// An invocation and its outcome.
 pub(crate) struct Seen<'a> {
     pub(crate) mapping: &'a Mapping,
     pub(crate) invocation: &'a Invocation,
     pub(crate) outcome: &'a Outcome,
     /// Records that the function is done with.
     pub(crate) done: usize,
-    /// Whether the batch comes again in two halves.
+    /// Whether the batch is retried in two halves.
     pub(crate) halved: bool,
     pub(crate) took: Duration,
 }
@@ -47,9 +46,9 @@ impl Seen<'_> {
         }
     }
 
-    /// What more there is to say about it.
+    /// The details after the result.
     fn remark(&self) -> String {
-        let halved = if self.halved { ", comes again in halves" } else { "" };
+        let halved = if self.halved { ", retried in halves" } else { "" };
         match self.outcome {
             Outcome::Returned(_) if self.result() == "done" => String::new(),
             Outcome::Returned(_) => {
@@ -75,7 +74,7 @@ impl Report {
         }
     }
 
-    /// A mapping begins, with these settings.
+    /// A mapping is polled from now on.
     pub(crate) fn polls(&self, mapping: &Mapping) {
         if !self.quiet {
             self.settings(mapping);
@@ -108,14 +107,14 @@ impl Report {
             output::line(format_args!(
                 "{} polls {} (batches of {}, {} at once for a shard, {retries} retries)",
                 style(mapping.function()).bold(),
-                stream_name(&mapping.stream_arn),
+                arn::stream_name(&mapping.stream_arn),
                 settings.batch_size,
                 settings.parallelization_factor,
             ));
         }
     }
 
-    /// An invocation is over.
+    /// An invocation ended.
     pub(crate) fn invoked(&self, seen: &Seen<'_>) {
         let Seen { mapping, invocation, outcome, done, halved, took } = seen;
         let (result, count) = (seen.result(), invocation.records.len());
@@ -163,10 +162,10 @@ impl Report {
         output::line(line.trim_end());
     }
 
-    /// Records are given up.
+    /// Records were discarded.
     pub(crate) fn gave_up(&self, mapping: &Mapping, discarded: &Discarded) {
         let (first, last) = ends(&discarded.records);
-        // As in the message.
+        // As in the message to the on-failure destination.
         let condition = format!("{:?}", discarded.condition);
         let destination = mapping.settings.on_failure.as_deref();
         if self.json {
@@ -188,11 +187,11 @@ impl Report {
             counted(discarded.records.len()),
             discarded.shard,
             discarded.invocations,
-            destination.map(|arn| format!("; see {}", arn_part(arn, 5))).unwrap_or_default(),
+            destination.map(|arn| format!("; see {}", arn::part(arn, 5))).unwrap_or_default(),
         ));
     }
 
-    /// Something is wrong that concerns no invocation, or is right again.
+    /// A problem outside of an invocation, or its end.
     pub(crate) fn problem(&self, mapping: &Mapping, problem: &str) {
         if self.json {
             object("problem", mapping, json!({"problem": problem}));
@@ -201,22 +200,22 @@ impl Report {
                 "{} {} {}: {problem}",
                 time_of_day(),
                 style("!").yellow().bold().for_stderr(),
-                stream_name(&mapping.stream_arn),
+                arn::stream_name(&mapping.stream_arn),
             ));
         }
     }
 
-    /// All that was shown, in one line.
+    /// The counts, in one line.
     pub(crate) fn total(&self) -> String {
-        let (invocations, records) = (output::thousands(self.invocations.get()), counted(self.records.get()));
+        let (invocations, records) = (self.invocations.get(), counted(self.records.get()));
         format!("stopped after {invocations} invocations; {records} done")
     }
 }
 
-/// A line for machines.
+/// Prints a JSON object on a line.
 fn object(kind: &str, mapping: &Mapping, more: Value) {
     let mut object = json!({
-        "time": format!("{:.3}", SystemClock.now()),
+        "time": format!("{:.3}", clock::now()),
         "event": kind,
         "function": mapping.function(),
         "stream": mapping.stream_arn,
@@ -224,7 +223,7 @@ fn object(kind: &str, mapping: &Mapping, more: Value) {
     if let (Value::Object(object), Value::Object(more)) = (&mut object, more) {
         object.extend(more);
     }
-    output::line(output::compact(&object));
+    output::line(object);
 }
 
 /// Sequence numbers of the first and the last record.
@@ -237,10 +236,10 @@ fn ends(records: &[Arc<Record>]) -> (&str, &str) {
 }
 
 fn counted(records: usize) -> String {
-    format!("{} {}", output::thousands(records), if records == 1 { "record" } else { "records" })
+    format!("{} {}", records, if records == 1 { "record" } else { "records" })
 }
 
-/// In UTC, as all times here.
+/// The time of day in UTC.
 fn time_of_day() -> String {
-    SystemClock.now().strftime("%H:%M:%S%.3f").to_string()
+    clock::now().strftime("%H:%M:%S%.3f").to_string()
 }

@@ -1,45 +1,32 @@
-//! One mapping at work. The engine says what is to be read and what is due; this makes the calls, several at once, and
-//! tells the engine what came of them.
+//! One mapping: the engine says what to read and what is due. This makes the calls, several at once, and tells the engine
+//! their results.
 
+use crate::arn;
+use crate::clock;
 use crate::error::Error;
-use crate::local::function::{Function, Outcome};
-use crate::local::mapping::Mapping;
-use crate::local::report::{Report, Seen};
-use crate::local::source::{Page, ReadError, Shard, Source, arn_part};
-use aws::{SdkConfig, SystemClock};
+use crate::function::{Function, Outcome};
+use crate::limits::{DOUBLINGS, GIVE_UP_AFTER, POLL_EVERY, SHARDS_EVERY, SLEEP_MIN};
+use crate::mapping::Mapping;
+use crate::report::{Report, Seen};
+use crate::source::{Read, Source};
+use aws_config::SdkConfig;
 use event_source::payload;
 use event_source::stream::{Discarded, Invocation, ReadFrom, StreamMapping};
 use futures_util::StreamExt;
 use futures_util::future::{FutureExt, LocalBoxFuture};
 use futures_util::stream::FuturesUnordered;
-use notification::Timestamp;
-use notification::ports::Clock;
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use stream_reader::{CallError, Shard};
 use tokio::sync::Semaphore;
 
-/// Between two looks into a shard that had nothing new: Kinesis allows five a second.
-/// <https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html>
-const POLL_EVERY: Duration = Duration::from_millis(200);
-
-/// Between two looks for new shards.
-const SHARDS_EVERY: Duration = Duration::from_secs(5);
-
-/// After failed looks, the wait doubles this often at the most: to 6.4 seconds.
-const DOUBLINGS: u32 = 5;
-
-/// A stream that answers nothing for so long is gone: a local stack starts again much sooner, or never.
-const GIVE_UP_AFTER: Duration = Duration::from_mins(2);
-
-/// Sleep at the least: where the engine and the clock do not agree to the nanosecond, nothing may spin.
-const SLEEP_MIN: Duration = Duration::from_millis(1);
-
-/// A mapping at work.
+/// A mapping that is polled.
 pub(crate) struct Runner<'a> {
     mapping: &'a Mapping,
     source: Source,
     function: Function,
-    /// With the account's own credentials: Lambda need not ask where a queue is.
+    /// With the account's own credentials: Lambda needs no permission of the role to look up a queue.
     queues: aws_sdk_sqs::Client,
     /// With the function's role.
     sqs: aws_sdk_sqs::Client,
@@ -47,41 +34,41 @@ pub(crate) struct Runner<'a> {
     report: &'a Report,
 }
 
-/// What it knows, beside the calls that are under way.
+/// The state of a mapping, apart from the calls in progress.
 struct State {
     engine: StreamMapping,
-    /// The looks for shards.
+    /// The polls for new shards.
     discovery: Poll,
-    /// The looks into each shard.
+    /// The polls of each shard.
     shards: BTreeMap<Box<str>, Poll>,
     /// When the stream last answered.
     heard_at: Timestamp,
 }
 
-/// Looks that are taken again and again.
+/// A call that is made again and again.
 struct Poll {
     next: Timestamp,
-    under_way: bool,
+    in_progress: bool,
     /// Failures in a row.
     failures: u32,
-    /// What was last shown to be wrong.
+    /// The problem that was last reported.
     problem: Option<String>,
     iterator: Option<String>,
 }
 
-/// What came of a call.
+/// The result of a call.
 enum Event {
-    Shards(Result<Vec<Shard>, Error>),
-    Page(Box<str>, Result<Page, ReadError>),
+    Shards(Result<Vec<Shard>, CallError>),
+    Read(Box<str>, Result<Read, CallError>),
     Answer { invocation: Invocation, outcome: Outcome, took: Duration },
-    Delivered(Result<(), Error>),
+    Delivered(Result<(), CallError>),
 }
 
 type Calls<'a> = FuturesUnordered<LocalBoxFuture<'a, Event>>;
 
 impl<'a> Runner<'a> {
-    /// Lambda reads the stream and sends to the on-failure queue with the function's role, and needs no permission of
-    /// that role to invoke the function.
+    /// Lambda reads the stream and sends to the on-failure queue with the function's role, but invokes the function without
+    /// it.
     pub(crate) async fn new(
         mapping: &'a Mapping,
         config: &SdkConfig,
@@ -100,10 +87,10 @@ impl<'a> Runner<'a> {
         })
     }
 
-    /// Works until the stream is gone.
+    /// Runs until the stream is gone.
     pub(crate) async fn run(self) -> Result<(), Error> {
         self.report.polls(self.mapping);
-        let now = SystemClock.now();
+        let now = clock::now();
         let mut state = State {
             engine: StreamMapping::new(self.mapping.settings.clone()),
             discovery: Poll::new(now),
@@ -113,17 +100,17 @@ impl<'a> Runner<'a> {
         let mut calls = Calls::new();
         loop {
             self.begin(&mut state, &calls);
-            let wait = state.wake_at().map_or(POLL_EVERY, |at| until(at, SystemClock.now()));
+            let wait = state.wake_at().map_or(POLL_EVERY, |at| until(at, clock::now()));
             tokio::select! {
                 Some(event) = calls.next() => self.handle(event, &mut state, &calls)?,
-                () = SystemClock.sleep(wait.max(SLEEP_MIN)) => {}
+                () = tokio::time::sleep(wait.max(SLEEP_MIN)) => {}
             }
         }
     }
 
     /// Begins all calls that are due.
     fn begin<'b>(&'b self, state: &mut State, calls: &Calls<'b>) {
-        let now = SystemClock.now();
+        let now = clock::now();
         if state.discovery.begin(now) {
             calls.push(async { Event::Shards(self.source.shards().await) }.boxed_local());
         }
@@ -142,21 +129,21 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// Takes note of what came of a call.
+    /// Takes the result of a call.
     fn handle<'b>(&'b self, event: Event, state: &mut State, calls: &Calls<'b>) -> Result<(), Error> {
-        let now = SystemClock.now();
+        let now = clock::now();
         match event {
             Event::Shards(Ok(shards)) => {
                 state.heard_at = now;
-                self.works(&mut state.discovery);
+                self.succeeded(&mut state.discovery);
                 state.discovery.next = now + SHARDS_EVERY;
                 state.discovered(&shards, now);
             }
             Event::Shards(Err(error)) => {
                 let heard_at = state.heard_at;
-                self.failed(&mut state.discovery, heard_at, &error)?;
+                self.failed(&mut state.discovery, heard_at, error)?;
             }
-            Event::Page(shard, page) => self.page(&shard, page, state)?,
+            Event::Read(shard, read) => self.handle_read(&shard, read, state)?,
             Event::Answer { invocation, outcome, took } => {
                 let bisects = state.engine.bisects();
                 let answered = state.engine.answered(invocation.number, outcome.answer(), now);
@@ -179,61 +166,58 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    fn page(&self, shard: &str, page: Result<Page, ReadError>, state: &mut State) -> Result<(), Error> {
-        let now = SystemClock.now();
+    fn handle_read(&self, shard: &str, read: Result<Read, CallError>, state: &mut State) -> Result<(), Error> {
+        let now = clock::now();
         let Some(poll) = state.shards.get_mut(shard) else { return Ok(()) };
-        match page {
-            Ok(page) => {
-                state.heard_at = now;
-                self.works(poll);
-                if page.trimmed {
-                    self.report.problem(self.mapping, &format!("{shard}: records had expired before they were read"));
-                }
-                // Where there was something, there may be more.
-                poll.next = if page.records.is_empty() { now + POLL_EVERY } else { now };
-                poll.iterator = page.next;
-                let ended = poll.iterator.is_none();
-                if ended && !state.discovery.under_way {
-                    // Its children may be there.
-                    state.discovery.next = now;
-                }
-                state.engine.read(shard, page.records, ended, now);
-                Ok(())
-            }
-            // The next look begins where the engine stands.
-            Err(ReadError::ExpiredIterator) => {
+        let read = match read {
+            Ok(read) => read,
+            // The next read gets a new iterator, where the engine stands.
+            Err(error) if error.is_expired_iterator() => {
                 poll.iterator = None;
-                poll.under_way = false;
+                poll.in_progress = false;
                 poll.next = now + POLL_EVERY;
-                Ok(())
+                return Ok(());
             }
-            Err(ReadError::Other(error)) => self.failed(poll, state.heard_at, &error),
-            Err(ReadError::Trimmed) => {
+            Err(error) if error.is_trimmed() => {
                 poll.iterator = None;
                 let cause = "the oldest records expire faster than they are read".to_owned();
-                self.failed(poll, state.heard_at, &Error::Aws { call: "GetRecords", cause })
+                return self.failed(poll, state.heard_at, CallError::new("GetRecords", cause));
             }
+            Err(error) => return self.failed(poll, state.heard_at, error),
+        };
+        state.heard_at = now;
+        self.succeeded(poll);
+        if read.trimmed {
+            self.report.problem(self.mapping, &format!("{shard}: records had expired before they were read"));
         }
+        // After records, there may be more at once.
+        poll.next = if read.records.is_empty() { now + POLL_EVERY } else { now };
+        poll.iterator = read.next;
+        let ended = poll.iterator.is_none();
+        if ended && !state.discovery.in_progress {
+            // It may have children.
+            state.discovery.next = now;
+        }
+        state.engine.read(shard, read.records, ended, now);
+        Ok(())
     }
 
-    /// A look that found an answer.
-    fn works(&self, poll: &mut Poll) {
-        poll.under_way = false;
+    /// A poll succeeded.
+    fn succeeded(&self, poll: &mut Poll) {
+        poll.in_progress = false;
         poll.failures = 0;
         if poll.problem.take().is_some() {
             self.report.problem(self.mapping, "it answers again");
         }
     }
 
-    /// A look that failed: it is shown once, and taken again later and later, until the stream is surely gone.
-    fn failed(&self, poll: &mut Poll, heard_at: Timestamp, error: &Error) -> Result<(), Error> {
-        let now = SystemClock.now();
+    /// A poll failed: the problem is reported once, and the call is retried with longer and longer waits, until the stream
+    /// is surely gone.
+    fn failed(&self, poll: &mut Poll, heard_at: Timestamp, error: CallError) -> Result<(), Error> {
+        let now = clock::now();
         if until(now, heard_at) > GIVE_UP_AFTER {
-            return Err(Error::Gone {
-                stream: self.mapping.stream_arn.clone(),
-                seconds: GIVE_UP_AFTER.as_secs(),
-                cause: error.to_string(),
-            });
+            let stream = self.mapping.stream_arn.clone();
+            return Err(Error::Gone { stream, seconds: GIVE_UP_AFTER.as_secs(), cause: error });
         }
         poll.failed(now);
         let problem = error.to_string();
@@ -245,83 +229,82 @@ impl<'a> Runner<'a> {
     }
 
     async fn read(&self, shard: Box<str>, from: ReadFrom, iterator: Option<String>) -> Event {
-        let page = self.source.read(&shard, &from, iterator).await;
-        Event::Page(shard, page)
+        let read = self.source.read(&shard, &from, iterator).await;
+        Event::Read(shard, read)
     }
 
     async fn invoke(&self, invocation: Invocation) -> Event {
-        // Held until the answer is there. The semaphore is never closed.
+        // Held until the function has answered. The semaphore is never closed.
         let _permit = self.permits.acquire().await;
-        let start = SystemClock.now();
+        let start = clock::now();
         let payload = payload(invocation.records.iter().map(|record| &*record.event));
         let outcome = self.function.invoke(payload).await;
-        Event::Answer { invocation, outcome, took: until(SystemClock.now(), start) }
+        Event::Answer { invocation, outcome, took: until(clock::now(), start) }
     }
 
-    /// Shows what is given up, and sends the message about it.
+    /// Reports discarded records, and sends the message about them.
     fn give_up<'b>(&'b self, discarded: &Discarded, calls: &Calls<'b>) {
         self.report.gave_up(self.mapping, discarded);
-        let message = discarded.message(&self.mapping.function_arn, &self.mapping.stream_arn, SystemClock.now());
-        if let Some(arn) = self.mapping.settings.on_failure.as_deref().filter(|arn| arn_part(arn, 2) == "sqs") {
+        let message = discarded.message(&self.mapping.function_arn, &self.mapping.stream_arn, clock::now());
+        if let Some(arn) = self.mapping.settings.on_failure.as_deref().filter(|arn| arn::part(arn, 2) == "sqs") {
             calls.push(async move { Event::Delivered(self.deliver(arn, message.to_string()).await) }.boxed_local());
         }
     }
 
-    async fn deliver(&self, queue_arn: &str, message: String) -> Result<(), Error> {
-        let (owner, name) = (arn_part(queue_arn, 4), arn_part(queue_arn, 5));
+    async fn deliver(&self, queue_arn: &str, message: String) -> Result<(), CallError> {
+        let (owner, name) = (arn::part(queue_arn, 4), arn::part(queue_arn, 5));
         let queue = self.queues.get_queue_url().queue_name(name).queue_owner_aws_account_id(owner).send().await;
-        let queue = queue.map_err(Error::aws("GetQueueUrl"))?;
+        let queue = queue.map_err(CallError::of("GetQueueUrl"))?;
         let sent = self.sqs.send_message().set_queue_url(queue.queue_url).message_body(message).send().await;
-        sent.map(drop).map_err(Error::aws("SendMessage"))
+        sent.map(drop).map_err(CallError::of("SendMessage"))
     }
 }
 
 impl State {
-    /// Tells the engine of the shards. One that is listed no more has nothing left to be read.
+    /// Tells the engine of the shards. One that is no longer listed has nothing left to read.
     fn discovered(&mut self, shards: &[Shard], now: Timestamp) {
-        let with_parents = shards.iter().map(|shard| {
+        self.engine.discovered(shards.iter().map(|shard| {
             let parents = shard.parents.iter().map(String::as_str).collect();
-            (shard.name.as_str(), parents)
-        });
-        self.engine.discovered(with_parents);
-        let is_gone = |name: &str| !shards.iter().any(|shard| shard.name == name);
+            (shard.id.as_str(), parents)
+        }));
+        let is_gone = |id: &str| !shards.iter().any(|shard| shard.id == id);
         let gone: Vec<Box<str>> =
-            self.engine.to_read().filter(|(name, _)| is_gone(name)).map(|(name, _)| name.into()).collect();
-        for name in gone {
-            self.engine.read(&name, [], true, now);
-            self.shards.remove(&name);
+            self.engine.to_read().filter(|(id, _)| is_gone(id)).map(|(id, _)| id.into()).collect();
+        for id in gone {
+            self.engine.read(&id, [], true, now);
+            self.shards.remove(&id);
         }
     }
 
-    /// When something is due that no call under way brings.
+    /// When the next call is due, apart from those that a call in progress leads to.
     fn wake_at(&self) -> Option<Timestamp> {
         let polls = self.engine.to_read().filter_map(|(shard, _)| self.shards.get(shard));
-        let polls = polls.chain([&self.discovery]).filter(|poll| !poll.under_way).map(|poll| poll.next);
+        let polls = polls.chain([&self.discovery]).filter(|poll| !poll.in_progress).map(|poll| poll.next);
         polls.chain(self.engine.wake_at()).min()
     }
 }
 
 impl Poll {
     fn new(now: Timestamp) -> Self {
-        Self { next: now, under_way: false, failures: 0, problem: None, iterator: None }
+        Self { next: now, in_progress: false, failures: 0, problem: None, iterator: None }
     }
 
-    /// Whether a look is due; it then is under way.
+    /// Returns whether the call is due; if so, it is now in progress.
     fn begin(&mut self, now: Timestamp) -> bool {
-        let is_due = !self.under_way && self.next <= now;
-        self.under_way |= is_due;
+        let is_due = !self.in_progress && self.next <= now;
+        self.in_progress |= is_due;
         is_due
     }
 
-    /// The last look failed: the next is taken later, and later still after more of them.
+    /// The call failed: the next one waits longer with each failure.
     fn failed(&mut self, now: Timestamp) {
-        self.under_way = false;
+        self.in_progress = false;
         self.failures += 1;
         self.next = now + POLL_EVERY * 2_u32.pow(self.failures.min(DOUBLINGS));
     }
 }
 
-/// The time from one to the other; none where that is in the past.
+/// The time until `later`; zero if it has passed.
 fn until(later: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(later.duration_since(now)).unwrap_or_default()
 }
@@ -330,13 +313,17 @@ fn until(later: Timestamp, now: Timestamp) -> Duration {
 mod tests {
     use super::*;
 
+    fn shard(id: &str, parents: &[&str]) -> Shard {
+        Shard { id: id.to_owned(), parents: parents.iter().map(ToString::to_string).collect(), is_closed: false }
+    }
+
     #[test]
-    fn looks_that_fail_are_taken_later_and_later_up_to_a_bound() {
+    fn polls_that_fail_wait_longer_and_longer_up_to_a_limit() {
         let mut poll = Poll::new(Timestamp::UNIX_EPOCH);
         let mut waits = Vec::new();
         for _ in 0..7 {
             let now = poll.next;
-            assert!(poll.begin(now) && !poll.begin(now), "one look at a time");
+            assert!(poll.begin(now) && !poll.begin(now), "one call at a time");
             poll.failed(now);
             waits.push(until(poll.next, now).as_millis());
         }
@@ -344,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_that_is_listed_no_more_is_done_when_its_records_are_and_its_children_are_read() {
+    fn a_shard_that_is_no_longer_listed_ends_and_its_children_are_read() {
         let now = Timestamp::UNIX_EPOCH;
         let settings = serde_json::json!({"StartingPosition": "TRIM_HORIZON"});
         let settings = event_source::settings::StreamSettings::from_properties(&settings).unwrap();
@@ -353,10 +340,6 @@ mod tests {
             discovery: Poll::new(now),
             shards: BTreeMap::new(),
             heard_at: now,
-        };
-        let shard = |name: &str, parents: &[&str]| Shard {
-            name: name.to_owned(),
-            parents: parents.iter().map(ToString::to_string).collect(),
         };
         let readable = |state: &State| state.engine.to_read().map(|(shard, _)| shard.to_owned()).collect::<Vec<_>>();
         state.discovered(&[shard("parent", &[])], now);

@@ -1,8 +1,8 @@
 //! One invocation of a function, through Lambda's Invoke API.
 
-use crate::error::Error;
-use crate::local::mapping::Mapping;
-use aws::SdkConfig;
+use crate::limits::{ERROR_SHOWN_CHARS, START_ALLOWANCE};
+use crate::mapping::Mapping;
+use aws_config::SdkConfig;
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::config::StalledStreamProtectionConfig;
 use aws_sdk_lambda::config::retry::RetryConfig;
@@ -11,13 +11,7 @@ use aws_sdk_lambda::error::SdkError;
 use aws_sdk_lambda::primitives::Blob;
 use event_source::Answer;
 use serde_json::Value;
-use std::time::Duration;
-
-/// The answer is waited for longer than the function may run: its environment may have to be started first.
-const START_ALLOWANCE: Duration = Duration::from_secs(30);
-
-/// Characters of a function's error that are shown.
-const ERROR_SHOWN: usize = 200;
+use stream_reader::CallError;
 
 /// A function.
 #[derive(Debug)]
@@ -29,11 +23,11 @@ pub(crate) struct Function {
 /// What came of an invocation.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It returned this.
+    /// It returned this payload.
     Returned(Vec<u8>),
-    /// It failed, timed out, or its process ended; and what is known of that.
+    /// It failed, timed out, or its process ended; with the error.
     Failed(String),
-    /// It was not run; and why.
+    /// It was not run; with the reason.
     NotRun(String),
 }
 
@@ -42,9 +36,9 @@ impl Function {
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(mapping.timeout + START_ALLOWANCE).build();
         let config = aws_sdk_lambda::config::Builder::from(config)
             .timeout_config(timeouts)
-            // One invocation is one: the engine decides what is tried again, and when.
+            // The engine decides what to retry, and when.
             .retry_config(RetryConfig::disabled())
-            // A function that works says nothing for as long as it likes.
+            // A function sends nothing until it has finished.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .build();
         Self { client: Client::from_conf(config), arn: mapping.function_arn.clone() }
@@ -60,12 +54,12 @@ impl Function {
                     None => Outcome::Returned(payload),
                 }
             }
-            // It was given its time, and more.
+            // It ran for longer than its timeout.
             Err(SdkError::TimeoutError(_)) => Outcome::Failed("no answer in time".to_owned()),
-            // It began to answer, so it was run.
-            Err(error @ SdkError::ResponseError(_)) => Outcome::Failed(Error::aws("Invoke")(error).to_string()),
-            // Throttled, or the service failed, or cannot be reached.
-            Err(error) => Outcome::NotRun(Error::aws("Invoke")(error).to_string()),
+            // It had begun to answer, so it did run.
+            Err(error @ SdkError::ResponseError(_)) => Outcome::Failed(CallError::of("Invoke")(error).to_string()),
+            // It was throttled, or the service failed or is unreachable.
+            Err(error) => Outcome::NotRun(CallError::of("Invoke")(error).to_string()),
         }
     }
 }
@@ -88,7 +82,7 @@ fn words(kind: &str, payload: &[u8]) -> String {
     let text = |name: &str| error[name].as_str().filter(|text| !text.is_empty());
     let words: Vec<_> = [Some(kind), text("errorType"), text("errorMessage")].into_iter().flatten().collect();
     let one_line = words.join(": ").split_whitespace().collect::<Vec<_>>().join(" ");
-    one_line.chars().filter(|character| !character.is_control()).take(ERROR_SHOWN).collect()
+    one_line.chars().filter(|character| !character.is_control()).take(ERROR_SHOWN_CHARS).collect()
 }
 
 #[cfg(test)]
@@ -101,6 +95,6 @@ mod tests {
         assert_eq!(words("Unhandled", payload), "Unhandled: Runtime.ExitError: it ended [31m");
         assert_eq!(words("Unhandled", b"no JSON"), "Unhandled");
         let long = format!(r#"{{"errorMessage":"{}"}}"#, "x".repeat(1000));
-        assert_eq!(words("Unhandled", long.as_bytes()).len(), ERROR_SHOWN);
+        assert_eq!(words("Unhandled", long.as_bytes()).len(), ERROR_SHOWN_CHARS);
     }
 }

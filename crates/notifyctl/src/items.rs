@@ -1,10 +1,10 @@
-//! What the table has of the notifications that were sent.
+//! Items of the table, as far as the tool needs them.
 
 use crate::error::Error;
 use crate::stack::Stack;
 use aws::{SystemClock, classify};
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
-use notification::batch::{by_count, call_in_batches};
+use notification::batch::{Attempts, by_count, call_in_batches};
 use notification::ports::Answers;
 use notification::{Deadline, Failure, NotificationId, Status, Timestamp, limits};
 use std::collections::HashMap;
@@ -12,13 +12,13 @@ use std::collections::HashMap;
 /// One item of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Item {
-    /// `None` where it has no known status.
+    /// `None` if it has no known status.
     pub(crate) status: Option<Status>,
-    /// Its event; empty where it has none.
+    /// Its event; empty if it has none.
     pub(crate) event: Box<str>,
     /// When ingest accepted it.
     pub(crate) received_at: Option<Timestamp>,
-    /// When it became DONE, as the item and its stream record have it.
+    /// When it became DONE, in the text of the item and of its stream record.
     pub(crate) done_at: Option<String>,
 }
 
@@ -39,15 +39,16 @@ impl Item {
     }
 }
 
-/// Reads the items of these ids, consistently.
-pub(super) async fn read(stack: &Stack, ids: &[NotificationId]) -> Result<HashMap<String, Item>, Error> {
+/// Reads the items with these ids, consistently.
+pub(crate) async fn read(stack: &Stack, ids: &[NotificationId]) -> Result<HashMap<String, Item>, Error> {
     let refs: Vec<&NotificationId> = ids.iter().collect();
     let ranges = by_count(refs.len(), limits::BATCH_GET_ITEM_MAX);
     let read = |batch: Vec<_>| async move { get(stack, &batch).await };
-    let items = call_in_batches(&SystemClock, Deadline::at(Timestamp::MAX), &refs, ranges, read).await;
+    let items =
+        call_in_batches(&SystemClock, Deadline::at(Timestamp::MAX), Attempts::Limited, &refs, ranges, read).await;
     let mut found = HashMap::new();
     for (id, item) in ids.iter().zip(items) {
-        let item = item.map_err(|failure| Error::Aws { call: "BatchGetItem", cause: failure.to_string() })?;
+        let item = item.map_err(Error::failed("BatchGetItem"))?;
         found.extend(item.map(|item| (id.to_string(), item)));
     }
     Ok(found)
@@ -65,17 +66,22 @@ async fn get(stack: &Stack, ids: &[&NotificationId]) -> Answers<Option<Item>> {
     let answer = stack.dynamodb.batch_get_item().request_items(&stack.table_name, wanted).send().await;
     let answer = answer.map_err(|error| classify::failure("BatchGetItem", &error))?;
 
-    // The answer has its own order, and may leave keys out as unprocessed.
-    let key = |item: &HashMap<String, AttributeValue>| item.get("id").and_then(|id| id.as_s().ok().cloned());
+    // The answer has its own order, and may leave out keys as unprocessed.
     let items = answer.responses.unwrap_or_default().into_values().flatten();
     let mut found: HashMap<String, Item> = items.filter_map(|item| Some((key(&item)?, Item::of(&item)))).collect();
     let unprocessed = answer.unprocessed_keys.unwrap_or_default().into_values().flat_map(|rest| rest.keys);
     let unprocessed: Vec<String> = unprocessed.filter_map(|item| key(&item)).collect();
-    let result = |id: &&NotificationId| {
-        if unprocessed.iter().any(|key| key == id.as_str()) {
-            return Err(Failure::retryable("BatchGetItem: this key was not processed"));
-        }
-        Ok(found.remove(id.as_str()))
-    };
-    Ok(ids.iter().map(result).collect())
+    let mut results = Vec::with_capacity(ids.len());
+    for id in ids {
+        results.push(if unprocessed.iter().any(|key| key == id.as_str()) {
+            Err(Failure::retryable("BatchGetItem: this key was not processed"))
+        } else {
+            Ok(found.remove(id.as_str()))
+        });
+    }
+    Ok(results)
+}
+
+fn key(item: &HashMap<String, AttributeValue>) -> Option<String> {
+    item.get("id")?.as_s().ok().cloned()
 }
