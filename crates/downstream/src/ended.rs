@@ -1,7 +1,32 @@
-//! What became of a record, and what is logged and counted of it: every result in one place, so that none is forgotten.
+//! A record on its way through the function, and what became of it: every result is logged and counted here, so none is
+//! forgotten.
 
-use crate::record::Record;
-use notification::{Claim, Failure, FailureKind, Status};
+use crate::record::{Record, Subject};
+use notification::{Claim, Failure, FailureKind, Notification, NotificationId, Status};
+
+/// A record that holds a notification, on its way through the function.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Task<'a> {
+    /// Its place in the batch.
+    pub(crate) place: usize,
+    pub(crate) record: &'a Record,
+    pub(crate) notification: &'a Notification,
+}
+
+impl<'a> Task<'a> {
+    pub(crate) fn id(&self) -> &'a NotificationId {
+        self.notification.id()
+    }
+
+    pub(crate) fn subject(&self) -> Subject<'a> {
+        Subject { id: self.notification.id(), event: self.notification.event() }
+    }
+
+    /// The record, with what became of it.
+    pub(crate) fn end(self, result: Result) -> Ended<'a> {
+        Ended { place: self.place, record: self.record, result }
+    }
+}
 
 /// A record that has reached its end in this invocation, with what became of it.
 #[derive(Debug)]

@@ -4,8 +4,9 @@
 //! A call with an unknown outcome is noted in the table, because from then on a rejection no longer says that nothing
 //! has happened.
 
+use crate::ended::Task;
 use crate::ended::{Ended, Problem, Result, Settled};
-use crate::record::{Subject, Task};
+use crate::record::Subject;
 use crate::standing::{Standing, absent, not_as_expected};
 use crate::{Called, Downstream};
 use futures_channel::mpsc;
