@@ -129,12 +129,12 @@ impl TableReader for InMemory {
 impl ports::Table for InMemory {
     async fn write(&self, changes: &[Change<'_>], at: Timestamp) -> Answers<Written> {
         let mut table = lock(&self.table);
-        let write = |change: &Change<'_>| {
-            let written = table.write(change, at);
+        let mut answers = Vec::with_capacity(changes.len());
+        for change in changes {
+            answers.push(Ok(table.write(change, at)));
             table.update_index(change.id().as_str());
-            written
-        };
-        Ok(each(changes, write))
+        }
+        Ok(answers)
     }
 }
 
