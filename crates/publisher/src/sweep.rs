@@ -46,7 +46,7 @@ pub struct Swept {
     /// Notifications pending for too long that were left alone because they are not due.
     pub not_due: usize,
     /// Entries of the index, and items it leads to, that are not a notification's. The log names them.
-    pub unreadable: usize,
+    pub invalid: usize,
     /// Age of the oldest pending notification in seconds, 0 where none is pending; `None` where a partition could not be
     /// read.
     pub oldest_pending_seconds: Option<u64>,
@@ -97,8 +97,8 @@ impl Swept {
     #[allow(clippy::cast_precision_loss, reason = "ages in seconds and counts of items are far below 2^52")]
     fn record(&self) {
         metrics::counter!("Swept").increment(self.published as u64);
-        if self.unreadable > 0 {
-            metrics::counter!("Unpublishable").increment(self.unreadable as u64);
+        if self.invalid > 0 {
+            metrics::counter!("Unpublishable").increment(self.invalid as u64);
         }
         // A histogram is written when it is recorded; a gauge would be written again with every batch from then on.
         if let Some(age) = self.oldest_pending_seconds {
@@ -225,8 +225,8 @@ impl<'a, T: PendingTable, S: Stream, C: Clock> Run<'a, T, S, C> {
                 }
             };
             self.swept.index_read_units += page.read_units;
-            for IndexKey { id, since } in &page.unreadable {
-                self.unreadable(|| {
+            for IndexKey { id, since } in &page.invalid {
+                self.count_invalid(|| {
                     tracing::warn!(
                         ?id,
                         ?since,
@@ -273,7 +273,7 @@ impl<'a, T: PendingTable, S: Stream, C: Clock> Run<'a, T, S, C> {
         for (&id, stored) in ids.iter().zip(&stored) {
             match stored.as_ref().map(|stored| stored.as_ref().map(|stored| (stored, Found::of(stored, now)))) {
                 Ok(Some((stored, Found::Stuck))) => publications.push(Publication { id, event: &stored.event }),
-                Ok(Some((_, Found::Unreadable))) => self.unreadable(|| {
+                Ok(Some((_, Found::Invalid))) => self.count_invalid(|| {
                     tracing::warn!(%id, "a pending item lacks its event, or its status is unknown; fix it or delete it");
                 }),
                 Ok(Some((_, Found::NotStuck)) | None) => {}
@@ -299,11 +299,11 @@ impl<'a, T: PendingTable, S: Stream, C: Clock> Run<'a, T, S, C> {
     }
 
     /// Counts something that is not a notification. Only so many are named in the log.
-    fn unreadable(&mut self, name: impl FnOnce()) {
-        if self.swept.unreadable < limits::SWEEP_UNREADABLE_NAMED {
+    fn count_invalid(&mut self, name: impl FnOnce()) {
+        if self.swept.invalid < limits::SWEEP_INVALID_NAMED {
             name();
         }
-        self.swept.unreadable += 1;
+        self.swept.invalid += 1;
     }
 
     fn shard_failed(&mut self, shard: u64, reason: &Failure) {
@@ -324,14 +324,14 @@ enum Found {
     /// Settled already, or a worker has it.
     NotStuck,
     /// Not a notification: something else wrote it.
-    Unreadable,
+    Invalid,
 }
 
 impl Found {
     fn of(stored: &Stored, now: Timestamp) -> Self {
         match stored.status {
-            None => Self::Unreadable,
-            Some(Status::Init | Status::Claimed) if stored.event.is_empty() => Self::Unreadable,
+            None => Self::Invalid,
+            Some(Status::Init | Status::Claimed) if stored.event.is_empty() => Self::Invalid,
             Some(Status::Init) => Self::Stuck,
             Some(Status::Claimed) if stored.claim.as_ref().is_none_or(|claim| claim.lease_until <= now) => Self::Stuck,
             Some(_) => Self::NotStuck,

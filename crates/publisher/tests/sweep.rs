@@ -411,7 +411,7 @@ async fn entries_of_the_index_that_are_not_a_notifications_hide_nothing_however_
         memory.with_unreadable_entry(12, &format!("kinesis:{n:04}"), "2000-01-01T00:00:00.000Z")
     });
     let swept = sweep(&memory).await;
-    assert_eq!((swept.published, swept.unreadable, swept.complete), (1, 3_000, true));
+    assert_eq!((swept.published, swept.invalid, swept.complete), (1, 3_000, true));
     assert_eq!(swept.oldest_pending_seconds, Some(901));
 }
 
@@ -419,14 +419,14 @@ async fn entries_of_the_index_that_are_not_a_notifications_hide_nothing_however_
 async fn an_entry_with_a_time_that_is_not_one_is_counted_and_passed() {
     let memory = init(Memory::default(), "a", OLD).with_unreadable_entry(12, "b", "1763805600");
     let swept = sweep(&memory).await;
-    assert_eq!((swept.published, swept.unreadable), (1, 1));
+    assert_eq!((swept.published, swept.invalid), (1, 1));
 }
 
 #[tokio::test]
 async fn a_pending_item_without_an_event_is_counted_and_not_published() {
     let memory = Memory::default().with("a", Status::Init, "").pending_since("a", OLD);
     let swept = sweep(&memory).await;
-    assert_eq!((swept.published, swept.failed, swept.unreadable), (0, 0, 1));
+    assert_eq!((swept.published, swept.failed, swept.invalid), (0, 0, 1));
 }
 
 fn unresolved(memory: Memory) -> Memory {

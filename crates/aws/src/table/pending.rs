@@ -51,7 +51,7 @@ pub(super) async fn page(
     for entry in answer.items().iter().filter_map(|item| index_key(item, "id", "pending_since")) {
         match pending_key(&entry) {
             Some(key) => page.keys.push(key),
-            None => page.unreadable.push(entry),
+            None => page.invalid.push(entry),
         }
     }
     Ok(page)
@@ -236,7 +236,7 @@ mod tests {
         let after = index_key("kinesis:before", "0");
         let page = page(&client, "t", 7, Timestamp::MAX, Some(&after), 3).await.unwrap();
         assert_eq!(page.keys.iter().map(|key| key.id.as_str()).collect::<Vec<_>>(), ["a"]);
-        assert_eq!(page.unreadable, [index_key("kinesis:x", SINCE), index_key("b", "2026")]);
+        assert_eq!(page.invalid, [index_key("kinesis:x", SINCE), index_key("b", "2026")]);
         assert_eq!(page.next, Some(index_key("b", "2026")));
     }
 

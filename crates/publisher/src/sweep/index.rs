@@ -14,7 +14,7 @@ use std::time::Duration;
 pub(super) struct Look {
     pub(super) oldest: Oldest,
     /// Whether an entry that is not a notification's stands before it.
-    pub(super) has_unreadable: bool,
+    pub(super) has_invalid: bool,
     read_units: f64,
 }
 
@@ -32,7 +32,7 @@ pub(super) enum Oldest {
 impl Look {
     /// Whether a sweep of what is pending since `until` finds anything in the partition.
     pub(super) fn has_work(&self, until: Timestamp) -> bool {
-        self.has_unreadable
+        self.has_invalid
             || match self.oldest {
                 Oldest::Nothing => false,
                 Oldest::Since(since) => since <= until,
@@ -66,16 +66,16 @@ impl<T: PendingTable, S: Stream, C: Clock> Run<'_, T, S, C> {
     }
 
     async fn look_at(&self, shard: u64, by: Deadline) -> Result<Look, Failure> {
-        let mut look = Look { oldest: Oldest::Unknown, has_unreadable: false, read_units: 0.0 };
+        let mut look = Look { oldest: Oldest::Unknown, has_invalid: false, read_units: 0.0 };
         let (mut after, mut limit) = (None, 1);
         loop {
             let page = match self.query(by, self.table.pending(shard, self.now, after.as_ref(), limit)).await {
                 Ok(page) => page,
-                Err(_) if look.has_unreadable => return Ok(look),
+                Err(_) if look.has_invalid => return Ok(look),
                 Err(failure) => return Err(failure),
             };
             look.read_units += page.read_units;
-            look.has_unreadable |= !page.unreadable.is_empty();
+            look.has_invalid |= !page.invalid.is_empty();
             if let Some(oldest) = page.keys.first() {
                 return Ok(Look { oldest: Oldest::Since(oldest.since), ..look });
             }
@@ -155,7 +155,7 @@ impl<T: PendingTable, S: Stream, C: Clock> Run<'_, T, S, C> {
 
     /// The time of so many unanswered queries from now.
     fn after(&self, queries: u32) -> Timestamp {
-        // Nothing starts in the last moments before a deadline.
+        // No call starts shortly before a deadline.
         let time = self.patience * queries + limits::STOP_BEFORE_DEADLINE;
         self.publisher.clock.now().checked_add(time).unwrap_or(Timestamp::MAX)
     }

@@ -51,7 +51,7 @@ pub(crate) fn invocation(bytes: &[u8]) {
     const GOOD: &str = "the-good-neighbour";
     let event = match serde_json::from_slice::<Payload>(bytes) {
         Ok(event) => event,
-        // What is no JSON is refused by the position of its first fault.
+        // Invalid JSON is refused with the position of its first error.
         Err(refusal) => {
             let named = refusal.to_string() == InvocationError::UnknownPayload.to_string();
             assert!(named || !refusal.is_data(), "{refusal}");
