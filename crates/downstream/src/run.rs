@@ -6,14 +6,14 @@ use lambda_runtime::Error;
 use mimalloc::MiMalloc;
 use notification::{Action, Envelope};
 
-/// It costs less CPU than the C library's (docs/PERFORMANCE.md). Your own action's binary gets it from here as well.
+/// It uses less CPU time than the C library's allocator (docs/PERFORMANCE.md). The binary of your own action gets it too.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// Runs downstream with an action, for as long as Lambda keeps the process. `main` only makes the action and calls this.
+/// Runs downstream with an action until Lambda ends the process. Your `main` only creates the action and calls this.
 ///
 /// # Errors
-/// Where a setting is missing or wrong, by its name.
+/// Names a setting that is missing or invalid.
 pub async fn run(function: Function, action: impl Action) -> Result<(), Error> {
     let table_name = config::table_name(function.environment())?;
     let done_retention_days = config::done_retention_days(function.environment())?;

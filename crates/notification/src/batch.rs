@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn rule_4_a_refused_call_is_split_down_to_the_entry_that_causes_it() {
+    async fn rule_4_a_refused_call_is_split_until_the_entry_that_causes_it_is_alone() {
         let (results, _) = run(&TestClock::at_millis(0), &(0..25).collect::<Vec<_>>(), 25, |_, batch| {
             if batch.contains(&13) { Err(Failure::permanent("invalid")) } else { all_ok(batch) }
         })

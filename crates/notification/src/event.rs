@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_kept_byte_for_byte() {
+    fn an_event_is_stored_byte_for_byte() {
         let spaced = VALID.replace(',', " ,\n ");
         let notification = Notification::parse(spaced.as_str()).unwrap();
         assert_eq!(notification.event(), spaced);

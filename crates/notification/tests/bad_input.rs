@@ -37,7 +37,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn an_event_is_kept_byte_for_byte_or_refused_by_name(text in text(&event())) {
+    fn an_event_is_stored_byte_for_byte_or_refused_by_the_rule_it_breaks(text in text(&event())) {
         check::event(&text);
     }
 
@@ -58,7 +58,7 @@ proptest! {
     }
 
     #[test]
-    fn an_id_is_kept_as_it_is_and_never_empty_or_refused_by_name(text in any::<String>(), repeat in 0_usize..40) {
+    fn an_id_is_unchanged_and_never_empty_or_refused_by_the_rule_it_breaks(text in any::<String>(), repeat in 0_usize..40) {
         check::id(&text);
         check::id(&text.repeat(repeat));
         check::id(&format!("kinesis:{text}"));
