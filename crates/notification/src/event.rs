@@ -413,7 +413,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_parsed_is_what_was_written(id in "[a-zA-Z0-9/_.~ üß\"\\\\-]{1,64}", source in "\\PC{1,40}", kind in "\\PC{1,40}") {
+        fn a_parsed_event_has_the_written_attributes(id in "[a-zA-Z0-9/_.~ üß\"\\\\-]{1,64}", source in "\\PC{1,40}", kind in "\\PC{1,40}") {
             let event = serde_json::json!({"specversion": "1.0", "id": id, "source": source, "type": kind}).to_string();
             let parsed = Notification::parse(event.as_str()).unwrap();
             prop_assert_eq!(parsed.id().as_str(), id);

@@ -159,7 +159,7 @@ pub const RETRY_WAITS: [Duration; MAX_RECEIVES as usize - 1] = [
     Duration::from_mins(30),
 ];
 
-/// The wait is longer by up to one part in so many, so that messages that failed together are not received all at once.
+/// To that wait, up to one such part of it is added, so that messages that failed together are not received all at once.
 pub const RETRY_SPREAD: u64 = 10;
 
 /// How long a message that will never be accepted waits before it is received again: its six receives are over within a
@@ -173,7 +173,7 @@ pub const HIDE_BEFORE_DEADLINE: Duration = Duration::from_secs(2);
 /// Messages that can be hidden in [`HIDE_BEFORE_DEADLINE`].
 pub const HIDE_MESSAGES: usize = 1_000;
 
-/// Ingest reserves at most one part in so many of its time for hiding messages.
+/// Ingest reserves at most one such part (a quarter) of its time for hiding messages.
 pub const HIDE_SHARE: u32 = 4;
 
 /// Actions stop this long before the deadline, so that their outcomes can still be written.
@@ -259,8 +259,8 @@ pub const SWEEP_SKIP_PAGE: usize = 1_000;
 /// of the others.
 pub const SWEEP_QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// One query of the sweep takes at most one part in so many of its time. Even if no query is answered, half of the time is
-/// left for publishing.
+/// One query of the sweep takes at most one such part (a twelfth) of its time. Even if no query is answered, half of the time
+/// is left for publishing.
 pub const SWEEP_QUERY_SHARE: u32 = 12;
 
 /// Invalid index entries that one run of the sweep names in the log, at most. It counts all of them.

@@ -34,7 +34,7 @@ impl Identifier {
 #[error("a record has no identifier (messageId or sequence number), so the whole batch is refused and retried")]
 pub struct MissingIdentifier;
 
-/// One record of an SQS batch and what became of it.
+/// One record of an SQS batch and its result.
 #[derive(Debug, Clone, Copy)]
 pub struct SqsResult<'a> {
     /// Its `messageId`.
