@@ -4,6 +4,7 @@ Here it polls functions of the test's own, each with a stream of its own: the re
 sooner than those of the template.
 """
 
+import contextlib
 import io
 import json
 import socket
@@ -67,10 +68,8 @@ class Line:
 
 def hang_up(*ends):
     for end in ends:
-        try:
+        with contextlib.suppress(OSError):
             end.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
         end.close()
 
 
@@ -273,7 +272,8 @@ def test_a_stream_is_read_with_the_functions_role_and_what_that_lacks_is_told(st
     iam.delete_role(RoleName=prefix)
     run = esm_local("--function", prefix, environment=stack.stack.environment)
     assert run.returncode == 2
-    assert f"{prefix} runs under the role arn:aws:iam::000000000000:role/{prefix}, which cannot be assumed: " in run.stderr
+    role = f"arn:aws:iam::000000000000:role/{prefix}"
+    assert f"{prefix} runs under the role {role}, which cannot be assumed: " in run.stderr
 
 
 def test_without_a_mapping_of_a_stream_nothing_is_polled(stack):

@@ -1,8 +1,8 @@
 """The roles of the functions grant exactly the permissions that are used.
 
 Each action gets a stack of its own on the local AWS, which enforces permissions and writes down each check. Exercises
-make the functions and the poller of their streams do everything they can do. Each statement of a role must grant exactly
-what they used, and without any one action, an exercise must fail.
+make the functions and the poller of their streams do everything they can do. Each statement of a role must grant
+exactly what they used, and without any one action, an exercise must fail.
 """
 
 import collections

@@ -294,7 +294,7 @@ def test_more_than_ten_messages_a_batch_are_refused_without_a_window():
 
 
 def test_a_webhook_is_refused_without_its_url_its_secret_or_enough_time():
-    webhook = {"Action": "webhook", "WebhookUrl": "https://example.com/", "WebhookSecretArn": "arn:aws:secretsmanager:x"}
+    webhook = {"Action": "webhook", "WebhookUrl": "https://example.com/", "WebhookSecretArn": "arn:aws:secretsmanager"}
     assert refusals(**webhook) == []
     for missing in ("WebhookUrl", "WebhookSecretArn"):
         assert refusals(**{**webhook, missing: ""}) == [f"The action webhook requires {missing}."]

@@ -1,8 +1,8 @@
 //! At-most-once actions: a claim first, then the call, then DONE if the claim still holds. If the outcome of the call is
 //! unknown, the notification becomes IN_DOUBT, and only an operator can run it again.
 
+use crate::ended::Task;
 use crate::ended::{Doubtful, Ended, Problem, Result, Settled};
-use crate::record::Task;
 use crate::standing::{Standing, absent, not_as_expected};
 use crate::{Called, Downstream, Invocation, too_late};
 use notification::batch::Attempts;

@@ -1,7 +1,32 @@
-//! The result of a record, with its log line and its metric: all results are in one place, so that none is forgotten.
+//! A record on its way through the function, and its result: every result is logged and counted here, so that none is
+//! forgotten.
 
-use crate::record::Record;
-use notification::{Claim, Failure, FailureKind, Status};
+use crate::record::{Record, Subject};
+use notification::{Claim, Failure, FailureKind, Notification, NotificationId, Status};
+
+/// A record with a notification, on its way through the function.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Task<'a> {
+    /// Its place in the batch.
+    pub(crate) place: usize,
+    pub(crate) record: &'a Record,
+    pub(crate) notification: &'a Notification,
+}
+
+impl<'a> Task<'a> {
+    pub(crate) fn id(&self) -> &'a NotificationId {
+        self.notification.id()
+    }
+
+    pub(crate) fn subject(&self) -> Subject<'a> {
+        Subject { id: self.notification.id(), event: self.notification.event() }
+    }
+
+    /// The record, with its result.
+    pub(crate) fn end(self, result: Result) -> Ended<'a> {
+        Ended { place: self.place, record: self.record, result }
+    }
+}
 
 /// A record that was processed in this invocation, with its result.
 #[derive(Debug)]

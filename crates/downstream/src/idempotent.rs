@@ -3,8 +3,9 @@
 //!
 //! A call with an unknown outcome is noted in the table: after it, a rejection no longer means that nothing has happened.
 
+use crate::ended::Task;
 use crate::ended::{Ended, Problem, Result, Settled};
-use crate::record::{Subject, Task};
+use crate::record::Subject;
 use crate::standing::{Standing, absent, not_as_expected};
 use crate::{Called, Downstream};
 use futures_channel::mpsc;

@@ -22,10 +22,10 @@ mod standing;
 mod transactional;
 
 #[cfg(feature = "lambda")]
-pub use {aws::Function, run::run};
+pub use {aws::Function, mimalloc::MiMalloc, run::run};
 
 use aws_lambda_events::streams::KinesisEventResponse;
-use ended::{Ended, Problem};
+use ended::{Ended, Problem, Task};
 use futures_util::stream::{self, StreamExt};
 use notification::batch::isolate_future;
 use notification::distinct::Distinct;
@@ -33,7 +33,7 @@ use notification::ports::DownstreamTable;
 use notification::report::{BatchResponse, MissingIdentifier};
 use notification::{Action, Clock, Deadline, Effect, Envelope, Failure, Guarantee, limits};
 use quarantine::MalformedRecord;
-use record::{Content, Record, Task};
+use record::{Content, Record};
 use std::time::Duration;
 
 /// The handler, over a table, a clock and the action.

@@ -1,6 +1,5 @@
 //! One Kinesis record: its sequence number, its bytes, and the notification in them.
 
-use crate::ended::{Ended, Result};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use notification::batch::isolate;
@@ -39,30 +38,6 @@ pub enum Content {
     },
 }
 
-/// A record with a notification, on its way through the function.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Task<'a> {
-    /// Its place in the batch.
-    pub(crate) place: usize,
-    pub(crate) record: &'a Record,
-    pub(crate) notification: &'a Notification,
-}
-
-impl<'a> Task<'a> {
-    pub(crate) fn id(&self) -> &'a NotificationId {
-        self.notification.id()
-    }
-
-    pub(crate) fn subject(&self) -> Subject<'a> {
-        Subject { id: self.notification.id(), event: self.notification.event() }
-    }
-
-    /// The record, with its result.
-    pub(crate) fn end(self, result: Result) -> Ended<'a> {
-        Ended { place: self.place, record: self.record, result }
-    }
-}
-
 /// The subject of a record: the table must have exactly this event under this id, or the record is an orphan.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Subject<'a> {
@@ -93,7 +68,7 @@ impl Record {
     ///
     /// # Errors
     /// [`MissingIdentifier`] if it has no sequence number.
-    pub fn read(record: &RawValue) -> std::result::Result<Self, MissingIdentifier> {
+    pub fn read(record: &RawValue) -> Result<Self, MissingIdentifier> {
         let Ok(wire) = serde_json::from_str::<Wire<'_>>(record.get()) else { return Self::of_another_shape(record) };
         let Ok(bytes) = BASE64_STANDARD.decode(&*wire.kinesis.data) else { return Self::of_another_shape(record) };
         let sequence_number = Identifier::parse(Some(&wire.kinesis.sequence_number))?;
@@ -105,7 +80,7 @@ impl Record {
     }
 
     /// A record that does not have the shape of the stream's, without base64 for example: its bytes are all of it.
-    fn of_another_shape(record: &RawValue) -> std::result::Result<Self, MissingIdentifier> {
+    fn of_another_shape(record: &RawValue) -> Result<Self, MissingIdentifier> {
         #[derive(Deserialize)]
         struct Identified {
             kinesis: Sequenced,

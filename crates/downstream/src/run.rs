@@ -3,12 +3,7 @@
 use crate::{Downstream, Invocation};
 use aws::{DynamoTable, Function, SystemClock, config};
 use lambda_runtime::Error;
-use mimalloc::MiMalloc;
 use notification::{Action, Envelope};
-
-/// It uses less CPU time than the C library's allocator (docs/PERFORMANCE.md). The binary of your own action gets it too.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Runs downstream with an action until Lambda ends the process. Your `main` only creates the action and calls this.
 ///

@@ -2,8 +2,9 @@
 //! and settled even after the action's guarantee has changed.
 
 use crate::Downstream;
+use crate::ended::Task;
 use crate::ended::{Doubtful, Problem, Result, Settled};
-use crate::record::{Subject, Task};
+use crate::record::Subject;
 use notification::ports::DownstreamTable;
 use notification::write::{Answer, read_all, write_all};
 use notification::{Action, Change, Clock, Deadline, Failure, Status, Stored, Timestamp, batch::Attempts};

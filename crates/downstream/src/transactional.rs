@@ -1,8 +1,8 @@
 //! Transactional actions: the effect and DONE in one `TransactWriteItems`, many notifications grouped in each. A crash
 //! leaves all of a group or nothing of it. An effect without writes needs no transaction: the write of DONE is atomic.
 
+use crate::ended::Task;
 use crate::ended::{Ended, Problem, Result, Settled};
-use crate::record::Task;
 use crate::standing::{absent, not_as_expected};
 use crate::{Called, Downstream};
 use notification::batch::Attempts;

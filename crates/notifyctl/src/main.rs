@@ -22,28 +22,16 @@ mod watch;
 
 use clap::Parser;
 use cli::{Cli, Command, DlqCommand};
+use error::Error;
+use stack::Stack;
 use std::process::ExitCode;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    let work = async {
-        let stack = || stack::Stack::find(&cli.stack);
-        match &cli.command {
-            Command::Send(args) => send::run(&stack().await?, args, cli.json).await,
-            Command::Status(args) => status::run(&stack().await?, args, cli.json).await,
-            Command::Summary => summary::run(&stack().await?, cli.json).await,
-            Command::Watch(args) => watch::run(&stack().await?, args, cli.json).await,
-            Command::Redrive(args) => settle::redrive(&stack().await?, args, cli.json).await,
-            Command::Dlq(DlqCommand::Redrive(args)) => dlq::redrive(&stack().await?, args, cli.json).await,
-            Command::Resolve(args) => settle::resolve(&stack().await?, args, cli.json).await,
-            Command::Audit(args) => audit::run(&stack().await?, args, cli.json).await,
-            Command::Latency(args) => latency::run(&stack().await?, args, cli.json).await,
-        }
-    };
     let result = tokio::select! {
-        result = work => result,
-        _ = tokio::signal::ctrl_c() => Err(error::Error::Interrupted),
+        result = run(&cli) => result,
+        _ = tokio::signal::ctrl_c() => Err(Error::Interrupted),
     };
     match result {
         Ok(code) => code,
@@ -51,5 +39,20 @@ async fn main() -> ExitCode {
             output::error(&error);
             error.exit_code()
         }
+    }
+}
+
+async fn run(cli: &Cli) -> Result<ExitCode, Error> {
+    let stack = Stack::find(&cli.stack).await?;
+    match &cli.command {
+        Command::Send(args) => send::run(&stack, args, cli.json).await,
+        Command::Status(args) => status::run(&stack, args, cli.json).await,
+        Command::Summary => summary::run(&stack, cli.json).await,
+        Command::Watch(args) => watch::run(&stack, args, cli.json).await,
+        Command::Redrive(args) => settle::redrive(&stack, args, cli.json).await,
+        Command::Dlq(DlqCommand::Redrive(args)) => dlq::redrive(&stack, args, cli.json).await,
+        Command::Resolve(args) => settle::resolve(&stack, args, cli.json).await,
+        Command::Audit(args) => audit::run(&stack, args, cli.json).await,
+        Command::Latency(args) => latency::run(&stack, args, cli.json).await,
     }
 }

@@ -180,15 +180,21 @@ impl Test {
             Self::Suffix(suffix) => text.is_some_and(|text| text.ends_with(suffix)),
             Self::AnythingBut(values) => !values.contains(value),
             Self::Exists(exists) => *exists,
-            Self::Numeric(comparisons) => value.as_f64().is_some_and(|value| {
-                comparisons.iter().all(|(comparison, bound)| match comparison {
-                    Comparison::Less => value < *bound,
-                    Comparison::LessOrEqual => value <= *bound,
-                    Comparison::Equal => (value - bound).abs() < f64::EPSILON,
-                    Comparison::Greater => value > *bound,
-                    Comparison::GreaterOrEqual => value >= *bound,
-                })
-            }),
+            Self::Numeric(comparisons) => value
+                .as_f64()
+                .is_some_and(|value| comparisons.iter().all(|(comparison, bound)| comparison.holds(value, *bound))),
+        }
+    }
+}
+
+impl Comparison {
+    fn holds(self, value: f64, bound: f64) -> bool {
+        match self {
+            Self::Less => value < bound,
+            Self::LessOrEqual => value <= bound,
+            Self::Equal => (value - bound).abs() < f64::EPSILON,
+            Self::Greater => value > bound,
+            Self::GreaterOrEqual => value >= bound,
         }
     }
 }

@@ -10,7 +10,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpSocket;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -47,30 +47,42 @@ pub(crate) fn serve<F: Future<Output = hyper::Result<Answer>> + Send + 'static>(
     let listener = socket.listen(BACKLOG)?;
     let address = listener.local_addr()?;
     let connections = Arc::new(Mutex::new(JoinSet::new()));
-    let open = Arc::clone(&connections);
     let mut accepting = JoinSet::new();
-    accepting.spawn(async move {
-        // If no more connections can be accepted, the client reports it.
-        while let Ok((stream, _)) = listener.accept().await {
-            connected();
-            let _ = stream.set_nodelay(true);
-            let (tls, answer) = (tls.clone(), answer.clone());
-            let mut open = lock(&open);
-            open.spawn(async move {
-                match tls {
-                    None => answer_all(stream, answer).await,
-                    Some(tls) => {
-                        // If the client does not trust the certificate, it reports that.
-                        if let Ok(stream) = tls.accept(stream).await {
-                            answer_all(stream, answer).await;
-                        }
-                    }
-                }
-            });
-            while open.try_join_next().is_some() {}
-        }
-    });
+    accepting.spawn(accept_all(listener, tls, Arc::clone(&connections), connected, answer));
     Ok(Server { address, accepting, connections })
+}
+
+async fn accept_all<F: Future<Output = hyper::Result<Answer>> + Send + 'static>(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    connections: Arc<Mutex<JoinSet<()>>>,
+    connected: impl Fn() + Send + 'static,
+    answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+) {
+    // If no more connections can be accepted, the client reports it.
+    while let Ok((stream, _)) = listener.accept().await {
+        connected();
+        let _ = stream.set_nodelay(true);
+        let mut open = lock(&connections);
+        open.spawn(answer_over(tls.clone(), stream, answer.clone()));
+        while open.try_join_next().is_some() {}
+    }
+}
+
+async fn answer_over<F: Future<Output = hyper::Result<Answer>>>(
+    tls: Option<TlsAcceptor>,
+    stream: TcpStream,
+    answer: impl Fn(Request<Incoming>) -> F,
+) {
+    match tls {
+        None => answer_all(stream, answer).await,
+        Some(tls) => {
+            // If the client does not trust the certificate, it reports that.
+            if let Ok(stream) = tls.accept(stream).await {
+                answer_all(stream, answer).await;
+            }
+        }
+    }
 }
 
 /// Answers the requests of one connection.

@@ -1,3 +1,5 @@
+//! The index of pending notifications.
+
 use crate::id::NotificationId;
 use crate::ports::{IndexKey, PendingKey, PendingPage};
 use jiff::Timestamp;

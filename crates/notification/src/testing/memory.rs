@@ -1,3 +1,5 @@
+//! Every port in memory.
+
 use super::faulty::{Call, Fault, Faulty};
 use super::lock;
 use super::table::{Item, Table};

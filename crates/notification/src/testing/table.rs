@@ -1,3 +1,5 @@
+//! The model of the table: one set of conditions, transactions and indexes for the functions' tests and the simulation.
+
 use super::index::Index;
 use crate::action::Put;
 use crate::change::{After, Before, Change, Claim, Commit, Stored};

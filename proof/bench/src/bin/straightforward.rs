@@ -154,14 +154,7 @@ async fn downstream(
     event: LambdaEvent<KinesisEvent>,
 ) -> Result<KinesisEventResponse, Error> {
     let records = event.payload.records.iter();
-    let results = join_all(records.map(async |record| {
-        let event: Event = serde_json::from_slice(&record.kinesis.data)?;
-        match ledger {
-            None => done(table, event).await,
-            Some(ledger) => done_with_entry(table, ledger, event).await,
-        }
-    }))
-    .await;
+    let results = join_all(records.map(|record| settle(table, ledger, &record.kinesis.data))).await;
     let mut response = KinesisEventResponse::default();
     for (record, result) in event.payload.records.iter().zip(results) {
         if result.is_err() {
@@ -169,6 +162,14 @@ async fn downstream(
         }
     }
     Ok(response)
+}
+
+async fn settle(table: &Table, ledger: Option<&str>, data: &[u8]) -> Result<(), Error> {
+    let event: Event = serde_json::from_slice(data)?;
+    match ledger {
+        None => done(table, event).await,
+        Some(ledger) => done_with_entry(table, ledger, event).await,
+    }
 }
 
 const SET_DONE: &str = "SET #status = :done, done_at = :now";
