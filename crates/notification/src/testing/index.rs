@@ -52,7 +52,7 @@ impl Index {
             page.next = Some(key.clone());
             match pending {
                 Some(pending) => page.keys.push(pending.clone()),
-                None => page.unreadable.push(key.clone()),
+                None => page.invalid.push(key.clone()),
             }
         }
         page.next = page.next.filter(|_| entries.peek().is_some());
