@@ -408,7 +408,7 @@ async fn no_due_time_is_ever_lost_whatever_fails() {
 async fn any_number_of_invalid_index_entries_hides_no_notification() {
     let memory = init(Memory::default(), "a", OLD);
     let memory = (0..3_000).fold(memory, |memory, n| {
-        memory.with_unreadable_entry(12, &format!("kinesis:{n:04}"), "2000-01-01T00:00:00.000Z")
+        memory.with_invalid_entry(12, &format!("kinesis:{n:04}"), "2000-01-01T00:00:00.000Z")
     });
     let swept = sweep(&memory).await;
     assert_eq!((swept.published, swept.invalid, swept.complete), (1, 3_000, true));
@@ -417,7 +417,7 @@ async fn any_number_of_invalid_index_entries_hides_no_notification() {
 
 #[tokio::test]
 async fn an_entry_with_an_invalid_time_is_counted_and_passed() {
-    let memory = init(Memory::default(), "a", OLD).with_unreadable_entry(12, "b", "1763805600");
+    let memory = init(Memory::default(), "a", OLD).with_invalid_entry(12, "b", "1763805600");
     let swept = sweep(&memory).await;
     assert_eq!((swept.published, swept.invalid), (1, 1));
 }

@@ -34,7 +34,7 @@ impl Index {
     }
 
     /// Adds an entry that is not a notification's.
-    pub(super) fn add_unreadable(&mut self, shard: u64, key: IndexKey) {
+    pub(super) fn add_invalid(&mut self, shard: u64, key: IndexKey) {
         self.entries.insert((shard, key), None);
     }
 

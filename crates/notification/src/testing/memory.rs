@@ -105,8 +105,8 @@ impl Memory {
 
     /// Puts an entry into the pending index that is not a notification's, as if somebody had written its item by hand.
     #[must_use]
-    pub fn with_unreadable_entry(self, shard: u64, id: &str, since: &str) -> Self {
-        lock(&self.table).add_unreadable(shard, IndexKey { since: since.into(), id: id.into() });
+    pub fn with_invalid_entry(self, shard: u64, id: &str, since: &str) -> Self {
+        lock(&self.table).add_invalid(shard, IndexKey { since: since.into(), id: id.into() });
         self
     }
 
