@@ -84,7 +84,7 @@ def audit(stack, sent):
     found = json.loads(stack.notifyctl("--json", "audit", sent, stdout=subprocess.PIPE).stdout)
     refused = {"conflict: the id exists with other content": 1, "malformed: not valid JSON": 1}
     if (found["done_once"], found["dead_lettered"]) != (COUNT, refused):
-        screen.fail("not every notification is DONE, or the dead-letter queue holds other messages than the two")
+        screen.fail("not every notification is DONE, or the dead-letter queue holds other messages than those two")
 
 
 def compare(receiver, sent):
@@ -96,7 +96,7 @@ def compare(receiver, sent):
     print(f" receiver   {calls:,} signed calls for {distinct:,} notifications; {calls - distinct:,} of them were")
     print("            repeats after crashes, which the receiver recognised by their Idempotency-Key")
     if receiver.bodies != events or receiver.problems:
-        screen.fail("; ".join(receiver.problems[:5]) or "the receiver got other events than those that were sent")
+        screen.fail("; ".join(receiver.problems[:5]) or "the receiver got events that differ from those that were sent")
     print(" each event arrived byte for byte as it was sent")
     return 0
 

@@ -140,7 +140,7 @@ def fates_of(operation):
 
 
 def kill_nothing(_operation):
-    """Kills no process, and returns how many that were."""
+    """Kills no process. Returns the number of processes killed: 0."""
     return 0
 
 

@@ -8,12 +8,11 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::RequestId;
 use notification::{Failure, FailureKind};
 
-/// What an error code of DynamoDB or Kinesis means. A code that is not known is retryable: the event source's retry
-/// limit bounds it.
+/// The kind of an error code of DynamoDB or Kinesis. An unknown code is retryable, within the event source's retry limit.
 #[must_use]
 pub fn code_kind(code: &str) -> FailureKind {
     match code {
-        // The request itself is wrong, and will be wrong again.
+        // The request itself is invalid, and would be invalid again.
         "ValidationException"
         | "ValidationError"
         | "SerializationException"
@@ -29,13 +28,13 @@ pub fn code_kind(code: &str) -> FailureKind {
         | "ServiceUnavailable"
         | "ServiceUnavailableException"
         | "RequestTimeout" => FailureKind::MayHaveHappened,
-        // Throttling, in-flight transaction conflicts, and what an operator mends (permissions, keys, a missing table).
+        // Throttling, in-flight transaction conflicts, and faults that an operator can fix (permissions, keys, a missing table).
         _ => FailureKind::Retryable,
     }
 }
 
-/// Turns the error of a whole call into a failure. Its text has the operation, the code and the request id. AWS's own
-/// message is added only where it is about access or a missing resource: others can quote values of the payload.
+/// Turns the error of a whole call into a failure. Its text has the operation, the code and the request id. It includes AWS's
+/// own message only if that is about access or a missing resource: other messages can quote the payload.
 pub fn failure<E, R>(operation: &str, error: &SdkError<E, R>) -> Failure
 where
     E: ProvideErrorMetadata,
@@ -147,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_of_aws_is_shown_only_where_it_cannot_quote_the_payload() {
+    fn a_message_of_aws_is_shown_only_if_it_cannot_quote_the_payload() {
         check(
             &service("AccessDeniedException", "not authorized to PartiQLInsert"),
             FailureKind::Retryable,

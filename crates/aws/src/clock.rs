@@ -4,7 +4,7 @@ use notification::Clock;
 use notification::Timestamp;
 use std::time::Duration;
 
-/// The real time.
+/// The system's time.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 /// `TABLE_NAME`: the DynamoDB table of notifications.
 ///
 /// # Errors
-/// [`ConfigError`] where it is missing.
+/// [`ConfigError`] if it is missing.
 pub fn table_name(environment: &Environment) -> Result<String, ConfigError> {
     environment.required("TABLE_NAME", "the name of the DynamoDB table")
 }
@@ -23,7 +23,7 @@ pub fn table_name(environment: &Environment) -> Result<String, ConfigError> {
 /// `QUEUE_URL`: the SQS queue that messages come from.
 ///
 /// # Errors
-/// [`ConfigError`] where it is missing.
+/// [`ConfigError`] if it is missing.
 pub fn queue_url(environment: &Environment) -> Result<String, ConfigError> {
     environment.required("QUEUE_URL", "the URL of the SQS queue that messages come from")
 }
@@ -31,15 +31,15 @@ pub fn queue_url(environment: &Environment) -> Result<String, ConfigError> {
 /// `STREAM_NAME`: the Kinesis stream between publisher and downstream.
 ///
 /// # Errors
-/// [`ConfigError`] where it is missing.
+/// [`ConfigError`] if it is missing.
 pub fn stream_name(environment: &Environment) -> Result<String, ConfigError> {
     environment.required("STREAM_NAME", "the name of the Kinesis stream")
 }
 
-/// `DONE_RETENTION_DAYS`: how long a DONE item is kept, in days; [`limits::DONE_RETENTION_DEFAULT_DAYS`] if not set.
+/// `DONE_RETENTION_DAYS`: the retention of DONE items, in days; [`limits::DONE_RETENTION_DEFAULT_DAYS`] if not set.
 ///
 /// # Errors
-/// [`ConfigError`] where it is not a number, or shorter than every redelivery.
+/// [`ConfigError`] if it is not a number, or too short to outlast every redelivery.
 pub fn done_retention_days(environment: &Environment) -> Result<u32, ConfigError> {
     const NAME: &str = "DONE_RETENTION_DAYS";
     let Some(text) = environment.get(NAME) else { return Ok(limits::DONE_RETENTION_DEFAULT_DAYS) };
@@ -58,7 +58,7 @@ pub fn done_retention_days(environment: &Environment) -> Result<u32, ConfigError
 /// [`limits::SWEEP_AGE_DEFAULT`] if not set.
 ///
 /// # Errors
-/// [`ConfigError`] where it is not a number.
+/// [`ConfigError`] if it is not a number.
 pub fn sweep_age(environment: &Environment) -> Result<Duration, ConfigError> {
     const NAME: &str = "SWEEP_AGE_SECONDS";
     match environment.get(NAME) {
@@ -70,17 +70,20 @@ pub fn sweep_age(environment: &Environment) -> Result<Duration, ConfigError> {
     }
 }
 
-/// The SDK's settings for a function, from its environment alone: `AWS_REGION` must be set, credentials are in
-/// `AWS_ACCESS_KEY_ID` and its like, where Lambda puts them, and `AWS_ENDPOINT_URL` (also for one service),
-/// `AWS_USE_FIPS_ENDPOINT` and `AWS_USE_DUALSTACK_ENDPOINT` are honoured, `HTTPS_PROXY` and `SSL_CERT_FILE` by the HTTP client, and
-/// nothing else of what the SDK's own loader knows.
+/// The SDK's settings for a function, from its environment only:
+///
+/// - `AWS_REGION` is required.
+/// - Lambda sets the credentials: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`.
+/// - `AWS_ENDPOINT_URL` (also for a single service), `AWS_USE_FIPS_ENDPOINT` and `AWS_USE_DUALSTACK_ENDPOINT` are optional.
+/// - The HTTP client uses `HTTPS_PROXY` and `SSL_CERT_FILE`.
+///
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html>
 ///
-/// That loader would look for profiles, roles and containers as well, which no function has, and all of that would be part of
-/// the binary.
+/// The SDK's own loader supports many more settings. It also looks for profiles, roles and containers, which a function does
+/// not have, and would make the binary larger.
 ///
 /// # Errors
-/// [`ConfigError`] where `AWS_REGION` is missing.
+/// [`ConfigError`] if `AWS_REGION` is missing.
 #[expect(clippy::unused_async, reason = "callers must not rely on it being synchronous")]
 pub async fn sdk(environment: &Environment) -> Result<SdkConfig, ConfigError> {
     let region = environment.required("AWS_REGION", "the AWS region, e.g. eu-central-1")?;
@@ -97,19 +100,19 @@ pub async fn sdk(environment: &Environment) -> Result<SdkConfig, ConfigError> {
         .use_fips(environment.is_true("AWS_USE_FIPS_ENDPOINT"))
         .use_dual_stack(environment.is_true("AWS_USE_DUALSTACK_ENDPOINT"))
         .timeout_config(timeouts)
-        // The time of an attempt is bounded, and no body is a stream.
+        // Each attempt has a timeout, and no body is streamed.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .retry_config(RetryConfig::standard().with_max_attempts(limits::SDK_ATTEMPTS))
         .build();
     Ok(config)
 }
 
-/// The URL of one service, or of all.
+/// The endpoint URL of one service, or the one for all services.
 fn endpoint_url(environment: &Environment, name: &str, service: &str) -> Option<String> {
     environment.get(&format!("{name}_{service}")).or_else(|| environment.get(name)).map(str::to_owned)
 }
 
-/// `AWS_ENDPOINT_URL_DYNAMODB` and its like, and `AWS_ENDPOINT_URL` for all services that have none of their own.
+/// `AWS_ENDPOINT_URL_DYNAMODB` and so on for single services, and `AWS_ENDPOINT_URL` for all others.
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>
 #[derive(Debug)]
 struct EndpointUrls(Environment);
@@ -137,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn done_items_cannot_be_kept_shorter_than_a_message_can_be_redelivered() {
+    fn the_retention_of_done_items_cannot_be_shorter_than_redelivery() {
         let days = |text| done_retention_days(&Environment::from([("DONE_RETENTION_DAYS", text)]));
         assert_eq!(done_retention_days(&Environment::from([("OTHER", "1")])), Ok(90));
         assert_eq!(days("36"), Ok(36));
@@ -146,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_has_its_own_endpoint_or_that_of_all() {
+    fn a_service_has_its_own_endpoint_or_the_common_one() {
         fn check(variables: &[(&str, &str)], expected: Option<&str>) {
             let environment = variables.iter().copied().collect();
             let url = endpoint_url(&environment, "AWS_ENDPOINT_URL", "DYNAMODB");
@@ -160,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn the_age_for_the_sweep_is_a_number_of_seconds() {
+    fn the_sweep_age_is_a_number_of_seconds() {
         let age = |text| sweep_age(&Environment::from([("SWEEP_AGE_SECONDS", text)]));
         assert_eq!(sweep_age(&Environment::from([("OTHER", "1")])), Ok(Duration::from_mins(45)));
         assert_eq!(age("0"), Ok(Duration::ZERO));

@@ -1,9 +1,9 @@
-//! The environment variables that settings are read from, and what is wrong with one.
+//! Environment variables, and the errors of missing or invalid ones.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// A wrong or missing setting. It ends the process at start.
+/// A missing or invalid setting. The process ends at start.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// A required environment variable is not set, or empty.
@@ -14,7 +14,7 @@ pub enum ConfigError {
         /// What it should hold.
         meaning: &'static str,
     },
-    /// An environment variable has a value that makes no sense.
+    /// An environment variable has an invalid value.
     #[error("the environment variable {name} is wrong: {problem}")]
     Wrong {
         /// Its name.
@@ -31,7 +31,7 @@ impl fmt::Debug for ConfigError {
     }
 }
 
-/// Environment variables by name. A variable that is empty counts as not set.
+/// Environment variables by name. An empty variable counts as not set.
 #[derive(Clone, Default)]
 pub struct Environment(BTreeMap<String, String>);
 
@@ -45,7 +45,7 @@ impl Environment {
         Self(texts.flatten().collect())
     }
 
-    /// The value of a variable, if it is set.
+    /// The value of a variable, if that is set.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
@@ -54,7 +54,7 @@ impl Environment {
     /// The value of a variable that must be set.
     ///
     /// # Errors
-    /// [`ConfigError::Missing`] where it is not.
+    /// [`ConfigError::Missing`] if it is not set.
     pub fn required(&self, name: &'static str, meaning: &'static str) -> Result<String, ConfigError> {
         self.get(name).map(str::to_owned).ok_or(ConfigError::Missing { name, meaning })
     }
@@ -77,7 +77,7 @@ impl<const COUNT: usize> From<[(&str, &str); COUNT]> for Environment {
     }
 }
 
-/// Names alone: values may be secrets.
+/// Only the names: values may be secrets.
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()

@@ -1,4 +1,4 @@
-//! The process of a function: telemetry and the SDK at start, then one invocation after the other.
+//! The process of a function: it sets up telemetry and the SDK, and then handles invocations.
 
 use crate::environment::Environment;
 use crate::telemetry::{self, Metrics};
@@ -9,7 +9,7 @@ use notification::Deadline;
 use serde::{Serialize, de::DeserializeOwned};
 use std::future::Future;
 
-/// The process of a function. It is made first, so that a wrong setting of an action is logged as well.
+/// The process of a function. Create it first, so that an invalid setting of an action is also logged.
 #[derive(Clone)]
 pub struct Function {
     environment: Environment,
@@ -20,9 +20,9 @@ pub struct Function {
 /// One invocation of a function.
 #[derive(Debug, Clone)]
 pub struct Invocation {
-    /// When Lambda ends it.
+    /// When Lambda ends the invocation.
     pub deadline: Deadline,
-    /// Lambda's id of it. A retry may have the same.
+    /// Lambda's request id. A retry may have the same.
     pub request_id: String,
 }
 
@@ -30,7 +30,7 @@ impl Function {
     /// Sets up telemetry and the SDK from the environment of this process.
     ///
     /// # Errors
-    /// Where `AWS_REGION` is missing, or telemetry was set up before.
+    /// If `AWS_REGION` is missing, or telemetry was set up before.
     pub async fn start() -> Result<Self, Error> {
         let environment = Environment::of_process();
         let metrics = telemetry::init(&environment)?;
@@ -50,17 +50,17 @@ impl Function {
         &self.sdk
     }
 
-    /// The same settings, but each call is sent once. An action with [`notification::Guarantee::AtMostOnce`] must make its
-    /// call with a client of these: the SDK retries a call whose answer was lost, and the effect could happen twice.
+    /// The same settings, but without retries. An action with [`notification::Guarantee::AtMostOnce`] must make its call with a
+    /// client of these settings: otherwise, the SDK retries a call whose answer was lost, and the effect can happen twice.
     #[must_use]
     pub fn sdk_without_retries(&self) -> SdkConfig {
         without_retries(&self.sdk)
     }
 
-    /// Handles invocations for as long as Lambda keeps the process, and writes the metrics of each.
+    /// Handles invocations until Lambda ends the process, and writes the metrics of each.
     ///
     /// # Errors
-    /// Where the Lambda runtime cannot go on.
+    /// If the Lambda runtime cannot continue.
     pub async fn serve<P, R, E, Fut>(self, handle: impl Fn(P, Invocation) -> Fut) -> Result<(), Error>
     where
         P: DeserializeOwned,
@@ -89,7 +89,7 @@ mod tests {
     use aws_sdk_dynamodb::Client;
 
     #[tokio::test]
-    async fn an_sdk_without_retries_sends_a_call_once_and_is_otherwise_the_same() {
+    async fn an_sdk_without_retries_sends_each_call_once_and_has_the_same_settings_otherwise() {
         let sdk = config::sdk(&Environment::from([("AWS_REGION", "eu-central-1")])).await.unwrap();
         let once = without_retries(&sdk);
         assert_eq!(sdk.retry_config().unwrap().max_attempts(), 3);

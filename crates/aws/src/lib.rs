@@ -1,5 +1,5 @@
-//! The adapters between the domain's ports and AWS. Thin on purpose: each port method is one SDK call, and every SDK
-//! error passes through the one classifier.
+//! The adapters between the domain's ports and AWS. They are thin: each port method is one SDK call, and one classifier
+//! handles every SDK error.
 //!
 //! | file | concern |
 //! |---|---|

@@ -40,7 +40,7 @@ impl Queue for SqsQueue {
     }
 }
 
-/// A batch may hold a message twice, each time with its own receipt handle, so the place is the entry's id.
+/// A batch may contain a message twice, each with its own receipt handle, so the index is the entry's id.
 fn entry((place, hide): (usize, &Hide<'_>)) -> Result<ChangeMessageVisibilityBatchRequestEntry, Failure> {
     ChangeMessageVisibilityBatchRequestEntry::builder()
         .id(place.to_string())
@@ -59,7 +59,7 @@ fn result(answer: &ChangeMessageVisibilityBatchOutput, place: usize) -> Result<(
     }
 }
 
-/// A call that the message's own state forbids (it is deleted, or no longer in flight) is not tried again.
+/// A call that fails because of the message's own state (it is deleted, or no longer in flight) is not tried again.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_BatchResultErrorEntry.html>
 fn entry_failure(failed: &BatchResultErrorEntry) -> Failure {
     let failure = classify::entry_failure(OPERATION, failed.code());
@@ -75,7 +75,7 @@ mod tests {
     use std::time::Duration;
 
     #[tokio::test]
-    async fn rule_6_each_message_is_hidden_for_its_own_wait_and_has_its_own_answer() {
+    async fn rule_6_each_message_is_hidden_for_its_own_wait_and_has_its_own_result() {
         let rule = mock!(Client::change_message_visibility_batch)
             .match_requests(|request| {
                 let sent: Vec<_> = request

@@ -46,7 +46,7 @@ fn entry(publication: &Publication<'_>) -> Result<PutRecordsRequestEntry, Failur
         .map_err(|_| Failure::permanent("PutRecords: an entry lacks its partition key or data"))
 }
 
-/// 200 may hold failures: an entry with an error code was not put.
+/// A 200 response may contain failures: an entry with an error code was not put.
 fn result(entry: &PutRecordsResultEntry) -> Result<(), Failure> {
     match entry.error_code() {
         Some(code) => Err(classify::entry_failure("PutRecords", code)),
@@ -62,7 +62,7 @@ mod tests {
     use notification::NotificationId;
 
     #[tokio::test]
-    async fn rule_6_each_entry_of_put_records_has_its_own_answer_and_the_id_is_the_partition_key() {
+    async fn rule_6_each_entry_of_put_records_has_its_own_result_and_the_id_is_the_partition_key() {
         let rule = mock!(Client::put_records)
             .match_requests(|request| {
                 let sent: Vec<_> =

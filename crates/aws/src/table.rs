@@ -1,4 +1,4 @@
-//! The DynamoDB table of notifications. Every write is one conditional write per item, so that a repeat changes nothing.
+//! The DynamoDB table of notifications. Every write is one conditional write per item, so a repeat changes nothing.
 
 mod batched;
 mod item;
@@ -38,7 +38,7 @@ impl DynamoTable {
             .with_done_retention(limits::DONE_RETENTION_DEFAULT_DAYS)
     }
 
-    /// DONE items expire after so many days.
+    /// The same table with this retention of DONE items, in days.
     #[must_use]
     pub fn with_done_retention(self, days: u32) -> Self {
         Self { done_retention_seconds: i64::from(days) * 24 * 60 * 60, ..self }
@@ -65,7 +65,7 @@ impl TableReader for DynamoTable {
             .await
             .map_err(|error| classify::failure("BatchGetItem", &error))?;
 
-        // The answer has its own order, and may leave keys out as unprocessed.
+        // The answer has its own order, and may lack unprocessed keys.
         let items = output.responses().and_then(|tables| tables.get(&self.table_name)).into_iter().flatten();
         let mut found: HashMap<&str, _> = items.filter_map(|item| Some((key(item)?, Ok(Some(stored(item)))))).collect();
         let unprocessed = output.unprocessed_keys().and_then(|tables| tables.get(&self.table_name));
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn rule_12_a_failed_insert_tells_the_old_item_where_the_answer_holds_it() {
+    async fn rule_12_a_refused_insert_returns_the_old_item_if_the_answer_has_it() {
         let rule = answers(vec![
             None,
             Some(("DuplicateItem", Some("DONE"))),
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn done_is_written_only_over_init_is_pending_no_more_and_expires_after_its_retention() {
+    async fn done_is_written_only_over_init_ends_pending_and_expires_after_its_retention() {
         let rule = mock!(Client::batch_execute_statement)
             .match_requests(|request| {
                 let [plain, with_outcome] = request.statements() else { return false };
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_claimed_notification_is_settled_only_by_its_own_claim() {
+    async fn a_claimed_notification_is_settled_only_under_its_own_claim() {
         let rule = mock!(Client::batch_execute_statement)
             .match_requests(|request| {
                 let statement = &request.statements()[0];
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_and_a_failure_need_that_no_call_has_an_unknown_outcome() {
+    fn a_claim_or_a_failure_is_written_only_if_no_call_has_an_unknown_outcome() {
         let claim = Claim { owner: "me".into(), lease_until: Timestamp::UNIX_EPOCH };
         let a = id("a");
         for change in [Change::claim(&a, "{}", &claim), Change::fail(&a, "{}", "no")] {
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_outcome_is_noted_until_an_operator_puts_the_notification_back() {
+    fn an_unknown_outcome_is_noted_until_an_operator_moves_the_notification_back_to_init() {
         let a = id("a");
         let (statement, parameters) = statement_of(&Change::note_unknown_call(&a, "{}"));
         assert_eq!(
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn an_item_says_since_when_it_has_its_status_to_the_millisecond() {
+    fn an_item_has_the_time_of_its_status_to_the_millisecond() {
         let at = Timestamp::from_nanosecond(1_700_000_000_123_999_999).unwrap();
         for (status, name) in
             [("INIT", "pending_since"), ("DONE", "done_at"), ("FAILED", "failed_at"), ("IN_DOUBT", "in_doubt_at")]
@@ -342,14 +342,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_condition_that_fails_without_an_old_item_leaves_the_question_open() {
+    async fn a_condition_that_fails_without_an_old_item_is_refused_unseen() {
         let table = table(&answers(vec![Some(("ConditionalCheckFailed", None))]));
         let changed = table.write(&[done(&id("a"), None)], Timestamp::UNIX_EPOCH).await.unwrap();
         assert_eq!(changed, [Ok(Written::RefusedUnseen)]);
     }
 
     #[tokio::test]
-    async fn a_transaction_has_done_and_the_effect_of_each_and_its_reasons_tell_who_is_refused() {
+    async fn a_transaction_has_done_and_the_effect_of_each_and_its_reasons_name_the_refused() {
         use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
         use aws_sdk_dynamodb::types::CancellationReason;
         use aws_sdk_dynamodb::types::error::TransactionCanceledException;
@@ -391,13 +391,13 @@ mod tests {
         let is_done = Stored { status: Some(Status::Done), event: "{}".into(), ..Stored::default() };
         assert_eq!(committed[0], Ok(Committed::Written(Written::Refused(is_done))));
         let kind = |n: usize| committed[n].as_ref().unwrap_err().kind;
-        assert_eq!(kind(1), FailureKind::Permanent, "the effect's item exists");
+        assert_eq!(kind(1), FailureKind::Permanent, "the an item of the effect exists");
         assert_eq!(kind(2), FailureKind::Retryable, "in another transaction");
         assert_eq!(committed[3], Ok(Committed::HeldUp));
     }
 
     #[tokio::test]
-    async fn a_read_is_consistent_joined_by_key_and_tells_absent_from_unprocessed() {
+    async fn a_read_is_consistent_is_joined_by_key_and_distinguishes_absent_from_unprocessed() {
         let rule = mock!(Client::batch_get_item)
             .match_requests(|request| request.request_items().unwrap()["t"].consistent_read() == Some(true))
             .then_output(|| {
@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_item_is_in_the_index_of_unresolved_ones_while_it_is_failed_or_in_doubt_and_no_longer() {
+    async fn an_item_is_in_the_index_of_unresolved_items_only_while_it_is_failed_or_in_doubt() {
         let rule = mock!(Client::batch_execute_statement)
             .match_requests(|request| {
                 let [failed, in_doubt, redriven, resolved, done] = request.statements() else { return false };
@@ -449,7 +449,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn keeping_a_record_twice_is_a_success_and_keeps_no_more_than_an_item_holds() {
+    async fn quarantining_an_orphan_twice_succeeds_and_stores_no_more_than_fits_into_an_item() {
         let rule = mock!(Client::put_item)
             .match_requests(|request| {
                 let item = request.item().unwrap();

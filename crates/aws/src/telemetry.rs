@@ -18,7 +18,7 @@ pub struct Metrics(&'static Collector);
 impl Metrics {
     /// Writes what was counted since the last call, if anything was.
     pub fn flush(&self) {
-        // Work that is done must not fail because standard output is closed.
+        // Completed work must not fail because standard output is closed.
         let _ = self.0.flush(std::io::stdout());
     }
 }
@@ -54,11 +54,11 @@ impl LogSettings {
 /// Sets up logs, metrics and the panic hook of a function. Call it once, first.
 ///
 /// # Errors
-/// Where it was called before.
+/// If it was called before.
 pub fn init(environment: &Environment) -> Result<Metrics, Box<dyn std::error::Error + Send + Sync>> {
     let settings = LogSettings::from(environment);
-    // Below INFO, the Lambda runtime and the SDK log whole payloads and requests. Only our own crates, which log no payload,
-    // are logged there.
+    // Below INFO, the Lambda runtime and the SDK log whole payloads and requests. So only our own crates, which log no payload,
+    // log at these levels.
     let ours = ["actions::", "downstream", "ingest", "publisher"];
     let others = Targets::new().with_default(settings.level.min(LevelFilter::INFO));
     let filter = ours.into_iter().fold(others, |targets, ours| targets.with_target(ours, settings.level));
@@ -69,7 +69,7 @@ pub fn init(environment: &Environment) -> Result<Metrics, Box<dyn std::error::Er
     };
     tracing_subscriber::registry().with(lines.with_filter(filter)).try_init()?;
 
-    // A panic's message may quote the payload. Its location cannot.
+    // The message of a panic may quote the payload; its location cannot.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "panicked");
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn lambdas_log_settings_are_honoured() {
+    fn lambdas_log_settings_are_applied() {
         let function = ("AWS_LAMBDA_FUNCTION_NAME", "ingest");
         check(&[], false, LevelFilter::INFO);
         check(&[function], true, LevelFilter::INFO);

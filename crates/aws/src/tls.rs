@@ -1,4 +1,4 @@
-//! Which certificates the functions trust as AWS's.
+//! The root certificates that the functions trust.
 
 use crate::environment::Environment;
 use aws_smithy_http_client::proxy::ProxyConfig;
@@ -11,7 +11,8 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 /// The roots of Amazon Trust Services, to which the certificates of AWS's endpoints lead: Amazon Root CA 1 to 4, and Starfield
 /// Services Root Certificate Authority - G2. <https://www.amazontrust.com/repository/>
 ///
-/// Reading the system's hundred and more at every start would add two fifths to the CPU that a start takes (docs/PERFORMANCE.md).
+/// Reading the system's more than one hundred roots would add two fifths to the CPU time of every start
+/// (docs/PERFORMANCE.md).
 const AMAZON_ROOTS: &str = include_str!("amazon-roots.pem");
 
 /// Which certificates are trusted.
@@ -51,7 +52,7 @@ fn is_commercial(region: &str) -> bool {
     area && direction && number && parts.next().is_none()
 }
 
-/// The HTTP client of the SDK: the default one, except for the roots. Like that one, it uses the proxy that `HTTPS_PROXY` names.
+/// The HTTP client of the SDK: the default client with these roots. It also uses the proxy in `HTTPS_PROXY`.
 pub(crate) fn http_client(environment: &Environment, region: &str) -> SharedHttpClient {
     let trusted = match Roots::of(environment, region) {
         Roots::Amazon => TrustStore::empty().with_pem_certificate(AMAZON_ROOTS),
@@ -79,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn amazons_roots_are_trusted_where_only_its_own_endpoints_are_called() {
+    fn amazons_roots_are_trusted_if_only_its_own_endpoints_are_called() {
         check("us-east-1", &[], Roots::Amazon);
         check("ap-southeast-5", &[("SSL_CERT_FILE", "")], Roots::Amazon);
         check("eu-central-1", &[("AWS_ENDPOINT_URL", "http://127.0.0.1:4566")], Roots::Amazon);
@@ -109,7 +110,7 @@ mod tests {
     async fn the_five_roots_of_amazon_can_be_read() {
         assert_eq!(AMAZON_ROOTS.matches("BEGIN CERTIFICATE").count(), 5);
         let environment = Environment::from([("AWS_REGION", "us-east-1")]);
-        // A client makes a connector once to see that it can, and panics by what is no certificate.
+        // A new client creates a connector, which panics if a certificate is invalid.
         drop(aws_sdk_dynamodb::Client::new(&crate::config::sdk(&environment).await.unwrap()));
     }
 }

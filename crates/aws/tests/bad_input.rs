@@ -1,4 +1,4 @@
-//! Whatever the environment holds: nothing panics, and each refusal is one line that names the variable.
+//! Any environment: nothing panics, and each refusal is one line that names the variable.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -13,7 +13,7 @@ use check::NAMES;
 use generate::config;
 use proptest::prelude::*;
 
-/// Values near to good ones, and any others.
+/// Values that are almost valid, and any others.
 fn value() -> impl Strategy<Value = String> {
     let near = prop::sample::select(vec![
         "",
@@ -39,7 +39,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn a_setting_makes_sense_or_is_refused_by_its_name(
+    fn a_setting_is_valid_or_refused_with_its_name(
         values in prop::collection::btree_map(prop::sample::select(NAMES.to_vec()), value(), 0..=NAMES.len()),
     ) {
         check::environment(&values.into_iter().collect());
@@ -47,7 +47,7 @@ proptest! {
 }
 
 #[tokio::test]
-async fn the_sdk_takes_any_region_that_is_not_empty() {
+async fn the_sdk_accepts_any_region_that_is_not_empty() {
     for region in ["eu-central-1", " ", "\n", "\u{0}", "no such region", "日本"] {
         let environment = Environment::from([("AWS_REGION", region)]);
         assert_eq!(config::sdk(&environment).await.unwrap().region().unwrap().as_ref(), region);

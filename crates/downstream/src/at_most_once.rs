@@ -1,8 +1,8 @@
-//! At-most-once actions: a claim first, then the call, then DONE if the claim still holds. Where the outcome of the call is
+//! At-most-once actions: a claim first, then the call, then DONE if the claim still holds. If the outcome of the call is
 //! unknown, the notification becomes IN_DOUBT, and only an operator can run it again.
 
+use crate::ended::Task;
 use crate::ended::{Doubtful, Ended, Problem, Result, Settled};
-use crate::record::Task;
 use crate::standing::{Standing, absent, not_as_expected};
 use crate::{Called, Downstream, Invocation, too_late};
 use notification::batch::Attempts;
@@ -11,10 +11,10 @@ use notification::write::Answer;
 use notification::{Action, Change, Claim, Clock, Deadline, Failure, FailureKind, Status, Stored, Timestamp, limits};
 use std::time::Duration;
 
-/// Why a notification is not called although it is INIT.
+/// The reason with which a notification is not called although it is INIT.
 const CALLED_BEFORE: &str = "an earlier call, made while the action was idempotent, has an unknown outcome; at-most-once effects are not repeated";
 
-/// Why a notification that was put back is not called again.
+/// The reason with which a notification that an operator moved back to INIT is not called again.
 const CALLED_AFTER_EXPIRY: &str =
     "its call ended after its claim had expired and an operator had moved it back to INIT";
 
@@ -34,7 +34,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     ) -> Vec<Ended<'a>> {
         let deadline = invocation.deadline;
         let claim = Claim {
-            // Lambda may use a request id again for a retry. With the time, no two invocations have the same owner.
+            // A retry by Lambda may have the same request id. With the time, no two invocations have the same owner.
             owner: format!("{}:{}", invocation.request_id, self.clock.now().as_nanosecond()).into(),
             lease_until: deadline.later(limits::LEASE_BEYOND_DEADLINE),
         };
@@ -51,20 +51,20 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
             }
         }
 
-        // A few at a time: if the process dies, what is claimed and not called yet is in doubt.
+        // A few at a time: if the process dies, every claimed notification becomes IN_DOUBT, even if it was not called yet.
         for tasks in to_claim.chunks(limits::BATCH_EXECUTE_STATEMENT_MAX) {
             let claimed = self.claim_all(tasks.to_vec(), &claim, timeout, deadline, &mut progress).await;
             let called = self.act_all(claimed, deadline).await;
             self.settle(called, &claim, Attempts::Limited, deadline, &mut progress).await;
         }
-        // Only this process knows the outcomes that could not be written. They delay nothing now.
+        // Only this process knows the outcomes that could not be written. Nothing else is left that they could delay.
         let open = std::mem::take(&mut progress.open);
         self.settle(open, &claim, Attempts::UntilDeadline, deadline, &mut progress).await;
         progress.ended
     }
 
-    /// Claims notifications, if there is time for their calls, and returns those that are claimed. Where the outcome of a
-    /// claim is unknown, no call is made, and the claim is released later.
+    /// Claims notifications, if there is time for their calls, and returns those that are claimed. If the outcome of a claim is
+    /// unknown, no call is made, and the claim is released later.
     async fn claim_all<'a>(
         &self,
         tasks: Vec<Task<'a>>,
@@ -129,21 +129,21 @@ fn claiming<'a>((task, claim): &'a (Task<'_>, &Claim)) -> Change<'a> {
     Change::claim(task.id(), task.subject().event, claim)
 }
 
-/// What a claimed notification becomes, by the outcome of its call.
+/// The change of a claimed notification, by the outcome of its call.
 fn settling<'a>((Called { task, acted }, claim): &'a (Called<'_>, &Claim)) -> Change<'a> {
     let id = task.id();
     match acted {
         Ok(effect) => Change::done_claimed(id, claim, effect.outcome.as_ref()),
         Err(failure) => match failure.kind {
             FailureKind::Permanent => Change::fail_claimed(id, claim, &failure.reason),
-            // The call surely did not happen: the claim is released, and the record is retried.
+            // The call did not happen: the claim is released, and the record is retried.
             FailureKind::Retryable => Change::release(id, claim),
             FailureKind::MayHaveHappened => Change::doubt_claimed(id, claim, &failure.reason),
         },
     }
 }
 
-/// The result of a claimed task, by the outcome of its call and what became of writing that.
+/// The result of a claimed task, by the outcome of its call and the answer to the write of that outcome.
 fn settled(Called { task, acted }: &Called<'_>, answer: Answer, now: Timestamp) -> Result {
     match (answer, acted) {
         (Answer::Made, Ok(_)) => Ok(Settled::Done),
@@ -161,7 +161,7 @@ fn settled(Called { task, acted }: &Called<'_>, answer: Answer, now: Timestamp) 
     }
 }
 
-/// What follows where a call happened, or may have, and its claim no longer holds.
+/// The result if a call happened, or may have, and its claim no longer holds.
 fn fenced(stored: &Stored, has_happened: bool) -> Result {
     match stored.status {
         // It must not be called again.

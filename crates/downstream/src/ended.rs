@@ -1,9 +1,34 @@
-//! What became of a record, and what is logged and counted of it: every result in one place, so that none is forgotten.
+//! A record on its way through the function, and its result: every result is logged and counted here, so that none is
+//! forgotten.
 
-use crate::record::Record;
-use notification::{Claim, Failure, FailureKind, Status};
+use crate::record::{Record, Subject};
+use notification::{Claim, Failure, FailureKind, Notification, NotificationId, Status};
 
-/// A record that has reached its end in this invocation, with what became of it.
+/// A record with a notification, on its way through the function.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Task<'a> {
+    /// Its place in the batch.
+    pub(crate) place: usize,
+    pub(crate) record: &'a Record,
+    pub(crate) notification: &'a Notification,
+}
+
+impl<'a> Task<'a> {
+    pub(crate) fn id(&self) -> &'a NotificationId {
+        self.notification.id()
+    }
+
+    pub(crate) fn subject(&self) -> Subject<'a> {
+        Subject { id: self.notification.id(), event: self.notification.event() }
+    }
+
+    /// The record, with its result.
+    pub(crate) fn end(self, result: Result) -> Ended<'a> {
+        Ended { place: self.place, record: self.record, result }
+    }
+}
+
+/// A record that was processed in this invocation, with its result.
 #[derive(Debug)]
 pub(crate) struct Ended<'a> {
     /// Its place in the batch.
@@ -12,18 +37,18 @@ pub(crate) struct Ended<'a> {
     pub(crate) result: Result,
 }
 
-/// What became of a record that needs no retry.
+/// The result of a record that needs no retry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Settled {
     /// The effect has happened and the notification is DONE.
     Done,
-    /// It was settled before: this record is a duplicate. The status, where it is known.
+    /// It was settled before: this record is a duplicate. Contains the status, if it is known.
     Before(Option<Status>),
     /// It failed permanently and is now FAILED, for this reason.
     Failed(String),
-    /// The outcome of a call is unknown, for this reason: an operator must look.
+    /// The outcome of a call is unknown, for this reason: an operator must resolve it.
     InDoubt(String),
-    /// The effect has happened, or may have, and the notification had this status by then.
+    /// The effect has happened, or may have, but the notification had this status by then.
     LateEffect(Status),
     /// The record is an orphan and is quarantined.
     Quarantined {
@@ -43,7 +68,7 @@ pub(crate) enum Problem {
     Refused(String),
     /// The outcome of a call is unknown, for this reason: the notification must become IN_DOUBT.
     InDoubt {
-        /// What the notification is now.
+        /// The state of the notification now.
         from: Doubtful,
         /// Why.
         reason: String,
@@ -52,7 +77,7 @@ pub(crate) enum Problem {
     Orphan(String),
 }
 
-/// What a notification is before it becomes IN_DOUBT.
+/// The state of a notification before it becomes IN_DOUBT.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Doubtful {
     /// INIT.
@@ -63,7 +88,7 @@ pub(crate) enum Doubtful {
     UnreadableClaim,
 }
 
-/// What became of a record.
+/// The result of a record.
 pub(crate) type Result<T = Settled> = std::result::Result<T, Problem>;
 
 impl Problem {
@@ -72,7 +97,7 @@ impl Problem {
         Self::Retry(Failure::retryable(reason))
     }
 
-    /// What a failure of the action, or of its transaction, means for the record.
+    /// The meaning of a failure of the action, or of its transaction, for the record.
     pub(crate) fn of_action(failure: &Failure) -> Self {
         match failure.kind {
             FailureKind::Permanent => Self::Refused(failure.reason.clone()),
@@ -88,7 +113,7 @@ impl From<Failure> for Problem {
     }
 }
 
-/// Counts the records that are DONE for the whole batch. Every other result is rare and counted one by one.
+/// Counts the DONE records per batch. Every other result is rare and counted one by one.
 pub(crate) fn count_done(ended: &[Ended<'_>]) {
     let done = ended.iter().filter(|ended| matches!(ended.result, Ok(Settled::Done))).count();
     if done > 0 {
@@ -96,7 +121,7 @@ pub(crate) fn count_done(ended: &[Ended<'_>]) {
     }
 }
 
-/// Logs and counts what became of a record.
+/// Logs and counts the result of a record.
 pub(crate) fn log_and_count(record: &Record, result: &Result) {
     let counter = match result {
         Ok(Settled::Done) => return record.debug("done"),
@@ -126,7 +151,7 @@ pub(crate) fn log_and_count(record: &Record, result: &Result) {
     }
 }
 
-/// Logs and counts a record that equals another one of its batch and shares its result.
+/// Logs and counts a record that equals another one in its batch and shares its result.
 pub(crate) fn log_and_count_repeat(record: &Record, result: &Result) {
     match result {
         Ok(_) => log_and_count_duplicate(record, None),
@@ -137,7 +162,7 @@ pub(crate) fn log_and_count_repeat(record: &Record, result: &Result) {
 fn log_and_count_duplicate(record: &Record, status: Option<Status>) {
     metrics::counter!("Repeated").increment(1);
     match status {
-        // It may be the repeat of a write whose reply was lost, so it is named again.
+        // It may be the repeat of a write whose reply was lost, so it is logged again.
         Some(Status::Failed | Status::InDoubt) => {
             let status = status.map(Status::as_str);
             record.span().in_scope(|| tracing::warn!(status, "settled before; nothing was written"));

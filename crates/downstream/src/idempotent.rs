@@ -1,11 +1,11 @@
 //! Idempotent actions: the effect first, under the notification id, and then the conditional DONE. A crash between the
 //! two leads to a repeat, which the receiver recognises by the id.
 //!
-//! A call with an unknown outcome is noted in the table, because from then on a rejection no longer says that nothing
-//! has happened.
+//! A call with an unknown outcome is noted in the table: after it, a rejection no longer means that nothing has happened.
 
+use crate::ended::Task;
 use crate::ended::{Ended, Problem, Result, Settled};
-use crate::record::{Subject, Task};
+use crate::record::Subject;
 use crate::standing::{Standing, absent, not_as_expected};
 use crate::{Called, Downstream};
 use futures_channel::mpsc;
@@ -30,7 +30,7 @@ struct EndedCall<'a> {
     is_noted: bool,
 }
 
-/// The calls whose results are written, and those whose results could not be.
+/// The calls whose results are written, and those whose results could not be written.
 #[derive(Default)]
 struct Progress<'a> {
     ended: Vec<Ended<'a>>,
@@ -53,16 +53,16 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     }
 
     /// Makes the calls, and writes their results as they end: a slow action delays no other DONE, a slow table delays no
-    /// action, and a crash repeats few calls. Results that could not be written are written until the deadline once all
-    /// calls have ended, so they delay nothing either.
+    /// action, and a crash repeats few calls. Writes that failed are repeated until the deadline after all calls have ended, so
+    /// they delay nothing either.
     async fn call_and_write<'a>(&self, calls: Vec<Call<'a>>, deadline: Deadline) -> Vec<Ended<'a>> {
         let (sender, ended_calls) = mpsc::unbounded::<EndedCall<'a>>();
-        // Made first and polled later, so that the compiler sees that the whole handler can move between threads.
+        // Created first and polled later, so that the compiler sees that the whole handler is `Send`.
         let calls: Vec<_> = calls.into_iter().map(|call| self.call(call, deadline)).collect();
         let act = async move {
             let mut calls = stream::iter(calls).buffer_unordered(limits::ACTIONS_IN_FLIGHT);
             while let Some(ended) = calls.next().await {
-                // It cannot fail: the receiver lives longer.
+                // This cannot fail: the receiver lives longer.
                 let _ = sender.unbounded_send(ended);
             }
         };
@@ -71,7 +71,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
             .map(|chunk| self.write_results(chunk, Attempts::Limited, deadline))
             .buffer_unordered(limits::CALLS_IN_FLIGHT)
             .collect::<Vec<_>>()
-            // In a box, so that the compiler sees that the whole handler can move between threads.
+            // Boxed, so that the compiler sees that the whole handler is `Send`.
             .boxed();
         let ((), written) = join(act, write).await;
         let (mut ended, mut open) = (Vec::new(), Vec::new());
@@ -99,7 +99,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         let mut to_write = Vec::with_capacity(calls.len());
         for call in calls {
             match &call.called.acted {
-                // A call that surely did nothing, or is noted already, leaves nothing to write.
+                // If a call did not happen, or is already noted, there is nothing to write.
                 Err(failure) if call.is_noted || !failure.kind.may_have_happened() => {
                     progress.ended.push(call.called.task.end(Err(Problem::of_action(failure))));
                 }
@@ -128,7 +128,7 @@ impl EndedCall<'_> {
     }
 }
 
-/// The result of a call, by what the action answered and what became of writing that.
+/// The result of a call, by the action's answer and the answer to the write of that.
 fn result(Called { task, acted }: &Called<'_>, answer: std::result::Result<Answer, Failure>, now: Timestamp) -> Result {
     match (acted, answer) {
         (Err(failure), Ok(Answer::Made)) => Err(Problem::of_action(failure)),
@@ -145,7 +145,7 @@ fn result(Called { task, acted }: &Called<'_>, answer: std::result::Result<Answe
         (Ok(_), Ok(Answer::Made)) => Ok(Settled::Done),
         (_, Ok(Answer::Absent)) => Err(absent()),
         (acted, Ok(Answer::NotAsExpected(stored))) => match (stored.status, acted) {
-            // Another worker has settled it meanwhile, as if nothing had happened.
+            // Meanwhile, another worker has settled it as if nothing had happened.
             (Some(status @ Status::Failed), _) | (Some(status @ Status::InDoubt), Ok(_)) => {
                 Ok(Settled::LateEffect(status))
             }

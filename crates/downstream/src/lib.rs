@@ -6,9 +6,9 @@
 //! | file | concern |
 //! |---|---|
 //! | `transactional`, `idempotent`, `at_most_once` | how each guarantee is kept |
-//! | `standing` | what the table says about a record's notification, and what follows |
+//! | `standing` | the state of a record's notification in the table, and its consequences |
 //! | `quarantine` | poison: quarantined and passed |
-//! | `ended` | what became of a record: its log line and its metric |
+//! | `ended` | the result of a record: its log line and its metric |
 //! | `run` | the wiring to Lambda and AWS, with the feature `lambda` |
 
 mod at_most_once;
@@ -25,7 +25,7 @@ mod transactional;
 pub use {aws::Function, mimalloc::MiMalloc, run::run};
 
 use aws_lambda_events::streams::KinesisEventResponse;
-use ended::{Ended, Problem};
+use ended::{Ended, Problem, Task};
 use futures_util::stream::{self, StreamExt};
 use notification::batch::isolate_future;
 use notification::distinct::Distinct;
@@ -33,7 +33,7 @@ use notification::ports::DownstreamTable;
 use notification::report::{BatchResponse, MissingIdentifier};
 use notification::{Action, Clock, Deadline, Effect, Envelope, Failure, Guarantee, limits};
 use quarantine::MalformedRecord;
-use record::{Content, Record, Task};
+use record::{Content, Record};
 use std::time::Duration;
 
 /// The handler, over a table, a clock and the action.
@@ -47,9 +47,9 @@ pub struct Downstream<T, C, A> {
 /// One invocation of the function.
 #[derive(Debug, Clone, Copy)]
 pub struct Invocation<'a> {
-    /// When Lambda ends it.
+    /// When Lambda ends the invocation.
     pub deadline: Deadline,
-    /// Lambda's id of it.
+    /// Lambda's request id.
     pub request_id: &'a str,
 }
 
@@ -59,10 +59,10 @@ struct Called<'a> {
     acted: Acted,
 }
 
-/// What the action answered.
+/// The answer of the action.
 type Acted = Result<Effect, Failure>;
 
-/// What the function answers Kinesis: the report, in the type of `aws_lambda_events`.
+/// The answer to Kinesis: the report, in the type of `aws_lambda_events`.
 #[must_use]
 pub fn answer(report: &BatchResponse) -> KinesisEventResponse {
     let mut answer = KinesisEventResponse::default();
@@ -79,7 +79,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     /// Handles one batch and reports the sequence number from which it must be retried.
     ///
     /// # Errors
-    /// [`MissingIdentifier`] where a record has no sequence number; nothing was done then.
+    /// [`MissingIdentifier`] if a record has no sequence number; then nothing was done.
     pub async fn handle(
         &self,
         envelope: Envelope,
@@ -89,7 +89,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         let unsettled = Err(Problem::retry("not settled"));
         let mut retried = vec![false; records.len()];
         let mut left: Vec<usize> = (0..records.len()).collect();
-        // One round, unless records have the same id and different content: only one of them can be the table's.
+        // One round, unless records have the same id but different content: the table has only one of these.
         while !left.is_empty() {
             let Distinct { firsts, first_at } =
                 Distinct::of(left.iter().map(|&place| Some((records[place].id()?, place))));
@@ -115,7 +115,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         Ok(BatchResponse::for_stream(records.iter().map(|record| &record.sequence_number).zip(retried)))
     }
 
-    /// Acts on records of different ids and settles them. What is not settled is retried.
+    /// Acts on records with different ids and settles them. A record that is not settled is retried.
     async fn settle_all(
         &self,
         records: &[Record],
@@ -137,7 +137,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
             Guarantee::AtMostOnce { timeout } => self.at_most_once(tasks, timeout, invocation).await,
         };
         ended.extend(self.end_malformed(malformed, deadline).await);
-        // A permanent failure is quarantined and passed. Reported, it would block its shard.
+        // A permanent failure is quarantined and passed. If it were reported, it would block its shard.
         self.quarantine_all(&mut ended, deadline).await;
         ended::count_done(&ended);
         let mut results = Vec::new();
@@ -148,10 +148,10 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         results
     }
 
-    /// Runs the action for tasks, several at once. It ends early enough for the outcomes to be written.
+    /// Runs the action for several tasks at once. It ends early enough to write the outcomes.
     async fn act_all<'a>(&self, tasks: Vec<Task<'a>>, deadline: Deadline) -> Vec<Called<'a>> {
         let deadline = deadline.earlier(limits::ACT_BEFORE_DEADLINE);
-        // Made first and polled later, so that the compiler sees that the whole handler can move between threads.
+        // Created first and polled later, so that the compiler sees that the whole handler is `Send`.
         let acts: Vec<_> = tasks.into_iter().map(|task| self.act(task, deadline)).collect();
         stream::iter(acts).buffered(limits::ACTIONS_IN_FLIGHT).collect().await
     }
@@ -167,7 +167,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     }
 }
 
-/// Why a call does not start.
+/// The failure of a call that does not start.
 fn too_late(timeout: Duration) -> Failure {
     Failure::retryable(format!(
         "not started: the action may take {timeout:?}, and less is left of the invocation; if this happens every time, the \

@@ -4,7 +4,7 @@ use actions::Chosen;
 use downstream::{Function, MiMalloc};
 use lambda_runtime::Error;
 
-/// It costs less CPU than the C library's (docs/PERFORMANCE.md).
+/// It uses less CPU time than the C library's allocator (docs/PERFORMANCE.md).
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

@@ -1,8 +1,8 @@
 //! Poison: a notification becomes FAILED or IN_DOUBT with its reason, and an orphan becomes an item of its own. Poison neither
-//! blocks its shard nor vanishes.
+//! blocks its shard nor gets lost. These items are the stream's *dead-letter queue*: `notifyctl` lists and redrives them.
 //!
-//! A notification is changed only by its own record. A record that is not the table's notification is an orphan, and the
-//! notification is left alone.
+//! Only its own record changes a notification. A record that differs from the table's notification is an orphan and changes
+//! nothing.
 
 use crate::Downstream;
 use crate::ended::{Doubtful, Ended, Problem, Result, Settled};
@@ -13,14 +13,14 @@ use notification::ports::{Answers, DownstreamTable, Orphan};
 use notification::write::{Answer, read_all};
 use notification::{Action, Change, Clock, Deadline, Failure};
 
-/// A record that holds no valid notification.
+/// A record that does not contain a valid notification.
 pub(crate) struct MalformedRecord<'a> {
     pub(crate) place: usize,
     pub(crate) record: &'a Record,
     pub(crate) failure: &'a Failure,
 }
 
-/// A notification that must become FAILED or IN_DOUBT, and the result of its record, which says so.
+/// A notification that must become FAILED or IN_DOUBT, with the result of its record.
 struct Poison<'e, 'a> {
     result: &'e mut Result,
     subject: Subject<'a>,
@@ -28,7 +28,7 @@ struct Poison<'e, 'a> {
 }
 
 impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
-    /// Ends malformed records: FAILED where the table itself has the malformed event, otherwise orphans.
+    /// Ends malformed records: FAILED if the table has the same malformed event, otherwise as orphans.
     pub(crate) async fn end_malformed<'a>(
         &self,
         malformed: Vec<MalformedRecord<'a>>,
@@ -51,8 +51,8 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         ended
     }
 
-    /// Writes FAILED and IN_DOUBT, and quarantines orphans. If that fails, in whatever way, the record is retried: it would
-    /// vanish otherwise.
+    /// Writes FAILED and IN_DOUBT, and quarantines orphans. If that fails in any way, the record is retried, because it would
+    /// otherwise be lost.
     pub(crate) async fn quarantine_all(&self, ended: &mut [Ended<'_>], deadline: Deadline) {
         self.fail_all(ended, deadline).await;
         self.doubt_all(ended, deadline).await;

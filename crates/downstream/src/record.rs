@@ -1,6 +1,5 @@
-//! One Kinesis record: its sequence number, its bytes, and the notification that they hold.
+//! One Kinesis record: its sequence number, its bytes, and the notification in them.
 
-use crate::ended::{Ended, Result};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use notification::batch::isolate;
@@ -12,18 +11,18 @@ use serde_json::value::RawValue;
 use tracing::field::display;
 use tracing::{Level, Span};
 
-/// One record, read as far as it can be.
+/// One record, read as far as possible.
 #[derive(Debug)]
 pub struct Record {
     /// Its sequence number.
     pub sequence_number: Identifier,
     /// Its shard.
     pub shard: String,
-    /// What its bytes hold.
+    /// The content of its bytes.
     pub content: Content,
 }
 
-/// What the bytes of a record hold.
+/// The content of a record's bytes.
 #[derive(Debug)]
 pub enum Content {
     /// A notification.
@@ -32,45 +31,21 @@ pub enum Content {
     Malformed {
         /// The bytes.
         bytes: Vec<u8>,
-        /// Its id, where it can be read.
+        /// Its id, if it can be read.
         id: Option<NotificationId>,
-        /// What is wrong.
+        /// The rule that it breaks.
         failure: Failure,
     },
 }
 
-/// A record that holds a notification, on its way through the function.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Task<'a> {
-    /// Its place in the batch.
-    pub(crate) place: usize,
-    pub(crate) record: &'a Record,
-    pub(crate) notification: &'a Notification,
-}
-
-impl<'a> Task<'a> {
-    pub(crate) fn id(&self) -> &'a NotificationId {
-        self.notification.id()
-    }
-
-    pub(crate) fn subject(&self) -> Subject<'a> {
-        Subject { id: self.notification.id(), event: self.notification.event() }
-    }
-
-    /// The record, with what became of it.
-    pub(crate) fn end(self, result: Result) -> Ended<'a> {
-        Ended { place: self.place, record: self.record, result }
-    }
-}
-
-/// What a record is about: the table must have exactly this event under this id, or the record is an orphan.
+/// The subject of a record: the table must have exactly this event under this id, or the record is an orphan.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Subject<'a> {
     pub(crate) id: &'a NotificationId,
     pub(crate) event: &'a str,
 }
 
-/// A record as Lambda sends it. Only what is needed is read, so nothing else can spoil it (a time in microseconds, say).
+/// A record as Lambda sends it. Only the needed members are read, so no other can make it malformed, such as an unusual time.
 #[derive(Deserialize)]
 struct Wire<'a> {
     #[serde(borrow)]
@@ -92,8 +67,8 @@ impl Record {
     /// Reads one record of the batch.
     ///
     /// # Errors
-    /// [`MissingIdentifier`] where it has no sequence number.
-    pub fn read(record: &RawValue) -> std::result::Result<Self, MissingIdentifier> {
+    /// [`MissingIdentifier`] if it has no sequence number.
+    pub fn read(record: &RawValue) -> Result<Self, MissingIdentifier> {
         let Ok(wire) = serde_json::from_str::<Wire<'_>>(record.get()) else { return Self::of_another_shape(record) };
         let Ok(bytes) = BASE64_STANDARD.decode(&*wire.kinesis.data) else { return Self::of_another_shape(record) };
         let sequence_number = Identifier::parse(Some(&wire.kinesis.sequence_number))?;
@@ -105,7 +80,7 @@ impl Record {
     }
 
     /// A record that does not have the shape of the stream's, without base64 for example: its bytes are all of it.
-    fn of_another_shape(record: &RawValue) -> std::result::Result<Self, MissingIdentifier> {
+    fn of_another_shape(record: &RawValue) -> Result<Self, MissingIdentifier> {
         #[derive(Deserialize)]
         struct Identified {
             kinesis: Sequenced,
@@ -134,7 +109,7 @@ impl Record {
         Self { sequence_number, shard: shard.to_owned(), content }
     }
 
-    /// The notification id, where it can be read.
+    /// The notification id, if it can be read.
     #[must_use]
     pub fn id(&self) -> Option<&NotificationId> {
         match &self.content {
@@ -152,7 +127,7 @@ impl Record {
         }
     }
 
-    /// What it is about, where its id can be read.
+    /// Its subject, if its id can be read.
     pub(crate) fn subject(&self) -> Option<Subject<'_>> {
         Some(Subject { id: self.id()?, event: std::str::from_utf8(self.bytes()).ok()? })
     }

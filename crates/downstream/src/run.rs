@@ -5,10 +5,10 @@ use aws::{DynamoTable, Function, SystemClock, config};
 use lambda_runtime::Error;
 use notification::{Action, Envelope};
 
-/// Runs downstream with an action, for as long as Lambda keeps the process. `main` only makes the action and calls this.
+/// Runs downstream with an action until Lambda ends the process. Your `main` only creates the action and calls this.
 ///
 /// # Errors
-/// Where a setting is missing or wrong, by its name.
+/// Names a setting that is missing or invalid.
 pub async fn run(function: Function, action: impl Action) -> Result<(), Error> {
     let table_name = config::table_name(function.environment())?;
     let done_retention_days = config::done_retention_days(function.environment())?;

@@ -1,34 +1,35 @@
-//! What the table says about a record's notification, and what follows from it. Every guarantee goes through here, so a
-//! claim is honoured and settled even after the action's guarantee has changed.
+//! The state of a record's notification in the table, and its consequences. Every guarantee uses it, so a claim is respected
+//! and settled even after the action's guarantee has changed.
 
 use crate::Downstream;
+use crate::ended::Task;
 use crate::ended::{Doubtful, Problem, Result, Settled};
-use crate::record::{Subject, Task};
+use crate::record::Subject;
 use notification::ports::DownstreamTable;
 use notification::write::{Answer, read_all, write_all};
 use notification::{Action, Change, Clock, Deadline, Failure, Status, Stored, Timestamp, batch::Attempts};
 
-/// Why a record is an orphan.
+/// The reasons with which a record is an orphan.
 const ABSENT: &str = "the table has no notification with this id";
 const OTHER_EVENT: &str = "the table has another event under this id";
 
-/// Why a claim is in doubt.
+/// The reasons with which a claimed notification becomes IN_DOUBT.
 const EXPIRED: &str = "its claim expired: the worker that held it ended before it wrote the outcome of the call";
-const UNREADABLE: &str = "its claim cannot be read: something else wrote the item";
+const UNREADABLE: &str = "its claim cannot be read: another program wrote the item";
 
-/// Where a record's notification stands.
+/// The state of a record's notification.
 #[derive(Debug)]
 pub(crate) enum Standing {
     /// INIT, and no call of its action has an unknown outcome.
     Init,
     /// INIT, and a call of its action has an unknown outcome.
     UnknownCall,
-    /// There is nothing to act on: the record's result.
+    /// There is nothing to act on. Contains the record's result.
     Other(Result),
 }
 
 impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
-    /// Reads the notifications of tasks, and returns each task with where its notification stands.
+    /// Reads the notifications of tasks, and returns each task with the state of its notification.
     pub(crate) async fn read_each<'a>(&self, tasks: Vec<Task<'a>>, deadline: Deadline) -> Vec<(Task<'a>, Standing)> {
         let ids: Vec<_> = tasks.iter().map(Task::id).collect();
         let reads = read_all(&self.table, &self.clock, &ids, deadline).await;
@@ -53,7 +54,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
 }
 
 impl Standing {
-    /// By what was read of the notification.
+    /// By the item that was read.
     pub(crate) fn read(
         subject: Subject<'_>,
         read: std::result::Result<Option<Stored>, Failure>,
@@ -91,7 +92,7 @@ impl Standing {
     }
 }
 
-/// What follows for a record whose notification is not as a change expected it.
+/// The result of a record whose notification is not as a change expected it.
 pub(crate) fn not_as_expected(subject: Subject<'_>, stored: &Stored, now: Timestamp) -> Result {
     match Standing::of(subject, stored, now) {
         Standing::Init | Standing::UnknownCall => {
@@ -101,7 +102,7 @@ pub(crate) fn not_as_expected(subject: Subject<'_>, stored: &Stored, now: Timest
     }
 }
 
-/// What follows where the table has no such notification.
+/// The result of a record if the table has no such notification.
 pub(crate) fn absent() -> Problem {
     Problem::Orphan(ABSENT.to_owned())
 }

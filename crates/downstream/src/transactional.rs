@@ -1,8 +1,8 @@
 //! Transactional actions: the effect and DONE in one `TransactWriteItems`, many notifications grouped in each. A crash
-//! leaves all of a group or nothing of it. An effect without writes needs no transaction: DONE alone is atomic.
+//! leaves all of a group or nothing of it. An effect without writes needs no transaction: the write of DONE is atomic.
 
+use crate::ended::Task;
 use crate::ended::{Ended, Problem, Result, Settled};
-use crate::record::Task;
 use crate::standing::{absent, not_as_expected};
 use crate::{Called, Downstream};
 use notification::batch::Attempts;
@@ -12,7 +12,7 @@ use notification::transaction::commit_all;
 use notification::write::Answer;
 use notification::{Action, Change, Clock, Deadline, Effect, Timestamp};
 
-/// A task with the effect that is to be written.
+/// A task with the effect to write.
 struct Effective<'a> {
     task: Task<'a>,
     effect: Effect,
@@ -40,7 +40,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         ended
     }
 
-    /// Writes DONE for effects that consist of DONE itself.
+    /// Writes DONE for effects without items.
     async fn mark_done<'a>(&self, effects: Vec<Effective<'a>>, deadline: Deadline, ended: &mut Vec<Ended<'a>>) {
         let written = self.write_each(effects, Effective::change, Attempts::Limited, deadline).await;
         let now = self.clock.now();
@@ -63,7 +63,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         for (Effective { task, .. }, answer) in effects.iter().zip(answers) {
             ended.push(task.end(match answer {
                 Ok(answer) => settled(*task, answer, now),
-                // All or nothing, and it was nothing: what the transaction refuses for good cannot have happened.
+                // A transaction that is permanently refused wrote nothing, so the effect did not happen.
                 Err(failure) => Err(Problem::of_action(&failure)),
             }));
         }

@@ -1,4 +1,4 @@
-//! At most once, where a backlog is long, the table is slow, or the deployment changed while a claim was open.
+//! At-most-once actions with a long backlog, with a slow table, and with a deployment while a claim is held.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -43,9 +43,9 @@ impl Action for &Counted {
 }
 
 #[tokio::test]
-async fn a_call_starts_only_where_the_time_that_it_may_take_is_left() {
+async fn a_call_starts_only_if_it_can_end_in_time() {
     let (memory, bank) = (init(Memory::default(), ["a"]), Counted::new(AT_MOST_ONCE));
-    // The call may take 5 s, and 2 s are kept to write down what came of it.
+    // The call may take 5 s, and 2 s are reserved for writing its outcome.
     let handled = handle_for(&memory, &bank, &records(["a"]), 0, 7_000).await;
     assert_eq!((handled.reported, bank.calls()), (vec!["0".to_owned()], 0));
     assert_eq!((status(&memory, "a"), memory.item("a").unwrap().writes), (Status::Init, 1), "it is not even claimed");
@@ -60,7 +60,7 @@ fn claim(lease_until: i64) -> Claim {
 }
 
 #[tokio::test]
-async fn a_lapsed_claim_is_in_doubt_whatever_guarantee_the_action_has_by_then() {
+async fn an_expired_claim_is_in_doubt_whatever_guarantee_the_action_has_by_then() {
     for guarantee in [Guarantee::Transactional, IDEMPOTENT, AT_MOST_ONCE] {
         let memory = init(Memory::default(), ["a"]).with_claim("a", claim(START - 1));
         let bank = Counted::new(guarantee);
@@ -74,7 +74,7 @@ async fn a_lapsed_claim_is_in_doubt_whatever_guarantee_the_action_has_by_then() 
 }
 
 #[tokio::test]
-async fn a_live_claim_is_left_to_its_worker_whatever_guarantee_the_action_has_by_then() {
+async fn a_valid_claim_is_left_to_its_worker_whatever_guarantee_the_action_has_by_then() {
     for guarantee in [Guarantee::Transactional, IDEMPOTENT, AT_MOST_ONCE] {
         let memory = init(Memory::default(), ["a"]).with_claim("a", claim(START + 1_000));
         let bank = Counted::new(guarantee);
@@ -105,7 +105,7 @@ async fn a_done_that_is_throttled_is_tried_until_the_deadline() {
 }
 
 #[tokio::test]
-async fn what_became_in_doubt_is_counted_although_the_reply_to_its_write_was_lost() {
+async fn a_notification_that_became_in_doubt_is_counted_although_the_reply_to_its_write_was_lost() {
     struct Lost;
     impl Action for Lost {
         fn guarantee(&self) -> Guarantee {
@@ -129,7 +129,7 @@ async fn what_became_in_doubt_is_counted_although_the_reply_to_its_write_was_los
 }
 
 #[tokio::test]
-async fn a_lapsed_claim_is_counted_although_the_reply_to_its_write_was_lost() {
+async fn an_expired_claim_is_counted_although_the_reply_to_its_write_was_lost() {
     let every_change = |call: &Call| (call.method == "write").then_some(Fault::LostReply);
     let memory = init(Memory::failing(every_change), ["a"]).with_claim("a", claim(START - 1));
     let handled = handle(&memory, &Counted::new(AT_MOST_ONCE), &records(["a"])).await;
@@ -137,10 +137,10 @@ async fn a_lapsed_claim_is_counted_although_the_reply_to_its_write_was_lost() {
 }
 
 #[tokio::test]
-async fn a_claim_whose_reply_was_lost_is_given_back_because_no_call_was_made() {
+async fn a_claim_whose_reply_was_lost_is_released_because_no_call_was_made() {
     let lost = |call: &Call| match (call.method, call.number) {
         ("write", 1) => Some(Fault::LostReply),
-        // Nor can it be read whether the claim was made.
+        // A read cannot show whether the claim was made either.
         ("read", 2) => Some(Fault::Before(Failure::retryable("down"))),
         _ => None,
     };
@@ -152,7 +152,7 @@ async fn a_claim_whose_reply_was_lost_is_given_back_because_no_call_was_made() {
 }
 
 #[tokio::test]
-async fn a_done_that_is_throttled_until_the_deadline_keeps_no_other_notification_waiting() {
+async fn a_done_that_is_throttled_until_the_deadline_delays_no_other_notification() {
     let ids: Vec<String> = (0..100).map(|n| format!("id{n}")).collect();
     let ids = || ids.iter().map(String::as_str);
     let changes = Mutex::new(0);
@@ -165,12 +165,12 @@ async fn a_done_that_is_throttled_until_the_deadline_keeps_no_other_notification
     let (memory, bank) = (init(Memory::failing(throttled), ids()), Counted::new(AT_MOST_ONCE));
     let handled = handle(&memory, &bank, &records(ids())).await;
     assert_eq!((handled.count("Done"), handled.count("Retried"), bank.calls()), (99, 1, 100));
-    assert_eq!(status(&memory, "id0"), Status::Claimed, "it becomes IN_DOUBT when its claim has lapsed");
+    assert_eq!(status(&memory, "id0"), Status::Claimed, "it becomes IN_DOUBT when its claim has expired");
 }
 
 #[tokio::test]
-async fn a_call_that_ends_after_its_notification_was_put_back_is_in_doubt_and_not_made_again() {
-    /// While it runs, its claim lapses, and an operator decides that it did not happen.
+async fn a_call_that_ends_after_its_notification_was_moved_back_to_init_is_in_doubt_and_not_repeated() {
+    /// While it runs, its claim expires, and an operator decides that it did not happen.
     struct Slow<'a>(&'a Memory);
     impl Action for Slow<'_> {
         fn guarantee(&self) -> Guarantee {

@@ -1,5 +1,5 @@
-//! Whatever Kinesis hands over: nothing panics, poison is kept and blocks nothing, and each refusal has a name and quotes
-//! nothing.
+//! Any batch from Kinesis: nothing panics, poison is quarantined and blocks nothing, and a refusal names the broken rule
+//! without quoting the record.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -36,7 +36,7 @@ fn kinesis_record(data: &[u8]) -> Value {
     })
 }
 
-/// Any JSON as a record, or one with something wrong in it, in its data, or in both.
+/// Any JSON as a record, or one with a fault in it, in its data, or in both.
 fn record() -> impl Strategy<Value = Box<RawValue>> {
     let record = prop_oneof![
         1 => json().prop_map(|json| json.to_string()),
@@ -56,7 +56,7 @@ proptest! {
     }
 
     #[test]
-    fn data_is_kept_byte_for_byte_and_is_a_notification_or_refused_by_name(data in bytes(&event())) {
+    fn data_is_read_byte_for_byte_and_is_a_notification_or_refused_by_the_rule_it_breaks(data in bytes(&event())) {
         check::data(&data);
     }
 
@@ -71,12 +71,12 @@ proptest! {
     }
 
     #[test]
-    fn rule_2_poison_is_kept_and_never_keeps_a_good_record_from_done(records in prop::collection::vec(record(), 0..6)) {
+    fn rule_2_poison_is_quarantined_and_never_keeps_a_good_record_from_becoming_done(records in prop::collection::vec(record(), 0..6)) {
         check::batch(Envelope { records });
     }
 
     #[test]
-    fn nothing_but_its_data_decides_what_a_record_holds(arrival in json(), event_id in json(), rest in json()) {
+    fn only_its_data_decides_what_a_record_holds(arrival in json(), event_id in json(), rest in json()) {
         let mut record = kinesis_record(event().to_string().as_bytes());
         record["kinesis"]["approximateArrivalTimestamp"] = "ARRIVAL".into();
         record["eventID"] = "EVENT".into();
@@ -101,7 +101,7 @@ fn the_time_of_arrival_may_have_any_precision() {
 }
 
 #[test]
-fn rule_4_a_record_without_a_readable_shard_is_kept_all_the_same() {
+fn rule_4_a_record_without_a_readable_shard_is_still_quarantined() {
     for event_id in ["7", "null", "\"no colon\""] {
         let record = format!(r#"{{"eventID":{event_id},"kinesis":{{"sequenceNumber":"1","data":"!"}}}}"#);
         let record = Record::read(&RawValue::from_string(record).unwrap()).unwrap();

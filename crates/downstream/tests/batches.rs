@@ -66,7 +66,7 @@ fn status(memory: &Memory, id: &str) -> Status {
     memory.item(id).unwrap().status
 }
 
-/// An action that does what the id says, and notes for which notifications it ran.
+/// An action whose result depends on the id, and which records the notifications for which it ran.
 #[derive(Default)]
 struct Scripted(Mutex<Vec<String>>);
 
@@ -107,11 +107,11 @@ async fn rule_2_the_first_retryable_failure_is_the_checkpoint_and_other_ids_go_o
         (Status::Done, Status::Init, Status::Done)
     );
     let runs = scripted.0.lock().unwrap().iter().filter(|id| *id == "retry").count();
-    assert_eq!(runs, 1, "effects for a key stop at its first retryable failure");
+    assert_eq!(runs, 1, "after a retryable failure, the id is not run again");
 }
 
 #[tokio::test]
-async fn rule_2_a_rejection_is_kept_as_failed_with_its_reason_and_never_reported() {
+async fn rule_2_a_rejection_becomes_failed_with_its_reason_and_is_never_reported() {
     let scripted = Scripted::default();
     let memory = init(Memory::default(), &["reject", "a"]);
     let memory = check_action(memory, &scripted, json!([of("1", "reject"), of("2", "a")]), &[]).await;
@@ -121,7 +121,7 @@ async fn rule_2_a_rejection_is_kept_as_failed_with_its_reason_and_never_reported
 }
 
 #[tokio::test]
-async fn rule_2_a_record_without_a_readable_id_is_kept_with_its_raw_bytes_and_passed() {
+async fn rule_2_a_record_without_a_readable_id_is_quarantined_with_its_raw_bytes_and_passed() {
     let memory = init(Memory::default(), &["a"]);
     let records = json!([record("1", b"\xff\xfe"), of("2", "a"), record("3", b"not JSON")]);
     let memory = check(memory, records.clone(), &[]).await;
@@ -134,7 +134,7 @@ async fn rule_2_a_record_without_a_readable_id_is_kept_with_its_raw_bytes_and_pa
     assert_eq!(status(&memory, "a"), Status::Done);
 
     let memory = check(memory, records, &[]).await;
-    assert_eq!(memory.items().len(), 3, "keeping it again changes nothing");
+    assert_eq!(memory.items().len(), 3, "quarantining it again changes nothing");
 }
 
 #[tokio::test]
@@ -150,7 +150,7 @@ async fn rule_2_a_record_whose_notification_is_not_in_the_table_does_not_vanish(
 }
 
 #[tokio::test]
-async fn rule_2_poison_that_could_not_be_kept_comes_again() {
+async fn rule_2_poison_that_could_not_be_quarantined_is_retried() {
     let memory =
         Memory::failing(|call| (call.method == "quarantine").then(|| Fault::Before(Failure::retryable("down"))));
     check(memory, json!([record("1", b"not JSON")]), &["1"]).await;
@@ -169,7 +169,7 @@ async fn rule_3_a_missing_or_empty_sequence_number_is_an_invocation_error_and_no
 }
 
 #[tokio::test]
-async fn rule_4_a_record_of_the_wrong_shape_is_kept_and_its_neighbours_are_done() {
+async fn rule_4_a_record_of_the_wrong_shape_is_quarantined_and_its_neighbours_are_done() {
     let mut no_base64 = of("1", "x");
     no_base64["kinesis"]["data"] = json!("***");
     let memory = check(init(Memory::default(), &["a"]), json!([no_base64, of("2", "a")]), &[]).await;
@@ -207,7 +207,7 @@ async fn rule_5_a_hanging_action_is_reported_before_the_deadline() {
 }
 
 #[tokio::test]
-async fn rule_6_entries_that_fail_inside_an_answer_are_repeated_alone() {
+async fn rule_6_only_entries_that_fail_inside_an_answer_are_repeated() {
     let memory =
         Memory::failing(|call| (call.number == 0).then(|| Fault::Entries(vec!["b"], Failure::retryable("throttled"))));
     let memory = check(init(memory, &["a", "b"]), json!([of("1", "a"), of("2", "b")]), &[]).await;
@@ -216,8 +216,8 @@ async fn rule_6_entries_that_fail_inside_an_answer_are_repeated_alone() {
 }
 
 #[tokio::test]
-async fn rule_7_a_lost_reply_comes_again_and_the_repeat_finds_its_work_done() {
-    // The reply to DONE, and to the read that would tell.
+async fn rule_7_after_a_lost_reply_the_record_is_retried_and_found_done() {
+    // The reply to DONE, and to the read that would show it.
     let memory = Memory::failing(|call| match call.number {
         0 => Some(Fault::LostReply),
         1 => Some(Fault::Before(Failure::retryable("down"))),
@@ -229,7 +229,7 @@ async fn rule_7_a_lost_reply_comes_again_and_the_repeat_finds_its_work_done() {
 }
 
 #[tokio::test]
-async fn rule_10_repeats_are_told_by_the_notification_id_alone() {
+async fn rule_10_repeats_are_recognised_by_the_notification_id_alone() {
     let scripted = Scripted::default();
     let memory = init(Memory::default(), &["a"]);
     let memory = check_action(memory, &scripted, json!([of("1", "a"), of("2", "a"), of("3", "a")]), &[]).await;
@@ -304,9 +304,9 @@ fn with_events_of(sample: &Value, mut memory: Memory) -> Memory {
     memory
 }
 
-/// The sample events show what their README says.
+/// The sample events have the results that their README describes.
 #[tokio::test]
-async fn the_sample_events_come_out_as_documented() {
+async fn the_sample_events_give_the_documented_results() {
     let samples = [
         (include_str!("../../../events/downstream-valid.json"), 1, 0),
         (include_str!("../../../events/downstream-duplicate.json"), 1, 0),

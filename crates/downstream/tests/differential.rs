@@ -1,6 +1,6 @@
-//! Whatever `aws_lambda_events` reads of a Kinesis batch, our lean reader reads alike.
+//! Our smaller reader reads every Kinesis batch as `aws_lambda_events` does.
 //!
-//! A name that stands twice in an object is left out: AWS sends none.
+//! Duplicate names in an object are left out: AWS sends none.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -18,9 +18,9 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::panic::catch_unwind;
 
-/// Compares what both read of a batch, and tells whether theirs could read it.
+/// Compares both readers on a batch, and returns whether `aws_lambda_events` could read it.
 fn compare(batch: &str) -> bool {
-    // It panics at some times of arrival: they overflow.
+    // It panics at some arrival times, which overflow.
     let theirs = catch_unwind(|| serde_json::from_str::<KinesisEvent>(batch));
     let Ok(Ok(theirs)) = theirs else { return false };
     let ours: Envelope = serde_json::from_str(batch).unwrap();
@@ -69,7 +69,7 @@ fn kinesis_record(data: &[u8], event_id: &str, sequence_number: &str) -> Value {
     })
 }
 
-/// A batch of a record with any bytes as its data, and of one with something wrong in it.
+/// A batch of a record with any bytes as its data, or of one with a fault.
 fn batch() -> impl Strategy<Value = String> {
     let event_id = prop_oneof!["shardId-[0-9]{12}:[0-9]{1,20}", any::<String>()];
     let odd = (bytes(&event()), event_id, prop_oneof!["[0-9]{1,56}", any::<String>()]);

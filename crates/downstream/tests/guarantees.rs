@@ -38,7 +38,7 @@ fn init<'a>(memory: Memory, ids: impl IntoIterator<Item = &'a str>) -> Memory {
     ids.into_iter().fold(memory, |memory, id| memory.with(id, Status::Init, &event(id)))
 }
 
-/// An action that counts the calls that reach the outside world, and does what the id says.
+/// An action that counts the calls that reach the receiver, and whose result depends on the id.
 struct Bank {
     guarantee: Guarantee,
     calls: Mutex<Vec<String>>,
@@ -108,7 +108,7 @@ fn nth(method: &'static str, n: usize, fault: Fault) -> impl Fn(&Call) -> Option
     }
 }
 
-/// The process dies at the n-th call of a method: with this fault, and no call of it works any more. The test clears
+/// The process dies at the n-th call of a method: that call has this fault, and all later calls fail. The test clears
 /// `is_dead` when the next process begins.
 fn dies_at(
     method: &'static str,
@@ -151,14 +151,14 @@ async fn transactional_a_failure_before_the_write_leaves_nothing_and_a_lost_repl
         assert_eq!((status(&memory, "a"), memory.effects().len()), after);
 
         is_dead.store(false, Ordering::Relaxed);
-        assert!(handle(&memory, &bank, &records(["a"])).await.is_empty(), "it comes again");
+        assert!(handle(&memory, &bank, &records(["a"])).await.is_empty(), "the record is retried");
         assert_eq!((status(&memory, "a"), memory.effects().len()), (Status::Done, 1));
         assert_eq!(memory.item("a").unwrap().writes, 2, "INIT once and DONE once");
     }
 }
 
 #[tokio::test]
-async fn transactional_one_refused_leaves_its_group_and_all_others_are_committed() {
+async fn transactional_a_refused_notification_leaves_its_group_and_the_others_are_committed() {
     for hides_old_items in [false, true] {
         let ids: Vec<_> = (0..50).map(|n| format!("id{n}")).collect();
         let ids = || ids.iter().map(String::as_str);
@@ -214,25 +214,25 @@ async fn idempotent_a_crash_between_call_and_done_repeats_the_call_under_the_sam
 }
 
 #[tokio::test]
-async fn idempotent_what_is_settled_is_not_run_again() {
+async fn idempotent_a_settled_notification_is_not_run_again() {
     for settled in [Status::Done, Status::Failed, Status::InDoubt] {
         let memory = init(Memory::default(), ["b"]).with("a", settled, &event("a"));
         let bank = Bank::new(IDEMPOTENT);
         assert!(handle(&memory, &bank, &records(["a", "b"])).await.is_empty());
         assert_eq!((bank.calls("a"), bank.calls("b")), (0, 1));
-        assert_eq!(memory.calls("read").len(), 1, "one read tells for the batch");
+        assert_eq!(memory.calls("read").len(), 1, "one read for the whole batch");
     }
 }
 
 #[tokio::test]
-async fn idempotent_what_the_table_does_not_have_is_kept_and_not_run() {
+async fn idempotent_an_orphan_is_quarantined_and_not_run() {
     let (memory, bank) = (Memory::default(), Bank::new(IDEMPOTENT));
     assert!(handle(&memory, &bank, &records(["foreign"])).await.is_empty());
     assert_eq!((bank.calls("foreign"), memory.item("kinesis:shardId-0:0").unwrap().status), (0, Status::Failed));
 }
 
 #[tokio::test]
-async fn idempotent_a_hanging_action_keeps_nobody_elses_done_waiting() {
+async fn idempotent_a_hanging_action_delays_no_other_done() {
     let (memory, bank) = (init(Memory::default(), ["a", "hang", "b"]), Bank::new(IDEMPOTENT));
     assert_eq!(handle(&memory, &bank, &records(["a", "hang", "b"])).await, ["1"]);
     assert_eq!(
@@ -242,7 +242,7 @@ async fn idempotent_a_hanging_action_keeps_nobody_elses_done_waiting() {
 }
 
 #[tokio::test]
-async fn idempotent_a_lost_answer_of_the_call_is_tried_again() {
+async fn idempotent_a_call_whose_answer_was_lost_is_retried() {
     let (memory, bank) = (init(Memory::default(), ["lost"]), Bank::new(IDEMPOTENT));
     assert_eq!(handle(&memory, &bank, &records(["lost"])).await, ["0"]);
     assert_eq!(status(&memory, "lost"), Status::Init);
@@ -273,7 +273,7 @@ async fn at_most_once_a_crash_before_the_claim_leaves_init_and_the_repeat_runs_i
 }
 
 #[tokio::test]
-async fn at_most_once_a_crash_between_claim_and_done_is_in_doubt_when_the_claim_has_lapsed_and_never_runs_again() {
+async fn at_most_once_a_crash_between_claim_and_done_is_in_doubt_when_the_claim_has_expired_and_never_runs_again() {
     // The claim is written and its reply lost: the process could have died there, or anywhere until DONE.
     for fault in [Fault::LostReply, Fault::Hang] {
         let n = usize::from(matches!(fault, Fault::Hang)); // In the claim, or in the DONE after the call.
@@ -285,9 +285,9 @@ async fn at_most_once_a_crash_between_claim_and_done_is_in_doubt_when_the_claim_
         let calls = bank.calls("a");
         assert_eq!(status(&memory, "a"), Status::Claimed);
 
-        assert_eq!(handle_at(60, &memory, &bank, &records(["a"])).await, ["0"], "the claim is live: later");
+        assert_eq!(handle_at(60, &memory, &bank, &records(["a"])).await, ["0"], "the claim has not expired yet");
         assert_eq!(status(&memory, "a"), Status::Claimed);
-        assert!(handle_at(70, &memory, &bank, &records(["a"])).await.is_empty(), "the claim has lapsed");
+        assert!(handle_at(70, &memory, &bank, &records(["a"])).await.is_empty(), "the claim has expired");
         assert_eq!(status(&memory, "a"), Status::InDoubt);
         assert!(handle_at(80, &memory, &bank, &records(["a"])).await.is_empty());
         assert_eq!((status(&memory, "a"), bank.calls("a")), (Status::InDoubt, calls));
@@ -295,7 +295,7 @@ async fn at_most_once_a_crash_between_claim_and_done_is_in_doubt_when_the_claim_
 }
 
 #[tokio::test]
-async fn at_most_once_what_may_have_happened_is_in_doubt_at_once() {
+async fn at_most_once_a_call_that_may_have_happened_is_in_doubt_at_once() {
     for id in ["lost", "panic", "hang"] {
         let (memory, bank) = (init(Memory::default(), [id, "a"]), at_most_once());
         assert!(handle(&memory, &bank, &records([id, "a"])).await.is_empty(), "{id}");
@@ -307,7 +307,7 @@ async fn at_most_once_what_may_have_happened_is_in_doubt_at_once() {
 }
 
 #[tokio::test]
-async fn at_most_once_a_call_that_surely_did_not_happen_gives_the_claim_back() {
+async fn at_most_once_a_call_that_did_not_happen_releases_the_claim() {
     let (memory, bank) = (init(Memory::default(), ["refused"]), at_most_once());
     assert_eq!(handle(&memory, &bank, &records(["refused"])).await, ["0"]);
     let item = memory.item("refused").unwrap();
@@ -348,7 +348,7 @@ async fn at_most_once_a_rejection_is_failed() {
 }
 
 #[tokio::test]
-async fn at_most_once_a_live_claim_of_another_worker_is_left_alone() {
+async fn at_most_once_a_valid_claim_of_another_worker_is_left_alone() {
     let theirs = Claim { owner: "other".into(), lease_until: Timestamp::from_millisecond(LEASE).unwrap() };
     let memory = init(Memory::default(), ["a"]).with_claim("a", theirs.clone());
     let bank = at_most_once();
@@ -358,7 +358,7 @@ async fn at_most_once_a_live_claim_of_another_worker_is_left_alone() {
 
 #[tokio::test]
 async fn at_most_once_done_is_fenced_by_the_claim() {
-    /// While it runs, its claim lapses and another worker takes the notification for in doubt.
+    /// While it runs, its claim expires and another worker makes the notification IN_DOUBT.
     struct Slow<'a>(&'a Memory);
     impl Action for Slow<'_> {
         fn guarantee(&self) -> Guarantee {
@@ -381,8 +381,8 @@ async fn at_most_once_done_is_fenced_by_the_claim() {
 }
 
 #[tokio::test]
-async fn at_most_once_where_another_worker_has_claimed_in_between_the_record_comes_again() {
-    /// While its claim is given back, the reply is lost and another worker claims: the repeat of the call finds that.
+async fn at_most_once_if_another_worker_has_claimed_in_between_the_record_is_retried() {
+    /// While its claim is released, the reply is lost and another worker claims: the repeat of the write finds that.
     struct Overtaken<'a>(&'a Memory);
     impl Action for Overtaken<'_> {
         fn guarantee(&self) -> Guarantee {

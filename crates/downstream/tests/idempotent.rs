@@ -17,7 +17,7 @@ use support::{event, handle, handle_for, init, record, records, status};
 
 const IDEMPOTENT: Guarantee = Guarantee::Idempotent { timeout: Duration::from_secs(5) };
 
-/// A receiver that gives its answers one after the other, to whichever call comes.
+/// A receiver that gives its answers in order, whichever call arrives.
 struct Receiver(Mutex<Vec<Result<Effect, ActionError>>>);
 
 impl Receiver {
@@ -47,7 +47,7 @@ fn not_found() -> Result<Effect, ActionError> {
 }
 
 #[tokio::test]
-async fn a_rejection_is_failed_where_no_earlier_call_has_an_unknown_outcome() {
+async fn a_rejection_is_failed_if_no_earlier_call_has_an_unknown_outcome() {
     let memory = init(Memory::default(), ["a"]);
     let surely_not = Err(ActionError::Retry("the receiver answered 429".into()));
     let receiver = Receiver::answering([surely_not, not_found()]);
@@ -57,7 +57,7 @@ async fn a_rejection_is_failed_where_no_earlier_call_has_an_unknown_outcome() {
 }
 
 #[tokio::test]
-async fn a_rejection_is_not_failed_where_an_earlier_call_may_have_succeeded() {
+async fn a_rejection_is_not_failed_if_an_earlier_call_may_have_succeeded() {
     let memory = init(Memory::default(), ["a"]);
     let receiver = Receiver::answering([no_answer(), not_found()]);
     assert_eq!(handle(&memory, &receiver, &records(["a"])).await.reported, ["0"]);
@@ -103,7 +103,7 @@ async fn a_success_that_meets_failed_is_counted() {
 }
 
 #[tokio::test]
-async fn a_record_with_other_content_than_the_table_has_is_kept_and_not_acted_on() {
+async fn a_record_with_other_content_than_the_table_has_is_quarantined_and_not_acted_on() {
     let memory = init(Memory::default(), ["a"]);
     let foreign = event("a").replace("\"s\"", "\"elsewhere\"");
     let receiver = Receiver::answering([Ok(Effect::default())]);
@@ -113,7 +113,7 @@ async fn a_record_with_other_content_than_the_table_has_is_kept_and_not_acted_on
     assert!(memory.item("kinesis:shardId-0:1").is_none());
 }
 
-/// A table whose first change waits until an action has gone on.
+/// A table whose first change waits until an action has continued.
 struct SlowTable<'a> {
     memory: &'a Memory,
     gone_on: &'a Mutex<bool>,
@@ -145,8 +145,8 @@ impl DownstreamTable for SlowTable<'_> {
 }
 
 #[tokio::test]
-async fn actions_go_on_while_the_table_is_written() {
-    /// `b` takes some turns, and says when it has gone on.
+async fn actions_continue_while_the_table_is_written() {
+    /// `b` yields a few times, and reports when it has continued.
     struct Slow<'a>(&'a Mutex<bool>);
     impl Action for Slow<'_> {
         fn guarantee(&self) -> Guarantee {
@@ -177,7 +177,7 @@ fn reads_fail(call: &Call) -> Option<Fault> {
 }
 
 #[tokio::test]
-async fn where_the_table_cannot_be_read_nothing_is_run_and_all_is_retried() {
+async fn if_the_table_cannot_be_read_no_action_runs_and_all_records_are_retried() {
     let live =
         Claim { owner: "other".into(), lease_until: Timestamp::from_millisecond(support::START + 50_000).unwrap() };
     let memory = init(Memory::failing(reads_fail), ["init", "claimed"]).with_claim("claimed", live);
@@ -189,7 +189,7 @@ async fn where_the_table_cannot_be_read_nothing_is_run_and_all_is_retried() {
 }
 
 #[tokio::test]
-async fn a_call_starts_only_where_the_time_that_it_may_take_is_left() {
+async fn a_call_starts_only_if_it_can_end_in_time() {
     let memory = init(Memory::default(), ["a"]);
     let receiver = Receiver::answering([Ok(Effect::default())]);
     let handled = handle_for(&memory, &receiver, &records(["a"]), 0, 7_000).await;
@@ -210,7 +210,7 @@ fn twenty_of_a_thousand_throttled() -> (Vec<String>, impl Fn(&Call) -> Option<Fa
 }
 
 #[tokio::test]
-async fn writes_that_are_throttled_until_the_deadline_keep_no_other_notification_waiting() {
+async fn writes_that_are_throttled_until_the_deadline_delay_no_other_notification() {
     let (ids, plan) = twenty_of_a_thousand_throttled();
     let ids = || ids.iter().map(String::as_str);
     let memory = init(Memory::failing(plan), ids());
@@ -220,12 +220,12 @@ async fn writes_that_are_throttled_until_the_deadline_keep_no_other_notification
 }
 
 #[tokio::test]
-async fn lapsed_claims_that_cannot_be_settled_keep_nobody_from_its_call() {
+async fn expired_claims_that_cannot_be_settled_delay_no_other_call() {
     let (ids, plan) = twenty_of_a_thousand_throttled();
     let ids = || ids.iter().map(String::as_str);
-    let lapsed = Claim { owner: "gone".into(), lease_until: Timestamp::from_millisecond(support::START - 1).unwrap() };
+    let expired = Claim { owner: "gone".into(), lease_until: Timestamp::from_millisecond(support::START - 1).unwrap() };
     let memory =
-        ids().step_by(50).fold(init(Memory::failing(plan), ids()), |memory, id| memory.with_claim(id, lapsed.clone()));
+        ids().step_by(50).fold(init(Memory::failing(plan), ids()), |memory, id| memory.with_claim(id, expired.clone()));
     let receiver = Receiver::answering((0..980).map(|_| Ok(Effect::default())));
     let handled = handle(&memory, &receiver, &records(ids())).await;
     assert_eq!((handled.count("Done"), handled.count("Retried")), (980, 20));

@@ -1,4 +1,4 @@
-//! Poison: kept once, at a bounded cost, and never at the expense of a healthy notification.
+//! Poison: quarantined once, at a bounded cost, and never at the expense of a valid notification.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -41,7 +41,7 @@ async fn a_thousand_rejections_need_forty_writes() {
 }
 
 #[tokio::test]
-async fn a_failed_that_is_throttled_is_tried_as_often_as_any_write() {
+async fn a_throttled_write_of_failed_is_repeated_as_often_as_any_write() {
     let throttled = |call: &notification::testing::Call| {
         (call.method == "write").then(|| Fault::Entries(vec!["a"], Failure::retryable("throttled")))
     };
@@ -52,7 +52,7 @@ async fn a_failed_that_is_throttled_is_tried_as_often_as_any_write() {
 }
 
 #[tokio::test]
-async fn a_write_that_the_table_refuses_never_makes_a_notification_a_foreign_record() {
+async fn a_write_that_the_table_refuses_never_makes_a_notification_an_orphan() {
     let invalid = |call: &notification::testing::Call| {
         (call.method == "write").then(|| Fault::Entries(vec!["a"], Failure::permanent("ValidationError")))
     };
@@ -63,7 +63,7 @@ async fn a_write_that_the_table_refuses_never_makes_a_notification_a_foreign_rec
 }
 
 #[tokio::test]
-async fn what_failed_is_counted_although_the_reply_to_its_write_was_lost() {
+async fn a_failed_notification_is_counted_although_the_reply_to_its_write_was_lost() {
     let memory = Memory::failing(|call| (call.method == "write").then_some(Fault::LostReply));
     let memory = init(memory, ["a"]);
     let handled = handle(&memory, Rejecting, &records(["a"])).await;
@@ -72,13 +72,13 @@ async fn what_failed_is_counted_although_the_reply_to_its_write_was_lost() {
 }
 
 #[tokio::test]
-async fn a_malformed_record_under_a_known_id_is_kept_and_its_notification_is_left_alone() {
+async fn a_malformed_record_under_a_known_id_is_quarantined_and_its_notification_is_left_alone() {
     let memory = init(Memory::default(), ["a"]);
     let handled = handle(&memory, MarkDone, &[record(0, br#"{"id":"a"}"#), record(1, event("a"))]).await;
     assert_eq!((handled.reported.len(), status(&memory, "a")), (0, Status::Done));
-    let kept = memory.item("kinesis:shardId-0:0").unwrap();
-    assert_eq!((kept.status, kept.raw), (Status::Failed, br#"{"id":"a"}"#.to_vec()));
-    assert!(kept.reason.unwrap().contains("specversion"));
+    let orphan = memory.item("kinesis:shardId-0:0").unwrap();
+    assert_eq!((orphan.status, orphan.raw), (Status::Failed, br#"{"id":"a"}"#.to_vec()));
+    assert!(orphan.reason.unwrap().contains("specversion"));
 }
 
 #[tokio::test]
@@ -98,7 +98,7 @@ async fn a_record_with_another_event_than_the_table_has_never_makes_a_notificati
 }
 
 #[tokio::test]
-async fn an_effect_is_never_written_for_another_content_than_the_table_has() {
+async fn an_effect_is_never_written_for_other_content_than_the_table_has() {
     struct Paying;
     impl Action for Paying {
         fn guarantee(&self) -> Guarantee {
@@ -118,7 +118,7 @@ async fn an_effect_is_never_written_for_another_content_than_the_table_has() {
     assert_eq!(memory.item("kinesis:shardId-0:0").unwrap().raw, foreign.into_bytes());
 }
 
-/// An action that rejects what comes from elsewhere.
+/// An action that rejects events from elsewhere.
 struct RejectingElsewhere(Guarantee);
 
 impl Action for RejectingElsewhere {
@@ -135,7 +135,7 @@ impl Action for RejectingElsewhere {
 }
 
 #[tokio::test]
-async fn a_foreign_record_fails_no_notification_whatever_the_action_says_to_it() {
+async fn an_orphan_fails_no_notification_even_if_the_action_rejects_it() {
     for guarantee in [Guarantee::Transactional, IDEMPOTENT, AT_MOST_ONCE] {
         let memory = init(Memory::default(), ["a"]);
         let foreign = event("a").replace("\"s\"", "\"elsewhere\"");
@@ -150,9 +150,9 @@ async fn a_foreign_record_fails_no_notification_whatever_the_action_says_to_it()
 const MALFORMED: &str = r#"{"specversion":"1.0","id":"a","source":"s","type":"t","time":"2026-11-22T10Z"}"#;
 
 #[tokio::test]
-async fn a_notification_whose_own_event_is_malformed_is_in_doubt_where_a_call_may_have_succeeded() {
-    let lapsed = Claim { owner: "gone".into(), lease_until: Timestamp::from_millisecond(START - 1).unwrap() };
-    let claimed = Memory::default().with("a", Status::Init, MALFORMED).with_claim("a", lapsed);
+async fn a_notification_whose_own_event_is_malformed_is_in_doubt_if_a_call_may_have_succeeded() {
+    let expired = Claim { owner: "gone".into(), lease_until: Timestamp::from_millisecond(START - 1).unwrap() };
+    let claimed = Memory::default().with("a", Status::Init, MALFORMED).with_claim("a", expired);
     let called = Memory::default().with("a", Status::Init, MALFORMED);
     let id = NotificationId::parse("a").unwrap();
     (&called).write(&[Change::note_unknown_call(&id, MALFORMED)], Timestamp::UNIX_EPOCH).await.unwrap();
@@ -164,11 +164,11 @@ async fn a_notification_whose_own_event_is_malformed_is_in_doubt_where_a_call_ma
 }
 
 #[tokio::test]
-async fn a_thousand_lapsed_claims_need_forty_writes() {
-    let lapsed = Claim { owner: "gone".into(), lease_until: Timestamp::from_millisecond(START - 1).unwrap() };
+async fn a_thousand_expired_claims_need_forty_writes() {
+    let expired = Claim { owner: "gone".into(), lease_until: Timestamp::from_millisecond(START - 1).unwrap() };
     let ids: Vec<String> = (0..1000).map(|n| format!("id{n}")).collect();
     let ids = || ids.iter().map(String::as_str);
-    let memory = ids().fold(init(Memory::default(), ids()), |memory, id| memory.with_claim(id, lapsed.clone()));
+    let memory = ids().fold(init(Memory::default(), ids()), |memory, id| memory.with_claim(id, expired.clone()));
     let handled = handle(&memory, RejectingElsewhere(IDEMPOTENT), &records(ids())).await;
     assert_eq!((handled.reported.len(), handled.count("InDoubt")), (0, 1000));
     assert_eq!(memory.calls("write").len(), 40);

@@ -16,8 +16,8 @@ use notification::write::{Answer, write_all};
 use notification::{Change, Clock, Deadline, Envelope, Failure, Notification, content};
 use std::collections::HashSet;
 
-/// Why an insert is retried although it was refused.
-const GONE: &str = "the item existed and has been deleted since; the retry will insert it";
+/// The reason with which a refused insert is retried.
+const GONE: &str = "the item existed but has been deleted since; the retry will insert it";
 
 /// The handler, over a table, a queue and a clock.
 #[derive(Debug)]
@@ -30,9 +30,9 @@ pub struct Ingest<T, Q, C> {
 /// What became of a message that needs no retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Accepted {
-    /// The notification is in the table now.
+    /// The notification was inserted.
     Inserted,
-    /// The table has it already, with the same content.
+    /// The table already has it, with the same content.
     Duplicate,
 }
 
@@ -49,7 +49,7 @@ pub(crate) enum Refused {
     Failed(Failure),
 }
 
-/// What the function answers SQS: the report, in the type of `aws_lambda_events`.
+/// The answer to SQS: the report, in the type of `aws_lambda_events`.
 #[must_use]
 pub fn answer(report: &BatchResponse) -> SqsBatchResponse {
     let mut answer = SqsBatchResponse::default();
@@ -66,7 +66,7 @@ impl<T: Table, Q: Queue, C: Clock> Ingest<T, Q, C> {
     /// Handles one batch and reports each message that must be retried, after hiding it for a while.
     ///
     /// # Errors
-    /// [`MissingIdentifier`] where a message has no `messageId`; nothing was written then.
+    /// [`MissingIdentifier`] if a message has no `messageId`; then nothing was written.
     pub async fn handle(&self, envelope: Envelope, deadline: Deadline) -> Result<BatchResponse, MissingIdentifier> {
         let messages = envelope.records.iter().map(|record| Message::read(record)).collect::<Result<Vec<_>, _>>()?;
         let results = self.insert_all(&messages, retry::earlier(deadline, self.clock.now(), messages.len())).await;
@@ -87,7 +87,10 @@ impl<T: Table, Q: Queue, C: Clock> Ingest<T, Q, C> {
         Ok(response)
     }
 
-    /// Inserts the notifications of a batch, each id once, and tells for each message what became of it.
+    /// Inserts the notifications of a batch, each id once, and returns the result of each message.
+    ///
+    /// This makes ingest an *idempotent consumer*: the conditional insert recognises a message that it has seen before. A
+    /// refused message stays in the queue until SQS moves it to the *dead-letter queue*.
     async fn insert_all(&self, messages: &[Message], deadline: Deadline) -> Vec<Result<Accepted, Refused>> {
         let candidates = candidates(messages);
         let notifications = candidates.iter().map(|candidate| candidate.as_ref().ok().copied());
@@ -112,7 +115,7 @@ impl<T: Table, Q: Queue, C: Clock> Ingest<T, Q, C> {
     }
 }
 
-/// What became of a message, by what became of the first one of its id.
+/// The result of a message, given the result of the first message with its id.
 fn accepted(
     notification: &Notification,
     answer: &Result<Answer, Failure>,
@@ -129,8 +132,8 @@ fn accepted(
     if content::same(notification.event(), event) { Ok(Accepted::Duplicate) } else { Err(Refused::Conflict) }
 }
 
-/// The notification of each message that may be inserted. In a FIFO queue, no message of a group is inserted after one that
-/// cannot be read, because it will be reported as failed too.
+/// The notification of each message that may be inserted. In a FIFO queue, no message is inserted after a malformed one of its
+/// group, because it will also be reported as failed.
 fn candidates(messages: &[Message]) -> Vec<Result<&Notification, Refused>> {
     let mut stopped_groups = HashSet::new();
     let mut candidates = Vec::with_capacity(messages.len());
@@ -150,7 +153,7 @@ fn candidates(messages: &[Message]) -> Vec<Result<&Notification, Refused>> {
     candidates
 }
 
-/// Logs and counts what became of a message. Inserted ones are counted for the whole batch; every other result is rare.
+/// Logs and counts the result of a message. Inserted messages are counted per batch; every other result is rare.
 fn log_and_count(message: &Message, result: &Result<Accepted, Refused>) {
     let receive_count = message.receive_count;
     match result {

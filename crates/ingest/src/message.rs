@@ -8,22 +8,22 @@ use serde_json::value::RawValue;
 use tracing::field::display;
 use tracing::{Level, Span};
 
-/// One message, read as far as it can be.
+/// One message, read as far as possible.
 #[derive(Debug)]
 pub struct Message {
     /// Its `messageId`.
     pub message_id: Identifier,
-    /// Its message group, in a FIFO queue. On a standard queue a group is for fairness and says nothing about order.
+    /// Its message group, in a FIFO queue. On a standard queue, a group is for fairness and has no order.
     pub fifo_group: Option<String>,
-    /// How often it was received, this time included.
+    /// How often it has been received, including this time.
     pub receive_count: Option<u32>,
     /// Its notification, or why it has none.
     pub notification: Result<Notification, Failure>,
-    /// The id of a malformed notification, where it can be read.
+    /// The id of a malformed notification, if it can be read.
     malformed_id: Option<NotificationId>,
 }
 
-/// A message as Lambda sends it. Only what is needed is read, so nothing else can spoil it or cost anything.
+/// A message as Lambda sends it. Only the needed members are read, so no other can make it malformed or cost time.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Wire<'a> {
@@ -59,7 +59,7 @@ impl Message {
     /// Reads one record of the batch.
     ///
     /// # Errors
-    /// [`MissingIdentifier`] where it has no `messageId`.
+    /// [`MissingIdentifier`] if it has no `messageId`.
     pub fn read(record: &RawValue) -> Result<Self, MissingIdentifier> {
         let Ok(wire) = serde_json::from_str::<Wire<'_>>(record.get()) else { return Self::of_another_shape(record) };
         let message_id = Identifier::parse(wire.message_id.as_deref())?;

@@ -1,7 +1,7 @@
-//! When a message that was not accepted is received again. SQS allows it six receives. After a failure that may pass, the
-//! waits between them grow, so that they outlast an outage; a message that will never be accepted uses them up quickly.
+//! When a message that was not accepted is received again. The queue allows six receives. After a retryable failure the waits
+//! between them grow, so that they outlast an outage. A message that will never be accepted uses up its receives quickly.
 //!
-//! Hiding is best effort. Where the call fails, or the process dies before it, the queue's visibility timeout applies.
+//! Hiding is best effort. If the call fails, or the process dies before it, the queue's visibility timeout applies.
 
 use crate::message::{self, Message};
 use crate::{Accepted, Ingest, Refused};
@@ -13,11 +13,11 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-/// The deadline of the work before hiding, which needs time of its own, for a batch of so many messages.
+/// The deadline of the work before hiding, which leaves time to hide this many messages.
 pub(crate) fn earlier(deadline: Deadline, now: Timestamp, messages: usize) -> Deadline {
     let left = Duration::try_from(deadline.time().duration_since(now)).unwrap_or_default();
-    let thousands = u32::try_from(messages.div_ceil(1_000)).unwrap_or(u32::MAX);
-    deadline.earlier(limits::HIDE_BEFORE_DEADLINE.saturating_mul(thousands).min(left / 4))
+    let rounds = u32::try_from(messages.div_ceil(limits::HIDE_MESSAGES)).unwrap_or(u32::MAX);
+    deadline.earlier(limits::HIDE_BEFORE_DEADLINE.saturating_mul(rounds).min(left / limits::HIDE_SHARE))
 }
 
 impl<T: Table, Q: Queue, C: Clock> Ingest<T, Q, C> {
@@ -41,14 +41,14 @@ impl<T: Table, Q: Queue, C: Clock> Ingest<T, Q, C> {
         let failures: Vec<_> = hidden.into_iter().filter_map(Result::err).collect();
         if let Some(reason) = failures.first() {
             let messages = failures.len();
-            tracing::warn!(messages, %reason, "not hidden; they are received again after the queue's visibility timeout");
+            tracing::warn!(messages, %reason, "not hidden; the messages are redelivered after the queue's visibility timeout");
         }
     }
 }
 
-/// The place of each message that is reported as failed, and how long it waits. In a FIFO queue, all messages of a group wait
-/// as long as the first of them that failed: SQS delivers nothing of a group while any message of it is hidden. (So the
-/// messages behind one that is never accepted use up their receives with it.)
+/// The index of each message that is reported as failed, and how long it waits. In a FIFO queue, all messages of a group wait
+/// as long as the first one that failed: SQS delivers no message of a group while one is hidden. (So the messages behind one
+/// that is never accepted use up their receives with it.)
 fn waits(messages: &[Message], results: &[Result<Accepted, Refused>]) -> Vec<(usize, Duration)> {
     let mut group_waits: HashMap<&str, Duration> = HashMap::new();
     let mut waits = Vec::new();
@@ -69,7 +69,7 @@ fn waits(messages: &[Message], results: &[Result<Accepted, Refused>]) -> Vec<(us
 
 /// How long a message waits. After its last receive it only waits for SQS to move it to the dead-letter queue.
 fn wait(refused: &Refused, message_id: &Identifier, receive_count: Option<u32>) -> Duration {
-    // What the table refuses permanently (a wrong name or schema, say) can be fixed: it is not the message's fault.
+    // A permanent failure of the table, such as a wrong name or schema, is not the message's fault, and can be fixed.
     let may_pass = matches!(refused, Refused::Failed(_));
     let receives_before = usize::try_from(receive_count.unwrap_or(1).saturating_sub(1)).unwrap_or(usize::MAX);
     match limits::RETRY_WAITS.get(receives_before) {
@@ -78,11 +78,11 @@ fn wait(refused: &Refused, message_id: &Identifier, receive_count: Option<u32>) 
     }
 }
 
-/// Up to a tenth longer, in whole seconds: messages that failed together are not all received at once.
+/// A slightly longer wait, in whole seconds, so that messages that failed together are not received all at once.
 fn spread(wait: Duration, message_id: &Identifier) -> Duration {
     let mut hasher = DefaultHasher::new();
     message_id.hash(&mut hasher);
-    wait + Duration::from_secs(hasher.finish() % (wait.as_secs() / 10 + 1))
+    wait + Duration::from_secs(hasher.finish() % (wait.as_secs() / limits::RETRY_SPREAD + 1))
 }
 
 #[cfg(test)]
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_that_may_pass_waits_longer_each_time_and_seconds_after_the_last_receive() {
+    fn after_a_retryable_failure_a_message_waits_longer_each_time_and_seconds_after_the_last_receive() {
         let refused_by_the_table = Failure::permanent("BatchExecuteStatement: ValidationError");
         for failure in [Failure::retryable("throttled"), Failure::may_have_happened("no answer"), refused_by_the_table]
         {
@@ -131,13 +131,13 @@ mod tests {
     }
 
     #[test]
-    fn time_for_hiding_is_kept_and_never_more_than_a_quarter() {
+    fn time_is_reserved_for_hiding_and_never_more_than_a_quarter() {
         let at = |millis| Timestamp::from_millisecond(millis).unwrap();
-        let kept = |deadline, messages| {
+        let reserved = |deadline, messages| {
             let time = earlier(Deadline::at(at(deadline)), at(0), messages).time();
             at(deadline).duration_since(time).as_millis()
         };
-        assert_eq!((kept(30_000, 1_000), kept(2_000, 1_000), kept(0, 1)), (2_000, 500, 0));
-        assert_eq!((kept(30_000, 2_001), kept(30_000, 10_000)), (6_000, 7_500));
+        assert_eq!((reserved(30_000, 1_000), reserved(2_000, 1_000), reserved(0, 1)), (2_000, 500, 0));
+        assert_eq!((reserved(30_000, 2_001), reserved(30_000, 10_000)), (6_000, 7_500));
     }
 }

@@ -1,5 +1,5 @@
-//! Whatever SQS hands over: nothing panics, a bad message fails itself alone, and each refusal has a name and quotes
-//! nothing.
+//! Any batch from SQS: nothing panics, a bad message fails alone, and a refusal names the broken rule without quoting the
+//! message.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -52,7 +52,7 @@ proptest! {
     }
 
     #[test]
-    fn a_body_is_kept_byte_for_byte_or_refused_by_name(body in text(&event())) {
+    fn a_body_is_stored_byte_for_byte_or_refused_by_the_rule_it_breaks(body in text(&event())) {
         check::body(&body);
     }
 
@@ -75,7 +75,7 @@ proptest! {
     }
 
     #[test]
-    fn rule_4_bad_messages_never_keep_a_good_one_from_the_table(records in prop::collection::vec(record(), 0..6)) {
+    fn rule_4_bad_messages_never_keep_a_good_one_out_of_the_table(records in prop::collection::vec(record(), 0..6)) {
         check::batch(Envelope { records });
     }
 }

@@ -29,7 +29,7 @@ fn message(message_id: &str, body: &str) -> Value {
     })
 }
 
-/// The same message when it is received for so many times.
+/// The same message with this receive count.
 fn received(mut message: Value, times: u32) -> Value {
     message["attributes"]["ApproximateReceiveCount"] = json!(times.to_string());
     message
@@ -91,7 +91,7 @@ async fn a_put_that_the_sdk_repeats_is_counted_as_inserted_and_not_as_a_duplicat
 }
 
 #[tokio::test]
-async fn rule_1_standard_queue_the_failed_message_ids_are_reported_and_no_other() {
+async fn rule_1_standard_queue_only_the_failed_message_ids_are_reported() {
     let records =
         json!([message("m1", &event("a")), message("m2", "not JSON"), message("m3", &event("b")), message("m4", "")]);
     let memory = check(Memory::default(), records, &["m2", "m4"]).await;
@@ -111,7 +111,7 @@ async fn rule_1_fifo_after_the_first_failure_of_a_group_the_rest_of_it_fails_and
 }
 
 #[tokio::test]
-async fn rule_1_a_message_group_on_a_standard_queue_is_no_order() {
+async fn rule_1_a_message_group_on_a_standard_queue_has_no_order() {
     let mut second = fifo("m2", "g", &event("b"));
     second["eventSourceARN"] = json!("arn:aws:sqs:eu-central-1:1:q");
     let mut first = fifo("m1", "g", "not JSON");
@@ -136,7 +136,7 @@ async fn rule_4_a_record_of_the_wrong_shape_fails_alone() {
 }
 
 #[tokio::test]
-async fn rule_4_a_panic_for_one_notification_fails_it_alone() {
+async fn rule_4_a_panic_for_one_notification_fails_only_that_notification() {
     let memory = Memory::failing(|call| call.ids.contains(&"b".to_owned()).then_some(Fault::Panic));
     let records = json!([message("m1", &event("a")), message("m2", &event("b")), message("m3", &event("c"))]);
     let memory = check(memory, records, &["m2"]).await;
@@ -144,7 +144,7 @@ async fn rule_4_a_panic_for_one_notification_fails_it_alone() {
 }
 
 #[tokio::test]
-async fn rule_5_near_the_deadline_nothing_is_started_and_everything_is_reported() {
+async fn rule_5_near_the_deadline_no_call_starts_and_every_message_is_reported() {
     let records = json!([message("m1", &event("a")), message("m2", &event("b"))]);
     let (response, memory) = respond(Memory::default(), &records, 400).await;
     assert_eq!(response.unwrap().identifiers().count(), 2);
@@ -161,7 +161,7 @@ async fn rule_5_a_hanging_call_is_reported_before_the_deadline() {
 }
 
 #[tokio::test]
-async fn rule_6_entries_that_fail_inside_an_answer_are_repeated_alone() {
+async fn rule_6_only_entries_that_fail_inside_an_answer_are_repeated() {
     let memory =
         Memory::failing(|call| (call.number == 0).then(|| Fault::Entries(vec!["b"], Failure::retryable("throttled"))));
     let records = json!([message("m1", &event("a")), message("m2", &event("b"))]);
@@ -171,7 +171,7 @@ async fn rule_6_entries_that_fail_inside_an_answer_are_repeated_alone() {
 }
 
 #[tokio::test]
-async fn rule_7_a_lost_reply_is_reported_and_the_repeat_finds_its_own_write() {
+async fn rule_7_after_a_lost_reply_the_retried_message_finds_its_own_write() {
     let memory = Memory::failing(|call| (call.number == 0).then_some(Fault::LostReply));
     let records = json!([message("m1", &event("a"))]);
     let memory = check(memory, records.clone(), &["m1"]).await;
@@ -190,13 +190,13 @@ async fn rule_12_a_duplicate_is_a_success_and_a_conflict_an_error_and_neither_wr
             let memory = check(memory, records, &["m2"]).await;
             let item = memory.item("a").unwrap();
             assert_eq!((item.status, item.writes, item.event), (status, 1, event("a")));
-            assert_eq!(memory.calls("read").len(), usize::from(hides_old_items), "read only where the answer lacks it");
+            assert_eq!(memory.calls("read").len(), usize::from(hides_old_items), "read only if the answer lacks it");
         }
     }
 }
 
 #[tokio::test]
-async fn duplicates_and_conflicts_within_a_batch_are_told_apart_and_each_id_is_written_once() {
+async fn duplicates_and_conflicts_within_a_batch_are_distinguished_and_each_id_is_written_once() {
     let records = json!([
         message("m1", &event("a")),
         message("m2", &event("a")),
@@ -209,14 +209,14 @@ async fn duplicates_and_conflicts_within_a_batch_are_told_apart_and_each_id_is_w
 }
 
 #[tokio::test]
-async fn all_messages_of_an_id_that_could_not_be_written_come_again() {
+async fn all_messages_of_an_id_that_could_not_be_written_are_retried() {
     let memory = Memory::failing(|_| Some(Fault::Before(Failure::retryable("down"))));
     let records = json!([message("m1", &event("a")), message("m2", &event("a")), message("m3", &conflicting("a"))]);
     check(memory, records, &["m1", "m2", "m3"]).await;
 }
 
 #[tokio::test]
-async fn what_fails_is_hidden_and_what_may_pass_later_waits_longer_with_each_receive() {
+async fn failed_messages_are_hidden_and_after_retryable_failures_for_longer_with_each_receive() {
     let memory =
         Memory::failing(|call| (call.method == "write").then(|| Fault::Before(Failure::retryable("throttled"))));
     let records = json!([
@@ -233,7 +233,7 @@ async fn what_fails_is_hidden_and_what_may_pass_later_waits_longer_with_each_rec
 }
 
 #[tokio::test]
-async fn a_conflict_comes_again_within_seconds_and_what_is_accepted_is_not_hidden() {
+async fn a_conflict_is_received_again_within_seconds_and_accepted_messages_are_not_hidden() {
     let memory = Memory::default().with("a", Status::Done, &event("a"));
     let records = json!([message("m1", &conflicting("a")), message("m2", &event("a")), message("m3", &event("b"))]);
     let memory = check(memory, records, &["m1"]).await;
@@ -241,13 +241,13 @@ async fn a_conflict_comes_again_within_seconds_and_what_is_accepted_is_not_hidde
 }
 
 #[tokio::test]
-async fn nothing_is_hidden_where_nothing_failed() {
+async fn nothing_is_hidden_if_nothing_failed() {
     let memory = check(Memory::default(), json!([message("m1", &event("a"))]), &[]).await;
     assert!(memory.calls("hide").is_empty());
 }
 
 #[tokio::test]
-async fn rule_1_fifo_all_that_fail_of_a_group_are_hidden_for_the_same_time() {
+async fn rule_1_fifo_all_failed_messages_of_a_group_are_hidden_for_the_same_time() {
     let records = json!([
         fifo("m1", "g", &event("a")),
         received(fifo("m2", "g", "not JSON"), 2),
@@ -265,7 +265,7 @@ async fn a_message_without_a_receipt_handle_is_reported_and_not_hidden() {
 }
 
 #[tokio::test]
-async fn a_message_that_cannot_be_hidden_is_reported_all_the_same() {
+async fn a_message_that_cannot_be_hidden_is_still_reported() {
     let faults = [
         || Fault::Before(Failure::retryable("throttled")),
         || Fault::Before(Failure::permanent("refused")),
@@ -283,7 +283,7 @@ async fn a_message_that_cannot_be_hidden_is_reported_all_the_same() {
 }
 
 #[tokio::test]
-async fn rule_5_what_hangs_until_the_deadline_is_hidden_and_reported_before_it() {
+async fn rule_5_messages_of_a_hanging_call_are_hidden_and_reported_before_the_deadline() {
     let memory = Memory::failing(|call| (call.method == "write").then_some(Fault::Hang));
     let records: Vec<_> = (0..25).map(|n| message(&format!("m{n}"), &event(&format!("id{n}")))).collect();
     let envelope: Envelope = serde_json::from_str(&json!({"Records": records}).to_string()).unwrap();
@@ -291,11 +291,11 @@ async fn rule_5_what_hangs_until_the_deadline_is_hidden_and_reported_before_it()
     let clock = SharedClock(TestClock::at_millis(START).into());
     let response = Ingest::new(&memory, &memory, clock.clone()).handle(envelope, deadline).await.unwrap();
     assert_eq!((response.identifiers().count(), memory.hidden().len()), (25, 25));
-    assert_eq!(memory.calls("hide").len(), 3, "ten a call");
+    assert_eq!(memory.calls("hide").len(), 3, "ten messages per call");
     assert!(clock.now() < deadline.time());
 }
 
-/// A clock that a test can still read when a handler has it.
+/// A clock that a test can still read after passing it to a handler.
 #[derive(Clone)]
 struct SharedClock(std::sync::Arc<TestClock>);
 
@@ -317,9 +317,9 @@ async fn a_thousand_notifications_need_forty_writes() {
     assert_eq!(memory.items().len(), 1000);
 }
 
-/// The sample events show what their README says.
+/// The sample events have the results that their README describes.
 #[tokio::test]
-async fn the_sample_events_come_out_as_documented() {
+async fn the_sample_events_give_the_documented_results() {
     let samples = [
         (include_str!("../../../events/ingest-valid.json"), vec![], 1),
         (include_str!("../../../events/ingest-duplicate.json"), vec![], 1),

@@ -1,7 +1,6 @@
-//! Whatever `aws_lambda_events` reads of an SQS batch, our lean reader reads alike.
+//! Our smaller reader reads every SQS batch as `aws_lambda_events` does.
 //!
-//! A name that stands twice in an object is left out: AWS sends none, and we refuse some of those of which a map takes the
-//! last.
+//! Duplicate names in an object are left out: AWS sends none, and we refuse some of which a map takes the last.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -16,7 +15,7 @@ use proptest::prelude::*;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-/// Compares what both read of a batch, and tells whether theirs could read it.
+/// Compares both readers on a batch, and returns whether `aws_lambda_events` could read it.
 fn compare(batch: &str) -> bool {
     let Ok(theirs) = serde_json::from_str::<SqsEvent>(batch) else { return false };
     let ours: Envelope = serde_json::from_str(batch).unwrap();
@@ -63,7 +62,7 @@ fn message(body: &str, attributes: &Value, arn: &str) -> Value {
     })
 }
 
-/// A batch of a message with any text as its body and attributes, and of one with something wrong in it.
+/// A batch of a message with any text as its body and attributes, or of one with a fault.
 fn batch() -> impl Strategy<Value = String> {
     let arn = prop::sample::select(vec!["arn:aws:sqs:eu-central-1:1:q", "arn:aws:sqs:eu-central-1:1:q.fifo"]);
     let attributes = (any::<String>(), prop_oneof!["[0-9]{1,12}", any::<String>()]);

@@ -1,4 +1,4 @@
-//! The action: the business code that downstream runs for one notification, and the guarantee that it gives.
+//! The action: the business code that downstream runs for each notification, and the guarantee that it gives.
 
 use crate::deadline::Deadline;
 use crate::event::Notification;
@@ -9,14 +9,14 @@ use std::time::Duration;
 
 /// The business code that downstream runs for one notification.
 pub trait Action: Send + Sync {
-    /// What kind of effect it has, and so how downstream makes it happen once.
+    /// How often its effect happens. Downstream runs it accordingly.
     fn guarantee(&self) -> Guarantee;
 
-    /// Runs for one notification. [`Notification::id`] is the idempotency key. It must end by the deadline: it is given
-    /// up then.
+    /// Runs for one notification. [`Notification::id`] is the idempotency key. It must end before the deadline, because
+    /// downstream stops waiting for it then.
     ///
     /// # Errors
-    /// [`ActionError`] says whether the effect happened, and whether it may be tried again.
+    /// [`ActionError`] says whether the effect may have happened, and whether to retry.
     fn run(
         &self,
         notification: &Notification,
@@ -24,30 +24,30 @@ pub trait Action: Send + Sync {
     ) -> impl Future<Output = Result<Effect, ActionError>> + Send;
 }
 
-/// What kind of effect an action has, and how often it happens.
+/// How often the effect of an action happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Guarantee {
-    /// **Exactly once.** The effect is writes to DynamoDB: [`Effect::writes`] and DONE are one transaction. The action
-    /// itself must have no other effect.
+    /// **Exactly once.** The effect consists of writes to DynamoDB: [`Effect::writes`] and DONE are one transaction. The
+    /// action must have no other effect.
     Transactional,
-    /// **At least once, and once for a receiver that dedupes** by the notification id, which the action must pass on. It
-    /// runs before DONE, and again where the process dies between the two.
+    /// **At least once, and once for a receiver that dedupes** by the notification id, which the action must pass on. The
+    /// action runs before DONE is written, and runs again if the process dies in between.
     Idempotent {
-        /// The longest that one call can take. A call starts only where this much time is left until the deadline, because
-        /// the outcome of one that the deadline cuts off is unknown. The function's timeout must be a few seconds longer.
+        /// The longest time that one call can take. A call starts only if this much time is left until the deadline, because
+        /// the outcome of a call that the deadline cuts off is unknown. The function's timeout must be a few seconds longer.
         timeout: Duration,
     },
-    /// **At most once**, for a receiver that cannot dedupe. The notification is claimed before the call; where the outcome of
-    /// the call is unknown, the notification becomes IN_DOUBT and is never run again by itself.
+    /// **At most once**, for a receiver that cannot dedupe. The notification is claimed before the call. If the outcome of the
+    /// call is unknown, the notification becomes IN_DOUBT, and the pipeline never runs it again.
     ///
-    /// [`Action::run`] must send its call at most once for each time it is run. A client that retries by itself can make the
-    /// effect happen twice:
+    /// [`Action::run`] must send its call at most once each time it runs. A client that retries can make the effect happen
+    /// twice:
     /// - The AWS SDK retries a call whose answer was lost. Use a client made from `Function::sdk_without_retries`.
-    /// - An HTTP client may retry, too. For `reqwest`, set `retry(reqwest::retry::never())` and `pool_max_idle_per_host(0)`, as
-    ///   the webhook does: a pooled connection may have been closed while Lambda froze the process, and the call that finds
-    ///   it closed is IN_DOUBT.
+    /// - An HTTP client may also retry. For `reqwest`, set `retry(reqwest::retry::never())` and `pool_max_idle_per_host(0)`, as
+    ///   the webhook does: a pooled connection may have been closed while Lambda froze the process, and a call on a closed
+    ///   connection ends IN_DOUBT.
     AtMostOnce {
-        /// As for [`Self::Idempotent`]; here, a call that the deadline cuts off is IN_DOUBT.
+        /// As for [`Self::Idempotent`], except that a call that the deadline cuts off ends IN_DOUBT.
         timeout: Duration,
     },
 }
@@ -63,16 +63,16 @@ impl Guarantee {
     }
 }
 
-/// What an action did, or wants to be written in the same transaction as DONE.
+/// The result of an action, and the items to write in the same transaction as DONE.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Effect {
-    /// Stored with DONE, for the audit.
+    /// Stored with DONE, for audits.
     pub outcome: Option<Outcome>,
     /// Items to put together with DONE: all or nothing. Only for [`Guarantee::Transactional`].
     pub writes: Vec<Put>,
 }
 
-/// One new item of another table. It is put only where its key does not exist yet.
+/// One new item of another table. It is put only if its key does not exist yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Put {
     /// The table's name.
@@ -91,16 +91,18 @@ impl Put {
     }
 }
 
-/// Why an action did not succeed. Its text is stored or logged: it must not hold payload or secrets.
+/// Why an action did not succeed. The text is stored or logged, so it must not contain payload or secrets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ActionError {
-    /// The business says no: FAILED, with this reason. The effect did not happen.
+    /// The receiver or the business code rejects the notification. It becomes FAILED with this reason. The effect did not
+    /// happen.
     #[error("rejected: {0}")]
     Rejected(String),
-    /// It surely did not happen, and may work later.
-    #[error("to be retried: {0}")]
+    /// The effect did not happen, and the action can succeed later.
+    #[error("retryable: {0}")]
     Retry(String),
-    /// It may have happened: the answer was lost. Tried again by an idempotent action, IN_DOUBT for one at most once.
+    /// The effect may have happened: the answer was lost. An idempotent action is retried; an at-most-once notification
+    /// becomes IN_DOUBT.
     #[error("may have happened: {0}")]
     MayHaveHappened(String),
 }
@@ -116,13 +118,13 @@ impl From<ActionError> for Failure {
     }
 }
 
-/// What an action returns for the audit: JSON, stored with DONE, at most [`limits::OUTCOME_MAX_BYTES`].
+/// The outcome of an action: JSON of at most [`limits::OUTCOME_MAX_BYTES`], stored with DONE for audits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome(Box<str>);
 
 impl Outcome {
-    /// Makes an outcome. One that is too large is replaced by a note of its size, because the effect has happened and
-    /// must not fail for its description.
+    /// Makes an outcome. If it is too large, a note of its size replaces it: the effect has happened, so its description must
+    /// not make it fail.
     #[must_use]
     pub fn new(value: &serde_json::Value) -> Self {
         let text = value.to_string();
@@ -140,7 +142,7 @@ impl Outcome {
     }
 }
 
-/// The action that has no effect but the DONE itself: the notification is recorded.
+/// The action `mark-done`, whose only effect is the status DONE.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct MarkDone;
 
@@ -159,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_outcome_is_kept_as_it_is_up_to_its_limit_and_noted_beyond() {
+    fn an_outcome_is_stored_up_to_its_limit_and_replaced_by_a_note_beyond_it() {
         let fits = serde_json::Value::from("x".repeat(limits::OUTCOME_MAX_BYTES - 2));
         assert_eq!(Outcome::new(&fits).as_str(), fits.to_string());
         let large = serde_json::Value::from("x".repeat(limits::OUTCOME_MAX_BYTES - 1));
@@ -168,14 +170,14 @@ mod tests {
     }
 
     #[test]
-    fn the_size_of_a_write_is_that_of_its_names_and_values() {
+    fn the_size_of_a_put_is_that_of_its_names_and_values() {
         let attributes = vec![("id", "rfd-1".to_owned()), ("amount", "19.99".to_owned())];
         assert_eq!(Put { table: "ledger".into(), key: "id", attributes }.bytes(), 2 + 5 + 6 + 5);
         assert_eq!(Put { table: "ledger".into(), key: "id", attributes: vec![] }.bytes(), 0);
     }
 
     #[test]
-    fn each_error_of_an_action_says_whether_its_effect_happened_and_whether_it_is_tried_again() {
+    fn each_error_of_an_action_says_whether_its_effect_happened_and_whether_it_is_retried() {
         let kind = |error| Failure::from(error).kind;
         assert_eq!(kind(ActionError::Rejected("no".into())), FailureKind::Permanent);
         assert_eq!(kind(ActionError::Retry("later".into())), FailureKind::Retryable);

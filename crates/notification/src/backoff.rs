@@ -1,4 +1,4 @@
-//! How long to wait before entries that a call refused are tried again: exponential, with full jitter.
+//! How long to wait before failed entries are tried again: exponential backoff with full jitter.
 //! <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>
 
 use crate::limits;
@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-/// The wait before `attempt` (from 1, the first repeat). The jitter is a hash of the time to the nanosecond: two callers
-/// wait differently, and a run on a virtual clock can be repeated exactly.
+/// The wait before the given repeat (1 is the first). The jitter is a hash of the time in nanoseconds: two callers wait
+/// differently, and a run on a virtual clock can be repeated exactly.
 #[must_use]
 pub fn delay(attempt: u32, now: Timestamp) -> Duration {
     let longest =
@@ -37,7 +37,7 @@ mod tests {
     }
 
     #[test]
-    fn different_callers_wait_differently() {
+    fn two_callers_wait_differently() {
         let waits: std::collections::HashSet<_> = (0..100).map(|n| delay(3, at(n))).collect();
         assert!(waits.len() > 50, "{} different waits of 100", waits.len());
     }

@@ -1,5 +1,5 @@
-//! How backend calls are made for a batch of records: several entries a call, several calls in flight, in time, with
-//! the failed entries alone repeated, and with one bad entry never failing its neighbours.
+//! How backend calls are made for a batch of records: several entries per call, several calls in flight, and all before the
+//! deadline. Only the failed entries are repeated, and a bad entry never fails its neighbours.
 
 use crate::backoff;
 use crate::clock::Clock;
@@ -16,19 +16,20 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// How often entries that failed retryably are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attempts {
-    /// Those that failed inside an answer, up to [`limits::ENTRY_ATTEMPTS`] times. A call that failed as a whole is not
-    /// repeated: the SDK has done that, and the event source will.
+    /// Entries that failed inside an answer: up to [`limits::ENTRY_ATTEMPTS`] times. A call that failed as a whole is not
+    /// repeated: the SDK has already repeated it, and the event source will retry its records.
     Limited,
-    /// All, whole calls included, until the deadline: an effect has happened, and only this process knows its outcome.
+    /// All entries, also if a call failed as a whole, until the deadline: an effect has happened, and only this process knows
+    /// its outcome.
     UntilDeadline,
 }
 
 /// Calls `call` for all `entries`, one call for each of `ranges`, and returns a result for each entry in order.
 ///
-/// - At most [`limits::CALLS_IN_FLIGHT`] calls run at once; none starts in the last moments before the deadline.
-/// - Answers are joined to entries by index. Entries that failed retryably inside an answer are called again, they
-///   alone, with backoff, as often as `attempts` says.
-/// - A call that is refused permanently, or panics, is split in halves down to the entry that causes it.
+/// - At most [`limits::CALLS_IN_FLIGHT`] calls run at once; none starts shortly before the deadline.
+/// - Answers are joined to entries by index. Only entries that failed retryably inside an answer are called again, with
+///   backoff, as often as `attempts` says.
+/// - A call that is refused permanently, or panics, is split in half until the entry that causes it is alone.
 pub async fn call_in_batches<T, R, F, Fut>(
     clock: &impl Clock,
     deadline: Deadline,
@@ -106,7 +107,7 @@ where
     results
 }
 
-/// Notes the result of one more attempt. Where an earlier one may have happened, a failure of this one does not change that.
+/// Stores the result of another attempt. If an earlier attempt may have happened, a failure of this one does not change that.
 fn note<R>(result: &mut Result<R, Failure>, mut next: Result<R, Failure>) {
     if let (Err(earlier), Err(failure)) = (&*result, &mut next)
         && earlier.kind.may_have_happened()
@@ -119,7 +120,7 @@ fn note<R>(result: &mut Result<R, Failure>, mut next: Result<R, Failure>) {
 /// Why a whole call failed.
 struct Refusal {
     failure: Failure,
-    /// Whether one of its entries is the cause, so that the others would pass without it.
+    /// Whether one of its entries is the cause, so that the others would succeed without it.
     blames_an_entry: bool,
 }
 
@@ -147,8 +148,8 @@ pub fn by_count(count: usize, size: usize) -> Vec<Range<usize>> {
     (0..count).step_by(size).map(|start| start..count.min(start + size)).collect()
 }
 
-/// Cuts entries of the given sizes in bytes into ranges of at most `count` entries and `bytes` bytes. An entry that is
-/// larger than `bytes` by itself gets a range of its own: its refusal is then its own.
+/// Cuts entries of the given sizes in bytes into ranges of at most `count` entries and `bytes` bytes. An entry that is larger
+/// than `bytes` gets a range of its own, so that it fails no other.
 #[must_use]
 pub fn by_count_and_bytes(sizes: impl IntoIterator<Item = usize>, count: usize, bytes: usize) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = Vec::new();
@@ -168,7 +169,7 @@ pub fn by_count_and_bytes(sizes: impl IntoIterator<Item = usize>, count: usize, 
     ranges
 }
 
-/// Runs work for one record; a panic is that record's retryable failure.
+/// Runs the work for one record; a panic is that record's retryable failure.
 ///
 /// # Errors
 /// The work's own failure, or one that says that it panicked.
@@ -176,7 +177,7 @@ pub fn isolate<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failur
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(panicked()))
 }
 
-/// Like [`isolate`], for work that waits.
+/// Like [`isolate`], for asynchronous work.
 ///
 /// # Errors
 /// The work's own failure, or one that says that it panicked.
@@ -195,8 +196,8 @@ mod tests {
     use crate::testing::TestClock;
     use std::sync::Mutex;
 
-    /// Runs `entries` in batches of `size` against `answer` and returns the results and the calls that were made. A loop
-    /// without end would be a test without end, so there is no answer any more after many calls, and the deadline comes.
+    /// Runs `entries` in batches of `size` against `answer` and returns the results and the calls that were made. After many
+    /// calls there are no more answers, so that the deadline ends an endless loop, and the test fails instead of hanging.
     async fn run(
         clock: &TestClock,
         entries: &[u32],
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn rule_6_answers_are_joined_to_entries_by_index_and_only_the_failed_ones_are_repeated() {
+    async fn rule_6_answers_are_joined_to_entries_by_index_and_only_failed_entries_are_repeated() {
         let clock = TestClock::at_millis(0);
         let (results, calls) = run(&clock, &[0, 1, 2, 3, 4], 3, |number, batch| match number {
             1 => Ok(vec![Ok(0), Err(Failure::retryable("throttled")), Err(Failure::may_have_happened("?"))]),
@@ -258,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn rule_4_a_refused_call_is_split_down_to_the_entry_that_causes_it() {
+    async fn rule_4_a_refused_call_is_split_until_the_entry_that_causes_it_is_alone() {
         let (results, _) = run(&TestClock::at_millis(0), &(0..25).collect::<Vec<_>>(), 25, |_, batch| {
             if batch.contains(&13) { Err(Failure::permanent("invalid")) } else { all_ok(batch) }
         })
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn rule_4_a_panic_is_the_failure_of_the_entry_that_causes_it_alone() {
+    async fn rule_4_a_panic_fails_only_the_entry_that_causes_it() {
         let (results, _) = run(&TestClock::at_millis(0), &[1, 2, 3, 4], 4, |_, batch| {
             assert!(!batch.contains(&3), "entry 3 panics on purpose");
             all_ok(batch)
@@ -282,15 +283,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_that_fails_as_a_whole_and_retryably_is_not_split_nor_repeated() {
-        // The SDK has repeated it already.
+    async fn a_call_that_fails_retryably_as_a_whole_is_neither_split_nor_repeated() {
+        // The SDK has already repeated it.
         let (results, calls) = run(&TestClock::at_millis(0), &[1, 2], 2, |_, _| Err(Failure::retryable("down"))).await;
         assert_eq!(results, [Err(Failure::retryable("down")), Err(Failure::retryable("down"))]);
         assert_eq!(calls.len(), 1);
     }
 
     #[tokio::test]
-    async fn what_nobody_can_make_good_later_is_tried_until_the_deadline() {
+    async fn outcomes_that_only_this_process_knows_are_written_until_the_deadline() {
         let clock = TestClock::at_millis(0);
         let deadline = Deadline::at(jiff::Timestamp::from_second(60).unwrap());
         let calls = Mutex::new(0);
@@ -321,11 +322,11 @@ mod tests {
             call_in_batches(&clock, deadline, Attempts::UntilDeadline, &[7], by_count(1, 25), refused).await,
             [Err(Failure::permanent("no"))]
         );
-        assert_eq!(clock.now().as_millisecond(), 0, "what will never pass is not tried again");
+        assert_eq!(clock.now().as_millisecond(), 0, "a permanent failure is not tried again");
     }
 
     #[tokio::test]
-    async fn what_may_have_happened_once_may_have_happened_whatever_its_repeat_says() {
+    async fn an_entry_that_may_have_happened_still_may_have_after_its_repeat_has_failed() {
         let (results, _) = run(&TestClock::at_millis(0), &[7], 1, |number, _| match number {
             1 => Ok(vec![Err(Failure::may_have_happened("lost"))]),
             _ => Ok(vec![Err(Failure::retryable("throttled"))]),
@@ -335,7 +336,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_shorter_than_its_call_leaves_the_rest_in_doubt() {
+    async fn entries_that_an_answer_lacks_may_have_happened() {
         let (results, _) = run(&TestClock::at_millis(0), &[1, 2], 2, |_, batch| Ok(vec![Ok(batch[0])])).await;
         assert!(results[1].is_ok(), "it is asked again");
         let (results, _) = run(&TestClock::at_millis(0), &[1], 2, |_, _| Ok(vec![])).await;

@@ -1,5 +1,8 @@
-//! Conditional changes of a notification's status. Each is made by one of [`Change`]'s constructors, and these make exactly
-//! the transitions of [`crate::status::TRANSITIONS`]: nothing else can be written.
+//! Conditional changes of a notification's status. Only the constructors of [`Change`] make one, and they make exactly the
+//! transitions of [`crate::status::TRANSITIONS`], so nothing else can be written.
+//!
+//! [`Change::insert`] and the changes to DONE make the pipeline an *idempotent consumer*: the table is its inbox, and a
+//! message or record that is delivered again meets the condition of the first write.
 
 use crate::action::{Outcome, Put};
 use crate::event::Notification;
@@ -10,13 +13,13 @@ use jiff::Timestamp;
 /// What the table holds of a notification.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stored {
-    /// Its status; `None` where the item has no known one.
+    /// Its status; `None` if the item has none, or an unknown one.
     pub status: Option<Status>,
-    /// Its event; empty where the item has none.
+    /// Its event; empty if the item has none.
     pub event: Box<str>,
-    /// Who has claimed it, while it is CLAIMED.
+    /// The claim on it, while it is CLAIMED.
     pub claim: Option<Claim>,
-    /// Since when it has been INIT, DONE, FAILED or IN_DOUBT, to the millisecond; `None` where the item does not say.
+    /// Since when it has been INIT, DONE, FAILED or IN_DOUBT, to the millisecond; `None` if the item does not say.
     pub since: Option<Timestamp>,
     /// Whether a call of its action ended with an unknown outcome.
     pub unknown_call: bool,
@@ -24,11 +27,11 @@ pub struct Stored {
     pub put_back_at: Option<Timestamp>,
 }
 
-/// A worker's right to make the one call for a notification: a fencing token. Whoever settles the notification must
-/// present it.
+/// A worker's right to make the one call for a notification. It is a *fencing token*: a change that settles the notification
+/// holds only for exactly this claim, so a worker whose claim has expired cannot write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
-    /// The invocation that has it. No two invocations have the same.
+    /// The invocation that holds it. No two invocations have the same owner.
     pub owner: Box<str>,
     /// When it expires. Its owner has ended by then.
     pub lease_until: Timestamp,
@@ -42,22 +45,22 @@ pub struct Change<'a> {
     to: After<'a>,
 }
 
-/// What a change expects of the item.
+/// The state in which a change expects the item.
 #[derive(Debug, Clone, Copy)]
 pub enum Before<'a> {
     /// No item has this id.
     Absent,
     /// It has this status.
     Status(Status),
-    /// It is INIT and has this event, byte for byte: the change was derived from it.
+    /// It is INIT and has this event, byte for byte: the change was made for this event.
     Event(&'a str),
-    /// The same, and no call of its action has an unknown outcome: nothing can have happened yet.
+    /// The same, and no call of its action has an unknown outcome, so its effect cannot have happened.
     Untouched(&'a str),
     /// It is CLAIMED, by exactly this claim. A later claim is left alone.
     Claim(&'a Claim),
 }
 
-/// What a change makes of the item.
+/// The state in which a change leaves the item.
 #[derive(Debug, Clone, Copy)]
 pub enum After<'a> {
     /// A new item: INIT, and pending from now on.
@@ -83,7 +86,7 @@ pub enum After<'a> {
 pub struct Commit<'a> {
     /// Its change of status.
     pub change: Change<'a>,
-    /// The items that are put together with it.
+    /// The items that are put in the same transaction.
     pub puts: &'a [Put],
 }
 
@@ -184,19 +187,19 @@ impl<'a> Change<'a> {
         self.from
     }
 
-    /// What it makes of the item.
+    /// The state in which it leaves the item.
     #[must_use]
     pub const fn to(&self) -> After<'a> {
         self.to
     }
 
-    /// Whether the table is as this change, made at this time, leaves it. A change whose reply was lost is repeated, and the
-    /// repeat is refused because of its own result.
+    /// Whether the item is as this change leaves it when it is made at this time. A change whose reply was lost is repeated,
+    /// and the repeat is refused because of the change's own result.
     #[must_use]
     pub fn has_made(&self, stored: &Stored, at: Timestamp) -> bool {
         let is_now = |time: Option<Timestamp>| time.is_some_and(|time| time.as_millisecond() == at.as_millisecond());
         let is_as_left = match self.to {
-            // The pipeline may have gone on with it since.
+            // The pipeline may have changed it since.
             After::PutBack => return is_now(stored.put_back_at),
             After::Claimed(claim) => stored.claim.as_ref() == Some(claim),
             After::UnknownCall => stored.unknown_call,
@@ -211,7 +214,7 @@ impl<'a> Change<'a> {
 }
 
 impl<'a> Before<'a> {
-    /// The status that is expected; `None` for no item.
+    /// The expected status; `None` if there must be no item.
     #[must_use]
     pub const fn status(&self) -> Option<Status> {
         match self {
@@ -222,7 +225,7 @@ impl<'a> Before<'a> {
         }
     }
 
-    /// The event that is expected; `None` where any will do.
+    /// The expected event; `None` if it does not matter.
     #[must_use]
     pub const fn event(&self) -> Option<&'a str> {
         match self {
@@ -231,7 +234,7 @@ impl<'a> Before<'a> {
         }
     }
 
-    /// Whether an item, or none, is as expected.
+    /// Whether this item, or its absence, is as expected.
     #[must_use]
     pub fn holds(&self, stored: Option<&Stored>) -> bool {
         if stored.and_then(|stored| stored.status) != self.status() {
@@ -249,7 +252,7 @@ impl<'a> Before<'a> {
 }
 
 impl After<'_> {
-    /// The status that it leaves.
+    /// The status that the item has then.
     #[must_use]
     pub const fn status(&self) -> Status {
         match self {
@@ -348,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_holds_for_its_status_event_and_claim_alone() {
+    fn a_condition_holds_only_for_its_status_event_and_claim() {
         let (mine, theirs) = (claim("mine"), claim("theirs"));
         let init = Stored { status: Some(Status::Init), event: "e".into(), ..Stored::default() };
         let unknown = Stored { unknown_call: true, ..init.clone() };

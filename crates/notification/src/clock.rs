@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use std::future::Future;
 use std::time::Duration;
 
-/// Time, so that tests and simulations have their own.
+/// Time. Tests and simulations have a virtual clock.
 pub trait Clock: Send + Sync {
     /// The time now.
     fn now(&self) -> Timestamp;

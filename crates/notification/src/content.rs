@@ -7,15 +7,17 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 
 /// Whether two events have the same content: `source`, `type`, `subject`, `datacontenttype`, `dataschema` and `data` (or
-/// `data_base64`) are equal as JSON values. `time` and extension attributes may differ, because a producer that retries may
-/// set them anew. `data` without a `datacontenttype` is `application/json`.
+/// `data_base64`) are equal as JSON values. `time` and extension attributes may differ, because a producer may set them again
+/// when it retries. `data` without a `datacontenttype` is `application/json`.
 ///
-/// Numbers are compared by their exact decimal value (`1.0` equals `1`; two large integers that a float would merge
-/// stay apart). Text that is not a JSON object has no content that could be equal, so the answer is `false`: what
-/// cannot be shown to be a duplicate is a conflict, which is never dropped. So are values that are written differently
-/// and nested deeper than [`limits::CONTENT_MAX_DEPTH`], or have a name twice in one object.
+/// Numbers are compared by their exact decimal value: `1.0` equals `1`, and two large integers that would be the same float
+/// differ.
 ///
-/// Apart from sorting the members of objects, it takes time linear in the size of the events.
+/// The answer is `true` only if both contents are surely equal; otherwise the message is a conflict, which is never dropped.
+/// So different texts differ if one is not a JSON object. Values with different texts also differ if they are nested deeper
+/// than [`limits::CONTENT_MAX_DEPTH`] or contain an object with a duplicate name.
+///
+/// Apart from sorting the members of objects, the time is linear in the size of the events.
 #[must_use]
 pub fn same(a: &str, b: &str) -> bool {
     if a == b {
@@ -27,7 +29,7 @@ pub fn same(a: &str, b: &str) -> bool {
     members(&a).into_iter().zip(members(&b)).all(|(a, b)| a == b || read(a).is_some_and(|a| read(b) == Some(a)))
 }
 
-/// What is compared, as JSON.
+/// The members that are compared, as JSON.
 fn members<'a>(event: &Attributes<'a>) -> [Option<&'a str>; 7] {
     let json = |member: Option<&'a RawValue>| member.map(RawValue::get);
     let implied = event.data.map(|_| r#""application/json""#);
@@ -55,16 +57,15 @@ enum Value<'a> {
     Array(Vec<Value<'a>>),
     /// Sorted by name.
     Object(Vec<(Cow<'a, str>, Value<'a>)>),
-    /// Equal only where the text is.
+    /// Equal only to the same text.
     Text(&'a str),
 }
 
 impl<'a> Value<'a> {
-    /// Reads the value that begins with the token `first` of a text that serde_json has accepted as JSON. It takes each of the
-    /// value's tokens once; `None` means that they were not those of a value.
+    /// Reads the value that begins with the token `first`, in a text that serde_json has accepted as JSON. It reads each token
+    /// of the value once; `None` means that the tokens do not form a value.
     ///
-    /// It calls itself at most `depth` times: raw JSON may be nested as deep as a message is long, because serde_json does not
-    /// bound that.
+    /// It recurses at most `depth` times: serde_json does not limit how deep raw JSON is nested.
     fn read(
         first: Token<'a>,
         json: &'a str,
@@ -99,7 +100,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// `None` for an object that has a name twice, because one reader takes the first and another the last, and for one with a
+    /// `None` for an object with a duplicate name, because some readers take the first and others the last, and for one with a
     /// name that cannot be decoded.
     fn object(members: Vec<(Option<Cow<'a, str>>, Self)>) -> Option<Self> {
         let mut members = members.into_iter().map(|(name, value)| Some((name?, value))).collect::<Option<Vec<_>>>()?;
@@ -108,7 +109,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Where the value ends that begins with this token. All of its tokens are taken.
+/// Reads the remaining tokens of the value that begins with this token, and returns where it ends.
 fn end_of_value<'a>(first: Token<'a>, tokens: &mut impl Iterator<Item = Token<'a>>) -> Option<usize> {
     let mut end = first.end();
     let mut open = first.nesting();
@@ -131,7 +132,7 @@ impl PartialEq for Leaf<'_> {
         }
         match (a.as_bytes().first(), b.as_bytes().first()) {
             (Some(b'"'), Some(b'"')) => text::decoded(a).is_some_and(|a| text::decoded(b) == Some(a)),
-            // With an exponent beyond 64 bits, only equal text is surely equal.
+            // An exponent beyond 64 bits cannot be compared: only equal text is surely equal.
             (Some(b'-' | b'0'..=b'9'), Some(b'-' | b'0'..=b'9')) => {
                 Decimal::parse(a).is_some_and(|a| Decimal::parse(b) == Some(a))
             }
@@ -154,7 +155,7 @@ impl Token<'_> {
         self.start + self.text.len()
     }
 
-    /// How many levels deeper what follows is.
+    /// By how many levels the nesting changes after it.
     fn nesting(self) -> i64 {
         match self.text {
             "[" | "{" => 1,
@@ -164,10 +165,10 @@ impl Token<'_> {
     }
 }
 
-/// The tokens of a text that serde_json has accepted as JSON: so commas and colons, like spaces, only separate them.
+/// The tokens of a text that serde_json has accepted as JSON, so commas and colons are only separators, like spaces.
 struct Tokens<'a> {
     json: &'a str,
-    /// Up to where it is read.
+    /// The position of the next byte to read.
     at: usize,
 }
 
@@ -192,7 +193,7 @@ fn is_separator(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b',' | b':')
 }
 
-/// Bytes of the string that `text` begins with, quotation marks included.
+/// Length in bytes of the string at the start of `text`, including its quotation marks.
 fn string_length(text: &str) -> Option<usize> {
     let mut bytes = text.bytes().enumerate().skip(1);
     while let Some((at, byte)) = bytes.next() {
@@ -276,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn source_type_and_data_count_and_time_does_not() {
+    fn source_type_and_data_are_content_and_time_is_not() {
         let base = r#"{"specversion":"1.0","id":"a","source":"s","type":"t","time":"2026-11-22T10:00:00Z","data":1}"#;
         assert!(same(base, &base.replace("10:00", "11:00")));
         assert!(!same(base, &base.replace("\"s\"", "\"other\"")));
@@ -287,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn subject_content_type_and_schema_count() {
+    fn subject_content_type_and_schema_are_content() {
         let base = r#"{"specversion":"1.0","id":"a","source":"s","type":"t","subject":"a","datacontenttype":"text/plain","dataschema":"urn:a","data":"1"}"#;
         for attribute in [r#""subject":"a","#, r#""datacontenttype":"text/plain","#, r#""dataschema":"urn:a","#] {
             let other = attribute.replace("a\",", "b\",").replace("plain", "html");
@@ -316,11 +317,11 @@ mod tests {
     }
 
     #[test]
-    fn each_token_is_read_once_however_deep_it_is_nested() {
+    fn each_token_is_read_once_at_any_depth() {
         let members = |n: usize| (0..n).map(|i| format!(r#""{i}":[{i},"\\n"]"#)).collect::<Vec<_>>().join(",");
         for (depth, members) in [(1, members(20_000)), (120, members(20_000)), (20_000, members(1))] {
             for name in ["a", "0"] {
-                // Below the name "0" every object has a name twice.
+                // With the name "0", every object has a duplicate name.
                 let open = format!(r#"{{"0":1,"{name}":"#).repeat(depth);
                 let json = format!("{open}{{{members}}}{}", "}".repeat(depth));
                 let (mut read, mut bytes) = (0, 0);
@@ -344,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_never_a_duplicate() {
+    fn a_text_that_cannot_be_read_is_never_a_duplicate() {
         assert!(!same(&event("1"), ""));
         assert!(!same(&event("1"), "[]"));
         check(r#""\ud800""#, r#""\ud800" "#, true);
@@ -352,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_with_a_name_twice_equals_nothing_but_itself() {
+    fn an_object_with_a_duplicate_name_equals_only_the_same_text() {
         check(r#"{"a":1,"a":2}"#, r#"{"a":2}"#, false);
         check(r#"{"a":1,"a":2}"#, r#"{"a":1}"#, false);
         check(r#"{"a":1,"a":2}"#, r#"{"a":1, "a":2}"#, false);
@@ -360,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn data_nested_deeper_than_its_limit_is_the_same_only_where_its_text_is() {
+    fn data_nested_deeper_than_the_limit_equals_only_the_same_text() {
         let nested = |depth: usize, inner: &str| format!("{}{inner}{}", "[".repeat(depth), "]".repeat(depth));
         let deepest = limits::CONTENT_MAX_DEPTH - 1;
         check(&nested(deepest, "1"), &nested(deepest, "1.0"), true);

@@ -1,4 +1,4 @@
-//! The invocation's deadline: nothing new starts shortly before it, and nothing is awaited beyond it.
+//! The deadline of an invocation: no call starts shortly before it, and none is awaited beyond it.
 
 use crate::clock::Clock;
 use crate::failure::Failure;
@@ -20,9 +20,9 @@ impl Deadline {
         Self(time)
     }
 
-    /// From Lambda's header `Lambda-Runtime-Deadline-Ms`: milliseconds since the Unix epoch. A value that is no time at
-    /// all counts as passed, so that everything is reported and comes again. A time before Lambda existed comes from a
-    /// local runtime that knows no deadlines (`cargo lambda watch` always sends 600,000), and counts as none.
+    /// From Lambda's header `Lambda-Runtime-Deadline-Ms`: milliseconds since the Unix epoch. A value that is too large for a
+    /// time counts as passed, so that every record is reported and retried. A time before Lambda existed comes from a local
+    /// runtime without deadlines (`cargo lambda watch` always sends 600,000), and counts as no deadline.
     /// <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html#runtimes-api-next>
     #[must_use]
     pub fn from_epoch_millis(millis: u64) -> Self {
@@ -39,7 +39,7 @@ impl Deadline {
         self.0
     }
 
-    /// A deadline that is this much earlier, for work that must be followed by more.
+    /// A deadline that is this much earlier, for work that other work must follow.
     #[must_use]
     pub fn earlier(self, by: Duration) -> Self {
         Self(self.0.checked_sub(by).unwrap_or(Timestamp::MIN))
@@ -51,7 +51,7 @@ impl Deadline {
         self.0.checked_add(by).unwrap_or(Timestamp::MAX)
     }
 
-    /// Time left until `before` ahead of the deadline; zero when that has passed.
+    /// The time left until `before` ahead of the deadline; zero if that has passed.
     fn left(self, now: Timestamp, before: Duration) -> Duration {
         Duration::try_from(self.0.duration_since(now)).unwrap_or_default().saturating_sub(before)
     }
@@ -62,16 +62,16 @@ impl Deadline {
         !self.left(now, limits::STOP_BEFORE_DEADLINE).is_zero()
     }
 
-    /// Whether work that may take this long can still start, and end before waiting for it is given up.
+    /// Whether work that may take this long can still start and end in time.
     #[must_use]
     pub fn allows(self, now: Timestamp, takes: Duration) -> bool {
         self.allows_new_work(now) && self.left(now, limits::REPORT_BEFORE_DEADLINE) >= takes
     }
 
-    /// Runs `work` unless it is too late to start it, and gives up waiting shortly before the deadline.
+    /// Runs `work` unless it is too late to start it, and stops waiting for it shortly before the deadline.
     ///
     /// # Errors
-    /// A retryable failure where `work` was not started, and "may have happened" where its answer did not come in time.
+    /// A retryable failure if `work` was not started, and "may have happened" if it did not end in time.
     pub async fn bound<T>(self, clock: &impl Clock, work: impl Future<Output = T>) -> Result<T, Failure> {
         let now = clock.now();
         if !self.allows_new_work(now) {
@@ -92,7 +92,7 @@ mod tests {
     use std::future::pending;
 
     #[test]
-    fn rule_5_no_new_work_starts_in_the_last_moments_before_the_deadline() {
+    fn rule_5_no_new_work_starts_shortly_before_the_deadline() {
         let at = |millis| Timestamp::from_millisecond(millis).unwrap();
         let deadline = Deadline::at(at(10_000));
         assert!(deadline.allows_new_work(at(9_499)));
@@ -101,16 +101,16 @@ mod tests {
     }
 
     #[test]
-    fn rule_5_work_starts_only_where_the_time_that_it_may_take_is_left() {
+    fn rule_5_work_starts_only_if_it_can_end_in_time() {
         let at = |millis| Timestamp::from_millisecond(millis).unwrap();
         let deadline = Deadline::at(at(10_000));
         assert!(deadline.allows(at(4_800), Duration::from_secs(5)));
         assert!(!deadline.allows(at(4_801), Duration::from_secs(5)));
-        assert!(!deadline.allows(at(9_500), Duration::ZERO), "no work starts in the last moments");
+        assert!(!deadline.allows(at(9_500), Duration::ZERO), "no work starts shortly before the deadline");
     }
 
     #[test]
-    fn lambdas_header_is_a_time_and_where_it_can_be_none_there_is_no_deadline() {
+    fn lambdas_header_is_a_time_and_one_before_lambda_existed_means_no_deadline() {
         let now = 1_795_000_000_000;
         let allows = |millis| {
             let at = Timestamp::from_millisecond(i64::try_from(now).unwrap()).unwrap();
@@ -118,14 +118,14 @@ mod tests {
         };
         assert!(allows(now + 1_000) && !allows(now));
         assert!(allows(600_000), "cargo lambda watch");
-        assert!(!allows(u64::MAX), "no time at all");
+        assert!(!allows(u64::MAX), "too large for a time");
         let first = limits::FIRST_LAMBDA_MILLIS;
         assert_eq!(Deadline::from_epoch_millis(first).time().as_millisecond(), i64::try_from(first).unwrap());
         assert_eq!(Deadline::from_epoch_millis(first - 1).time(), Timestamp::MAX);
     }
 
     #[test]
-    fn a_time_before_or_behind_the_deadline_ends_where_time_does() {
+    fn a_time_before_or_after_the_deadline_never_leaves_the_range_of_time() {
         let at = |second| Timestamp::from_second(second).unwrap();
         let deadline = Deadline::at(at(60));
         assert_eq!(deadline.earlier(Duration::from_secs(2)).time(), at(58));
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn rule_5_and_7_a_call_without_an_answer_is_given_up_in_time_and_may_have_happened() {
+    async fn rule_5_and_7_a_call_without_an_answer_is_abandoned_in_time_and_may_have_happened() {
         let clock = TestClock::at_millis(0);
         let failure =
             Deadline::at(Timestamp::from_second(10).unwrap()).bound(&clock, pending::<()>()).await.unwrap_err();

@@ -1,5 +1,5 @@
-//! Work on the first record of each notification, and share its result: producers' retries and event sources put one id
-//! into a batch several times.
+//! Work on the first record of each id, and share its result: because producers and event sources retry, a batch can contain
+//! an id several times.
 
 use crate::id::NotificationId;
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use std::collections::HashMap;
 pub struct Distinct<T> {
     /// The first entry of each id, in the order of the batch.
     pub firsts: Vec<T>,
-    /// For each place in the batch, which of the firsts has the same id; `None` where the place has no entry.
+    /// For each place in the batch, the index in `firsts` of the entry with the same id; `None` if the place has no entry.
     pub first_at: Vec<Option<usize>>,
 }
 

@@ -1,5 +1,5 @@
-//! The envelope that every event source sends: `{"Records": […]}`. The records stay raw JSON here, so that one which
-//! cannot be read is that record's failure and not the batch's.
+//! The envelope that every event source sends: `{"Records": […]}`. Here the records stay raw JSON, so that a malformed record
+//! fails alone and not its whole batch.
 
 use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -29,20 +29,20 @@ pub struct NotABatch;
 /// The payload of an invocation: an object.
 #[derive(Debug, Default)]
 pub struct Payload {
-    /// Its `Records`, where they are an array.
+    /// Its `Records`, if they are an array.
     pub records: Option<Vec<Box<RawValue>>>,
     /// Its other members, unread. A batch has none.
     pub others: BTreeMap<String, Box<RawValue>>,
 }
 
 impl Payload {
-    /// Reads an event, and refuses one of another shape by `refusal` alone: serde's own text would quote what it found, and
-    /// the Lambda runtime answers and logs it.
+    /// Reads an invocation payload, and refuses any other shape with `refusal`: serde's own text would quote the payload, and
+    /// the Lambda runtime returns and logs it.
     ///
-    /// The bytes of a record are passed over once here; only then, and by itself, each is read.
+    /// The bytes of a record are only skipped here; each record is parsed on its own later.
     ///
     /// # Errors
-    /// `refusal`, or where the first fault is, for what is no JSON.
+    /// `refusal`, or the position of the first error if the payload is not JSON.
     pub fn unquoted<'de, D: Deserializer<'de>>(
         deserializer: D,
         refusal: impl std::error::Error,
@@ -54,12 +54,12 @@ impl Payload {
     }
 }
 
-/// Any JSON. It takes whatever comes, so that the only errors of reading it are those of JSON itself.
+/// Any JSON. It accepts every shape, so that only invalid JSON is an error.
 enum Shape {
     Object(Payload),
     Array(Vec<Box<RawValue>>),
     Null,
-    /// A number, text, true or false; or an object whose `Records` are no array, or stand there twice.
+    /// Anything else: a scalar, or an object whose `Records` are not an array or occur twice.
     Other,
 }
 
@@ -129,7 +129,7 @@ impl<'de> Visitor<'de> for AnyJson {
     }
 }
 
-/// Passes over the rest of an object: a fault of JSON in it goes before its shape.
+/// Skips the rest of an object: invalid JSON in it is reported before the wrong shape.
 fn other<'de, A: MapAccess<'de>>(mut members: A) -> Result<Shape, A::Error> {
     while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
     Ok(Shape::Other)
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_is_no_batch_is_refused_without_a_quote() {
+    fn a_payload_that_is_not_a_batch_is_refused_without_a_quote() {
         for event in [r#""secret""#, r#"{"Records":"secret"}"#, "{}", r#"{"Records":[],"Records":[]}"#, "null"] {
             let refusal = serde_json::from_str::<Envelope>(event).unwrap_err();
             assert_eq!(refusal.to_string(), NotABatch.to_string(), "{event}");

@@ -1,4 +1,4 @@
-//! A notification: one CloudEvents 1.0 event in the JSON format, checked, and kept byte for byte as it came.
+//! A notification: one CloudEvents 1.0 event in the JSON format, validated, and stored byte for byte as it was received.
 //! <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md>
 
 use crate::id::{InvalidId, NotificationId};
@@ -22,18 +22,18 @@ pub struct Notification {
 /// An event that is not a valid notification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected {
-    /// The event as it came.
+    /// The event as it was received.
     pub event: String,
-    /// Its id, where it can be read.
+    /// Its id, if that can be read.
     pub id: Option<NotificationId>,
     /// The first rule that it breaks.
     pub malformed: Malformed,
 }
 
 impl Notification {
-    /// Checks an event as it came from outside: the attributes that CloudEvents defines, by its rules. An attribute that is
-    /// `null` is absent. `source` and `dataschema` are taken as any text, because nothing here resolves them and producers do
-    /// send names that are not URIs. Extension attributes pass through unread.
+    /// Validates an event from outside: the attributes that CloudEvents defines, by its rules. An attribute that is `null` is
+    /// absent. `source` and `dataschema` may be any text, because nothing here resolves them and some producers send names that
+    /// are not URIs. Extension attributes are not read.
     ///
     /// # Errors
     /// [`Malformed`] names the first rule that the event breaks. It never quotes a value: payloads are not logged.
@@ -88,24 +88,24 @@ impl Notification {
         &self.event_type
     }
 
-    /// The event as it came, byte for byte.
+    /// The event as it was received, byte for byte.
     #[must_use]
     pub fn event(&self) -> &str {
         &self.event
     }
 
-    /// The CloudEvents `data` as JSON text, numbers and key order as they came; `None` where the event has no `data`.
+    /// The CloudEvents `data` as the original JSON text; `None` if the event has no `data`.
     #[must_use]
     pub fn data(&self) -> Option<&str> {
         self.event.get(self.data.clone()?)
     }
 
-    /// Size of the table item in bytes: UTF-8 lengths of attribute names and values.
+    /// Size of the table item in bytes: the UTF-8 lengths of its attribute names and values.
     /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>
     #[must_use]
     pub fn item_bytes(&self) -> usize {
         const TIME: usize = "2026-11-22T10:00:00.000Z".len();
-        const NUMBER: usize = 21; // the most that a number takes
+        const NUMBER: usize = limits::NUMBER_MAX_BYTES;
         let names = ["id", "status", "event", "source", "type", "received_at", "pending_since", "pending_shard"];
         names.iter().map(|name| name.len()).sum::<usize>()
             + self.id.as_str().len()
@@ -118,13 +118,13 @@ impl Notification {
     }
 }
 
-/// The id of an event that is otherwise malformed, where it can be read.
+/// The id of a malformed event, if it can be read.
 #[must_use]
 pub fn readable_id(event: &str) -> Option<NotificationId> {
     Attributes::parse(event).ok()?.notification_id().ok()
 }
 
-/// Which rule an event breaks. All of them are permanent: the same bytes will never pass.
+/// The rule that an event breaks. Every one is a permanent failure: the same bytes will never be valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// The bytes are not JSON.
@@ -141,16 +141,16 @@ pub enum Malformed {
     /// The message has no body at all.
     #[error("the message has no body")]
     NoBody,
-    /// The record does not have the shape that its event source promises.
+    /// The record does not have the shape that its event source documents.
     #[error("the record does not have the shape of its event source")]
     NotARecord,
-    /// JSON, but no object.
+    /// JSON, but not an object.
     #[error("not a JSON object")]
     NotAnObject,
-    /// An attribute stands in the object twice, so that two readers could read two different events.
+    /// An attribute occurs twice in the object, so two readers could read two different events.
     #[error("an attribute occurs twice")]
     AttributeTwice,
-    /// A required attribute is not there.
+    /// A required attribute is missing.
     #[error("the attribute \"{attribute}\" is missing")]
     Missing {
         /// Its name.
@@ -168,32 +168,32 @@ pub enum Malformed {
         /// Its name.
         attribute: &'static str,
     },
-    /// An attribute has a character that CloudEvents forbids in strings: it could play tricks on an operator's terminal.
+    /// An attribute has a character that CloudEvents forbids in strings: it could manipulate an operator's terminal.
     #[error("the attribute \"{attribute}\" has a control character or a noncharacter")]
     ForbiddenCharacter {
         /// Its name.
         attribute: &'static str,
     },
-    /// `specversion` is not the one this service reads.
+    /// `specversion` is not the version that this service reads.
     #[error("the attribute \"specversion\" is not \"1.0\"")]
     SpecVersion,
     /// `time` is not RFC 3339.
     #[error("the attribute \"time\" is not an RFC 3339 timestamp")]
     Time,
     /// `datacontenttype` is not a media type.
-    #[error("the attribute \"datacontenttype\" is not a media type, as \"application/json\" is")]
+    #[error("the attribute \"datacontenttype\" is not a media type such as \"application/json\"")]
     ContentType,
     /// `data_base64` is not base64.
     #[error("\"data_base64\" is not base64")]
     Base64,
     /// `data` and `data_base64` exclude each other.
-    #[error("both \"data\" and \"data_base64\" are there")]
+    #[error("the event has both \"data\" and \"data_base64\"")]
     TwoPayloads,
     /// The id cannot serve as a key.
     #[error(transparent)]
     Id(#[from] InvalidId),
-    /// The table item would be larger than DynamoDB takes.
-    #[error("the item would have {bytes} bytes, at most {max} are allowed")]
+    /// The table item would be larger than DynamoDB allows.
+    #[error("the item would have {bytes} bytes; at most {max} are allowed")]
     TooLarge {
         /// How many it would have.
         bytes: usize,
@@ -202,8 +202,8 @@ pub enum Malformed {
     },
 }
 
-/// The members that CloudEvents defines, still as raw JSON; all others pass through unread. A `null` is absent, save for `data`,
-/// where it is a payload.
+/// The members that CloudEvents defines, as raw JSON; no others are read. A member that is `null` is absent, except for `data`,
+/// where `null` is a payload.
 /// <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md#22-type-system-mapping>
 #[derive(Deserialize)]
 pub(crate) struct Attributes<'a> {
@@ -231,10 +231,10 @@ pub(crate) struct Attributes<'a> {
 
 impl<'a> Attributes<'a> {
     pub(crate) fn parse(event: &'a str) -> Result<Self, Malformed> {
-        // serde_json's own text may quote values of the payload, so only its category and position are used.
+        // serde_json's own text may quote the payload, so only its category and position are used.
         let not_json = |error: serde_json::Error| Malformed::NotJson { line: error.line(), column: error.column() };
         if !event.trim_start().starts_with('{') {
-            // serde reads a struct out of an array as well.
+            // serde would also read a struct from an array.
             serde_json::from_str::<serde::de::IgnoredAny>(event).map_err(not_json)?;
             return Err(Malformed::NotAnObject);
         }
@@ -245,7 +245,7 @@ impl<'a> Attributes<'a> {
     }
 }
 
-/// What a notification keeps of its attributes, apart from its id.
+/// The attributes that a notification stores apart from its id.
 struct Checked {
     source: Box<str>,
     event_type: Box<str>,
@@ -264,7 +264,7 @@ impl Attributes<'_> {
         }
     }
 
-    /// Checks all attributes but `specversion` and `id`.
+    /// Checks all attributes except `specversion` and `id`.
     fn check_others(&self, event: &str) -> Result<Checked, Malformed> {
         let source = required("source", self.source)?.into();
         let event_type = required("type", self.event_type)?.into();
@@ -290,7 +290,7 @@ impl Attributes<'_> {
     }
 }
 
-/// Where a part of a text is in it.
+/// The range of a text that a part of it occupies.
 fn place_of(part: &str, text: &str) -> Range<usize> {
     let start = part.as_ptr().addr() - text.as_ptr().addr();
     start..start + part.len()
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_kept_byte_for_byte() {
+    fn an_event_is_stored_byte_for_byte() {
         let spaced = VALID.replace(',', " ,\n ");
         let notification = Notification::parse(spaced.as_str()).unwrap();
         assert_eq!(notification.event(), spaced);
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn each_broken_rule_has_its_own_name() {
+    fn each_broken_rule_has_its_own_error() {
         check("", &Malformed::NotJson { line: 1, column: 0 });
         check(r#"{"id":"#, &Malformed::NotJson { line: 1, column: 6 });
         check("[]", &Malformed::NotAnObject);
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn the_id_of_a_malformed_event_is_found_where_it_can_be_read() {
+    fn the_id_of_a_malformed_event_is_returned_if_it_can_be_read() {
         assert_eq!(readable_id(r#"{"id":"a"}"#).unwrap().as_str(), "a");
         assert_eq!(readable_id(r#"{"id":7}"#), None);
         assert_eq!(readable_id("no json"), None);
@@ -407,13 +407,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_parsed_or_named_malformed_but_never_panics(text in any::<String>()) {
+        fn any_text_is_parsed_or_refused_without_a_panic(text in any::<String>()) {
             let _ = Notification::parse(text.as_str());
             let _ = readable_id(&text);
         }
 
         #[test]
-        fn what_is_parsed_is_what_was_written(id in "[a-zA-Z0-9/_.~ üß\"\\\\-]{1,64}", source in "\\PC{1,40}", kind in "\\PC{1,40}") {
+        fn a_parsed_event_has_the_written_attributes(id in "[a-zA-Z0-9/_.~ üß\"\\\\-]{1,64}", source in "\\PC{1,40}", kind in "\\PC{1,40}") {
             let event = serde_json::json!({"specversion": "1.0", "id": id, "source": source, "type": kind}).to_string();
             let parsed = Notification::parse(event.as_str()).unwrap();
             prop_assert_eq!(parsed.id().as_str(), id);

@@ -1,13 +1,13 @@
-//! What a failure means: may it pass later, and may its effect have happened all the same?
+//! What a failure means: can it succeed later, and may its effect have happened anyway?
 
 use std::fmt;
 
-/// The two questions that decide what is done about a failure.
+/// The kind of a failure, which decides how it is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailureKind {
-    /// It surely did not happen and may pass later: throttling, a refused connection, an in-flight transaction conflict.
+    /// It did not happen and can succeed later: throttling, a refused connection, an in-flight transaction conflict.
     Retryable,
-    /// The answer was lost: it may have happened. Every write is conditional, so that repeating it is safe.
+    /// The answer was lost: it may have happened. Every write is conditional, so repeating it is safe.
     MayHaveHappened,
     /// It did not happen and never will: malformed, too large, a conflict, a business rejection.
     Permanent,
@@ -27,27 +27,27 @@ impl FailureKind {
     }
 }
 
-/// One failure: its kind, and what failed and what to do, in words for a person. It never holds a payload.
+/// One failure: its kind, and a text that says what failed. The text never contains payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// What it means.
     pub kind: FailureKind,
-    /// What failed and, where it helps, what to do.
+    /// What failed and, if that helps, what to do.
     pub reason: String,
 }
 
 impl Failure {
-    /// A failure that surely had no effect and may pass later.
+    /// A failure that had no effect and can succeed later.
     pub fn retryable(reason: impl Into<String>) -> Self {
         Self { kind: FailureKind::Retryable, reason: reason.into() }
     }
 
-    /// A failure that may have had its effect.
+    /// A failure whose effect may have happened.
     pub fn may_have_happened(reason: impl Into<String>) -> Self {
         Self { kind: FailureKind::MayHaveHappened, reason: reason.into() }
     }
 
-    /// A failure that will not pass.
+    /// A failure that will not succeed later.
     pub fn permanent(reason: impl Into<String>) -> Self {
         Self { kind: FailureKind::Permanent, reason: reason.into() }
     }

@@ -1,10 +1,10 @@
-//! The formats that CloudEvents demands of attributes: whether a text has one. Nothing is decoded or copied.
+//! The formats that CloudEvents requires of attributes. These functions only check a text; they do not decode or copy it.
 
 /// Whether `text` is an [RFC 3339](https://www.rfc-editor.org/rfc/rfc3339#section-5.6) date and time. As the RFC's notes
 /// allow, `T` and `Z` may be lower case, and a space may stand for `T`.
 ///
-/// It takes more than [`jiff::Timestamp`] does (any number of fraction digits, the whole years 0000 and 9999), and less (the
-/// RFC requires minutes and seconds, and knows no bracketed zones).
+/// It accepts more than [`jiff::Timestamp`] does (any number of fraction digits, all of the years 0000 and 9999), and also less
+/// (the RFC requires minutes and seconds, and has no bracketed time zones).
 pub(crate) fn is_date_time(text: &str) -> bool {
     let [date @ .., b'T' | b't' | b' ', h1, h2, b':', m1, m2, b':', s1, s2] =
         text.as_bytes().get(..19).unwrap_or_default()
@@ -20,7 +20,7 @@ pub(crate) fn is_date_time(text: &str) -> bool {
     hour <= 23 && minute <= 59 && (second <= 59 || second == 60 && date.has_leap_second(60 * hour + minute - offset))
 }
 
-/// A day that the calendar has.
+/// A day that exists in the calendar.
 struct Date {
     day: i32,
     last_of_month: i32,
@@ -42,7 +42,7 @@ impl Date {
     }
 
     /// Whether the minute may end with a leap second: it must be the last one of a month, in UTC. (Which months have one
-    /// is decided half a year ahead.) `minute` counts from the start of this day in UTC, and may lie in the day before.
+    /// is decided half a year ahead.) `minute` counts from the start of this day in UTC; a negative one is in the day before.
     fn has_leap_second(&self, minute: i32) -> bool {
         match minute {
             1439 => self.day == self.last_of_month,
@@ -52,7 +52,7 @@ impl Date {
     }
 }
 
-/// What follows the fraction of a second, or all of it where there is none. A fraction has at least one digit.
+/// The text after the fraction of a second, or the whole text if there is none. A fraction has at least one digit.
 fn without_fraction(text: &[u8]) -> &[u8] {
     match text {
         [b'.', b'0'..=b'9', rest @ ..] => {
@@ -221,7 +221,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_jiff_writes_is_a_date_and_time(
+        fn a_text_that_jiff_writes_is_a_date_and_time(
             second in -62_135_596_800..=253_402_207_200_i64, nanosecond in 0..1_000_000_000_i32, hours in -23..=23_i8,
         ) {
             let time = Timestamp::new(second, nanosecond).unwrap();
@@ -230,7 +230,7 @@ mod tests {
         }
 
         #[test]
-        fn what_jiff_cannot_read_is_no_date_and_time(faults in prop::collection::vec((0..27_usize, "[-+:.TZ0-9]"), 1..4)) {
+        fn a_text_that_jiff_cannot_read_is_not_a_date_and_time(faults in prop::collection::vec((0..27_usize, "[-+:.TZ0-9]"), 1..4)) {
             let mut time = "2026-11-22T10:59:59.5+01:00".to_owned();
             for (place, byte) in faults {
                 time.replace_range(place..=place, &byte);

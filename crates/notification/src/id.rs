@@ -4,17 +4,17 @@ use crate::limits;
 use crate::text::has_forbidden;
 use std::fmt;
 
-/// Prefix of the items that keep Kinesis records without a readable id (`kinesis:<shard>:<sequence number>`). No
-/// notification may have it, else it could collide with such an item.
+/// Prefix of the ids of quarantined orphans (`kinesis:<shard>:<sequence number>`). No notification may have it, because it
+/// could collide with such an item.
 pub const QUARANTINE_PREFIX: &str = "kinesis:";
 
-/// The item that keeps where the sweep stopped. Nor may a notification have this id.
+/// The id of the item that stores the state of the sweep. No notification may have it either.
 pub const SWEEP_CURSOR_ID: &str = "sweep:cursor";
 
-/// What no notification id may begin with.
+/// Prefixes that no notification id may have.
 const RESERVED_PREFIXES: [&str; 2] = [QUARANTINE_PREFIX, "sweep:"];
 
-/// A valid notification id: 1 to [`limits::ID_MAX_CHARS`] characters that CloudEvents allows, no reserved prefix.
+/// A valid notification id: 1 to [`limits::ID_MAX_CHARS`] characters that CloudEvents allows, without a reserved prefix.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NotificationId(Box<str>);
 
@@ -27,7 +27,7 @@ impl NotificationId {
         if id.is_empty() {
             return Err(InvalidId::Empty);
         }
-        // Kinesis says "Unicode characters"; a character beyond the basic plane may count as two, so it does here.
+        // Kinesis says "Unicode characters". A character beyond the basic plane may count as two there, so it does here.
         let chars = id.encode_utf16().count();
         if chars > limits::ID_MAX_CHARS {
             return Err(InvalidId::TooLong { chars });
@@ -47,15 +47,15 @@ impl NotificationId {
         &self.0
     }
 
-    /// The partition of the index of pending notifications that this id is in: below [`limits::PENDING_SHARDS`].
+    /// The partition of the index of pending notifications that contains this id: below [`limits::PENDING_SHARDS`].
     #[must_use]
     pub fn pending_shard(&self) -> u64 {
         index_shard(&self.0)
     }
 }
 
-/// The partition of the table's indexes that an item's id is in: below [`limits::PENDING_SHARDS`]. It is stored, so it must
-/// never change: FNV-1a, <http://www.isthe.com/chongo/tech/comp/fnv/>.
+/// The partition of the table's indexes that contains an item with this id: below [`limits::PENDING_SHARDS`]. It is stored, so
+/// this hash must never change: FNV-1a, <http://www.isthe.com/chongo/tech/comp/fnv/>.
 #[must_use]
 pub fn index_shard(id: &str) -> u64 {
     let hash = id
@@ -82,8 +82,8 @@ pub enum InvalidId {
     /// CloudEvents: the id must be a non-empty string.
     #[error("the id is empty")]
     Empty,
-    /// It could not be a Kinesis partition key.
-    #[error("the id has {chars} characters, at most {max} are allowed", max = limits::ID_MAX_CHARS)]
+    /// It is too long for a Kinesis partition key.
+    #[error("the id has {chars} characters; at most {max} are allowed", max = limits::ID_MAX_CHARS)]
     TooLong {
         /// How many it has.
         chars: usize,
@@ -91,7 +91,7 @@ pub enum InvalidId {
     /// CloudEvents forbids these characters in strings.
     #[error("the id has a control character or a noncharacter")]
     ForbiddenCharacter,
-    /// The id could collide with an item that is no notification.
+    /// The id could collide with an item that is not a notification.
     #[error("the id begins with one of the reserved prefixes {RESERVED_PREFIXES:?}")]
     ReservedPrefix,
 }
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_one_to_256_characters_without_forbidden_ones_or_reserved_prefix() {
+    fn an_id_has_1_to_256_allowed_characters_and_no_reserved_prefix() {
         check("rfd-000001", None);
         check("ü/日本 x", None);
         check(&"ü".repeat(256), None);
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_shows_itself() {
+    fn an_id_is_displayed_as_it_is() {
         let id = NotificationId::parse("rfd-1").unwrap();
         assert_eq!(format!("{id} {id:?}"), "rfd-1 NotificationId(rfd-1)");
     }

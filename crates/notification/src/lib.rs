@@ -1,19 +1,24 @@
-//! The domain of the Atomic Notification Service: what a notification is, which statuses it passes through, what a
-//! failure means, what is reported to each kind of event source, and the ports that the functions need.
+//! The domain of the Atomic Notification Service: notifications and their statuses, the meaning of each failure, the
+//! reports to the event sources, and the ports that the functions use.
 //!
-//! This crate is pure: it knows no AWS, no Lambda and no async runtime (`tests/purity.rs` proves it), so that the same
-//! rules run in a function, in a test and in a simulation.
+//! This crate is pure: it depends on no AWS crate, on no Lambda crate and on no async runtime (`tests/purity.rs` checks
+//! that), so the same rules run in a function, in a test and in a simulation.
+//!
+//! In the order in which to read them:
 //!
 //! | file | concern |
 //! |---|---|
-//! | [`id`], [`event`], `format`, [`content`] | what comes in: the id, the CloudEvents event, the formats of its attributes, duplicate or conflict |
+//! | [`id`], [`event`], `format` | a notification: its id, its CloudEvents event, and the formats of its attributes |
 //! | [`status`] | the statuses and their transitions |
+//! | [`change`] | one conditional change of status; the claim, which is a fencing token |
+//! | [`action`] | your business code and the guarantee that it gives |
 //! | [`failure`] | retryable, permanent, may have happened |
-//! | [`envelope`], [`text`] | what every event source sends: a batch of unread records, and text in them |
-//! | [`report`] | outcomes of a batch → what each kind of event source must be told |
-//! | [`ports`], [`action`] | what the functions need from outside: table, stream, clock, business code |
+//! | [`ports`], [`clock`] | what the functions use from outside: table, stream, queue, time |
+//! | [`envelope`], [`text`] | the batch that an event source sends, and the text in its records |
+//! | [`content`], [`distinct`] | duplicate or conflict; records of a batch that have the same id |
 //! | [`batch`], [`deadline`], [`backoff`] | how calls are made: batched, bounded, in time |
-//! | [`change`] | how statuses are changed: conditionally, many at once, with one's own write recognised |
+//! | [`write`](mod@write), [`transaction`] | many changes at once, alone or with an action's items; lost replies are resolved |
+//! | [`report`] | the failed records of a batch, as each kind of event source expects them |
 //! | [`limits`] | every limit, with its unit and source |
 
 pub mod action;

@@ -1,11 +1,11 @@
-//! Every limit of the service, in one place: its unit, and the page or the reason that it comes from.
+//! Every limit of the service, with its unit and the page or the reason that it comes from.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 // ---- What AWS sets -------------------------------------------------------------------------------------------------
 
-/// Largest DynamoDB item, in bytes, attribute names included.
+/// Largest DynamoDB item, in bytes, including attribute names.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-items>
 pub const ITEM_MAX_BYTES: usize = 400 * 1024;
 
@@ -22,11 +22,15 @@ pub const BATCH_EXECUTE_STATEMENT_MAX: usize = 25;
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html>
 pub const BATCH_GET_ITEM_MAX: usize = 100;
 
+/// Bytes of a DynamoDB number, at most.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>
+pub const NUMBER_MAX_BYTES: usize = 21;
+
 /// Actions in one `TransactWriteItems`.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>
 pub const TRANSACT_WRITE_ITEMS_MAX: usize = 100;
 
-/// Bytes of all items in one `TransactWriteItems`, those that it changes included.
+/// Bytes of all items in one `TransactWriteItems`, including those that it updates.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>
 pub const TRANSACT_WRITE_ITEMS_MAX_BYTES: usize = 4 * 1024 * 1024;
 
@@ -34,16 +38,16 @@ pub const TRANSACT_WRITE_ITEMS_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html>
 pub const PUT_RECORDS_MAX_ENTRIES: usize = 500;
 
-/// Bytes in one `PutRecords`, data and partition keys together. (A record may have 1 MiB unless its stream allows more; a
-/// notification has 400 KB at most.)
+/// Bytes in one `PutRecords`, data and partition keys together. (A single record may have 1 MiB, or more if its stream
+/// allows that; a notification has at most 400 KB.)
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html>
 pub const PUT_RECORDS_MAX_BYTES: usize = 10 * 1024 * 1024;
 
-/// Calls of `GetRecords` a second that a shard allows all its readers together.
+/// Calls of `GetRecords` per second that a shard allows to all its readers together.
 /// <https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html>
 pub const GET_RECORDS_PER_SECOND: u32 = 5;
 
-/// Bytes of one synchronous Lambda payload: no batch of an event source is larger.
+/// Bytes of one synchronous Lambda payload. No batch of an event source is larger.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
 pub const LAMBDA_PAYLOAD_MAX_BYTES: usize = 6 * 1024 * 1024;
 
@@ -51,7 +55,7 @@ pub const LAMBDA_PAYLOAD_MAX_BYTES: usize = 6 * 1024 * 1024;
 /// <https://aws.amazon.com/blogs/aws/run-code-cloud/>
 pub const FIRST_LAMBDA_MILLIS: u64 = 1_415_836_800_000;
 
-/// Longest time of one Lambda invocation.
+/// Longest duration of one Lambda invocation.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
 pub const LAMBDA_TIMEOUT_MAX: Duration = Duration::from_mins(15);
 
@@ -59,20 +63,20 @@ pub const LAMBDA_TIMEOUT_MAX: Duration = Duration::from_mins(15);
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html>
 pub const SQS_BATCH_MAX: usize = 10;
 
-/// Bytes of one SQS message, and of all messages of one `SendMessageBatch` together.
+/// Bytes of one SQS message, and of all messages in one `SendMessageBatch` together.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
 pub const SQS_BATCH_MAX_BYTES: usize = 1024 * 1024;
 
-/// Messages of a standard queue that can be in flight at once: received, and neither deleted nor visible again. A queue that
-/// has reached it hands out no more until some are.
+/// Messages of a standard queue that can be in flight at once: received, but neither deleted nor visible again. At this
+/// limit, the queue delivers no more messages.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
 pub const SQS_IN_FLIGHT_MAX: usize = 120_000;
 
-/// Longest time that a message can be hidden, from its receive on.
+/// Longest time for which a message can be hidden, counted from when it was received.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html>
 pub const SQS_HIDDEN_MAX: Duration = Duration::from_hours(12);
 
-/// Longest retention of a message in an SQS queue, in days; the queue and its DLQ each have it.
+/// Longest retention of a message in an SQS queue, in days. The queue and its DLQ each have this limit.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
 pub const SQS_RETENTION_DAYS: u32 = 14;
 
@@ -85,68 +89,68 @@ pub const KINESIS_RETENTION_DAYS: u32 = 7;
 
 // ---- What we set ---------------------------------------------------------------------------------------------------
 
-/// Bytes of the item that ingest leaves free for what downstream writes later (outcome, reason, timestamps). Without
-/// it, a notification could be accepted that can never become DONE.
+/// Bytes of the item that ingest leaves free for the attributes that downstream adds (outcome, reason, timestamps).
+/// Otherwise, ingest could accept a notification that can never become DONE.
 pub const ITEM_RESERVED_BYTES: usize = 8 * 1024;
 
 /// Largest stored outcome of an action, in bytes of JSON.
 pub const OUTCOME_MAX_BYTES: usize = 4 * 1024;
 
-/// Longest stored reason of a FAILED notification, in bytes.
+/// Longest stored reason of a FAILED or IN_DOUBT notification, in bytes.
 pub const REASON_MAX_BYTES: usize = 1024;
 
-/// Bytes of an unreadable Kinesis record that its FAILED item keeps; the rest of the item holds names and the reason.
+/// Bytes of an orphan that its quarantined item stores. The rest of the item holds attribute names and the reason.
 pub const RAW_KEPT_MAX_BYTES: usize = ITEM_MAX_BYTES - ITEM_RESERVED_BYTES;
 
-/// Days that a DONE item is kept, at least: longer than an old message can come back, or it would open its id again. SQS keeps
-/// a message for 14 days, the dead-letter queue included. A redrive of that queue makes it a new one, with 14 more; this is for
-/// one redrive. Then come the table's stream and Kinesis.
+/// Shortest retention of a DONE item, in days. It must outlast every redelivery: once the item is gone, a redelivered message
+/// counts as a new notification. SQS keeps a message for 14 days, including the dead-letter queue. A DLQ redrive makes it a
+/// new message, with 14 more days; this retention allows for one DLQ redrive. Then come the table stream and Kinesis.
 pub const DONE_RETENTION_MIN_DAYS: u32 =
     2 * SQS_RETENTION_DAYS + DYNAMODB_STREAM_RETENTION_DAYS + KINESIS_RETENTION_DAYS;
 
-/// Days after its first sending in which a dead letter may be redriven, with this retention of DONE items. It has 14 new days in
-/// SQS then, and its id must not be forgotten before it comes to an end.
+/// For how many days after a message was first sent its dead letter may be moved back to the queue, given this retention of
+/// DONE items. The DLQ redrive gives it 14 new days in SQS, and its id must not be forgotten before these are over.
 #[must_use]
 pub const fn redrive_days(done_retention_days: u32) -> u32 {
     done_retention_days.saturating_sub(SQS_RETENTION_DAYS + DYNAMODB_STREAM_RETENTION_DAYS + KINESIS_RETENTION_DAYS)
 }
 
-/// Days that a DONE item is kept unless configured otherwise.
+/// Default retention of a DONE item, in days.
 pub const DONE_RETENTION_DEFAULT_DAYS: u32 = 90;
 
-/// Levels of values, one within the other, that the data of two events is compared in: what is nested deeper is the same
-/// only where its text is. It is as deep as serde_json reads into a value; each level costs stack.
+/// Levels of nesting down to which the data of two events is compared as JSON values; deeper values are equal only if their
+/// text is. serde_json has the same recursion limit; each level uses stack.
 pub const CONTENT_MAX_DEPTH: usize = 128;
 
-/// Calls of one invocation in flight at once. 1,000 notifications are 40 calls of 25: three rounds of sixteen. More would be
-/// faster yet, but each call in flight has a connection, which costs a new instance a TLS handshake (docs/PERFORMANCE.md).
+/// Calls of one invocation in flight at once. 1,000 notifications are 40 calls of 25: three rounds of sixteen. More calls at
+/// once would be faster, but each needs a connection, which costs a new instance a TLS handshake (docs/PERFORMANCE.md).
 pub const CALLS_IN_FLIGHT: usize = 16;
 
 /// Actions of one invocation in flight at once.
 pub const ACTIONS_IN_FLIGHT: usize = 32;
 
-/// No new call starts when less than this is left until the invocation's deadline.
+/// No new call starts if less than this is left until the invocation's deadline.
 pub const STOP_BEFORE_DEADLINE: Duration = Duration::from_millis(500);
 
-/// A call still unanswered when this is left until the deadline is given up, so that the rest can be reported.
+/// The function stops waiting for an unanswered call when this is left until the deadline, so that it can report the rest.
 pub const REPORT_BEFORE_DEADLINE: Duration = Duration::from_millis(200);
 
-/// Attempts for entries that a call answered as failed (`PutRecords`, unprocessed keys), the first one included. With the
-/// backoff below they last up to 3.5 seconds: quotas are per second, and a throttled shard must get another one.
+/// Attempts for entries that failed inside an answer (`PutRecords`, unprocessed keys), including the first one. With the
+/// backoff below they take up to 3.5 seconds: quotas are per second, so a throttled shard needs another second.
 pub const ENTRY_ATTEMPTS: u32 = 8;
 
-/// Longest first wait between attempts; it doubles with each.
+/// Longest wait before the second attempt. It doubles with each attempt.
 pub const BACKOFF_BASE: Duration = Duration::from_millis(50);
 
 /// Longest wait between two attempts.
 pub const BACKOFF_CAP: Duration = Duration::from_secs(1);
 
-/// Receives of a message, at most: `maxReceiveCount` of the queue. Then SQS moves it to the dead-letter queue.
+/// How often a message is received, at most (`maxReceiveCount` of the queue), before SQS moves it to the dead-letter queue.
 pub const MAX_RECEIVES: u32 = 6;
 
-/// How long a message that failed retryably waits before it is received for the second, third, … sixth time. Together they
-/// are longer than an hour, so an outage of an hour moves no good message to the dead-letter queue. They grow, so that a
-/// message of a short outage is back soon.
+/// How long a message that failed retryably waits before it is received for the second, third, … sixth time. Together the
+/// waits are longer than an hour, so an outage of an hour moves no good message to the dead-letter queue. They grow, so a
+/// message is retried soon after a short outage.
 pub const RETRY_WAITS: [Duration; MAX_RECEIVES as usize - 1] = [
     Duration::from_secs(15),
     Duration::from_mins(2),
@@ -155,15 +159,24 @@ pub const RETRY_WAITS: [Duration; MAX_RECEIVES as usize - 1] = [
     Duration::from_mins(30),
 ];
 
+/// To that wait, up to one such part of it is added, so that messages that failed together are not received all at once.
+pub const RETRY_SPREAD: u64 = 10;
+
 /// How long a message that will never be accepted waits before it is received again: its six receives are over within a
-/// minute. SQS has no other way to the dead-letter queue that keeps the message unchanged.
+/// minute. SQS has no other way to move a message to the dead-letter queue unchanged.
 pub const REFUSED_WAIT: Duration = Duration::from_secs(5);
 
-/// Time before the deadline that ingest keeps for hiding what failed, for each 1,000 messages of a batch; a quarter of its
-/// time where that is less. 1,000 messages need 100 calls, 16 at a time.
+/// Time before the deadline that ingest reserves for hiding failed messages, for each [`HIDE_MESSAGES`] of a batch: 1,000
+/// messages need 100 calls, 16 at a time.
 pub const HIDE_BEFORE_DEADLINE: Duration = Duration::from_secs(2);
 
-/// Actions stop this long before the deadline, so that what they did can still be written down.
+/// Messages that can be hidden in [`HIDE_BEFORE_DEADLINE`].
+pub const HIDE_MESSAGES: usize = 1_000;
+
+/// Ingest reserves at most one such part (a quarter) of its time for hiding messages.
+pub const HIDE_SHARE: u32 = 4;
+
+/// Actions stop this long before the deadline, so that their outcomes can still be written.
 pub const ACT_BEFORE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Time for one delivery of a webhook, from connecting to the status line of the answer. Standard Webhooks asks receivers to
@@ -171,18 +184,19 @@ pub const ACT_BEFORE_DEADLINE: Duration = Duration::from_secs(2);
 /// <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#request-timeouts>
 pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Time for a connection to a webhook's receiver to be made, TLS included. A lost packet is sent again after 1 second, and
-/// then after 2 more at most, so that a receiver is reached in spite of two lost ones.
+/// Time to connect to a webhook's receiver, including TLS. A lost packet is sent again after 1 second, and then after at most
+/// 2 more, so the connection survives two lost packets.
 /// <https://www.rfc-editor.org/rfc/rfc6298#section-2>
 pub const WEBHOOK_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Time for the body of a receiver's answer, after its status line. The status alone decides, so the body is not worth more.
+/// Time for the body of a receiver's answer, after its status line. Only the status matters, so a slow body is not worth
+/// waiting for.
 pub const WEBHOOK_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Bytes of a receiver's answer that are kept as outcome, at most.
+/// Largest body of a receiver's answer that is stored as the outcome, in bytes.
 pub const WEBHOOK_ANSWER_MAX_BYTES: usize = 2 * 1024;
 
-/// Longest `Idempotency-Key` and `webhook-id`, in bytes. It is what receivers commonly take, as Stripe does.
+/// Longest `Idempotency-Key` and `webhook-id`, in bytes. Receivers commonly accept as much; Stripe does.
 /// <https://docs.stripe.com/api/idempotent_requests>
 pub const IDEMPOTENCY_KEY_MAX_BYTES: usize = 255;
 
@@ -190,79 +204,83 @@ pub const IDEMPOTENCY_KEY_MAX_BYTES: usize = 255;
 /// <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#signature-scheme>
 pub const WEBHOOK_SECRET_BYTES: RangeInclusive<usize> = 24..=64;
 
-/// Signing secrets at once, and so signatures of a delivery. A rotation needs two; more than four are a mistake.
+/// Signing secrets in use at once, and so signatures of a delivery. A rotation needs two; more than four are a mistake.
 pub const WEBHOOK_SECRETS_MAX: usize = 4;
 
 /// The signing secret is read again when it is this old, so that a rotation needs no restart. Each function instance makes
 /// one call to Secrets Manager in this time.
 pub const SECRET_MAX_AGE: Duration = Duration::from_mins(5);
 
-/// Time between two readings of the signing secret, at least, where a receiver refuses one delivery after the other.
-/// 1,000 concurrent instances then make 1,000 calls a second, a tenth of the quota.
+/// Shortest time between two reads of the signing secret while a receiver refuses every delivery. 1,000 concurrent instances
+/// then make 1,000 calls per second, a tenth of the quota.
 /// <https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html>
 pub const SECRET_READ_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Time to read the signing secret again. Without an answer, the secret read before is kept.
+/// Time to read the signing secret again. Without an answer, the function continues with the secret that it has.
 pub const SECRET_READ_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A claim, and the sweep's lease, outlast the deadline of their invocation by this: when they have lapsed, their worker is
-/// surely gone, even where clocks differ a little.
+/// A claim and the sweep's lease outlast the deadline of their invocation by this. Once they have expired, their worker has
+/// surely ended, even if clocks differ a little.
 pub const LEASE_BEYOND_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How far the clock of an operator's machine may be from AWS's: a claim counts as lapsed for `notifyctl` only when it has
-/// been for this long. AWS refuses requests from a clock that differs by more.
+/// How far the clock of an operator's machine may differ from AWS's: to `notifyctl`, a claim has expired only after this much
+/// more time. AWS refuses requests from a clock that differs by more.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html>
 pub const OPERATOR_CLOCK_SKEW: Duration = Duration::from_mins(5);
 
-/// Partitions of the index of pending notifications. A partition takes 1,000 writes a second
+/// Partitions of the index of pending notifications. A partition takes 1,000 writes per second
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html>), and a notification
-/// makes two in it (it becomes pending, then settled; four with a claim), so 32 partitions carry 16,000 notifications a
-/// second (8,000 with claims) at most. That is a ceiling: an index on demand begins with 4,000 writes a second, and grows
-/// with use, or by its warm throughput
-/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/warm-throughput.html>). Looking into all of them costs the sweep 32 queries. The index of unresolved items has as
-/// many for each of its two statuses: 64 queries more.
+/// makes two in it (it becomes pending, then settled; four with a claim), so 32 partitions carry at most 16,000 notifications
+/// per second (8,000 with claims). That is a ceiling: an on-demand index begins with 4,000 writes per second, and grows with
+/// use or by its warm throughput
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/warm-throughput.html>). The sweep makes one query for
+/// each of the 32 partitions. The index of unresolved items has as many for each of its two statuses: 64 more queries.
 pub const PENDING_SHARDS: u64 = 32;
 
-/// A notification that is pending for less is left alone by the sweep unless configured otherwise: its stream record is
-/// still on its way, or Lambda still retries it. Longer than `MaximumRecordAge`: a sweep that publishes what is retried anyway
-/// can keep a backlog alive for ever (`cargo run --release -p simulation -- outage` shows it).
+/// Default age at which the sweep publishes a pending notification again. Until then, its stream record may still be on its
+/// way, or Lambda may still retry it. The age is longer than `MaximumRecordAge`: a sweep that publishes notifications that
+/// Lambda still retries can keep a backlog alive for ever (`cargo run --release -p simulation -- outage` shows it).
 pub const SWEEP_AGE_DEFAULT: Duration = Duration::from_mins(45);
 
-/// Longest time between two attempts of the sweep to publish the same notification (or `SweepAge`, where that is longer).
-/// The times double up to it: while a receiver is down for a day, the sweep publishes a notification 13 times, not with
-/// every run; and when it is back, the last notification gets there 2 hours later.
+/// Longest time between two attempts of the sweep to publish the same notification (or `SweepAge`, if that is longer). The
+/// times double up to this limit: while a receiver is down for a day, the sweep publishes a notification 13 times, and not
+/// with every run. Once the receiver is up again, it gets the last notification after at most 2 hours.
 pub const SWEEP_AGAIN_WITHIN: Duration = Duration::from_hours(2);
 
-/// Keys in one page of the index of pending notifications that the sweep reads at once.
+/// Keys in one page of the index of pending notifications: the sweep reads their items in one call.
 pub const SWEEP_PAGE: usize = BATCH_GET_ITEM_MAX;
 
-/// Keys in one page of that index while the sweep looks for the first entry that is a notification's. 1,000 keys have at
-/// most some 300 KB, and a page may have 1 MB.
+/// Keys in one page of that index while the sweep skips invalid entries to find the oldest notification. 1,000 keys have at
+/// most about 300 KB, and a page may have 1 MB.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Query.html>
 pub const SWEEP_SKIP_PAGE: usize = 1_000;
 
-/// Time for one query of the sweep, the SDK's retries included. A partition that does not answer must not use up the time
+/// Time for one query of the sweep, including the SDK's retries. A partition that does not answer must not use up the time
 /// of the others.
 pub const SWEEP_QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Entries of the index that are not a notification's and that one run names in the log, at most; it counts all of them.
-pub const SWEEP_UNREADABLE_NAMED: usize = 100;
+/// One query of the sweep takes at most one such part (a twelfth) of its time. Even if no query is answered, half of the time
+/// is left for publishing.
+pub const SWEEP_QUERY_SHARE: u32 = 12;
 
-/// Notifications that the sweep publishes again in a second, at most, so that it never crowds out new ones: half of what
-/// one Kinesis shard takes (1,000 records a second).
+/// Invalid index entries that one run of the sweep names in the log, at most. It counts all of them.
+pub const SWEEP_INVALID_NAMED: usize = 100;
+
+/// Notifications that the sweep publishes per second, at most, so that it never crowds out new ones: half of what one Kinesis
+/// shard takes (1,000 records per second).
 pub const SWEEP_PER_SECOND: u32 = 500;
 
-/// How long a FAILED item counts as recently failed. Longer than `SweepSchedule` and the alarm's period together, so that
-/// each failure is seen by several runs of the sweep: FAILED items may stay for ever, and the alarm must not.
+/// How long a FAILED item counts as recently failed. It is longer than `SweepSchedule` and the alarm's period together, so
+/// several runs of the sweep see each failure. FAILED items may stay for ever, but the alarm must not.
 pub const RECENTLY_FAILED: Duration = Duration::from_mins(30);
 
-/// Items of one partition of the index of unresolved items that the sweep counts, at most: about 20 read capacity units.
+/// Items that the sweep counts in one partition of the index of unresolved items, at most: about 20 read capacity units.
 pub const UNRESOLVED_COUNTED: usize = 1_000;
 
-/// Attempts of the SDK for one call, the first one included.
+/// Attempts of the SDK for one call, including the first one.
 pub const SDK_ATTEMPTS: u32 = 3;
 
-/// Time for one connection to AWS to be made.
+/// Time to connect to AWS.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Time for one attempt of one call, from sending to the last byte of the answer.
@@ -270,7 +288,7 @@ pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 // ---- What `notifyctl` sets ---------------------------------------------------------------------------------------------
 
-/// How often a stream shard that had nothing new is read again: as often as Lambda does, four times a second.
+/// How often a shard without new records is read again: as often as Lambda does, four times per second.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html>
 pub const STREAM_POLL: Duration = Duration::from_millis(250);
 
@@ -293,24 +311,24 @@ pub const STREAM_READ_ATTEMPTS: u32 = 8;
 /// no record is missed.
 pub const CLOCKS_DIFFER_BY: Duration = Duration::from_mins(1);
 
-/// An audit that misses something in the table's stream stops looking for it when no open shard has shown anything new for
+/// An audit that misses something in the table stream stops looking for it when no open shard has shown anything new for
 /// this long. An empty answer alone proves nothing: it can take several calls to get to a part of a shard that has records.
-/// This wait proves nothing either; it only bounds the audit. What is still missing then counts as not shown.
+/// This wait proves nothing either; it only bounds the audit. Whatever is still missing then counts as not shown.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_GetRecords.html>
 pub const AUDIT_STREAM_QUIET: Duration = Duration::from_secs(10);
 
-/// Time in which an audit reads the table's stream, at most, and then the dead-letter queue. An operator waits for it. What
+/// Longest time for which an audit reads the table stream, and then the dead-letter queue: an operator waits for it. Whatever
 /// was not read by then counts as not shown.
 pub const AUDIT_READ_MAX: Duration = Duration::from_mins(30);
 
-/// How long an audit hides a dead letter while it reads the others. They are shown again as soon as all are read, and after
-/// this time where the audit is interrupted. SQS lets about 120,000 messages be hidden at once; sixteen calls in flight with
-/// ten messages each read so many in this time even if each call takes 400 ms.
+/// How long an audit hides a dead letter while it reads the others. They become visible again as soon as all are read, or
+/// after this time if the audit is interrupted. SQS lets about 120,000 messages be hidden at once; sixteen calls in flight
+/// with ten messages each read as many in this time even if each call takes 400 ms.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
 pub const DEAD_LETTER_HIDDEN: Duration = Duration::from_mins(5);
 
-/// Rounds of calls without a message after which the dead-letter queue counts as read. SQS may rarely answer that a queue is
-/// empty when it is not.
+/// Rounds of calls without a message after which the dead-letter queue counts as read. In rare cases, SQS answers that a
+/// queue is empty although it is not.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/confirm-queue-is-empty.html>
 pub const DEAD_LETTER_EMPTY_ROUNDS: usize = 2;
 
@@ -327,13 +345,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_downstream_adds_fits_into_what_ingest_leaves_free() {
-        // Names and timestamps of done_at, expires_at, outcome, failed_at and reason need well under 1 KiB.
+    fn the_attributes_of_downstream_fit_into_the_bytes_that_ingest_leaves_free() {
+        // Names and timestamps of done_at, expires_at, outcome, failed_at and reason need far less than 1 KiB.
         const { assert!(OUTCOME_MAX_BYTES + REASON_MAX_BYTES + 1024 <= ITEM_RESERVED_BYTES) }
     }
 
     #[test]
-    fn rule_11_sizes_in_bytes_are_those_of_their_pages() {
+    fn rule_11_sizes_in_bytes_are_those_that_aws_documents() {
         assert_eq!(ITEM_MAX_BYTES, 409_600);
         assert_eq!(TRANSACT_WRITE_ITEMS_MAX_BYTES, 4_194_304);
         assert_eq!(PUT_RECORDS_MAX_BYTES, 10_485_760);
@@ -342,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn rule_11_what_is_kept_fits_into_an_item() {
+    fn rule_11_stored_outcomes_and_orphans_fit_into_an_item() {
         assert_eq!(ITEM_RESERVED_BYTES, 8_192);
         assert_eq!(RAW_KEPT_MAX_BYTES, 401_408);
         assert_eq!(OUTCOME_MAX_BYTES, 4_096);
@@ -350,14 +368,14 @@ mod tests {
     }
 
     #[test]
-    fn a_message_of_an_outage_of_an_hour_has_a_receive_left_when_it_is_over() {
+    fn after_an_outage_of_an_hour_a_message_has_a_receive_left() {
         assert!(RETRY_WAITS.iter().sum::<Duration>() >= Duration::from_mins(61), "an hour, and a minute to spare");
         assert!(RETRY_WAITS.is_sorted());
     }
 
     #[test]
     fn a_message_that_is_never_accepted_is_a_dead_letter_within_a_minute() {
-        // Each receive can take the batching window of a second and as long again for a slow call.
+        // Each receive can take the batching window of a second, and some more for a slow call.
         assert!((REFUSED_WAIT + Duration::from_secs(3)) * MAX_RECEIVES < Duration::from_mins(1));
     }
 

@@ -1,6 +1,6 @@
-//! What the functions need from outside, in domain terms. Each batch method is one backend call; how calls are batched,
-//! bounded, repeated and timed is decided once, in [`crate::batch`]. `aws` implements the ports for real,
-//! [`crate::testing`] in memory and failing.
+//! What the functions use from outside, in domain terms. Each batch method is one backend call; [`crate::batch`] decides how
+//! calls are batched, bounded, repeated and timed. The crate `aws` implements the ports, and [`crate::testing`] has them in
+//! memory, with faults.
 
 use crate::change::{Change, Commit, Stored};
 use crate::failure::Failure;
@@ -18,31 +18,33 @@ pub type Answers<R> = Result<Vec<Result<R, Failure>>, Failure>;
 
 /// Reading the table.
 pub trait TableReader: Send + Sync {
-    /// Reads up to [`crate::limits::BATCH_GET_ITEM_MAX`] items consistently; `None` where there is no such item.
+    /// Reads up to [`crate::limits::BATCH_GET_ITEM_MAX`] items consistently; `None` if there is no such item.
     fn read(&self, ids: &[&NotificationId]) -> impl Future<Output = Answers<Option<Stored>>> + Send;
 }
 
 /// The queue that messages come from.
 pub trait Queue: Send + Sync {
-    /// Hides up to [`crate::limits::SQS_BATCH_MAX`] messages that were received: each can be received again after its wait,
-    /// and not before.
+    /// Hides up to [`crate::limits::SQS_BATCH_MAX`] messages that were received: each can be received again only after its
+    /// wait.
     fn hide(&self, messages: &[Hide<'_>]) -> impl Future<Output = Answers<()>> + Send;
 }
 
-/// Conditional changes of notifications: the table as ingest and operators use it.
+/// The table as ingest and operators use it: conditional changes of notifications.
+///
+/// Together with its stream, the table is a *transactional outbox*: one atomic write stores a notification and is what the
+/// table stream (*change data capture*) hands to publisher, so neither can happen without the other.
 pub trait Table: TableReader {
-    /// Makes up to [`crate::limits::BATCH_EXECUTE_STATEMENT_MAX`] changes, each only where the item is as the change expects
-    /// it.
+    /// Makes up to [`crate::limits::BATCH_EXECUTE_STATEMENT_MAX`] changes, each only if the item is as the change expects it.
     fn write(&self, changes: &[Change<'_>], at: Timestamp) -> impl Future<Output = Answers<Written>> + Send;
 }
 
 /// The table as downstream uses it.
 pub trait DownstreamTable: Table {
     /// Writes changes and the items that belong to them in one transaction of up to
-    /// [`crate::limits::TRANSACT_WRITE_ITEMS_MAX`] actions: all of it, or nothing.
+    /// [`crate::limits::TRANSACT_WRITE_ITEMS_MAX`] actions: all of them, or none.
     fn commit(&self, group: &[Commit<'_>], at: Timestamp) -> impl Future<Output = Answers<Committed>> + Send;
 
-    /// Puts an orphan as a FAILED item of its own, unless it is there already.
+    /// Puts an orphan as a FAILED item of its own, unless that exists already.
     fn quarantine(
         &self,
         orphan: Orphan<'_>,
@@ -51,11 +53,11 @@ pub trait DownstreamTable: Table {
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
-/// The table as the sweep uses it: the index of pending notifications, the index of unresolved ones, and the one item
-/// that keeps how far the sweep is. Both indexes are sparse: an item is in them only while it has that status.
+/// The table as the sweep uses it: the index of pending notifications, the index of unresolved items, and the one item that
+/// stores the sweep's state. Both indexes are sparse: they contain an item only while it has such a status.
 pub trait PendingTable: TableReader {
-    /// One page of a partition of the pending index: what has been pending since `until` or longer, oldest first, behind
-    /// `after`.
+    /// One page of a partition of the pending index: the notifications that have been pending since `until` or longer, oldest
+    /// first, that follow `after`.
     fn pending(
         &self,
         shard: u64,
@@ -74,15 +76,15 @@ pub trait PendingTable: TableReader {
         limit: usize,
     ) -> impl Future<Output = Result<UnresolvedCount, Failure>> + Send;
 
-    /// Takes the sweep's lease and returns how far the sweep is (the default where nothing was saved). `None`: another run
-    /// has the lease. A lease that was over by `now` is free.
+    /// Takes the sweep's lease and returns the sweep's state (the default if none was saved), or `None` if another run holds
+    /// the lease. A lease that has expired by `now` can be taken.
     fn begin_sweep(
         &self,
         now: Timestamp,
         lease_until: Timestamp,
     ) -> impl Future<Output = Result<Option<SweepState>, Failure>> + Send;
 
-    /// Saves how far the sweep is and gives the lease back, unless another run has it by now.
+    /// Saves the sweep's state and releases the lease, unless another run holds it by now.
     fn end_sweep(&self, state: &SweepState, lease_until: Timestamp)
     -> impl Future<Output = Result<(), Failure>> + Send;
 }
@@ -107,7 +109,7 @@ pub struct Hide<'a> {
 pub enum Written {
     /// It is made.
     Yes,
-    /// The item was not as expected, and nothing was written. This is what it is.
+    /// The item was not as expected, and nothing was written. This is the item.
     Refused(Stored),
     /// The same, but the answer lacks the item.
     RefusedUnseen,
@@ -143,7 +145,7 @@ pub struct Orphan<'a> {
 }
 
 impl Orphan<'_> {
-    /// The id of the item that keeps it: the same record always has the same id, so that keeping it twice is harmless.
+    /// The id of its quarantined item. The same record always has the same id, so quarantining it twice is harmless.
     #[must_use]
     pub fn item_id(&self) -> String {
         format!("{}{}:{}", crate::id::QUARANTINE_PREFIX, self.shard, self.sequence_number.as_str())
@@ -155,7 +157,7 @@ impl Orphan<'_> {
 pub struct PendingKey {
     /// Its id.
     pub id: NotificationId,
-    /// Since when it is pending.
+    /// Since when it has been pending.
     pub since: Timestamp,
 }
 
@@ -174,11 +176,11 @@ pub struct IndexKey {
 pub struct PendingPage {
     /// The notifications on it, oldest first.
     pub keys: Vec<PendingKey>,
-    /// Its entries that are not a notification's: the id or the time is not valid.
-    pub unreadable: Vec<IndexKey>,
-    /// The key that the next page follows; `None` on the last page.
+    /// Its invalid entries, which are not a notification's: the id or the time is not valid.
+    pub invalid: Vec<IndexKey>,
+    /// The key after which the next page begins; `None` on the last page.
     pub next: Option<IndexKey>,
-    /// Read capacity units that the page cost.
+    /// Read capacity units that the page consumed.
     pub read_units: f64,
 }
 
@@ -187,13 +189,13 @@ pub struct PendingPage {
 pub struct UnresolvedCount {
     /// How many were counted.
     pub count: usize,
-    /// Whether there are more than that.
+    /// Whether there are more.
     pub more: bool,
-    /// Read capacity units that counting cost.
+    /// Read capacity units that counting consumed.
     pub read_units: f64,
 }
 
-/// How far the sweep is, from one run to the next. A partition in its initial state is left out.
+/// The state of the sweep from one run to the next. A partition in its initial state is left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SweepState {
     /// The partition that the next run begins with.
@@ -202,10 +204,10 @@ pub struct SweepState {
     pub shards: BTreeMap<u64, ShardState>,
 }
 
-/// How far the sweep is in one partition of the pending index.
+/// The state of the sweep in one partition of the pending index.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ShardState {
-    /// Everything that was due by then has been published; `None` where that is not known.
+    /// Everything that was due by then has been published; `None` if that is not known.
     pub published_until: Option<Timestamp>,
     /// The pass through the partition that the last run did not finish.
     pub unfinished: Option<Pass>,
@@ -214,9 +216,9 @@ pub struct ShardState {
 /// One pass through a partition, which may take several runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pass {
-    /// When it began. It publishes what was due by then.
+    /// When it began. It publishes the notifications that were due by then.
     pub began: Timestamp,
-    /// The last entry that it has dealt with; `None` at its beginning.
+    /// The last entry that it has processed; `None` at its beginning.
     pub after: Option<IndexKey>,
     /// Whether everything that was due so far could be published.
     pub all_published: bool,
@@ -227,7 +229,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unreadable_record_is_kept_under_its_shard_and_sequence_number() {
+    fn the_id_of_a_quarantined_item_is_the_orphans_shard_and_sequence_number() {
         let sequence_number = &Identifier::parse(Some("42")).unwrap();
         let record = Orphan { shard: "shardId-000000000001", sequence_number, raw: b"?" };
         assert_eq!(record.item_id(), "kinesis:shardId-000000000001:42");

@@ -1,20 +1,20 @@
-//! Outcomes of a batch → what to report to each kind of event source, so that exactly the failed work comes back. The functions
-//! answer with it in the types of `aws_lambda_events`.
+//! The report to an event source: the failed records of a batch, so that exactly these are retried. The functions answer with
+//! it in the types of `aws_lambda_events`.
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>,
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-batchfailurereporting.html>
 
 use std::collections::HashSet;
 
-/// The identifier of a record: an SQS `messageId` or a stream's sequence number. Never empty, because an empty one in
-/// a report makes Lambda take the whole batch as failed.
+/// The identifier of a record: an SQS `messageId` or a sequence number of a stream. It is never empty, because Lambda treats
+/// the whole batch as failed if a report has an empty identifier.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Identifier(Box<str>);
 
 impl Identifier {
-    /// Takes the identifier of a record.
+    /// Checks the identifier of a record.
     ///
     /// # Errors
-    /// [`MissingIdentifier`] where there is none: the invocation must fail, as nothing could be reported for the record.
+    /// [`MissingIdentifier`] if there is none: the invocation must fail, because the record could not be reported.
     pub fn parse(identifier: Option<&str>) -> Result<Self, MissingIdentifier> {
         match identifier {
             Some(identifier) if !identifier.is_empty() => Ok(Self(identifier.into())),
@@ -31,21 +31,21 @@ impl Identifier {
 
 /// A record of the batch has no identifier, so its failure could not be reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a record has no identifier (messageId or sequence number), so the whole batch is refused and comes back")]
+#[error("a record has no identifier (messageId or sequence number), so the whole batch is refused and retried")]
 pub struct MissingIdentifier;
 
-/// One record of an SQS batch and what became of it.
+/// One record of an SQS batch and its result.
 #[derive(Debug, Clone, Copy)]
 pub struct SqsResult<'a> {
     /// Its `messageId`.
     pub message_id: &'a Identifier,
-    /// Its message group where the queue is FIFO; `None` on a standard queue (which may have groups too, but no order).
+    /// Its message group if the queue is FIFO; `None` on a standard queue (where groups have no order).
     pub fifo_group: Option<&'a str>,
-    /// Whether it failed, in whichever way: SQS counts its receives and moves it to the DLQ.
+    /// Whether it failed, retryably or permanently: SQS counts its receives and moves it to the DLQ.
     pub failed: bool,
 }
 
-/// What a function answers: the records that must come again. It is honoured only where the event source mapping has
+/// The answer of a function: the records that must be retried. Lambda uses it only if the event source mapping has
 /// `FunctionResponseTypes: [ReportBatchItemFailures]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BatchResponse {
@@ -53,8 +53,8 @@ pub struct BatchResponse {
 }
 
 impl BatchResponse {
-    /// For SQS: each failed message and, in a FIFO queue, all later ones of its group, because they would overtake it
-    /// otherwise. All others are deleted by Lambda.
+    /// For SQS: each failed message and, in a FIFO queue, all later messages of its group, which would otherwise overtake it.
+    /// Lambda deletes all others.
     #[must_use]
     pub fn for_sqs<'a>(results: impl IntoIterator<Item = SqsResult<'a>>) -> Self {
         let mut stopped_groups = HashSet::new();
@@ -69,10 +69,10 @@ impl BatchResponse {
         response
     }
 
-    /// For a stream: the checkpoint, which is the first record in batch order that must come again. Lambda delivers it
-    /// and everything behind it again; what is behind it and done already is found done.
+    /// For a stream: the checkpoint, which is the first record in batch order that must be retried. Lambda delivers it and
+    /// all later ones again; those that are done already change nothing.
     ///
-    /// Only retryable failures may be passed as `true`: a permanent one would hold the shard until its retries run out.
+    /// Pass `true` only for retryable failures: a permanent one would block the shard until its retries run out.
     #[must_use]
     pub fn for_stream<'a>(results: impl IntoIterator<Item = (&'a Identifier, bool)>) -> Self {
         let mut response = Self::default();
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn rule_1_standard_queue_each_failed_message_is_reported_and_no_other() {
+    fn rule_1_standard_queue_only_failed_messages_are_reported() {
         check_sqs(&[(None, false), (None, false)], &[]);
         check_sqs(&[(None, true), (None, false), (None, true)], &["m0", "m2"]);
     }

@@ -3,16 +3,16 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Where a notification stands.
+/// The status of a notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Status {
-    /// Accepted by ingest, its effect still to come.
+    /// Accepted by ingest; its effect is still to happen.
     Init,
-    /// A worker has it for its one call to an outside system that cannot dedupe.
+    /// Claimed by a worker for its one call to an outside system that cannot dedupe.
     Claimed,
     /// Its effect has happened.
     Done,
-    /// It will not happen: malformed, or refused by the action, with a reason.
+    /// Its effect will not happen: it is malformed, or the action rejected it. The item has the reason.
     Failed,
     /// Its effect may have happened, and the outcome is unknown: an operator must find out.
     InDoubt,
@@ -21,16 +21,16 @@ pub enum Status {
 /// Who changes a status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Writer {
-    /// The function ingest.
+    /// The function `ingest`.
     Ingest,
-    /// The function downstream.
+    /// The function `downstream`.
     Downstream,
     /// A person, by `notifyctl`.
     Operator,
 }
 
-/// Every change of a status that there is: [`crate::change::Change`] can make these and no others. Each is one conditional
-/// write, so a repeat changes nothing. `docs/SEMANTICS.md` has the same table, and a test compares them.
+/// Every transition: [`crate::change::Change`] can make these and no others. Each is one conditional write, so a repeat changes
+/// nothing. `docs/SEMANTICS.md` has the same table, and a test compares them.
 pub const TRANSITIONS: &[Transition] = &[
     Transition::new(None, Status::Init, Writer::Ingest, "the id is new"),
     Transition::new(Some(Status::Init), Status::Done, Writer::Downstream, "the effect has happened"),
@@ -92,7 +92,7 @@ pub const TRANSITIONS: &[Transition] = &[
 /// One change of status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transition {
-    /// The status before, or `None` where there is no item yet.
+    /// The status before; `None` if there is no item yet.
     pub from: Option<Status>,
     /// The status after.
     pub to: Status,
@@ -112,7 +112,7 @@ impl Status {
     /// All statuses, in the order of a notification's life.
     pub const ALL: [Self; 5] = [Self::Init, Self::Claimed, Self::Done, Self::Failed, Self::InDoubt];
 
-    /// The status as it stands in the table.
+    /// The status as it is stored in the table.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -124,7 +124,7 @@ impl Status {
         }
     }
 
-    /// Whether the pipeline still has to do something about it.
+    /// Whether the pipeline still has to process the notification.
     #[must_use]
     pub const fn is_pending(self) -> bool {
         matches!(self, Self::Init | Self::Claimed)
@@ -155,9 +155,9 @@ impl FromStr for Status {
     }
 }
 
-/// The text is none of the statuses.
+/// The text is not a status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the status is none of INIT, CLAIMED, DONE, FAILED and IN_DOUBT")]
+#[error("not a status: expected INIT, CLAIMED, DONE, FAILED or IN_DOUBT")]
 pub struct UnknownStatus;
 
 #[cfg(test)]
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_but_an_operator_leaves_a_settled_status() {
+    fn only_an_operator_changes_a_settled_status() {
         for transition in TRANSITIONS {
             let settled = transition.from.is_some_and(|from| !from.is_pending());
             assert!(!settled || transition.by == Writer::Operator, "{transition:?}");

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use std::borrow::Cow;
 use std::ops::Deref;
 
-/// A JSON string, borrowed from the JSON where it has no escapes. (By itself, serde copies an optional one.)
+/// A JSON string, borrowed from the JSON if it has no escapes. (Without this type, serde copies an optional string.)
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
@@ -16,7 +16,7 @@ impl Deref for Text<'_> {
     }
 }
 
-/// What a valid JSON string says; `None` for any other JSON, and for a string with half a surrogate pair.
+/// The value of a valid JSON string; `None` for any other JSON, and for a string with half a surrogate pair.
 pub(crate) fn decoded(json: &str) -> Option<Cow<'_, str>> {
     match json.strip_prefix('"')?.strip_suffix('"') {
         Some(plain) if !plain.contains('\\') => Some(Cow::Borrowed(plain)),
@@ -24,11 +24,11 @@ pub(crate) fn decoded(json: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Whether a text has a character that CloudEvents forbids in attributes: a control character (which could play tricks on an
-/// operator's terminal), or what Unicode calls a noncharacter.
+/// Whether a text has a character that CloudEvents forbids in attributes: a control character (which could manipulate an
+/// operator's terminal) or a Unicode noncharacter.
 /// <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md#type-system>
 pub(crate) fn has_forbidden(text: &str) -> bool {
-    // Most texts are plain, and bytes are quicker to look at than characters.
+    // Most texts are plain ASCII, and checking bytes is faster than decoding characters.
     let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
     !is_plain && text.chars().any(is_forbidden)
 }
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_string_is_decoded_and_copied_only_where_it_has_escapes() {
+    fn a_decoded_string_is_copied_only_if_it_has_escapes() {
         assert!(matches!(decoded(r#""plain""#), Some(Cow::Borrowed("plain"))));
         assert!(matches!(decoded(r#""""#), Some(Cow::Borrowed(""))));
         assert_eq!(decoded(r#""a\"\u00e9""#).unwrap(), "a\"é");
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_copied_only_where_it_has_escapes() {
+    fn text_is_copied_only_if_it_has_escapes() {
         let read = |json| serde_json::from_str::<Option<Text<'_>>>(json).unwrap().unwrap().0;
         assert!(matches!(read(r#""plain""#), Cow::Borrowed("plain")));
         assert_eq!(read(r#""a\n""#), Cow::<str>::Owned("a\n".to_owned()));

@@ -1,4 +1,4 @@
-//! Changes of status together with the items that an action puts, many notifications in one transaction.
+//! Changes of status together with the items that an action puts: several notifications share one transaction.
 
 use crate::action::Put;
 use crate::batch::{Attempts, call_in_batches};
@@ -27,7 +27,7 @@ pub async fn commit_all(
     answer_all(table, clock, &changes, at, written, deadline).await
 }
 
-/// Commits a group. Those that are refused leave it, and the others are committed without them.
+/// Commits a group. Refused notifications leave the group, and the others are committed without them.
 async fn commit_group(table: &impl DownstreamTable, group: Vec<Commit<'_>>, at: Timestamp) -> Answers<Written> {
     let mut results: Vec<Result<Written, Failure>> = group.iter().map(|_| Ok(Written::Yes)).collect();
     let mut left: Vec<usize> = (0..group.len()).collect();
@@ -37,7 +37,7 @@ async fn commit_group(table: &impl DownstreamTable, group: Vec<Commit<'_>>, at: 
             Ok(committed) => committed,
             Err(failure) if left.len() == group.len() => return Err(failure),
             Err(failure) => {
-                // One of several may be the cause. The next attempt, without those that left, splits them.
+                // Any of them may be the cause. The next attempt splits the group, without those that left it.
                 let kind = if failure.kind.may_have_happened() { failure.kind } else { FailureKind::Retryable };
                 for place in left {
                     results[place] = Err(Failure { kind, reason: failure.reason.clone() });
@@ -62,7 +62,7 @@ async fn commit_group(table: &impl DownstreamTable, group: Vec<Commit<'_>>, at: 
     Ok(results)
 }
 
-/// What one notification takes of a transaction's limits.
+/// How much of a transaction's limits one notification uses.
 struct Size {
     actions: usize,
     bytes: usize,
@@ -71,13 +71,13 @@ struct Size {
 impl Size {
     fn of(commit: &Commit<'_>) -> Self {
         let puts: usize = commit.puts.iter().map(Put::bytes).sum();
-        // The notification's own item counts, although only its status changes.
+        // The whole item of the notification counts, although only its status changes.
         let event = commit.change.from().event().map_or(0, str::len);
         Self { actions: 1 + commit.puts.len(), bytes: event + limits::ITEM_RESERVED_BYTES + puts }
     }
 }
 
-/// Cuts notifications into groups that keep to a transaction's limits.
+/// Cuts notifications into groups that stay within a transaction's limits.
 fn groups(sizes: impl Iterator<Item = Size>) -> Vec<Range<usize>> {
     let mut groups: Vec<Range<usize>> = Vec::new();
     let (mut actions, mut bytes) = (0, 0);
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rule_11_groups_keep_to_the_actions_and_bytes_of_a_transaction() {
+    fn rule_11_groups_stay_within_the_actions_and_bytes_of_a_transaction() {
         let groups_of = |count, actions, bytes| groups((0..count).map(|_| Size { actions, bytes }));
         assert_eq!(groups_of(101, 2, 1), [0..50, 50..100, 100..101]);
         assert_eq!(groups_of(5, 2, 2 * 1024 * 1024), [0..2, 2..4, 4..5]);

@@ -1,5 +1,5 @@
-//! Conditional writes, many at once: write, read what the answers lack, and recognise one's own write where its reply was
-//! lost. Ingest, downstream and the operator's tool all write through here.
+//! Many conditional writes at once: write, read the items that the answers lack, and recognise a write of our own whose reply
+//! was lost. Ingest, downstream and `notifyctl` all write through here.
 
 use crate::batch::{Attempts, by_count, call_in_batches};
 use crate::change::{Change, Stored};
@@ -16,7 +16,7 @@ use jiff::Timestamp;
 pub enum Answer {
     /// It is made: now, or by an earlier attempt of ours whose reply was lost.
     Made,
-    /// The item is not as the change expects it. Nothing was written; this is what the table has.
+    /// The item is not as the change expects it. Nothing was written; the table has this item.
     NotAsExpected(Stored),
     /// The table has no such item.
     Absent,
@@ -37,7 +37,7 @@ pub async fn write_all(
     answer_all(table, clock, changes, at, written, deadline).await
 }
 
-/// Reads items, consistently, in batches, and returns a result for each id in order; `None` where there is no such item.
+/// Reads items, consistently, in batches, and returns a result for each id in order; `None` if there is no such item.
 pub async fn read_all(
     table: &impl TableReader,
     clock: &impl Clock,
@@ -49,7 +49,7 @@ pub async fn read_all(
     call_in_batches(clock, deadline, Attempts::Limited, ids, ranges, read).await
 }
 
-/// Reads the items that the table's answers lack, and tells what became of each change.
+/// Reads the items that the table's answers lack, and says what became of each change.
 pub(crate) async fn answer_all(
     table: &impl TableReader,
     clock: &impl Clock,
@@ -83,7 +83,7 @@ fn needs_read(change: &Change<'_>, written: &Result<Written, Failure>) -> bool {
     }
 }
 
-/// What became of a change, by the table's answer and, where that lacks the item, by what was read.
+/// What became of a change, by the table's answer and, if that lacks the item, by the item that was read.
 fn answer(
     change: &Change<'_>,
     at: Timestamp,
@@ -95,7 +95,7 @@ fn answer(
         (Ok(Written::Refused(stored)), _) | (Ok(Written::RefusedUnseen), Some(Ok(Some(stored)))) => stored,
         (Ok(Written::RefusedUnseen), Some(Ok(None))) => return Ok(Answer::Absent),
         (Ok(Written::RefusedUnseen), None) => return Err(Failure::retryable("the item was not read")),
-        // The reply was lost. A change that is not there now may still be made later, so only its result counts.
+        // The reply was lost. A change that has not taken effect yet may still do so, so only its result counts.
         (Err(_), Some(Ok(Some(stored)))) if change.has_made(&stored, at) => return Ok(Answer::Made),
         (Ok(Written::RefusedUnseen), Some(Err(failure))) | (Err(failure), _) => return Err(failure),
     };

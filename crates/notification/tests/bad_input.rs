@@ -1,5 +1,5 @@
-//! Whatever comes from outside: nothing panics, what is accepted is kept byte for byte, and each refusal has a name and
-//! quotes nothing.
+//! Any input from outside: nothing panics, accepted events are stored byte for byte, and a refusal names the broken rule
+//! without quoting the input.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -37,7 +37,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn an_event_is_kept_byte_for_byte_or_refused_by_name(text in text(&event())) {
+    fn an_event_is_stored_byte_for_byte_or_refused_by_the_rule_it_breaks(text in text(&event())) {
         check::event(&text);
     }
 
@@ -50,7 +50,7 @@ proptest! {
     }
 
     #[test]
-    fn the_id_of_an_event_is_the_one_that_was_written_or_none(id in json()) {
+    fn the_id_of_an_event_is_the_written_one_or_none(id in json()) {
         let text = json!({"id": 0, "data": MARKER}).to_string().replace(":0", &format!(":{id}"));
         let written = serde_json::from_str::<String>(&id.to_string()).ok();
         let read = readable_id(&text);
@@ -58,7 +58,7 @@ proptest! {
     }
 
     #[test]
-    fn an_id_is_kept_as_it_is_and_never_empty_or_refused_by_name(text in any::<String>(), repeat in 0_usize..40) {
+    fn an_id_is_unchanged_and_never_empty_or_refused_by_the_rule_it_breaks(text in any::<String>(), repeat in 0_usize..40) {
         check::id(&text);
         check::id(&text.repeat(repeat));
         check::id(&format!("kinesis:{text}"));
@@ -102,8 +102,8 @@ proptest! {
 }
 
 #[test]
-fn data_nested_however_deep_is_taken_and_compared() {
-    // Deep enough to overflow the stack of a comparison that calls itself for each level.
+fn data_of_any_depth_is_accepted_and_compared() {
+    // Deep enough to overflow the stack of a comparison that recurses for each level.
     let depth = 20_000;
     let nested = |inner: &str| with_data(&format!("{}{inner}{}", "[".repeat(depth), "]".repeat(depth)));
     check::event(&nested("1"));
@@ -112,7 +112,7 @@ fn data_nested_however_deep_is_taken_and_compared() {
 }
 
 #[test]
-fn a_batch_nested_however_deep_is_a_batch() {
+fn a_batch_of_any_depth_is_a_batch() {
     let depth = 1_000_000;
     check::envelope(format!(r#"{{"Records":[{}{}]}}"#, "[".repeat(depth), "]".repeat(depth)).as_bytes());
 }

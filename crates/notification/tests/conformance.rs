@@ -7,8 +7,8 @@
 use notification::id::InvalidId;
 use notification::{Malformed, Notification};
 
-/// The examples of the JSON format (3.2, with those that 1.0.3 adds) and of the core specification. Where one says
-/// "... base64 encoded string ...", base64 stands here.
+/// The examples of the JSON format (3.2, with those that 1.0.3 adds) and of the core specification, with real base64 in place
+/// of "... base64 encoded string ...".
 const EXAMPLES: [&str; 7] = [
     r#"{
         "specversion" : "1.0",

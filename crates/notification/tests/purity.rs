@@ -1,4 +1,4 @@
-//! The domain knows no AWS, no Lambda and no async runtime: read from what cargo resolves, not from what we believe.
+//! The domain crate depends on no AWS crate, no Lambda crate and no async runtime, as `cargo metadata` resolves it.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -10,7 +10,7 @@ fn the_domain_crate_depends_on_no_aws_no_lambda_and_no_async_runtime() {
     let rustc = std::process::Command::new("rustc").arg("-vV").output().unwrap();
     let host =
         String::from_utf8(rustc.stdout).unwrap().lines().find_map(|l| l.strip_prefix("host: ").map(String::from));
-    // Only this host's dependencies are downloaded already; nothing else is needed for the answer.
+    // Only this host's dependencies are downloaded, and they are enough for this check.
     let options = vec!["--offline".into(), "--locked".into(), "--filter-platform".into(), host.unwrap()];
     let metadata = MetadataCommand::new().other_options(options).exec().unwrap();
     let resolve = metadata.resolve.as_ref().unwrap();

@@ -1,5 +1,4 @@
-//! publisher: the table's stream → Kinesis. Its only side effect is PutRecords, with the notification id as the
-//! partition key.
+//! publisher: table stream → Kinesis. Its only side effect is `PutRecords`, with the notification id as the partition key.
 //!
 //! Layers: [`Envelope`] → per record ([`record`]) → parse → decide (here).
 
@@ -18,7 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use sweep::{Sweep, Swept};
 
-/// What the function is invoked with: a batch of the table's stream, or the schedule's `{"sweep": true}`.
+/// The invocation payload: a batch of the table stream, or the schedule's `{"sweep": true}`.
 #[derive(Debug)]
 pub struct Payload {
     records: Option<Vec<Box<RawValue>>>,
@@ -34,7 +33,7 @@ impl<'de> Deserialize<'de> for Payload {
     }
 }
 
-/// What it answers.
+/// The answer of the function.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Response {
@@ -53,7 +52,7 @@ pub enum InvocationError {
     /// The sweep could not read the index.
     #[error("the sweep ended early: {0}")]
     Sweep(#[from] Failure),
-    /// The payload is neither a batch nor the schedule's.
+    /// The payload is neither a batch nor a sweep.
     #[error("neither a batch nor a sweep: expected an object with a \"Records\" array, or with \"sweep\": true")]
     UnknownPayload,
 }
@@ -61,7 +60,7 @@ pub enum InvocationError {
 /// Carries out one invocation.
 ///
 /// # Errors
-/// [`InvocationError`] where nothing can be reported.
+/// [`InvocationError`] if nothing can be reported.
 pub async fn handle<S: Stream, T: PendingTable, C: Clock>(
     publisher: &Publisher<S, C>,
     sweep: &Sweep<T>,
@@ -72,13 +71,13 @@ pub async fn handle<S: Stream, T: PendingTable, C: Clock>(
         Payload { records: Some(records), .. } => {
             Ok(Response::Batch(answer(&publisher.handle(Envelope { records }, deadline).await?)))
         }
-        // In a box, so that its future is not part of that of every batch.
+        // Boxed, so that its future does not enlarge the future of every batch.
         Payload { sweep: true, .. } => Ok(Response::Sweep(Box::pin(sweep.run(publisher, deadline)).await?)),
         Payload { .. } => Err(InvocationError::UnknownPayload),
     }
 }
 
-/// What the function answers to a batch: the report, in the type of `aws_lambda_events`.
+/// The answer to a batch: the report, in the type of `aws_lambda_events`.
 #[must_use]
 pub fn answer(report: &BatchResponse) -> DynamoDbEventResponse {
     let mut answer = DynamoDbEventResponse::default();
@@ -103,7 +102,7 @@ impl<S: Stream, C: Clock> Publisher<S, C> {
         Self { stream, clock }
     }
 
-    /// The time, as the publisher sees it.
+    /// The time now, by its clock.
     pub fn now(&self) -> notification::Timestamp {
         self.clock.now()
     }
@@ -111,11 +110,11 @@ impl<S: Stream, C: Clock> Publisher<S, C> {
     /// Handles one batch and reports the sequence number from which it must be retried.
     ///
     /// # Errors
-    /// [`MissingIdentifier`] where a record has no sequence number; nothing was published then.
+    /// [`MissingIdentifier`] if a record has no sequence number; then nothing was published.
     pub async fn handle(&self, envelope: Envelope, deadline: Deadline) -> Result<BatchResponse, MissingIdentifier> {
         let records = envelope.records.iter().map(|record| Record::read(record)).collect::<Result<Vec<_>, _>>()?;
 
-        // One publication for an id, however often the batch has it: downstream acts once for it anyway.
+        // Each id is published once, however often it occurs in the batch: downstream acts on it only once anyway.
         let Distinct { firsts, first_at } = Distinct::of(records.iter().map(|record| match &record.image {
             Image::Init { id, event } => Some((id, Publication { id, event })),
             Image::Other | Image::Unpublishable(_) => None,
@@ -132,7 +131,7 @@ impl<S: Stream, C: Clock> Publisher<S, C> {
         Ok(BatchResponse::for_stream(records.iter().map(|record| &record.sequence_number).zip(retried)))
     }
 
-    /// Publishes, and tells for each what became of it.
+    /// Publishes, and returns a result for each publication in order.
     async fn publish_all(&self, publications: &[Publication<'_>], deadline: Deadline) -> Vec<Result<(), Failure>> {
         let sizes = publications.iter().map(|publication| publication.id.as_str().len() + publication.event.len());
         let ranges = by_count_and_bytes(sizes, limits::PUT_RECORDS_MAX_ENTRIES, limits::PUT_RECORDS_MAX_BYTES);
@@ -143,7 +142,7 @@ impl<S: Stream, C: Clock> Publisher<S, C> {
     }
 }
 
-/// Logs and counts what became of a record, and returns whether it must be retried.
+/// Logs and counts the result of a record, and returns whether it must be retried.
 fn log_and_count(record: &Record, result: &Result<(), Failure>) -> bool {
     match result {
         Ok(()) => {
@@ -154,7 +153,7 @@ fn log_and_count(record: &Record, result: &Result<(), Failure>) -> bool {
     }
 }
 
-/// Logs and counts a failure, and returns whether its record must be retried. A permanent failure is passed, because it
+/// Logs and counts a failure, and returns whether its record must be retried. After a permanent failure it is not, because it
 /// would block its shard. Its notification stays INIT in the table.
 fn log_and_count_failure(record: &Record, failure: &Failure) -> bool {
     let is_retried = failure.kind.is_retryable();

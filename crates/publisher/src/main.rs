@@ -6,7 +6,7 @@ use mimalloc::MiMalloc;
 use publisher::sweep::Sweep;
 use publisher::{Payload, Publisher};
 
-/// It costs less CPU than the C library's (docs/PERFORMANCE.md).
+/// It uses less CPU time than the C library's allocator (docs/PERFORMANCE.md).
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

@@ -1,4 +1,6 @@
-//! One record of the table's stream: its sequence number, and the notification to publish if it became INIT.
+//! One record of the table stream: its sequence number, and the notification to publish if it became INIT.
+//!
+//! This is *change data capture*: publisher learns about a notification only from the change of its item.
 
 use notification::batch::isolate;
 use notification::report::{Identifier, MissingIdentifier};
@@ -8,14 +10,14 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use tracing::{Level, Span};
 
-/// One record, read as far as it can be.
+/// One record, read as far as possible.
 #[derive(Debug)]
 pub struct Record {
     /// Its sequence number.
     pub sequence_number: Identifier,
-    /// What it says about a notification.
+    /// The change of a notification that it contains.
     pub image: Image,
-    /// The key of an item whose image cannot be published, where it is text.
+    /// The key of an item whose image cannot be published, if it is text.
     key: Option<Box<str>>,
 }
 
@@ -29,13 +31,13 @@ pub enum Image {
         /// Its event, byte for byte.
         event: String,
     },
-    /// Any other change: writes of DONE and FAILED, deletes by TTL. There is nothing to do.
+    /// Any other change, such as a write of DONE or FAILED, or a deletion by TTL. There is nothing to do.
     Other,
-    /// It should be published, and cannot be.
+    /// It should be published but cannot be.
     Unpublishable(Failure),
 }
 
-/// A record as Lambda sends it. Only what is needed is read, so nothing else can spoil it or cost anything.
+/// A record as Lambda sends it. Only the needed members are read, so no other can make it malformed or cost time.
 #[derive(Deserialize)]
 struct Wire<'a> {
     #[serde(borrow, rename = "eventName")]
@@ -96,7 +98,7 @@ impl Record {
     /// Reads one record of the batch.
     ///
     /// # Errors
-    /// [`MissingIdentifier`] where it has no sequence number.
+    /// [`MissingIdentifier`] if it has no sequence number.
     pub fn read(record: &RawValue) -> Result<Self, MissingIdentifier> {
         let Ok(wire) = serde_json::from_str::<Wire<'_>>(record.get()) else { return Self::of_another_shape(record) };
         let Change { sequence_number, keys, new_image, old_image } = wire.dynamodb;
@@ -144,7 +146,7 @@ impl Record {
 }
 
 fn image(event_name: &str, new: NewImage<'_>, old: OldImage<'_>) -> Result<Image, Failure> {
-    // The event source mapping filters too; this is what holds where it does not.
+    // The event source mapping has the same filter; this check does not rely on it.
     let became_init =
         matches!(event_name, "INSERT" | "MODIFY") && text(new.status).as_deref() == Some(Status::Init.as_str());
     // A released claim, or a call whose outcome is unknown, is retried by Kinesis itself. If it were published as well, each

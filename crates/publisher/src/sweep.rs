@@ -1,18 +1,18 @@
-//! The sweep publishes again what is pending for too long, so that nothing stays stuck when a stream record is lost: older
-//! than the stream's 24 hours, given up on after its retries, or its mapping deleted. The table is the one thing that must
-//! survive. Publishing again is harmless: downstream finds its work done.
+//! The sweep publishes notifications again that have been pending for too long, so that none is stuck if its stream record is
+//! lost: because the record is older than the stream's 24 hours, or Lambda gave up its retries, or the event source mapping
+//! was deleted. Only the table must survive. Publishing again is harmless: downstream finds the work done.
 //!
-//! A notification is published again at ages that double (`due`). The sweep keeps one time for each partition of the
+//! A notification is published again at ages that double (`due`). The sweep stores one time for each partition of the
 //! index, `published_until`: everything that was due by then has been published. A pass through a partition that begins at
-//! `t` publishes what became due after `published_until` and by `t`; if it comes to the end and everything was published,
-//! `published_until` becomes `t`. So a due time is never lost, whatever happens to a run:
+//! `t` publishes the notifications that became due after `published_until` and by `t`. If it reaches the end and everything
+//! was published, `published_until` becomes `t`. So a due time is never lost, whatever happens to a run:
 //!
-//! - Only one run sweeps at a time: it has a lease, which outlasts its deadline. Schedules deliver at least once, and the next
-//!   run can begin before this one has ended.
-//! - A run that its deadline stops saves its place, and the next one continues the same pass.
+//! - Only one run sweeps at a time: it holds a lease, which outlasts its deadline. Schedules deliver at least once, and the
+//!   next run can begin before this one has ended.
+//! - A run that its deadline stops saves its position, and the next one continues the same pass.
 //! - A run that fails or dies leaves `published_until` as it was, and the next one publishes the same again.
-//! - A run that cannot take the lease publishes nothing. A lease whose run died lapses.
-//! - A time of the future in the state counts as "nothing has been published".
+//! - A run that cannot take the lease publishes nothing. If a run dies, its lease expires.
+//! - A future time in the state counts as "nothing has been published".
 //!
 //! At worst, a notification is published more often than necessary.
 
@@ -35,45 +35,44 @@ pub struct Sweep<T> {
     age: Duration,
 }
 
-/// What one run of the sweep did.
+/// The result of one run of the sweep.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Swept {
     /// Notifications published again.
     pub published: usize,
-    /// Notifications that were due and could not be published; the next run tries them again.
+    /// Notifications that were due but could not be published. The next run tries again.
     pub failed: usize,
-    /// Notifications pending for too long that were left alone because they are not due.
+    /// Notifications that have been pending for too long but are not due.
     pub not_due: usize,
-    /// Entries of the index, and items it leads to, that are not a notification's. The log names them.
-    pub unreadable: usize,
-    /// Age of the oldest pending notification in seconds, 0 where none is pending; `None` where a partition could not be
-    /// read.
+    /// Invalid entries of the index, and items in it that are not notifications. The log names them.
+    pub invalid: usize,
+    /// Age of the oldest pending notification in seconds; 0 if none is pending, and `None` if a partition could not be read.
     pub oldest_pending_seconds: Option<u64>,
-    /// Items that are IN_DOUBT, at least; `None` where none was found, and not every partition could be read.
+    /// At least this many items are IN_DOUBT; `None` if none was found and not every partition could be read.
     pub in_doubt: Option<usize>,
-    /// Items that became FAILED within [`limits::RECENTLY_FAILED`], at least; `None` as for `in_doubt`.
+    /// At least this many items became FAILED within [`limits::RECENTLY_FAILED`]; `None` as for `in_doubt`.
     pub recently_failed: Option<usize>,
     /// Partitions of the index that could not be read to the end. The log names them.
     pub failed_shards: usize,
-    /// Whether it came to the end of every partition; if not, the next run continues.
+    /// Whether it reached the end of every partition. If not, the next run continues.
     pub complete: bool,
-    /// Whether it published nothing because another run has the lease.
+    /// Whether it published nothing because another run holds the lease.
     pub skipped: bool,
-    /// Read capacity units that the indexes cost.
+    /// Read capacity units that it consumed on the indexes.
     pub index_read_units: f64,
 }
 
 impl<T: PendingTable> Sweep<T> {
-    /// A sweep of what is pending for longer than an age.
+    /// A sweep of the notifications that have been pending for longer than `age`.
     pub fn new(table: T, age: Duration) -> Self {
         Self { table, age }
     }
 
-    /// Publishes again what is due, as far as the deadline allows.
+    /// Publishes the due notifications again, as far as the deadline allows.
     ///
     /// # Errors
-    /// A failure of the index, where no partition could be read at all.
+    /// A failure of the index if no partition could be read.
     pub async fn run<S: Stream, C: Clock>(
         &self,
         publisher: &Publisher<S, C>,
@@ -97,10 +96,10 @@ impl Swept {
     #[allow(clippy::cast_precision_loss, reason = "ages in seconds and counts of items are far below 2^52")]
     fn record(&self) {
         metrics::counter!("Swept").increment(self.published as u64);
-        if self.unreadable > 0 {
-            metrics::counter!("Unpublishable").increment(self.unreadable as u64);
+        if self.invalid > 0 {
+            metrics::counter!("Unpublishable").increment(self.invalid as u64);
         }
-        // A histogram is written when it is recorded; a gauge would be written again with every batch from then on.
+        // A histogram is written once when it is recorded; a gauge would be written again with every later batch.
         if let Some(age) = self.oldest_pending_seconds {
             metrics::histogram!("OldestPendingAge").record(age as f64);
         }
@@ -121,9 +120,9 @@ struct Run<'a, T, S, C> {
     age: Duration,
     /// When it began.
     now: Timestamp,
-    /// When it must be done but for saving its state.
+    /// When it must stop, to have time to save its state.
     deadline: Deadline,
-    /// How long it waits for one query.
+    /// The time for one query.
     patience: Duration,
     swept: Swept,
 }
@@ -138,9 +137,8 @@ impl<'a, T: PendingTable, S: Stream, C: Clock> Run<'a, T, S, C> {
     fn new(sweep: &'a Sweep<T>, publisher: &'a Publisher<S, C>, deadline: Deadline) -> Self {
         let now = publisher.clock.now();
         let deadline = deadline.earlier(limits::ACT_BEFORE_DEADLINE);
-        // Even where queries are not answered, half of the time is left for publishing.
         let time = Duration::try_from(deadline.time().duration_since(now)).unwrap_or_default();
-        let patience = limits::SWEEP_QUERY_TIMEOUT.min(time / 12);
+        let patience = limits::SWEEP_QUERY_TIMEOUT.min(time / limits::SWEEP_QUERY_SHARE);
         Self { table: &sweep.table, publisher, age: sweep.age, now, deadline, patience, swept: Swept::default() }
     }
 
@@ -149,9 +147,9 @@ impl<'a, T: PendingTable, S: Stream, C: Clock> Run<'a, T, S, C> {
         looks.iter().flatten().any(|look| look.has_work(until))
     }
 
-    /// Sweeps while it has the lease, which only one run has.
+    /// Sweeps while it holds the lease, which only one run can hold.
     async fn sweep_alone(&mut self, looks: &[Result<Look, Failure>], deadline: Deadline) {
-        // A local runtime has no deadlines, and its process can die as well.
+        // A local runtime has no deadlines, but its process can also die.
         let ends = deadline.time().min(Deadline::at(self.now).later(limits::LAMBDA_TIMEOUT_MAX));
         let lease_until = Deadline::at(ends).later(limits::LEASE_BEYOND_DEADLINE);
         let mut state = match self.query(self.deadline, self.table.begin_sweep(self.now, lease_until)).await {
@@ -174,7 +172,7 @@ impl<'a, T: PendingTable, S: Stream, C: Clock> Run<'a, T, S, C> {
         }
     }
 
-    /// Passes through every partition that has work. It begins where the last run was stopped, so that each gets its turn.
+    /// Passes through every partition that has work. It begins where the last run stopped, so that each partition gets its turn.
     async fn sweep(&mut self, looks: &[Result<Look, Failure>], state: &mut SweepState) {
         let until = self.old_since(self.now);
         let first = std::mem::take(&mut state.next_shard) % limits::PENDING_SHARDS;
@@ -219,14 +217,14 @@ impl<'a, T: PendingTable, S: Stream, C: Clock> Run<'a, T, S, C> {
             let page = match self.query(self.deadline, page).await {
                 Ok(page) => page,
                 Err(failure) => {
-                    // A place that the index refuses is given up; the next pass is a new one.
+                    // If the index refuses the position, the next run begins a new pass.
                     state.unfinished = (failure.kind.is_retryable() && pass.after.is_some()).then_some(pass);
                     return Err(failure);
                 }
             };
             self.swept.index_read_units += page.read_units;
-            for IndexKey { id, since } in &page.unreadable {
-                self.unreadable(|| {
+            for IndexKey { id, since } in &page.invalid {
+                self.count_invalid(|| {
                     tracing::warn!(
                         ?id,
                         ?since,
@@ -249,7 +247,7 @@ impl<'a, T: PendingTable, S: Stream, C: Clock> Run<'a, T, S, C> {
         }
     }
 
-    /// Publishes, and waits until that has taken its share of a second. Returns whether nothing failed.
+    /// Publishes, and then waits to stay within the rate. Returns whether nothing failed.
     async fn publish_at_rate(&mut self, ids: &[&NotificationId]) -> bool {
         if ids.is_empty() {
             return true;
@@ -264,7 +262,7 @@ impl<'a, T: PendingTable, S: Stream, C: Clock> Run<'a, T, S, C> {
         self.swept.failed == before.failed
     }
 
-    /// Publishes those that are pending still, by a consistent read: the index can lag behind.
+    /// Publishes the notifications that are still pending by a consistent read, because the index can lag behind.
     async fn publish(&mut self, ids: &[&NotificationId]) {
         let (publisher, table) = (self.publisher, self.table);
         let stored = read_all(table, &publisher.clock, ids, self.deadline).await;
@@ -273,7 +271,7 @@ impl<'a, T: PendingTable, S: Stream, C: Clock> Run<'a, T, S, C> {
         for (&id, stored) in ids.iter().zip(&stored) {
             match stored.as_ref().map(|stored| stored.as_ref().map(|stored| (stored, Found::of(stored, now)))) {
                 Ok(Some((stored, Found::Stuck))) => publications.push(Publication { id, event: &stored.event }),
-                Ok(Some((_, Found::Unreadable))) => self.unreadable(|| {
+                Ok(Some((_, Found::Invalid))) => self.count_invalid(|| {
                     tracing::warn!(%id, "a pending item lacks its event, or its status is unknown; fix it or delete it");
                 }),
                 Ok(Some((_, Found::NotStuck)) | None) => {}
@@ -298,12 +296,12 @@ impl<'a, T: PendingTable, S: Stream, C: Clock> Run<'a, T, S, C> {
         }
     }
 
-    /// Counts something that is not a notification. Only so many are named in the log.
-    fn unreadable(&mut self, name: impl FnOnce()) {
-        if self.swept.unreadable < limits::SWEEP_UNREADABLE_NAMED {
+    /// Counts something that is not a notification. The log names only the first ones.
+    fn count_invalid(&mut self, name: impl FnOnce()) {
+        if self.swept.invalid < limits::SWEEP_INVALID_NAMED {
             name();
         }
-        self.swept.unreadable += 1;
+        self.swept.invalid += 1;
     }
 
     fn shard_failed(&mut self, shard: u64, reason: &Failure) {
@@ -311,27 +309,27 @@ impl<'a, T: PendingTable, S: Stream, C: Clock> Run<'a, T, S, C> {
         tracing::error!(shard, %reason, "a partition of the pending index could not be read; the next run tries again");
     }
 
-    /// Since when something must be pending to be old enough at a time.
+    /// Since when a notification must have been pending to be old enough at a time.
     fn old_since(&self, at: Timestamp) -> Timestamp {
         at.checked_sub(self.age).unwrap_or(Timestamp::MIN)
     }
 }
 
-/// What the table has under a key of the index.
+/// The item of an index entry.
 enum Found {
-    /// INIT, or CLAIMED by a worker that is gone: downstream takes that for in doubt.
+    /// INIT, or CLAIMED by a claim that has expired: downstream makes that IN_DOUBT.
     Stuck,
-    /// Settled already, or a worker has it.
+    /// Already settled, or claimed by a worker.
     NotStuck,
-    /// Not a notification: something else wrote it.
-    Unreadable,
+    /// Not a notification: another program wrote it.
+    Invalid,
 }
 
 impl Found {
     fn of(stored: &Stored, now: Timestamp) -> Self {
         match stored.status {
-            None => Self::Unreadable,
-            Some(Status::Init | Status::Claimed) if stored.event.is_empty() => Self::Unreadable,
+            None => Self::Invalid,
+            Some(Status::Init | Status::Claimed) if stored.event.is_empty() => Self::Invalid,
             Some(Status::Init) => Self::Stuck,
             Some(Status::Claimed) if stored.claim.as_ref().is_none_or(|claim| claim.lease_until <= now) => Self::Stuck,
             Some(_) => Self::NotStuck,

@@ -1,5 +1,5 @@
-//! Whatever the table's stream or a schedule hands over: nothing panics, a bad record blocks nothing, and each refusal has
-//! a name and quotes nothing but an id.
+//! Any batch from the table stream and any payload of a schedule: nothing panics, a bad record blocks nothing, and a refusal
+//! names the broken rule and quotes nothing but an id.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -35,7 +35,7 @@ fn stream_record() -> Value {
     })
 }
 
-/// Any JSON as a record, or one with something wrong in it.
+/// Any JSON as a record, or one with a fault.
 fn record() -> impl Strategy<Value = String> {
     prop_oneof![
         1 => json().prop_map(|json| json.to_string()),
@@ -62,7 +62,7 @@ proptest! {
     }
 
     #[test]
-    fn an_image_is_published_byte_for_byte_or_refused_by_name(image in image()) {
+    fn an_image_is_published_byte_for_byte_or_refused_by_the_rule_it_breaks(image in image()) {
         check::record(&image);
     }
 
@@ -85,7 +85,7 @@ proptest! {
     }
 
     #[test]
-    fn an_invocation_is_a_batch_or_a_sweep_or_refused_by_name(
+    fn an_invocation_is_a_batch_or_a_sweep_or_refused_with_a_reason(
         bytes in prop_oneof![
             bytes(&json!({"Records": [stream_record()]})),
             bytes(&json!({"Records": null, "sweep": true})),

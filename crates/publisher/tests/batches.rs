@@ -63,7 +63,7 @@ async fn rule_2_the_first_retryable_failure_is_the_checkpoint_and_other_ids_go_o
 }
 
 #[tokio::test]
-async fn rule_2_what_can_never_be_published_is_passed_and_not_reported() {
+async fn rule_2_an_image_that_can_never_be_published_is_passed_and_not_reported() {
     let mut no_event = init("2", "b");
     no_event["dynamodb"]["NewImage"].as_object_mut().unwrap().remove("event");
     let mut number_id = init("3", "c");
@@ -75,7 +75,7 @@ async fn rule_2_what_can_never_be_published_is_passed_and_not_reported() {
 }
 
 #[tokio::test]
-async fn a_record_that_does_not_say_what_happened_is_named_and_passed() {
+async fn a_record_without_a_readable_change_is_logged_and_passed() {
     for event_name in [None, Some(json!(null)), Some(json!(7))] {
         let mut record = init("1", "a");
         let members = record.as_object_mut().unwrap();
@@ -88,7 +88,7 @@ async fn a_record_that_does_not_say_what_happened_is_named_and_passed() {
 }
 
 #[tokio::test]
-async fn rule_2_an_entry_that_is_refused_for_good_is_passed_and_its_neighbours_are_published() {
+async fn rule_2_an_entry_that_is_refused_permanently_is_passed_and_its_neighbours_are_published() {
     let memory = Memory::failing(|call| {
         call.ids.contains(&"b".to_owned()).then(|| Fault::Before(Failure::permanent("invalid")))
     });
@@ -108,21 +108,21 @@ async fn rule_3_a_missing_or_empty_sequence_number_is_an_invocation_error_and_no
 }
 
 #[tokio::test]
-async fn rule_4_a_panic_for_one_record_is_its_failure_alone() {
+async fn rule_4_a_panic_for_one_record_fails_only_that_record() {
     let memory = Memory::failing(|call| call.ids.contains(&"b".to_owned()).then_some(Fault::Panic));
     let memory = check(memory, json!([init("1", "a"), init("2", "b"), init("3", "c")]), &["2"]).await;
     assert_eq!(published(&memory), ["a", "c"]);
 }
 
 #[tokio::test]
-async fn rule_5_near_the_deadline_nothing_is_started_and_the_first_record_is_the_checkpoint() {
+async fn rule_5_near_the_deadline_no_call_starts_and_the_first_record_is_the_checkpoint() {
     let (response, memory) = respond(Memory::default(), &json!([init("1", "a"), init("2", "b")]), 400).await;
     assert_eq!(response.unwrap().identifiers().collect::<Vec<_>>(), ["1"]);
     assert!(memory.calls("put").is_empty());
 }
 
 #[tokio::test]
-async fn rule_6_entries_that_fail_inside_a_200_are_repeated_alone() {
+async fn rule_6_only_entries_that_fail_inside_a_200_are_repeated() {
     let memory = Memory::failing(|call| {
         (call.number == 0).then(|| Fault::Entries(vec!["b"], Failure::retryable("ProvisionedThroughputExceeded")))
     });
@@ -131,10 +131,10 @@ async fn rule_6_entries_that_fail_inside_a_200_are_repeated_alone() {
 }
 
 #[tokio::test]
-async fn rule_7_a_lost_reply_comes_again() {
+async fn rule_7_after_a_lost_reply_the_record_is_retried() {
     let memory = Memory::failing(|call| (call.number == 0).then_some(Fault::LostReply));
     let memory = check(memory, json!([init("1", "a")]), &["1"]).await;
-    assert_eq!(published(&memory), ["a"], "published, which downstream's condition makes harmless");
+    assert_eq!(published(&memory), ["a"], "published, which is harmless because of downstream's condition");
 }
 
 #[tokio::test]
@@ -161,13 +161,13 @@ async fn rule_8_only_images_that_became_init_are_published() {
 }
 
 #[tokio::test]
-async fn rule_10_an_id_that_stands_twice_in_a_batch_is_published_once() {
+async fn rule_10_an_id_that_occurs_twice_in_a_batch_is_published_once() {
     let memory = check(Memory::default(), json!([init("1", "a"), record("2", "MODIFY", "a", "INIT")]), &[]).await;
     assert_eq!(published(&memory), ["a"]);
 }
 
 #[tokio::test]
-async fn rule_11_put_records_keeps_to_500_entries_and_10_mebibytes() {
+async fn rule_11_put_records_stays_within_500_entries_and_10_mebibytes() {
     let records: Vec<_> = (0..1000).map(|n| init(&n.to_string(), &format!("id{n}"))).collect();
     let memory = check(Memory::default(), json!(records), &[]).await;
     assert_eq!(memory.calls("put").len(), 2);
@@ -183,9 +183,9 @@ async fn rule_11_put_records_keeps_to_500_entries_and_10_mebibytes() {
     assert_eq!(sizes, [26, 4]);
 }
 
-/// The sample events show what their README says.
+/// The sample events have the results that their README describes.
 #[tokio::test]
-async fn the_sample_events_come_out_as_documented() {
+async fn the_sample_events_give_the_documented_results() {
     let samples = [
         (include_str!("../../../events/publisher-valid.json"), vec!["rfd-000001"]),
         (include_str!("../../../events/publisher-duplicate.json"), vec!["rfd-000001"]),

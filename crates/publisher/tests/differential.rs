@@ -1,7 +1,6 @@
-//! Whatever `aws_lambda_events` reads of a batch of a table's stream, our lean reader reads alike.
+//! Our smaller reader reads every batch of a table stream as `aws_lambda_events` does.
 //!
-//! A name that stands twice in an object is left out: AWS sends none, and we refuse some of those of which a map takes the
-//! last.
+//! Duplicate names in an object are left out: AWS sends none, and we refuse some of which a map takes the last.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -16,7 +15,7 @@ use publisher::record::{Image, Record};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-/// Compares what both read of a batch, and tells whether theirs could read it.
+/// Compares both readers on a batch, and returns whether `aws_lambda_events` could read it.
 fn compare(batch: &str) -> bool {
     let Ok(theirs) = serde_json::from_str::<Event>(batch) else { return false };
     let ours: Envelope = serde_json::from_str(batch).unwrap();
@@ -70,7 +69,7 @@ fn record(name: &str, new: &Value, old: &Value) -> Value {
     })
 }
 
-/// The value of an attribute: text mostly, and what else DynamoDB has.
+/// The value of an attribute: mostly text, and DynamoDB's other types.
 fn attribute(likely: &'static [&'static str]) -> impl Strategy<Value = Value> {
     prop_oneof![
         6 => prop::sample::select(likely).prop_map(|text| json!({"S": text})),
@@ -94,7 +93,7 @@ fn image() -> impl Strategy<Value = Value> {
     })
 }
 
-/// A batch of a record with any images, and of one with something wrong in it.
+/// A batch of a record with any images, or of one with a fault.
 fn batch() -> impl Strategy<Value = String> {
     let name = prop::sample::select(vec!["INSERT", "MODIFY", "MODIFY", "REMOVE", "insert"]);
     let odd =

@@ -1,4 +1,4 @@
-//! The sweep: nothing that is pending stays stuck, and nothing else is published.
+//! The sweep: no pending notification is stuck, and nothing else is published.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -37,7 +37,7 @@ fn init(memory: Memory, id: &str, since: i64) -> Memory {
 }
 
 #[tokio::test]
-async fn what_is_pending_for_too_long_is_published_again_byte_for_byte_and_the_rest_is_not() {
+async fn only_notifications_pending_for_too_long_are_published_again_byte_for_byte() {
     let memory = init(init(Memory::default(), "old", OLD), "young", YOUNG);
     let memory = [Status::Done, Status::Failed, Status::InDoubt]
         .into_iter()
@@ -49,17 +49,17 @@ async fn what_is_pending_for_too_long_is_published_again_byte_for_byte_and_the_r
 }
 
 #[tokio::test]
-async fn a_lapsed_claim_is_published_for_downstream_to_take_for_in_doubt_and_a_live_one_is_left_alone() {
+async fn an_expired_claim_is_published_so_that_downstream_makes_it_in_doubt_and_a_valid_one_is_left_alone() {
     let claim =
         |millis: i64| Claim { owner: "w".into(), lease_until: Timestamp::from_millisecond(START + millis).unwrap() };
-    let memory = init(init(Memory::default(), "lapsed", OLD), "live", OLD);
-    let memory = memory.with_claim("lapsed", claim(-1)).with_claim("live", claim(1_000));
+    let memory = init(init(Memory::default(), "expired", OLD), "valid", OLD);
+    let memory = memory.with_claim("expired", claim(-1)).with_claim("valid", claim(1_000));
     sweep(&memory).await;
-    assert_eq!(published(&memory), BTreeSet::from(["lapsed".to_owned()]));
+    assert_eq!(published(&memory), BTreeSet::from(["expired".to_owned()]));
 }
 
 #[tokio::test]
-async fn an_index_that_lags_behind_the_table_publishes_nothing_that_is_settled() {
+async fn a_settled_notification_is_not_published_when_the_index_lags_behind_the_table() {
     // The index of this table still has it; the consistent read says DONE.
     let memory = init(Memory::default(), "a", OLD);
     let ran = sweep_with_change(&memory).await;
@@ -115,19 +115,19 @@ async fn sweep_with_change(memory: &Memory) -> Swept {
 }
 
 #[tokio::test]
-async fn a_sweep_that_its_deadline_stops_is_carried_on_by_the_next_until_all_are_published() {
+async fn a_sweep_that_its_deadline_stops_is_continued_by_the_next_until_all_are_published() {
     let ids: BTreeSet<String> = (0..5_000).map(|n| format!("id{n:04}")).collect();
     let memory = ids.iter().fold(Memory::default(), |memory, id| init(memory, id, OLD));
     let mut sweeps = 0;
     loop {
         sweeps += 1;
-        // 4 seconds, 2 of them kept back: about 1,000 notifications at 500 a second.
+        // 4 seconds, of which 2 are reserved: about 1,000 notifications at 500 per second.
         let swept = sweep_for(&memory, 4_000).await.unwrap();
-        assert!(swept.published <= 1_200, "the rate is kept: {}", swept.published);
+        assert!(swept.published <= 1_200, "above the rate: {}", swept.published);
         if swept.complete {
             break;
         }
-        assert!(sweeps < 20, "each sweep gets further");
+        assert!(sweeps < 20, "each sweep makes progress");
     }
     assert!(sweeps >= 4, "{sweeps}");
     assert_eq!(published(&memory), ids);
@@ -135,17 +135,17 @@ async fn a_sweep_that_its_deadline_stops_is_carried_on_by_the_next_until_all_are
 }
 
 #[tokio::test]
-async fn the_sweep_keeps_to_its_rate() {
+async fn the_sweep_stays_within_its_rate() {
     let memory = (0..1_000).fold(Memory::default(), |memory, n| init(memory, &format!("id{n}"), OLD));
     let clock = TestClock::at_millis(START);
     let deadline = Deadline::at(Timestamp::from_millisecond(START + 600_000).unwrap());
     let publisher = Publisher::new(&memory, clock);
     Sweep::new(&memory, AGE).run(&publisher, deadline).await.unwrap();
-    assert!(publisher.now().as_millisecond() - START >= 2_000 - 100, "1,000 notifications at 500 a second");
+    assert!(publisher.now().as_millisecond() - START >= 2_000 - 100, "1,000 notifications at 500 per second");
 }
 
 #[tokio::test]
-async fn an_empty_index_costs_one_query_a_partition_and_nothing_is_read() {
+async fn an_empty_index_costs_one_query_per_partition_and_nothing_is_read() {
     let memory = Memory::default().with("a", Status::Done, "e");
     let swept = sweep(&memory).await;
     assert_eq!(memory.calls("pending").len(), usize::try_from(limits::PENDING_SHARDS).unwrap());
@@ -161,7 +161,7 @@ async fn a_failure_to_publish_is_counted_and_left_to_the_next_sweep() {
 }
 
 #[tokio::test]
-async fn the_schedule_sweeps_a_batch_publishes_and_anything_else_is_an_error() {
+async fn a_schedule_sweeps_a_batch_is_published_and_anything_else_is_an_error() {
     let memory = init(Memory::default(), "a", OLD);
     let publisher = Publisher::new(&memory, TestClock::at_millis(START));
     let sweep = Sweep::new(&memory, AGE);
@@ -175,7 +175,7 @@ async fn the_schedule_sweeps_a_batch_publishes_and_anything_else_is_an_error() {
     assert!(invoke("{}").await.is_err());
 }
 
-/// Sweeps so many minutes after [`START`].
+/// Sweeps this many minutes after [`START`].
 async fn sweep_at(memory: &Memory, minute: i64) -> Swept {
     let now = START + minute * 60_000;
     let deadline = Deadline::at(Timestamp::from_millisecond(now + 60_000).unwrap());
@@ -193,7 +193,7 @@ fn down() -> Fault {
     Fault::Before(Failure::retryable("down"))
 }
 
-/// A table of which one partition of the index fails so.
+/// A table of which one partition of the index fails with this fault.
 fn with_failing_partition(shard: u64, fault: fn() -> Fault) -> Memory {
     Memory::failing(move |call| (call.method == "pending" && call.ids == [shard.to_string()]).then(fault))
 }
@@ -210,20 +210,20 @@ async fn a_partition_that_cannot_be_read_fails_alone_and_the_others_are_swept() 
 }
 
 #[tokio::test]
-async fn rule_4_a_panic_in_one_partition_is_that_partitions_failure() {
+async fn rule_4_a_panic_in_one_partition_fails_only_that_partition() {
     let memory = with_failing_partition(12, || Fault::Panic);
     let swept = sweep(&init(memory, "rfd-000001", OLD)).await;
     assert_eq!((swept.published, swept.failed_shards), (1, 1));
 }
 
 #[tokio::test]
-async fn a_sweep_that_can_read_no_partition_at_all_is_a_failure() {
+async fn a_sweep_that_can_read_no_partition_fails() {
     let memory = Memory::failing(|call| (call.method == "pending").then(down));
     assert!(sweep_for(&memory, 60_000).await.is_err());
 }
 
 #[tokio::test]
-async fn rule_5_a_query_that_is_never_answered_does_not_hold_the_sweep_until_its_deadline() {
+async fn rule_5_a_query_without_an_answer_does_not_hold_the_sweep_until_its_deadline() {
     let memory = with_failing_partition(12, || Fault::Hang);
     let memory = init(init(memory, "a", OLD), "rfd-000001", OLD);
     let deadline = Deadline::at(Timestamp::from_millisecond(START + 60_000).unwrap());
@@ -235,7 +235,7 @@ async fn rule_5_a_query_that_is_never_answered_does_not_hold_the_sweep_until_its
 }
 
 #[tokio::test]
-async fn what_was_published_again_is_not_published_with_every_sweep_while_downstream_lags() {
+async fn while_downstream_lags_a_notification_is_not_published_with_every_sweep() {
     let memory = init(Memory::default(), "a", OLD);
     for minute in (0..60).step_by(5) {
         sweep_at(&memory, minute).await;
@@ -277,7 +277,7 @@ fn one_partition() -> impl Iterator<Item = String> {
 }
 
 #[tokio::test]
-async fn rule_5_the_place_is_saved_in_time_even_where_publishing_hangs() {
+async fn rule_5_the_position_is_saved_in_time_even_if_publishing_hangs() {
     let memory = Memory::failing(|call| (call.method == "put").then_some(Fault::Hang));
     let memory = one_partition().take(300).fold(memory, |memory, id| init(memory, &id, OLD));
     let publisher = Publisher::new(&memory, TestClock::at_millis(START));
@@ -290,7 +290,7 @@ async fn rule_5_the_place_is_saved_in_time_even_where_publishing_hangs() {
 }
 
 #[tokio::test]
-async fn a_partition_that_fails_at_its_second_page_goes_on_there_and_does_not_keep_the_others_from_their_turn() {
+async fn a_partition_that_fails_at_its_second_page_continues_there_and_does_not_delay_the_others() {
     let (fails, memory) = switched(|call| {
         let is_later = call.number > 32 + 64 + 3;
         (call.method == "pending" && call.ids == ["12"] && is_later).then(down)
@@ -306,7 +306,7 @@ async fn a_partition_that_fails_at_its_second_page_goes_on_there_and_does_not_ke
 }
 
 #[tokio::test]
-async fn where_the_state_is_of_the_future_all_that_is_old_enough_is_published() {
+async fn if_the_saved_state_is_in_the_future_everything_old_enough_is_published() {
     let memory = init(Memory::default(), "a", OLD);
     sweep_at(&memory, 0).await;
     assert_eq!(sweep_at(&memory, 10).await.published, 0);
@@ -314,21 +314,21 @@ async fn where_the_state_is_of_the_future_all_that_is_old_enough_is_published() 
 }
 
 #[tokio::test]
-async fn where_the_lease_cannot_be_taken_nothing_is_published_until_it_can() {
+async fn while_the_lease_cannot_be_taken_nothing_is_published() {
     for fault in [down, || Fault::Hang, || Fault::Panic, || Fault::LostReply] {
         let (fails, memory) = switched(move |call| (call.method == "begin_sweep").then(fault));
         let memory = init(memory, "a", OLD);
         let swept = sweep_at(&memory, 0).await;
         assert_eq!((swept.published, swept.complete), (0, false));
-        assert!(swept.oldest_pending_seconds.is_some(), "the alarm knows all the same");
+        assert!(swept.oldest_pending_seconds.is_some(), "the alarm still has its value");
         fails.store(false, Relaxed);
         assert_eq!(sweep_at(&memory, 5).await.published, 1);
     }
 }
 
 #[tokio::test]
-async fn while_one_sweep_has_the_lease_another_publishes_nothing_and_after_its_deadline_one_does() {
-    // The first one dies at its end: its lease is not given back.
+async fn while_one_sweep_holds_the_lease_another_publishes_nothing_until_the_lease_has_expired() {
+    // The first one dies at its end: its lease is not released.
     let (fails, memory) = switched(|call| (call.method == "end_sweep").then_some(Fault::Hang));
     let memory = init(memory, "a", OLD);
     assert_eq!(sweep_at(&memory, 0).await.published, 1);
@@ -340,7 +340,7 @@ async fn while_one_sweep_has_the_lease_another_publishes_nothing_and_after_its_d
 }
 
 #[tokio::test]
-async fn where_the_state_cannot_be_saved_the_next_sweep_publishes_the_same_again() {
+async fn if_the_state_cannot_be_saved_the_next_sweep_publishes_the_same_again() {
     let (_, memory) = switched(|call| (call.method == "end_sweep").then(down));
     let memory = init(memory, "a", OLD);
     for minute in [0, 5] {
@@ -354,7 +354,7 @@ async fn nothing_is_saved_while_nothing_is_pending_for_too_long() {
     let memory = init(Memory::default(), "a", YOUNG);
     sweep(&memory).await;
     assert!(memory.calls("begin_sweep").is_empty() && memory.calls("end_sweep").is_empty());
-    // What was saved is dropped when it is needed no more.
+    // The saved state is deleted when it is no longer needed.
     sweep_at(&memory, 1).await;
     assert_eq!(memory.saved_sweep_state().shards.len(), 1);
 }
@@ -405,28 +405,28 @@ async fn no_due_time_is_ever_lost_whatever_fails() {
 }
 
 #[tokio::test]
-async fn entries_of_the_index_that_are_not_a_notifications_hide_nothing_however_many_they_are() {
+async fn any_number_of_invalid_index_entries_hides_no_notification() {
     let memory = init(Memory::default(), "a", OLD);
     let memory = (0..3_000).fold(memory, |memory, n| {
-        memory.with_unreadable_entry(12, &format!("kinesis:{n:04}"), "2000-01-01T00:00:00.000Z")
+        memory.with_invalid_entry(12, &format!("kinesis:{n:04}"), "2000-01-01T00:00:00.000Z")
     });
     let swept = sweep(&memory).await;
-    assert_eq!((swept.published, swept.unreadable, swept.complete), (1, 3_000, true));
+    assert_eq!((swept.published, swept.invalid, swept.complete), (1, 3_000, true));
     assert_eq!(swept.oldest_pending_seconds, Some(901));
 }
 
 #[tokio::test]
-async fn an_entry_with_a_time_that_is_not_one_is_counted_and_passed() {
-    let memory = init(Memory::default(), "a", OLD).with_unreadable_entry(12, "b", "1763805600");
+async fn an_entry_with_an_invalid_time_is_counted_and_passed() {
+    let memory = init(Memory::default(), "a", OLD).with_invalid_entry(12, "b", "1763805600");
     let swept = sweep(&memory).await;
-    assert_eq!((swept.published, swept.unreadable), (1, 1));
+    assert_eq!((swept.published, swept.invalid), (1, 1));
 }
 
 #[tokio::test]
 async fn a_pending_item_without_an_event_is_counted_and_not_published() {
     let memory = Memory::default().with("a", Status::Init, "").pending_since("a", OLD);
     let swept = sweep(&memory).await;
-    assert_eq!((swept.published, swept.failed, swept.unreadable), (0, 0, 1));
+    assert_eq!((swept.published, swept.failed, swept.invalid), (0, 0, 1));
 }
 
 fn unresolved(memory: Memory) -> Memory {
@@ -437,26 +437,26 @@ fn unresolved(memory: Memory) -> Memory {
 }
 
 #[tokio::test]
-async fn the_sweep_counts_all_that_is_in_doubt_and_what_failed_recently() {
+async fn the_sweep_counts_items_that_are_in_doubt_or_failed_recently() {
     let swept = sweep(&unresolved(Memory::default())).await;
     assert_eq!((swept.in_doubt, swept.recently_failed), (Some(1), Some(1)));
 }
 
 #[tokio::test]
-async fn a_partition_that_cannot_be_counted_hides_no_other_and_keeps_nothing_from_being_published() {
+async fn a_partition_that_cannot_be_counted_hides_no_other_and_does_not_stop_publishing() {
     for fault in [down, || Fault::Hang, || Fault::Panic] {
         let memory =
             Memory::failing(move |call| (call.ids == ["FAILED#12"] || call.ids == ["IN_DOUBT#12"]).then(fault));
         let memory = (0..100).fold(memory, |memory, n| memory.with(&format!("id{n}"), Status::InDoubt, "e"));
         let swept = sweep(&init(memory, "a", OLD)).await;
         assert!(swept.in_doubt.is_some_and(|count| (1..100).contains(&count)), "{swept:?}");
-        assert_eq!(swept.recently_failed, None, "none was found, and not everywhere looked");
+        assert_eq!(swept.recently_failed, None, "none was found, but not every partition was read");
         assert_eq!((swept.published, swept.complete), (1, true));
     }
 }
 
 #[tokio::test]
-async fn what_is_in_doubt_is_counted_although_no_pending_partition_can_be_read() {
+async fn items_in_doubt_are_counted_although_no_pending_partition_can_be_read() {
     let recorder = metrics_util::debugging::DebuggingRecorder::new();
     let counted = recorder.snapshotter();
     let _guard = metrics::set_default_local_recorder(&recorder);

@@ -304,15 +304,19 @@ impl Stream for Ports {
         let mut puts = 0;
         let put = move |world: &mut World, (id, event): &(String, String)| {
             puts += 1;
-            if world.kinesis.shards.count(id) > 0 {
-                world.note("Kinesis has a notification twice");
-            }
-            let unique = world.now.as_nanosecond() + puts;
-            let key = mutants::partition_key(world.mutant, id, unique);
-            let event = mutants::published(world.mutant, event);
-            world.put_record(&key, event.as_bytes());
+            put(world, id, event, puts);
         };
         let answers = self.call_each("PutRecords", "Kinesis", entries, put).await;
         mutants::put_answers(lock(&self.world).mutant, answers)
     }
+}
+
+/// Puts the record that has this number in its call.
+fn put(world: &mut World, id: &str, event: &str, number: i128) {
+    if world.kinesis.shards.count(id) > 0 {
+        world.note("Kinesis has a notification twice");
+    }
+    let key = mutants::partition_key(world.mutant, id, world.now.as_nanosecond() + number);
+    let event = mutants::published(world.mutant, event);
+    world.put_record(&key, event.as_bytes());
 }

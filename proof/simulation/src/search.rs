@@ -152,10 +152,8 @@ pub fn every_fault(subject: Subject<'_>, guarantee: Guarantee, progress: impl Fn
         calls.flat_map(|call| Fault::ALL.map(|fault| first.faults.with(call, fault))).collect::<Vec<_>>()
     });
     let plans: Vec<Plan> = singles.iter().map(|single| single.faults.clone()).chain(pairs).collect();
-    let scenario = |number: u64| {
-        let faults = plans[usize::try_from(number).unwrap_or(0)].clone();
-        Scenario { faults, ..quiet.clone() }
-    };
+    let plan = |number: u64| plans[usize::try_from(number).unwrap_or(0)].clone();
+    let scenario = |number: u64| Scenario { faults: plan(number), ..quiet.clone() };
     search(subject, plans.len() as u64, scenario, usize::MAX, progress)
 }
 

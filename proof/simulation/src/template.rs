@@ -72,11 +72,7 @@ impl Deployed {
         let at = |pointer: &str| {
             resources.pointer(pointer).cloned().ok_or_else(|| WrongTemplate(format!("{pointer} is missing")))
         };
-        let number = |pointer: &str| -> Result<u64, WrongTemplate> {
-            let value = at(pointer)?;
-            let text = value.as_str().and_then(|text| text.parse().ok());
-            value.as_u64().or(text).ok_or_else(|| WrongTemplate(format!("{pointer} is not a number but {value}")))
-        };
+        let number = |pointer: &str| number(pointer, &at(pointer)?);
         let seconds = |pointer: &str| number(pointer).map(Duration::from_secs);
         let stream = |pointer: &str| {
             StreamSettings::from_properties(&at(pointer)?).map_err(|error| WrongTemplate(format!("{pointer}: {error}")))
@@ -102,6 +98,12 @@ impl Deployed {
             table_stream_retention: hours(24),
         })
     }
+}
+
+/// A number, or text that is one.
+fn number(pointer: &str, value: &Value) -> Result<u64, WrongTemplate> {
+    let text = value.as_str().and_then(|text| text.parse().ok());
+    value.as_u64().or(text).ok_or_else(|| WrongTemplate(format!("{pointer} is not a number but {value}")))
 }
 
 /// `rate(5 minutes)`. <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-scheduled-rule-pattern.html>

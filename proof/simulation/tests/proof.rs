@@ -158,7 +158,7 @@ fn the_same_seed_gives_the_same_trace() {
 
 /// Seeds that broke a rule once. Which calls a seed lets fail changes with the model, so what they showed has a test of its own as
 /// well: `behind_a_batch_that_grew_too_old_the_next_one_is_due_at_once`,
-/// `at_most_once_where_another_worker_has_claimed_in_between_the_record_comes_again`.
+/// `at_most_once_if_another_worker_has_claimed_in_between_the_record_is_retried`.
 const BROKEN_ONCE: [u64; 3] = [28_007, 88_578, 196_937];
 
 #[test]

@@ -1,4 +1,4 @@
-//! Writes as `BatchExecuteStatement`: up to 25 conditional PartiQL statements a call, each with its own answer.
+//! Writes by `BatchExecuteStatement`: up to 25 conditional PartiQL statements per call, each with its own result.
 
 use super::DynamoTable;
 use super::item::{number, refused, text, time};
@@ -31,7 +31,7 @@ pub(super) async fn write(table: &DynamoTable, changes: &[Change<'_>], at: Times
     }
     let call = table.client.batch_execute_statement().set_statements(Some(statements)).send().await;
     let output = call.map_err(|error| classify::failure("BatchExecuteStatement", &error))?;
-    // 200 may hold failures.
+    // A 200 response may contain failures.
     Ok(output.responses.unwrap_or_default().into_iter().map(written).collect())
 }
 
@@ -48,7 +48,7 @@ fn inserted(notification: &Notification, received_at: Timestamp) -> Vec<Attribut
     ]
 }
 
-/// A statement whose answer has the item where the condition failed.
+/// A statement whose answer contains the old item if the condition failed.
 fn request(statement: String, parameters: Vec<AttributeValue>) -> Result<BatchStatementRequest, Failure> {
     BatchStatementRequest::builder()
         .statement(statement)

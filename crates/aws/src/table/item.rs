@@ -1,4 +1,4 @@
-//! The attributes of an item, and what an old item says.
+//! The attributes of an item, and how to read them.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use notification::ports::Written;
@@ -33,7 +33,7 @@ pub(super) fn stored(item: &HashMap<String, AttributeValue>) -> Stored {
     }
 }
 
-/// The answer of a refused write, with the item where the answer has it.
+/// The answer of a refused write, with the item if the answer contains it.
 pub(super) fn refused(item: Option<&HashMap<String, AttributeValue>>) -> Written {
     item.filter(|item| !item.is_empty()).map_or(Written::RefusedUnseen, |item| Written::Refused(stored(item)))
 }
@@ -44,7 +44,7 @@ pub(super) const UNKNOWN_CALL: &str = "unknown_call_at";
 /// When an operator last moved the notification back to INIT.
 pub(super) const PUT_BACK: &str = "put_back_at";
 
-/// The attribute that says since when an item has a status.
+/// The attribute with the time since when an item has had a status.
 const fn since_attribute(status: Status) -> Option<&'static str> {
     match status {
         Status::Init => Some("pending_since"),
@@ -55,7 +55,7 @@ const fn since_attribute(status: Status) -> Option<&'static str> {
     }
 }
 
-/// What is read of an item.
+/// The attributes that are read.
 pub(super) const STORED_ATTRIBUTES: [&str; 11] = [
     "id",
     "status",
@@ -70,7 +70,7 @@ pub(super) const STORED_ATTRIBUTES: [&str; 11] = [
     PUT_BACK,
 ];
 
-/// A reason within its limit, cut between characters.
+/// The reason, cut to its limit between two characters.
 pub(super) fn shortened(reason: &str) -> &str {
     &reason[..reason.floor_char_boundary(limits::REASON_MAX_BYTES)]
 }

@@ -1,4 +1,4 @@
-//! The index of pending notifications, the index of unresolved items, and the item that keeps how far the sweep is.
+//! The index of pending notifications, the index of unresolved items, and the item that stores the state of the sweep.
 
 use super::item::{number, text, time};
 use super::update::unresolved_partition;
@@ -51,7 +51,7 @@ pub(super) async fn page(
     for entry in answer.items().iter().filter_map(|item| index_key(item, "id", "pending_since")) {
         match pending_key(&entry) {
             Some(key) => page.keys.push(key),
-            None => page.unreadable.push(entry),
+            None => page.invalid.push(entry),
         }
     }
     Ok(page)
@@ -99,8 +99,8 @@ pub(super) async fn count_unresolved(
     })
 }
 
-/// One conditional write takes the lease and reads the state. Where its reply is lost, the SDK's repeat finds the lease taken:
-/// this run does nothing, and the lease expires.
+/// One conditional write takes the lease and returns the state. If its reply is lost, the SDK's retry finds the lease taken:
+/// then this run does nothing, and the lease expires.
 pub(super) async fn begin_sweep(
     client: &Client,
     table_name: &str,
@@ -125,7 +125,7 @@ pub(super) async fn begin_sweep(
     }
 }
 
-/// The saved item has no lease. Nor has one that was saved already, with a reply that was lost.
+/// The saved item has no lease, also if it was saved before and the reply was lost.
 pub(super) async fn end_sweep(
     client: &Client,
     table_name: &str,
@@ -147,7 +147,7 @@ pub(super) async fn end_sweep(
     }
 }
 
-/// The item that keeps a state: a map of partitions by number, with what is known of each.
+/// The item that stores a state: a map from the number of each partition to its state.
 fn item(state: &SweepState) -> Item {
     let mut shards = Item::new();
     for (number, shard) in &state.shards {
@@ -174,7 +174,7 @@ fn item(state: &SweepState) -> Item {
     attributes.map(|(name, value)| (name.to_owned(), value)).into()
 }
 
-/// The state that an item keeps. What it lacks is not known, and the sweep then publishes more, never less.
+/// The state that an item stores. If a part is missing, the sweep publishes more than necessary, never less.
 fn state(item: &Item) -> SweepState {
     let mut state = SweepState {
         next_shard: item.get("next_shard").and_then(|next| next.as_n().ok()?.parse().ok()).unwrap_or_default(),
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_page_tells_notifications_from_what_is_not_a_notification_and_says_where_it_ends() {
+    async fn a_page_separates_notifications_from_invalid_entries_and_has_the_key_of_the_next() {
         let rule = mock!(Client::query)
             .match_requests(|request| {
                 request.index_name() == Some("pending")
@@ -236,12 +236,12 @@ mod tests {
         let after = index_key("kinesis:before", "0");
         let page = page(&client, "t", 7, Timestamp::MAX, Some(&after), 3).await.unwrap();
         assert_eq!(page.keys.iter().map(|key| key.id.as_str()).collect::<Vec<_>>(), ["a"]);
-        assert_eq!(page.unreadable, [index_key("kinesis:x", SINCE), index_key("b", "2026")]);
+        assert_eq!(page.invalid, [index_key("kinesis:x", SINCE), index_key("b", "2026")]);
         assert_eq!(page.next, Some(index_key("b", "2026")));
     }
 
     #[tokio::test]
-    async fn a_page_of_which_nothing_is_a_notification_still_leads_to_the_next() {
+    async fn a_page_of_invalid_entries_still_leads_to_the_next() {
         let rule = mock!(Client::query).then_output(|| {
             let last = entry("kinesis:x", SINCE);
             QueryOutput::builder().items(last.clone()).set_last_evaluated_key(Some(last)).build()
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn unresolved_items_are_counted_by_status_partition_and_time_without_being_read() {
+    async fn unresolved_items_are_counted_by_status_partition_and_time_without_reading_them() {
         let rule = mock!(Client::query)
             .match_requests(|request| {
                 let values = request.expression_attribute_values().unwrap();
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_sweeps_lease_is_taken_where_it_is_free_and_comes_with_the_state() {
+    async fn the_sweeps_lease_is_taken_if_it_is_free_and_returns_the_state() {
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
         let (now, until) = (at(SINCE), at("2026-11-22T10:01:10.000Z"));
         let rule = mock!(Client::update_item)
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_state_is_saved_only_under_its_own_lease_and_the_lease_is_given_back_with_it() {
+    async fn the_state_is_saved_only_under_its_own_lease_and_that_releases_the_lease() {
         let until: Timestamp = SINCE.parse().unwrap();
         let rule = mock!(Client::put_item)
             .match_requests(|request| {
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_saved_is_read_back() {
+    fn a_saved_state_is_read_back() {
         let began = Timestamp::from_millisecond(1_763_805_600_123).unwrap();
         let pass = |after| Some(Pass { began, after, all_published: false });
         let shards = BTreeMap::from([
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn an_item_that_something_else_wrote_is_read_as_far_as_it_can_be() {
+    fn an_item_that_something_else_wrote_is_read_as_far_as_possible() {
         assert_eq!(state(&Item::new()), SweepState::default());
         let shards = AttributeValue::M(HashMap::from([
             ("x".to_owned(), AttributeValue::M(Item::new())),

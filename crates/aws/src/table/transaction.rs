@@ -1,4 +1,4 @@
-//! Effects and DONE in one `TransactWriteItems`, and what its cancellation reasons say of each notification.
+//! Effects and DONE in one `TransactWriteItems`, and the meaning of its cancellation reasons for each notification.
 //! <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>
 
 use super::DynamoTable;
@@ -49,7 +49,7 @@ fn put(write: &notification::Put) -> Result<Put, Failure> {
         .map_err(|_| Failure::permanent("TransactWriteItems: a put lacks a part"))
 }
 
-/// What the reasons say about one notification. They have the order of the actions: its change of status, then its puts.
+/// The result of one notification by its reasons, which are in the order of its actions: the change of status, then the puts.
 fn refusal(commit: &Commit<'_>, reasons: &mut Iter<'_, CancellationReason>) -> Result<Committed, Failure> {
     let change = reasons.next();
     let mut refused_put = None;
@@ -60,14 +60,14 @@ fn refusal(commit: &Commit<'_>, reasons: &mut Iter<'_, CancellationReason>) -> R
         (Some("ConditionalCheckFailed"), _) => {
             Ok(Committed::Written(refused(change.and_then(CancellationReason::item))))
         }
-        // Its key exists although the notification is INIT: the effect must not overwrite another one.
-        (None, Some("ConditionalCheckFailed")) => Err(Failure::permanent("the effect's item exists already")),
+        // The key exists although the notification is INIT: the effect must not overwrite another one.
+        (None, Some("ConditionalCheckFailed")) => Err(Failure::permanent("an item of the effect exists already")),
         (Some(code), _) | (None, Some(code)) => Err(classify::entry_failure("TransactWriteItems", code)),
         (None, None) => Ok(Committed::HeldUp),
     }
 }
 
-/// Why an action was refused, if it was.
+/// The code with which an action was refused, if it was.
 fn code(reason: &CancellationReason) -> Option<&str> {
     reason.code().filter(|code| *code != "None")
 }

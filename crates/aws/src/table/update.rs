@@ -1,5 +1,4 @@
-//! One conditional change of an item, in the two forms that DynamoDB takes: a PartiQL statement, and an action of a
-//! transaction.
+//! One conditional change of an item, in two forms: as a PartiQL statement, and as an action of a transaction.
 
 use super::item::{PUT_BACK, UNKNOWN_CALL, number, shortened, text, time};
 use aws_sdk_dynamodb::types::{self, AttributeValue, ReturnValuesOnConditionCheckFailure::AllOld};
@@ -8,17 +7,16 @@ use notification::id::index_shard;
 use notification::{Failure, NotificationId, Status, Timestamp};
 use std::collections::HashMap;
 
-/// The attributes that a notification has only while it is pending: they are the key of the index that the sweep reads.
+/// The attributes that a notification has only while it is pending: the key of the index that the sweep reads.
 const PENDING: [&str; 2] = ["pending_shard", "pending_since"];
 
-/// The attributes that an item has only while it is FAILED or IN_DOUBT: they are the key of the index that alarms and
-/// operators read.
+/// The attributes that an item has only while it is FAILED or IN_DOUBT: the key of the index for alarms and operators.
 const UNRESOLVED: [&str; 2] = ["unresolved_partition", "unresolved_since"];
 
-/// The attributes that it has only while it is CLAIMED.
+/// The attributes that a notification has only while it is CLAIMED.
 const CLAIM: [&str; 2] = ["owner", "lease_until"];
 
-/// What is expected of an item and what becomes of it.
+/// The attributes that an item must have or lack, and those that change.
 #[derive(Debug)]
 pub(super) struct Update {
     id: AttributeValue,
@@ -29,7 +27,7 @@ pub(super) struct Update {
 }
 
 impl Update {
-    /// The update that makes a change. DONE items expire so many seconds after.
+    /// The update that makes a change. A DONE item expires after this many seconds.
     pub(super) fn of(change: &Change<'_>, at: Timestamp, done_retention_seconds: i64) -> Self {
         let (from, to) = (change.from(), change.to());
         let mut expected = Vec::with_capacity(3);
@@ -47,7 +45,7 @@ impl Update {
         let mut set = Vec::with_capacity(5);
         set.push(("status", text(to.status().as_str())));
         match to {
-            // An insert is a statement of its own. A released claim leaves the notification pending since the same time.
+            // An insert has its own statement. After a released claim, the notification has been pending since the same time.
             After::Inserted(_) | After::Released => {}
             After::PutBack => {
                 set.extend(pending(change.id(), at));
@@ -76,7 +74,7 @@ impl Update {
 
     /// As a PartiQL statement and its parameters.
     pub(super) fn statement(self, table_name: &str) -> (String, Vec<AttributeValue>) {
-        // Long enough for what is written most, so that it never grows.
+        // Long enough for the most frequent statements, so that the string does not grow.
         let mut statement = String::with_capacity(224 + table_name.len());
         statement.extend(["UPDATE \"", table_name, "\""]);
         for (name, _) in &self.set {
@@ -144,7 +142,7 @@ fn is_unresolved(status: Status) -> bool {
     matches!(status, Status::Failed | Status::InDoubt)
 }
 
-/// What puts an item into the index of unresolved ones.
+/// The attributes that put an item into the index of unresolved items.
 pub(super) fn unresolved(status: Status, id: &str, since: Timestamp) -> [(&'static str, AttributeValue); 2] {
     let partition = unresolved_partition(status, index_shard(id));
     [("unresolved_partition", text(partition)), ("unresolved_since", time(since))]
@@ -155,7 +153,7 @@ pub(super) fn unresolved_partition(status: Status, shard: u64) -> String {
     format!("{status}#{shard}")
 }
 
-/// What makes an item pending.
+/// The attributes that put a notification into the index of pending notifications.
 pub(super) fn pending(id: &NotificationId, since: Timestamp) -> [(&'static str, AttributeValue); 2] {
     [("pending_shard", number(&id.pending_shard())), ("pending_since", time(since))]
 }

@@ -1,6 +1,6 @@
-//! What holds for any configuration. The property tests and the fuzz target check the same.
+//! The rules for any configuration. The property tests and the fuzz target share them.
 
-#![allow(dead_code, reason = "the tests of the actions take a part of it")]
+#![allow(dead_code, reason = "the tests of the actions use a part of it")]
 
 use aws::{ConfigError, Environment, config};
 use notification::limits;
@@ -10,7 +10,7 @@ use std::fmt::Debug;
 pub(crate) const NAMES: [&str; 5] =
     ["TABLE_NAME", "QUEUE_URL", "STREAM_NAME", "DONE_RETENTION_DAYS", "SWEEP_AGE_SECONDS"];
 
-/// Any environment: each setting makes sense, or is refused in one line that begins with its name.
+/// Any environment: each setting is valid, or refused in one line that begins with its name.
 pub(crate) fn environment(environment: &Environment) {
     assert!(named("TABLE_NAME", config::table_name(environment)).is_none_or(|name| !name.is_empty()));
     assert!(named("QUEUE_URL", config::queue_url(environment)).is_none_or(|url| !url.is_empty()));
@@ -22,7 +22,7 @@ pub(crate) fn environment(environment: &Environment) {
     named("SWEEP_AGE_SECONDS", config::sweep_age(environment));
 }
 
-/// What was read, unless it is refused as it must be.
+/// The value that was read, or `None` if it was refused as expected.
 pub(crate) fn named<T: Debug>(name: &str, setting: Result<T, ConfigError>) -> Option<T> {
     let error = match setting {
         Ok(value) => return Some(value),

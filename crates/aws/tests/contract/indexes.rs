@@ -30,7 +30,7 @@ async fn ids_after(world: &World, mut after: Option<IndexKey>, limit: usize) -> 
     let mut ids = Vec::new();
     for _ in 0..100 {
         let page = page(world, after.as_ref(), limit).await;
-        assert!(page.keys.len() + page.unreadable.len() <= limit);
+        assert!(page.keys.len() + page.invalid.len() <= limit);
         assert!(page.keys.is_empty() || page.read_units > 0.0, "a page costs read units");
         ids.extend(page.keys.iter().map(|key| key.id.to_string()));
         after = page.next;
@@ -94,9 +94,9 @@ async fn an_entry_that_is_not_a_notification_is_reported_and_the_pages_continue_
     let entries = [("kinesis:x'\"?", "0"), (&longest, "1"), ("a", "2026"), ("b", BEFORE)];
     world.put(entries.map(|(id, since)| pending(id, since))).await;
     let key = |(id, since): (&str, &str)| IndexKey { id: id.into(), since: since.into() };
-    eventually(entries[..3].iter().copied().map(key).collect(), async || page(&world, None, 10).await.unreadable).await;
+    eventually(entries[..3].iter().copied().map(key).collect(), async || page(&world, None, 10).await.invalid).await;
     assert_eq!(page(&world, None, 1).await.next, Some(key(entries[0])));
-    assert_eq!(page(&world, Some(&key(entries[0])), 1).await.unreadable, [key(entries[1])]);
+    assert_eq!(page(&world, Some(&key(entries[0])), 1).await.invalid, [key(entries[1])]);
     assert_eq!(ids_after(&world, Some(key(entries[1])), 1).await, ["b"]);
 }
 

@@ -1,4 +1,4 @@
-//! What holds for any input of downstream. The property tests and the fuzz target check the same.
+//! The rules for any input of downstream. The property tests and the fuzz target share them.
 
 use crate::members::text_at;
 use crate::refusals::check_named;
@@ -12,8 +12,8 @@ use notification::{Deadline, Envelope, FailureKind, NotificationId, Status, Time
 use serde_json::json;
 use serde_json::value::RawValue;
 
-/// Any record: read where it has a sequence number, with its data byte for byte, and its notification or the name of what
-/// is wrong with it.
+/// Any record: if it has a sequence number, it is read with its data byte for byte, and with its notification or the rule that
+/// it breaks.
 pub(crate) fn record(record: &RawValue) {
     let identifier = text_at(record.get(), &["kinesis", "sequenceNumber"]).filter(|id| !id.is_empty());
     let Ok(read) = Record::read(record) else {
@@ -37,14 +37,14 @@ pub(crate) fn record(record: &RawValue) {
     }
 }
 
-/// Any bytes as the data of a record: they are a notification, or are kept for an operator.
+/// Any bytes as the data of a record: they are a notification, or are quarantined for an operator.
 pub(crate) fn data(bytes: &[u8]) {
     let record = with_data("1", bytes);
     self::record(&record);
     assert_eq!(Record::read(&record).unwrap().bytes(), bytes);
 }
 
-/// Any batch: nothing is reported, because poison is kept and passed, and a good record among the others is DONE.
+/// Any batch: nothing is reported, because poison is quarantined and passed, and a good record among the others is DONE.
 pub(crate) fn batch(mut envelope: Envelope) {
     const GOOD: &str = "the-good-neighbour";
     let poison: Result<Vec<Record>, _> = envelope.records.iter().map(|record| Record::read(record)).collect();
@@ -63,7 +63,7 @@ pub(crate) fn batch(mut envelope: Envelope) {
         (Ok(response), Ok(poison)) => {
             assert_eq!(response, BatchResponse::default());
             assert!(memory.item(GOOD).is_some_and(|item| item.status == Status::Done));
-            // The table knows none of the others, so each is kept: once for an id, and each that has none.
+            // The table has none of the others, so all are quarantined: one for each id, and each one without an id.
             for record in poison.iter().filter(|record| record.id().is_none()) {
                 let item = memory.item(&format!("kinesis:{}:{}", record.shard, record.sequence_number.as_str()));
                 assert!(item.is_some_and(|item| item.status == Status::Failed));

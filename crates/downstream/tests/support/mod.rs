@@ -1,4 +1,4 @@
-//! What the tests of downstream share: events, batches, and a run of the handler that shows what it counted.
+//! Helpers for the tests of downstream: events, batches, and a run of the handler with its metrics.
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
@@ -42,7 +42,7 @@ pub(crate) fn init<'a>(memory: Memory, ids: impl IntoIterator<Item = &'a str>) -
 pub(crate) struct Handled {
     /// The reported sequence numbers.
     pub(crate) reported: Vec<String>,
-    /// Its metrics; those that were not counted are not there.
+    /// Its metrics, without those that were not counted.
     pub(crate) counted: BTreeMap<String, u64>,
 }
 
@@ -52,7 +52,7 @@ impl Handled {
     }
 }
 
-/// Handles a batch at a time, in milliseconds after the start, with so many milliseconds left until the deadline.
+/// Handles a batch this many milliseconds after the start, with this many milliseconds left until the deadline.
 pub(crate) async fn handle_for(
     table: impl DownstreamTable,
     action: impl Action,

@@ -1,4 +1,4 @@
-//! What holds for any input of ingest. The property tests and the fuzz target check the same.
+//! The rules for any input of ingest. The property tests and the fuzz target share them.
 
 use crate::members::text_at;
 use crate::refusals::check_named;
@@ -10,7 +10,7 @@ use notification::{Deadline, Envelope, FailureKind, Status, Timestamp};
 use serde_json::json;
 use serde_json::value::RawValue;
 
-/// Any record: read where it has a `messageId`, with its body byte for byte, or the name of what is wrong with it.
+/// Any record: if it has a `messageId`, it is read with its body byte for byte, or refused by the rule that it breaks.
 pub(crate) fn record(record: &RawValue) {
     let identifier = text_at(record.get(), &["messageId"]).filter(|id| !id.is_empty());
     let Ok(message) = Message::read(record) else {
@@ -35,7 +35,7 @@ pub(crate) fn body(text: &str) {
     record(&raw(&json!({"messageId": "m", "body": text}).to_string()));
 }
 
-/// Any batch: what is reported was in it, and a good message among the others is in the table afterwards.
+/// Any batch: every reported message was in it, and a good message among the others is in the table afterwards.
 pub(crate) fn batch(mut envelope: Envelope) {
     const GOOD: &str = "the-good-neighbour";
     if envelope.records.iter().any(|record| record.get().contains(GOOD)) {

@@ -1,3 +1,5 @@
+//! A clock for tests.
+
 use super::lock;
 use crate::clock::Clock;
 use jiff::Timestamp;

@@ -1,3 +1,5 @@
+//! Ports that fail.
+
 use super::lock;
 use crate::change::{Change, Commit, Stored};
 use crate::failure::Failure;

@@ -1,3 +1,5 @@
+//! The index of pending notifications.
+
 use crate::id::NotificationId;
 use crate::ports::{IndexKey, PendingKey, PendingPage};
 use jiff::Timestamp;
@@ -32,7 +34,7 @@ impl Index {
     }
 
     /// Adds an entry that is not a notification's.
-    pub(super) fn add_unreadable(&mut self, shard: u64, key: IndexKey) {
+    pub(super) fn add_invalid(&mut self, shard: u64, key: IndexKey) {
         self.entries.insert((shard, key), None);
     }
 
@@ -50,7 +52,7 @@ impl Index {
             page.next = Some(key.clone());
             match pending {
                 Some(pending) => page.keys.push(pending.clone()),
-                None => page.unreadable.push(key.clone()),
+                None => page.invalid.push(key.clone()),
             }
         }
         page.next = page.next.filter(|_| entries.peek().is_some());

@@ -1,3 +1,5 @@
+//! Every port in memory.
+
 use super::faulty::{Call, Fault, Faulty};
 use super::lock;
 use super::table::{Item, Table};
@@ -103,8 +105,8 @@ impl Memory {
 
     /// Puts an entry into the pending index that is not a notification's, as if somebody had written its item by hand.
     #[must_use]
-    pub fn with_unreadable_entry(self, shard: u64, id: &str, since: &str) -> Self {
-        lock(&self.table).add_unreadable(shard, IndexKey { since: since.into(), id: id.into() });
+    pub fn with_invalid_entry(self, shard: u64, id: &str, since: &str) -> Self {
+        lock(&self.table).add_invalid(shard, IndexKey { since: since.into(), id: id.into() });
         self
     }
 
@@ -127,12 +129,12 @@ impl TableReader for InMemory {
 impl ports::Table for InMemory {
     async fn write(&self, changes: &[Change<'_>], at: Timestamp) -> Answers<Written> {
         let mut table = lock(&self.table);
-        let write = |change: &Change<'_>| {
-            let written = table.write(change, at);
+        let mut answers = Vec::with_capacity(changes.len());
+        for change in changes {
+            answers.push(Ok(table.write(change, at)));
             table.update_index(change.id().as_str());
-            written
-        };
-        Ok(each(changes, write))
+        }
+        Ok(answers)
     }
 }
 

@@ -1,3 +1,5 @@
+//! The model of the table: one set of conditions, transactions and indexes for the functions' tests and the simulation.
+
 use super::index::Index;
 use crate::action::Put;
 use crate::change::{After, Before, Change, Claim, Commit, Stored};
@@ -213,8 +215,8 @@ impl Table {
     }
 
     /// Adds an entry to the index of pending notifications that is not a notification's.
-    pub(super) fn add_unreadable(&mut self, shard: u64, key: IndexKey) {
-        self.index.add_unreadable(shard, key);
+    pub(super) fn add_invalid(&mut self, shard: u64, key: IndexKey) {
+        self.index.add_invalid(shard, key);
     }
 
     /// Removes an item.

@@ -1,6 +1,6 @@
-//! What holds for any input of the domain. The property tests and the fuzz targets check the same.
+//! The rules for any input of the domain. The property tests and the fuzz targets share them.
 
-#![allow(dead_code, reason = "each fuzz target takes a part of it")]
+#![allow(dead_code, reason = "each fuzz target uses a part of it")]
 
 use crate::refusals::check_named;
 use notification::envelope::NotABatch;
@@ -9,7 +9,7 @@ use notification::report::Identifier;
 use notification::{Deadline, Envelope, Notification, NotificationId, Status, Timestamp, content, limits};
 use std::time::Duration;
 
-/// Any text as an event: kept byte for byte, or refused by name.
+/// Any text as an event: stored byte for byte, or refused by the rule that it breaks.
 pub(crate) fn event(text: &str) {
     match Notification::parse(text) {
         Ok(notification) => {
@@ -28,7 +28,7 @@ pub(crate) fn event(text: &str) {
     }
 }
 
-/// Any text as an id, an identifier or a status: kept as it is, and never empty, or refused by name.
+/// Any text as an id, an identifier or a status: unchanged and never empty, or refused by the rule that it breaks.
 pub(crate) fn id(text: &str) {
     match NotificationId::parse(text) {
         Ok(id) => {
@@ -48,13 +48,13 @@ pub(crate) fn id(text: &str) {
     }
 }
 
-/// Any two texts: whether they have the same content does not depend on their order, and each has its own.
+/// Any two texts: comparing their contents is symmetric, and each has the same content as itself.
 pub(crate) fn contents(a: &str, b: &str) {
     assert!(content::same(a, a) && content::same(b, b));
     assert_eq!(content::same(a, b), content::same(b, a));
 }
 
-/// Any bytes as a batch: each record is text of theirs, or the refusal is one line that says what a batch is.
+/// Any bytes as a batch: each record is a part of them, or the refusal is one line that says what was expected.
 pub(crate) fn envelope(bytes: &[u8]) {
     match serde_json::from_slice::<Envelope>(bytes) {
         Ok(envelope) => {
@@ -66,11 +66,11 @@ pub(crate) fn envelope(bytes: &[u8]) {
 }
 
 fn check_refused_envelope(refusal: &serde_json::Error) {
-    // What is no JSON is refused by the position of its first fault.
+    // Invalid JSON is refused with the position of its first error.
     assert!(!refusal.is_data() || refusal.to_string() == NotABatch.to_string(), "{refusal}");
 }
 
-/// Any number as a deadline, and any time before and behind it.
+/// Any number as a deadline, and any time before and after it.
 pub(crate) fn deadline(millis: u64, by: Duration) {
     let deadline = Deadline::from_epoch_millis(millis);
     assert!(deadline.earlier(by) <= deadline && deadline.later(by) >= deadline.time());

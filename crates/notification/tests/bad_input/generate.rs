@@ -1,26 +1,26 @@
-//! What bad input looks like: arbitrary bytes, arbitrary JSON, and valid input with something wrong in it.
+//! Bad input: arbitrary bytes, arbitrary JSON, and valid input with something wrong in it.
 
-#![allow(dead_code, reason = "each crate's tests take what they need")]
+#![allow(dead_code, reason = "each crate's tests use a part of it")]
 
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::Value;
 use std::fmt;
 
-/// Stands in payloads, and must stand in no refusal.
+/// A text in payloads that no refusal may contain.
 pub(crate) const MARKER: &str = "s3cr3t-m4rk3r";
 
-/// Few enough cases for every run of the tests; the fuzz targets look further. A failure prints its case, which belongs
-/// into a test of its own then, so nothing is written beside the code.
+/// Few enough cases for every test run; the fuzz targets try many more. A failure prints its case. Write a test for it: no
+/// regression file is written next to the code.
 pub(crate) fn config() -> ProptestConfig {
     ProptestConfig { cases: 384, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-/// JSON as it can be written, which is more than a [`Value`] can hold: a name twice in one object, numbers beyond a float,
-/// half a surrogate pair.
+/// Any JSON text, also what a [`Value`] cannot hold: duplicate names in an object, numbers beyond a float, half a surrogate
+/// pair.
 #[derive(Debug, Clone)]
 pub(crate) enum Json {
-    /// What holds nothing else, as it is written.
+    /// A scalar, as it is written.
     Leaf(String),
     /// An array.
     Array(Vec<Json>),
@@ -63,18 +63,18 @@ impl fmt::Display for Json {
     }
 }
 
-/// One thing that goes wrong with a member of an object, or an element of an array.
+/// One fault in a member of an object or an element of an array.
 #[derive(Debug, Clone)]
 enum Fault {
     Drop,
     Replace(Json),
-    /// The name is there twice, first with this value.
+    /// The name occurs twice, first with this value.
     Double(Json),
     Rename(String),
 }
 
 impl Json {
-    /// Does it to one of the members and elements, however deep it lies.
+    /// Puts the fault into one of the members and elements, at any depth.
     fn spoil(&mut self, place: Index, fault: Fault) {
         let mut paths = Vec::new();
         self.paths(&mut Vec::new(), &mut paths);
@@ -191,7 +191,7 @@ fn name() -> impl Strategy<Value = String> {
     prop_oneof![3 => known.prop_map(str::to_owned), 1 => any::<String>()]
 }
 
-/// Valid JSON with one to three things wrong in it.
+/// Valid JSON with one to three faults.
 pub(crate) fn spoiled(valid: &Value) -> impl Strategy<Value = String> + use<> {
     let valid = Json::from(valid);
     let fault = prop_oneof![
@@ -220,9 +220,9 @@ pub(crate) fn text(valid: &Value) -> impl Strategy<Value = String> + use<> {
     ]
 }
 
-/// A batch of one record and, less often, of one with something wrong in it besides.
+/// A batch of one record, or less often one with another fault.
 pub(crate) fn batch<S: Strategy<Value = Value>>(record: S, valid: &Value) -> impl Strategy<Value = String> + use<S> {
-    // A stricter reader reads one in four of the spoiled ones.
+    // A stricter reader reads one in four of the spoiled batches.
     (record, prop::option::weighted(0.4, spoiled(valid))).prop_map(|(record, spoiled)| {
         let spoiled = spoiled.map(|spoiled| serde_json::from_str(&spoiled).unwrap_or(Value::Null));
         let records: Vec<Value> = std::iter::once(record).chain(spoiled).collect();

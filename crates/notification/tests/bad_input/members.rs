@@ -1,11 +1,11 @@
-//! A second reader of JSON, to compare the parsers with: it sees every member of an object, names that are there twice too.
+//! A second JSON reader to compare the parsers with: it sees every member of an object, including duplicate names.
 
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::fmt;
 
-/// The string at a path of names, where each object on the way has the name once.
+/// The string at a path of names, if each object on the way has the name exactly once.
 pub(crate) fn text_at(json: &str, path: &[&str]) -> Option<String> {
     let [name, rest @ ..] = path else { return serde_json::from_str(json).ok() };
     let Members(members) = serde_json::from_str(json).ok()?;

@@ -1,4 +1,4 @@
-//! The names of the refusals of an event. What is one of these texts quotes nothing.
+//! The texts with which an event is refused. None of them quotes the event.
 
 use notification::Malformed;
 use notification::id::InvalidId;
@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 static NAMES: LazyLock<HashSet<String>> =
     LazyLock::new(|| all().map(|malformed| without_numbers(&malformed.to_string())).collect());
 
-/// Fails unless the text is one that [`Malformed`] has, whatever its numbers are.
+/// Fails unless the text is one of [`Malformed`], with any numbers.
 pub(crate) fn check_named(reason: &str) {
     assert!(NAMES.contains(&without_numbers(reason)), "{reason:?}");
 }

@@ -1,14 +1,14 @@
-//! When the sweep publishes a notification again: at ages that double, so that a slow or failing receiver does not see
-//! every pending notification with every run.
+//! When the sweep publishes a notification again: at ages that double, so that a slow or failing receiver does not get every
+//! pending notification with every run.
 //!
-//! A notification that is pending since `s` is due at `s + age`, `s + 2 age`, `s + 4 age` and so on; once the next step
-//! would be longer than [`limits::SWEEP_AGAIN_WITHIN`], it is due at that interval for as long as it is pending. These
-//! times follow from `s` alone, so nothing is stored for a notification.
+//! A notification that has been pending since `s` is due at `s + age`, `s + 2 age`, `s + 4 age` and so on. Once the next step
+//! would be longer than [`limits::SWEEP_AGAIN_WITHIN`], it is due at that interval as long as it is pending. These times
+//! follow from `s` alone, so nothing is stored for each notification.
 
 use notification::{Timestamp, limits};
 use std::time::Duration;
 
-/// Whether a notification that is pending since `since` became due after `published_until` and no later than `at`.
+/// Whether a notification that has been pending since `since` became due after `published_until` and no later than `at`.
 /// Without a `published_until`, every due time counts.
 #[must_use]
 pub fn is_due(since: Timestamp, age: Duration, published_until: Option<Timestamp>, at: Timestamp) -> bool {
@@ -17,7 +17,7 @@ pub fn is_due(since: Timestamp, age: Duration, published_until: Option<Timestamp
     published_until.is_none_or(|until| since.checked_add(last_due).is_ok_and(|due| due > until))
 }
 
-/// The greatest of the ages at which a notification is due that is not above `pending_for`.
+/// The greatest age at which a notification is due that does not exceed `pending_for`.
 fn last_due_age(pending_for: Duration, age: Duration) -> Option<Duration> {
     let longest = age.max(limits::SWEEP_AGAIN_WITHIN);
     // An age of zero cannot be doubled.
@@ -45,7 +45,7 @@ mod tests {
         Timestamp::from_second(minutes * 60).unwrap()
     }
 
-    /// The minutes at which a sweep every so many minutes publishes a notification that is pending since minute 0.
+    /// The minutes at which a sweep with this interval publishes a notification that has been pending since minute 0.
     fn published(age: Duration, every: usize, until: i64) -> Vec<i64> {
         let mut last = None;
         let mut published = Vec::new();
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_attempts_in_a_day_is_that_of_the_limits_comment() {
+    fn the_number_of_attempts_in_a_day_is_the_documented_one() {
         assert_eq!(published(limits::SWEEP_AGE_DEFAULT, 1, 24 * 60).len(), 13);
         assert_eq!(published(limits::SWEEP_AGE_DEFAULT, 1, 500), [45, 90, 180, 300, 420]);
     }
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_notification_of_the_future_is_not_due() {
+    fn a_notification_with_a_future_time_is_not_due() {
         assert!(!is_due(minutes(10), AGE, None, minutes(0)));
         assert!(!is_due(Timestamp::MAX, AGE, None, minutes(0)));
         assert!(is_due(Timestamp::MIN, AGE, None, Timestamp::MAX));

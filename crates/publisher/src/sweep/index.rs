@@ -1,5 +1,5 @@
-//! What one run asks of the table's indexes before it publishes: how old the oldest pending notification of each partition
-//! is, and how many items are unresolved. Partitions are asked several at once, and each fails by itself.
+//! The queries of one run before it publishes: how old the oldest pending notification of each partition is, and how many
+//! items are unresolved. Several partitions are queried at once, and each fails alone.
 
 use super::Run;
 use futures_util::stream::{self, StreamExt};
@@ -9,12 +9,12 @@ use notification::{Clock, Deadline, Failure, Status, Timestamp, limits};
 use std::future::Future;
 use std::time::Duration;
 
-/// What stands at the beginning of a partition of the pending index.
+/// The beginning of a partition of the pending index.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Look {
     pub(super) oldest: Oldest,
-    /// Whether an entry that is not a notification's stands before it.
-    pub(super) has_unreadable: bool,
+    /// Whether an invalid entry precedes it.
+    pub(super) has_invalid: bool,
     read_units: f64,
 }
 
@@ -23,16 +23,16 @@ pub(super) struct Look {
 pub(super) enum Oldest {
     /// There is none.
     Nothing,
-    /// It is pending since then.
+    /// It has been pending since then.
     Since(Timestamp),
-    /// Too many entries that are not a notification's stand before it.
+    /// Too many invalid entries precede it.
     Unknown,
 }
 
 impl Look {
-    /// Whether a sweep of what is pending since `until` finds anything in the partition.
+    /// Whether the partition has an entry that has been pending since `until` or longer.
     pub(super) fn has_work(&self, until: Timestamp) -> bool {
-        self.has_unreadable
+        self.has_invalid
             || match self.oldest {
                 Oldest::Nothing => false,
                 Oldest::Since(since) => since <= until,
@@ -42,10 +42,10 @@ impl Look {
 }
 
 impl<T: PendingTable, S: Stream, C: Clock> Run<'_, T, S, C> {
-    /// Looks at the beginning of every partition.
+    /// Reads the beginning of every partition.
     ///
     /// # Errors
-    /// The failure of the first one, where all failed.
+    /// The failure of the first one, if all failed.
     pub(super) async fn look(&mut self) -> Result<Vec<Result<Look, Failure>>, Failure> {
         let this = &*self;
         let by = this.phase();
@@ -66,16 +66,16 @@ impl<T: PendingTable, S: Stream, C: Clock> Run<'_, T, S, C> {
     }
 
     async fn look_at(&self, shard: u64, by: Deadline) -> Result<Look, Failure> {
-        let mut look = Look { oldest: Oldest::Unknown, has_unreadable: false, read_units: 0.0 };
+        let mut look = Look { oldest: Oldest::Unknown, has_invalid: false, read_units: 0.0 };
         let (mut after, mut limit) = (None, 1);
         loop {
             let page = match self.query(by, self.table.pending(shard, self.now, after.as_ref(), limit)).await {
                 Ok(page) => page,
-                Err(_) if look.has_unreadable => return Ok(look),
+                Err(_) if look.has_invalid => return Ok(look),
                 Err(failure) => return Err(failure),
             };
             look.read_units += page.read_units;
-            look.has_unreadable |= !page.unreadable.is_empty();
+            look.has_invalid |= !page.invalid.is_empty();
             if let Some(oldest) = page.keys.first() {
                 return Ok(Look { oldest: Oldest::Since(oldest.since), ..look });
             }
@@ -86,7 +86,7 @@ impl<T: PendingTable, S: Stream, C: Clock> Run<'_, T, S, C> {
         }
     }
 
-    /// The age of the oldest pending notification; 0 where none is pending, and `None` where it is not known.
+    /// The age of the oldest pending notification; 0 if none is pending, and `None` if it is not known.
     fn oldest_pending_seconds(&self, looks: &[Result<Look, Failure>]) -> Option<u64> {
         let mut oldest = Duration::ZERO;
         for look in looks {
@@ -101,7 +101,7 @@ impl<T: PendingTable, S: Stream, C: Clock> Run<'_, T, S, C> {
         Some(oldest.as_secs())
     }
 
-    /// Counts what is IN_DOUBT, and what became FAILED recently, at least: a partition that cannot be read hides no others.
+    /// Counts the items that are IN_DOUBT or recently became FAILED. The counts are lower bounds if a partition cannot be read.
     pub(super) async fn count_unresolved(&mut self) {
         self.swept.in_doubt = self.count(Status::InDoubt, Timestamp::MIN).await;
         let recently = self.now.checked_sub(limits::RECENTLY_FAILED).unwrap_or(Timestamp::MIN);
@@ -134,11 +134,11 @@ impl<T: PendingTable, S: Stream, C: Clock> Run<'_, T, S, C> {
         if !is_complete {
             tracing::warn!(%status, at_least = total, "there are more unresolved items than are counted");
         }
-        // Nothing found, and not everywhere looked, says nothing.
+        // If nothing was found, but not every partition was read, the count is unknown.
         (is_known || total > 0).then_some(total)
     }
 
-    /// Makes one query: it is given up in time for the others, and a panic is its failure.
+    /// Makes one query, with a timeout that leaves time for the others. A panic is a failure of the query.
     pub(super) async fn query<R>(
         &self,
         by: Deadline,
@@ -148,26 +148,26 @@ impl<T: PendingTable, S: Stream, C: Clock> Run<'_, T, S, C> {
         Deadline::at(by.time().min(self.after(1))).bound(clock, isolate_future(query)).await?
     }
 
-    /// When a round of queries to all partitions must be over: the time of two queries that are not answered.
+    /// When a round of queries to all partitions must end: it has the time of two unanswered queries.
     fn phase(&self) -> Deadline {
         Deadline::at(self.deadline.time().min(self.after(2)))
     }
 
-    /// The time of so many unanswered queries from now.
+    /// When this many unanswered queries in a row would time out.
     fn after(&self, queries: u32) -> Timestamp {
-        // Nothing starts in the last moments before a deadline.
+        // No call starts shortly before a deadline.
         let time = self.patience * queries + limits::STOP_BEFORE_DEADLINE;
         self.publisher.clock.now().checked_add(time).unwrap_or(Timestamp::MAX)
     }
 }
 
-/// Asks every partition; the answers are in the order of the partitions.
+/// Queries every partition; the answers are in the order of the partitions.
 async fn ask_every_shard<R, F: Future<Output = R>>(ask: impl Fn(u64) -> F) -> Vec<R> {
     let asked = (0..limits::PENDING_SHARDS).map(|shard| {
         let answer = ask(shard);
         async move { (shard, answer.await) }
     });
-    // Unordered, so that one that does not answer keeps no other from being asked.
+    // Unordered, so that a partition that does not answer delays no other.
     let mut answers: Vec<(u64, R)> = stream::iter(asked).buffer_unordered(limits::CALLS_IN_FLIGHT).collect().await;
     answers.sort_by_key(|(shard, _)| *shard);
     answers.into_iter().map(|(_, answer)| answer).collect()

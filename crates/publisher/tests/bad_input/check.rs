@@ -1,4 +1,4 @@
-//! What holds for any input of publisher. The property tests and the fuzz target check the same.
+//! The rules for any input of publisher. The property tests and the fuzz target share them.
 
 use crate::members::text_at;
 use crate::refusals::check_named;
@@ -12,7 +12,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use std::time::Duration;
 
-/// Any record: read where it has a sequence number, with its event byte for byte, or the name of what is wrong with it.
+/// Any record: if it has a sequence number, it is read with its event byte for byte, or refused by the rule that it breaks.
 pub(crate) fn record(record: &RawValue) {
     let identifier = text_at(record.get(), &["dynamodb", "SequenceNumber"]).filter(|id| !id.is_empty());
     let Ok(read) = Record::read(record) else {
@@ -35,7 +35,7 @@ pub(crate) fn record(record: &RawValue) {
     }
 }
 
-/// A refusal has a name, and says no more than the id.
+/// A refusal is a known text, and quotes nothing but the id.
 fn check_refusal(reason: &str) {
     let of_an_id = reason.strip_prefix("the image of ").and_then(|rest| rest.strip_suffix(" has no event"));
     match of_an_id {
@@ -45,13 +45,13 @@ fn check_refusal(reason: &str) {
     }
 }
 
-/// Any bytes as an invocation: nothing is reported, because what is bad can never be published, and a good record among
-/// the others is published.
+/// Any bytes as an invocation payload: nothing is reported, because bad records can never be published, and a good record
+/// among the others is published.
 pub(crate) fn invocation(bytes: &[u8]) {
     const GOOD: &str = "the-good-neighbour";
     let event = match serde_json::from_slice::<Payload>(bytes) {
         Ok(event) => event,
-        // What is no JSON is refused by the position of its first fault.
+        // Invalid JSON is refused with the position of its first error.
         Err(refusal) => {
             let named = refusal.to_string() == InvocationError::UnknownPayload.to_string();
             assert!(named || !refusal.is_data(), "{refusal}");

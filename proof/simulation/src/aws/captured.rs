@@ -25,26 +25,27 @@ impl Captured {
 
     /// The record as publisher gets it. Its images have what the functions read of an item.
     pub(crate) fn record(&self, sequence_number: &str, now: Timestamp) -> Box<RawValue> {
-        let image = |status: Status, event: Option<&str>| -> Value {
-            let mut image = json!({"id": {"S": self.id}, "status": {"S": status.as_str()}});
-            if let Some(event) = event {
-                image["event"] = json!({"S": event});
-            }
-            image
-        };
         let change = TableChange {
             event_id: sequence_number,
             event_name: self.event_name,
             sequence_number,
             changed_at: now,
             keys: json!({"id": {"S": self.id}}),
-            new_image: self.new.as_ref().map(|(status, event)| image(*status, Some(event))),
-            old_image: self.old.map(|status| image(status, None)),
+            new_image: self.new.as_ref().map(|(status, event)| self.image(*status, Some(event))),
+            old_image: self.old.map(|status| self.image(status, None)),
             size_bytes: 1,
             view_type: "NEW_AND_OLD_IMAGES",
             is_expiry: self.is_removal(),
             stream_arn: "arn:aws:dynamodb:us-east-1:123456789012:table/t/stream/s",
         };
         change.to_json()
+    }
+
+    fn image(&self, status: Status, event: Option<&str>) -> Value {
+        let mut image = json!({"id": {"S": self.id}, "status": {"S": status.as_str()}});
+        if let Some(event) = event {
+            image["event"] = json!({"S": event});
+        }
+        image
     }
 }

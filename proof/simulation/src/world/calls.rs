@@ -1,9 +1,9 @@
 //! Calls of the functions to AWS and to the receiver, and what their faults make of them.
 //!
-//! [`notification::testing::Failing`] wraps a port and decides, before it awaits the call, what its caller learns. Here a
-//! request that was sent takes effect although its caller gave up, died, or was answered already, and each of these
-//! moments has a time of its own. So a call is not a future that wraps another one but a row of events, and its caller waits
-//! for the last of them.
+//! The tests of the functions use [`notification::testing::Faulty`], which wraps a port. Its faults end with the caller: a
+//! future that is dropped makes no further call. Here a request that was sent takes effect even if its caller gave up,
+//! died, or was answered earlier, and each of these moments has its own time. So a call is a row of events, and its caller
+//! waits for the reply.
 
 use super::state::World;
 use crate::aws::lambda::Task;

@@ -18,7 +18,7 @@ pub(crate) fn assert_rows(document: &ExpectFile, header: &str, rows: &[String]) 
 /// A document in which the diagrams below a heading are these.
 pub(crate) fn with_diagrams(document: &str, heading: &str, diagrams: &[String]) -> String {
     let (before, section) = document.split_at(document.find(heading).expect("the document has the heading"));
-    let (section, after) = section.split_at(section.find("\n## ").unwrap_or(section.len()));
+    let (section, after) = section.split_at(section.find("\n#").unwrap_or(section.len()));
     let mut parts = section.split("```mermaid\n");
     let mut updated = before.to_owned() + parts.next().unwrap_or_default();
     let texts: Vec<&str> = parts.map(|part| part.split_once("```").expect("the diagram ends").1).collect();
