@@ -1,5 +1,4 @@
-//! A record on its way through the function, and its result: every result is logged and counted here, so that none is
-//! forgotten.
+//! A task and its result. Every result is logged and counted here, so that none is missed.
 
 use crate::record::{Record, Subject};
 use notification::{Claim, Failure, FailureKind, Notification, NotificationId, Status};

@@ -1,5 +1,5 @@
 //! Poison: a notification becomes FAILED or IN_DOUBT with its reason, and an orphan becomes an item of its own. Poison neither
-//! blocks its shard nor gets lost. These items are the stream's *dead-letter queue*: `notifyctl` lists and redrives them.
+//! blocks its shard nor gets lost. For the stream, these items play the part of a dead-letter queue.
 //!
 //! Only its own record changes a notification. A record that differs from the table's notification is an orphan and changes
 //! nothing.

@@ -22,6 +22,6 @@ pub use table::{Item, Table, key_of};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A test may panic inside a call on purpose; what was written before stands.
+    // A test may panic inside a call on purpose; earlier writes remain.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

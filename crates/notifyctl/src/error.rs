@@ -39,7 +39,7 @@ pub(crate) enum Error {
     /// No region is configured.
     #[error("no AWS region is set: set AWS_REGION, or a region in the AWS profile")]
     NoRegion,
-    /// Some messages may not have been sent: a lost answer does not tell.
+    /// Some messages may not have been sent: a lost answer leaves that open.
     #[error("{failed} of {all} messages may not have been sent: {reason}; {finish}")]
     NotSent { failed: usize, all: usize, reason: String, finish: String },
     /// Ctrl-C while sending messages.

@@ -20,7 +20,7 @@ pub(crate) struct Function {
     arn: String,
 }
 
-/// What came of an invocation.
+/// The result of an invocation.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// It returned this payload.

@@ -1,4 +1,4 @@
-//! Any bytes as a batch of downstream; what is none, as the data of a record.
+//! Any bytes as a batch of downstream; bytes that are not a batch become the data of a record.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any bytes as a batch of ingest; what is none, as the body of a message.
+//! Any bytes as a batch of ingest; bytes that are not a batch become the body of a message.
 
 #![no_main]
 

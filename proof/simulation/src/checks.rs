@@ -48,7 +48,7 @@ pub(crate) fn pipeline(world: &World) -> Vec<String> {
     }
     let kept = items.keys().filter(|id| id.starts_with(notification::id::QUARANTINE_PREFIX)).count();
     if kept + world.kinesis.lost_foreign < world.foreign {
-        violations.push(format!("{} foreign records came and {kept} are kept", world.foreign));
+        violations.push(format!("{} orphans arrived, and only {kept} were quarantined", world.foreign));
     }
     if world.scenario.is_healthy() {
         violations.extend(healthy(world, &items));

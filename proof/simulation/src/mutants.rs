@@ -1,5 +1,5 @@
-//! Known bugs of such pipelines, to be put back one at a time: the simulation is worth what it catches. Everything that a bug
-//! changes is here, and the other files ask for it: what is deployed has no switch.
+//! Known bugs of such pipelines, put back one at a time: a simulation is only worth the bugs that it finds. Everything that a
+//! bug changes is in this file, and the others ask it. Deployed code has no switch.
 
 use crate::aws::captured::Captured;
 use crate::aws::change::OwnedChange;
@@ -97,7 +97,7 @@ pub(crate) fn ignores_condition(mutant: Option<Mutant>, item: &Item, change: &Ch
     }
 }
 
-/// What ingest takes the answer to its put for.
+/// How ingest reads the answer to its put.
 pub(crate) fn inserted(mutant: Option<Mutant>, written: Written, notification: &Notification) -> Written {
     let Written::Refused(old) = written else { return written };
     let is_same = content::same(&old.event, notification.event());
@@ -109,7 +109,7 @@ pub(crate) fn inserted(mutant: Option<Mutant>, written: Written, notification: &
     Written::Refused(Stored { event, ..old })
 }
 
-/// What a worker takes an item for: an expired claim looks free.
+/// How a worker reads an item: an expired claim looks free.
 pub(crate) fn seen(mutant: Option<Mutant>, stored: Stored, now: Timestamp) -> Stored {
     let is_expired = stored.claim.as_ref().is_some_and(|claim| claim.lease_until <= now);
     if mutant == Some(Mutant::ClaimNotFenced) && is_expired {
@@ -125,7 +125,7 @@ pub(crate) fn ignores_lease(mutant: Option<Mutant>) -> bool {
 
 // Streams and the queue.
 
-/// What publisher takes a record of the table's stream for: every image is a new notification.
+/// How publisher reads a record of the table stream: every image is a new notification.
 pub(crate) fn captured(mutant: Option<Mutant>, captured: Captured) -> Captured {
     if mutant != Some(Mutant::NoInitFilter) {
         return captured;
@@ -149,7 +149,7 @@ pub(crate) fn published(mutant: Option<Mutant>, event: &str) -> String {
     }
 }
 
-/// What publisher takes the answer of `PutRecords` for.
+/// How publisher reads the answer of `PutRecords`.
 pub(crate) fn put_answers(mutant: Option<Mutant>, answers: Answers<()>) -> Answers<()> {
     let mut answers = answers?;
     match mutant {

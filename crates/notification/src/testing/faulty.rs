@@ -44,7 +44,7 @@ pub struct Call {
 
 type Plan = Box<dyn Fn(&Call) -> Option<Fault> + Send + Sync>;
 
-/// A port whose calls are noted, and fail as a plan says. It dereferences to the port that it wraps.
+/// Wraps a port, records its calls, and fails them according to a plan. It dereferences to the port that it wraps.
 #[derive(Default)]
 pub struct Faulty<P> {
     port: P,

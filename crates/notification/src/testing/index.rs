@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-/// The index of pending notifications. It has what it was told, which may be older than the table.
+/// The index of pending notifications. It contains only the updates applied so far, so it may lag behind the table.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     /// By partition and key; `None` if the entry is not a notification's.

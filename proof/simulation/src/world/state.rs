@@ -20,7 +20,7 @@ use std::time::Duration;
 /// A world that its ports share.
 pub(crate) type Shared = Arc<Mutex<World>>;
 
-/// Locks the world. A handler's panic does not spoil it.
+/// Locks the world. A handler's panic does not poison it.
 pub(crate) fn lock(world: &Shared) -> MutexGuard<'_, World> {
     world.lock().unwrap_or_else(PoisonError::into_inner)
 }
