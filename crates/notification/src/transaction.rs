@@ -29,7 +29,8 @@ pub async fn commit_all(
 
 /// Commits a group. Refused notifications leave the group, and the others are committed without them.
 async fn commit_group(table: &impl DownstreamTable, group: Vec<Commit<'_>>, at: Timestamp) -> Answers<Written> {
-    let mut results: Vec<Result<Written, Failure>> = group.iter().map(|_| Ok(Written::Yes)).collect();
+    let lacking = || Err(Failure::may_have_happened("the answer lacks this notification"));
+    let mut results: Vec<Result<Written, Failure>> = std::iter::repeat_with(lacking).take(group.len()).collect();
     let mut left: Vec<usize> = (0..group.len()).collect();
     while !left.is_empty() {
         let commits: Vec<Commit<'_>> = left.iter().map(|&place| group[place]).collect();
@@ -102,6 +103,10 @@ fn groups(sizes: impl Iterator<Item = Size>) -> Vec<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::change::Stored;
+    use crate::id::NotificationId;
+    use crate::ports::{Orphan, Table, TableReader};
+    use crate::testing::TestClock;
 
     #[test]
     fn rule_11_groups_stay_within_the_actions_and_bytes_of_a_transaction() {
@@ -110,5 +115,50 @@ mod tests {
         assert_eq!(groups_of(5, 2, 2 * 1024 * 1024), [0..2, 2..4, 4..5]);
         assert_eq!(groups_of(3, 2, 5 * 1024 * 1024), [0..1, 1..2, 2..3]);
         assert!(groups_of(0, 2, 1).is_empty());
+    }
+
+    /// A table that refuses every transaction without showing the item.
+    struct Refusing {
+        has_short_answers: bool,
+    }
+
+    impl TableReader for Refusing {
+        async fn read(&self, _: &[&NotificationId]) -> Answers<Option<Stored>> {
+            Err(Failure::permanent("BatchGetItem: ValidationException"))
+        }
+    }
+
+    impl Table for Refusing {
+        async fn write(&self, _: &[Change<'_>], _: Timestamp) -> Answers<Written> {
+            Ok(vec![])
+        }
+    }
+
+    impl DownstreamTable for Refusing {
+        async fn commit(&self, group: &[Commit<'_>], _: Timestamp) -> Answers<Committed> {
+            let answered = if self.has_short_answers { 0 } else { group.len() };
+            Ok(group[..answered].iter().map(|_| Ok(Committed::Written(Written::RefusedUnseen))).collect())
+        }
+
+        async fn quarantine(&self, _: Orphan<'_>, _: &str, _: Timestamp) -> Result<(), Failure> {
+            Ok(())
+        }
+    }
+
+    async fn commit(table: Refusing) -> Failure {
+        let id = NotificationId::parse("a").unwrap();
+        let commits = [Commit { change: Change::done(&id, "{}", None), puts: &[] }];
+        let (clock, deadline) = (TestClock::at_millis(0), Deadline::at(Timestamp::MAX));
+        commit_all(&table, &clock, &commits, deadline).await.remove(0).unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_notification_that_the_answer_lacks_is_not_committed() {
+        assert!(commit(Refusing { has_short_answers: true }).await.kind.may_have_happened());
+    }
+
+    #[tokio::test]
+    async fn a_read_that_fails_permanently_is_not_the_refusal_of_the_transaction() {
+        assert!(commit(Refusing { has_short_answers: false }).await.kind.is_retryable());
     }
 }

@@ -97,7 +97,8 @@ fn answer(
         (Ok(Written::RefusedUnseen), None) => return Err(Failure::retryable("the item was not read")),
         // The reply was lost. A change that has not taken effect yet may still do so, so only its result counts.
         (Err(_), Some(Ok(Some(stored)))) if change.has_made(&stored, at) => return Ok(Answer::Made),
-        (Ok(Written::RefusedUnseen), Some(Err(failure))) | (Err(failure), _) => return Err(failure),
+        (Ok(Written::RefusedUnseen), Some(Err(failure))) => return Err(Failure::retryable(failure.reason)),
+        (Err(failure), _) => return Err(failure),
     };
     Ok(if change.has_made(&stored, at) { Answer::Made } else { Answer::NotAsExpected(stored) })
 }

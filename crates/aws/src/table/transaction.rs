@@ -16,6 +16,9 @@ use std::slice::Iter;
 pub(super) async fn commit(table: &DynamoTable, group: &[Commit<'_>], at: Timestamp) -> Answers<Committed> {
     let mut items = Vec::with_capacity(group.iter().map(|commit| 1 + commit.puts.len()).sum());
     for Commit { change, puts } in group {
+        if change.from().status().is_none() {
+            return Err(Failure::permanent("TransactWriteItems: an insert is not part of a transaction"));
+        }
         let update = Update::of(change, at, table.done_retention_seconds).action(&table.table_name)?;
         items.push(TransactWriteItem::builder().update(update).build());
         for new_item in *puts {
