@@ -59,7 +59,7 @@ class Line:
         self.is_cut = True
         hang_up(*self.ends)
 
-    def mend(self):
+    def repair(self):
         self.is_cut = False
 
     def close(self):
@@ -299,7 +299,7 @@ def test_while_the_local_aws_answers_nothing_polling_is_tried_again_and_nothing_
     stack.wait_for("the problem is told", lambda: "cannot be reached" in downstream.log.read_text())
     time.sleep(2)
     assert downstream.log.read_text().count("cannot be reached") <= 2, "once for the shard, once for the list of shards"
-    downstream.line.mend()
+    downstream.line.repair()
     for notification_id in ids:
         stack.wait_for_status(notification_id, "DONE")
     assert "it answers again" in downstream.log.read_text()

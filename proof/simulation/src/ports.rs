@@ -301,10 +301,9 @@ impl Stream for Ports {
         let entries: Vec<_> =
             publications.iter().map(|p| (p.id.to_string(), (p.id.to_string(), p.event.to_owned()))).collect();
         lock(&self.world).check_sweeps(self.task);
-        let mut puts = 0;
+        let mut numbers = 1_i128..;
         let put = move |world: &mut World, (id, event): &(String, String)| {
-            puts += 1;
-            put(world, id, event, puts);
+            put(world, id, event, numbers.next().unwrap_or_default());
         };
         let answers = self.call_each("PutRecords", "Kinesis", entries, put).await;
         mutants::put_answers(lock(&self.world).mutant, answers)
