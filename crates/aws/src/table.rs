@@ -391,7 +391,7 @@ mod tests {
         let is_done = Stored { status: Some(Status::Done), event: "{}".into(), ..Stored::default() };
         assert_eq!(committed[0], Ok(Committed::Written(Written::Refused(is_done))));
         let kind = |n: usize| committed[n].as_ref().unwrap_err().kind;
-        assert_eq!(kind(1), FailureKind::Permanent, "the an item of the effect exists");
+        assert_eq!(kind(1), FailureKind::Permanent, "an item of the effect exists");
         assert_eq!(kind(2), FailureKind::Retryable, "in another transaction");
         assert_eq!(committed[3], Ok(Committed::HeldUp));
     }

@@ -50,24 +50,20 @@ impl Notification {
             Ok(attributes) => attributes,
             Err(malformed) => return Err(Rejected { event, id: None, malformed }),
         };
-        let id = attributes.notification_id();
-        let checked = attributes.check_version().and_then(|()| {
-            id.as_ref().map_err(Malformed::clone)?;
-            attributes.check_others(&event)
-        });
-        match (id, checked) {
-            (Ok(id), Ok(Checked { source, event_type, data })) => {
-                let notification = Self { id, source, event_type, event, data };
-                let (bytes, max) = (notification.item_bytes(), limits::ITEM_MAX_BYTES - limits::ITEM_RESERVED_BYTES);
-                if bytes <= max {
-                    return Ok(notification);
-                }
-                let Self { id, event, .. } = notification;
-                Err(Rejected { event, id: Some(id), malformed: Malformed::TooLarge { bytes, max } })
+        let Checked { id, source, event_type, data } = match attributes.check(&event) {
+            Ok(checked) => checked,
+            Err(malformed) => {
+                let id = attributes.notification_id().ok();
+                return Err(Rejected { event, id, malformed });
             }
-            (id, Err(malformed)) => Err(Rejected { id: id.ok(), event, malformed }),
-            (Err(malformed), Ok(_)) => Err(Rejected { event, id: None, malformed }),
+        };
+        let notification = Self { id, source, event_type, event, data };
+        let (bytes, max) = (notification.item_bytes(), limits::ITEM_MAX_BYTES - limits::ITEM_RESERVED_BYTES);
+        if bytes <= max {
+            return Ok(notification);
         }
+        let Self { id, event, .. } = notification;
+        Err(Rejected { event, id: Some(id), malformed: Malformed::TooLarge { bytes, max } })
     }
 
     /// The CloudEvents `id`.
@@ -245,8 +241,9 @@ impl<'a> Attributes<'a> {
     }
 }
 
-/// The attributes that a notification stores apart from its id.
+/// The attributes that a notification stores.
 struct Checked {
+    id: NotificationId,
     source: Box<str>,
     event_type: Box<str>,
     data: Option<Range<usize>>,
@@ -257,15 +254,12 @@ impl Attributes<'_> {
         Ok(NotificationId::parse(&string("id", present("id", self.id)?)?)?)
     }
 
-    fn check_version(&self) -> Result<(), Malformed> {
-        match &*required("specversion", self.specversion)? {
-            "1.0" => Ok(()),
-            _ => Err(Malformed::SpecVersion),
+    /// Checks all attributes.
+    fn check(&self, event: &str) -> Result<Checked, Malformed> {
+        if &*required("specversion", self.specversion)? != "1.0" {
+            return Err(Malformed::SpecVersion);
         }
-    }
-
-    /// Checks all attributes except `specversion` and `id`.
-    fn check_others(&self, event: &str) -> Result<Checked, Malformed> {
+        let id = self.notification_id()?;
         let source = required("source", self.source)?.into();
         let event_type = required("type", self.event_type)?.into();
         optional("subject", self.subject)?;
@@ -286,7 +280,7 @@ impl Attributes<'_> {
         if self.data.is_some() && self.data_base64.is_some() {
             return Err(Malformed::TwoPayloads);
         }
-        Ok(Checked { source, event_type, data: self.data.map(|data| place_of(data.get(), event)) })
+        Ok(Checked { id, source, event_type, data: self.data.map(|data| place_of(data.get(), event)) })
     }
 }
 
