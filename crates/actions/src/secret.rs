@@ -3,18 +3,14 @@
 use aws::SdkConfig;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
+use notification::Failure;
 use std::fmt;
 
 /// A source of the text of one secret.
 pub trait SecretSource: Send + Sync {
-    /// Reads the current value of the secret.
-    fn read(&self) -> impl Future<Output = Result<String, SecretError>> + Send;
+    /// Reads the current value of the secret. The text of a failure never contains it.
+    fn read(&self) -> impl Future<Output = Result<String, Failure>> + Send;
 }
-
-/// Why a secret could not be read. The text never contains a secret.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct SecretError(pub String);
 
 /// One secret in Secrets Manager.
 pub struct SecretsManager {
@@ -31,13 +27,15 @@ impl SecretsManager {
 }
 
 impl SecretSource for SecretsManager {
-    async fn read(&self) -> Result<String, SecretError> {
+    async fn read(&self) -> Result<String, Failure> {
         let id = &self.secret_id;
         match self.client.get_secret_value().secret_id(id).send().await {
-            Ok(answer) => answer.secret_string.ok_or_else(|| SecretError(format!("the secret {id} contains no text"))),
+            Ok(answer) => {
+                answer.secret_string.ok_or_else(|| Failure::retryable(format!("the secret {id} contains no text")))
+            }
             Err(error) => {
                 let code = error.code().unwrap_or("no answer");
-                Err(SecretError(format!("the secret {id} cannot be read from Secrets Manager: {code}")))
+                Err(Failure::retryable(format!("the secret {id} cannot be read from Secrets Manager: {code}")))
             }
         }
     }

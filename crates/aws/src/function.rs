@@ -90,7 +90,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_sdk_without_retries_sends_each_call_once_and_has_the_same_settings_otherwise() {
-        let sdk = config::sdk(&Environment::from([("AWS_REGION", "eu-central-1")])).await.unwrap();
+        let sdk = config::sdk(&Environment::from_iter([("AWS_REGION", "eu-central-1")])).await.unwrap();
         let once = without_retries(&sdk);
         assert_eq!(sdk.retry_config().unwrap().max_attempts(), 3);
         assert_eq!(once.retry_config().unwrap().max_attempts(), 1);

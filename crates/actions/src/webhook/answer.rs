@@ -1,6 +1,6 @@
 //! The meaning of a receiver's answer.
 
-use super::timeout::within;
+use notification::deadline::within;
 use notification::{ActionError, Clock, Deadline, Guarantee, Timestamp, limits};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
