@@ -4,7 +4,6 @@ use aws::SdkConfig;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
 use notification::Failure;
-use std::fmt;
 
 /// A source of the text of one secret.
 pub trait SecretSource: Send + Sync {
@@ -13,6 +12,7 @@ pub trait SecretSource: Send + Sync {
 }
 
 /// One secret in Secrets Manager.
+#[derive(Debug)]
 pub struct SecretsManager {
     client: Client,
     secret_id: String,
@@ -38,11 +38,5 @@ impl SecretSource for SecretsManager {
                 Err(Failure::retryable(format!("the secret {id} cannot be read from Secrets Manager: {code}")))
             }
         }
-    }
-}
-
-impl fmt::Debug for SecretsManager {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SecretsManager").field("secret_id", &self.secret_id).finish_non_exhaustive()
     }
 }

@@ -4,11 +4,11 @@ use super::signer::Signer;
 use crate::secret::SecretSource;
 use notification::deadline::within;
 use notification::{Clock, Failure, Timestamp, limits};
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// The current signer, and the source of newer ones.
+#[derive(Debug)]
 pub(super) struct Secrets<S> {
     source: S,
     current: Mutex<Arc<Signer>>,
@@ -16,6 +16,7 @@ pub(super) struct Secrets<S> {
     last_reading: tokio::sync::Mutex<Reading>,
 }
 
+#[derive(Debug)]
 struct Reading {
     began: Timestamp,
     succeeded: bool,
@@ -108,10 +109,4 @@ impl<S: SecretSource> Secrets<S> {
 
 fn since(time: Timestamp, clock: &impl Clock) -> Duration {
     Duration::try_from(clock.now().duration_since(time)).unwrap_or_default()
-}
-
-impl<S> fmt::Debug for Secrets<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secrets")
-    }
 }
