@@ -13,6 +13,15 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Timestamp);
 
+/// One invocation of a function.
+#[derive(Debug, Clone)]
+pub struct Invocation {
+    /// When Lambda ends it.
+    pub deadline: Deadline,
+    /// Lambda's request id. A retry may have the same.
+    pub request_id: String,
+}
+
 impl Deadline {
     /// The deadline at a point in time.
     #[must_use]
