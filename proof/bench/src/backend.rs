@@ -35,8 +35,6 @@ pub(crate) struct Counts {
     /// Bytes of the requests: request line, headers and body.
     pub(crate) bytes: u64,
     pub(crate) connections: u64,
-    in_flight: u64,
-    pub(crate) most_in_flight: u64,
 }
 
 /// A running backend.
@@ -91,8 +89,6 @@ impl Shared {
             let mut counts = lock(&self.counts);
             counts.calls += 1;
             counts.bytes += (request_line + headers + body.len()) as u64;
-            counts.in_flight += 1;
-            counts.most_in_flight = counts.most_in_flight.max(counts.in_flight);
         }
         if self.behaviour.latency_ms > 0 {
             tokio::time::sleep(Duration::from_millis(self.behaviour.latency_ms)).await;
@@ -106,7 +102,6 @@ impl Shared {
                 None => (StatusCode::BAD_REQUEST, json!({"__type": "ValidationException", "message": operation})),
             }
         };
-        lock(&self.counts).in_flight -= 1;
         let mut response = Response::new(Full::new(Bytes::from(answer.to_string())));
         *response.status_mut() = status;
         Ok(response)

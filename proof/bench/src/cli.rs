@@ -41,10 +41,9 @@ Examples:
   bench --against ../before/target/lambda                  with the binaries of another commit
   bench --throttled-entries 5                              with 5 % of the entries throttled inside a 200
   bench --json | jq '.comparisons[] | [.function, .batch, .cpu_ratio.median]'
-  bench backends                                           how many calls should be in flight?
   bench allocations                                        allocations per notification
   bench memory --latency 4                                 speed and cost of each memory setting, cold starts included
-  make profile                                             where instructions and time go
+  make profile                                             where instructions go
 
 CPU is the user and system time of all threads of the process, including those that have ended, in nanoseconds
 (clock_getcpuclockid). Compare only figures of the same run.";
@@ -72,10 +71,6 @@ pub(crate) struct CompareArgs {
     #[arg(long, global = true, value_name = "PCT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
     throttled_entries: u8,
 
-    /// Have the functions also trust the certificates in this file, to measure what it costs to read them at start
-    #[arg(long, global = true, value_name = "PATH")]
-    pub(crate) roots: Option<PathBuf>,
-
     /// Draw CPU by batch size into this SVG file
     #[arg(long, value_name = "PATH")]
     pub(crate) plot: Option<PathBuf>,
@@ -92,21 +87,15 @@ pub(crate) struct CompareArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Measure time and CPU for 1,000 notifications by calls in flight and backend latency
-    Backends,
     /// Count allocations per notification: handler, adapters and SDK, without the Lambda runtime
     Allocations,
     /// Measure time and cost by memory setting, which determines the CPU (needs root, for a control group)
     Memory,
-    /// Measure instructions and CPU time by owner, and draw flame graphs (needs valgrind and perf; see `make profile`)
+    /// Count instructions per notification by owner, without the kernel (needs valgrind; see `make profile`)
     Profile {
         /// Output directory of `cargo build --profile profiling`
         #[arg(long, value_name = "DIR", default_value = "target/profiling")]
         built: PathBuf,
-
-        /// Directory for the flame graphs
-        #[arg(long, value_name = "DIR", default_value = "target/profiles")]
-        into: PathBuf,
     },
 }
 

@@ -211,7 +211,7 @@ impl Host {
         Err(Error::Silent { binary: self.binary, seconds: TIMEOUT.as_secs() })
     }
 
-    pub(crate) fn pid(&self) -> u32 {
+    fn pid(&self) -> u32 {
         self.process.0.id()
     }
 

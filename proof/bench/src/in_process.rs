@@ -12,7 +12,7 @@ pub(crate) struct InProcess {
     /// Runs on the calling thread.
     pub(crate) runtime: Runtime,
     pub(crate) sdk: SdkConfig,
-    pub(crate) backend: Backend,
+    _backend: Backend,
     /// Runs the backend.
     _thread: Runtime,
 }
@@ -37,6 +37,6 @@ impl InProcess {
             .endpoint_url(format!("http://{}", backend.address()))
             .credentials_provider(SharedCredentialsProvider::new(Credentials::new("test", "test", None, None, "bench")))
             .build();
-        Ok(Self { runtime, sdk, backend, _thread: thread })
+        Ok(Self { runtime, sdk, _backend: backend, _thread: thread })
     }
 }

@@ -8,15 +8,14 @@
 //! | `events` | batches as the event sources send them |
 //! | `subject`, `binaries`, `measure` | what is measured, and in which order |
 //! | `output`, `plot` | tables, JSON, SVG |
-//! | `backends`, `allocations`, `in_process` | measurements of the adapters and handlers in this process |
+//! | `allocations`, `in_process` | allocations of the handlers and adapters in this process |
 //! | `memory`, `throttle` | time and cost by the memory setting |
-//! | `profile`, `callgrind`, `owner` | instructions and time by owner |
+//! | `profile`, `callgrind`, `owner` | instructions by owner |
 //! | `limits` | what Lambda gives a function, and its price |
 //! | `bin/straightforward` | the straightforward variants |
 
 mod allocations;
 mod backend;
-mod backends;
 mod binaries;
 mod callgrind;
 mod cli;
@@ -51,11 +50,10 @@ fn main() -> ExitCode {
     let (args, effort, json) = (&cli.compare, cli.effort(), cli.json);
     let done = match cli.command {
         None => compare(args, effort, json),
-        Some(Command::Backends) => backends::run(effort, json),
         Some(Command::Allocations) => allocations::run(args.functions(), &args.batch, json),
         Some(Command::Memory) => Binaries::kept(&args.binaries, None, args.functions())
             .and_then(|binaries| memory::run(&binaries, args, effort, json)),
-        Some(Command::Profile { built, into }) => profile::run(&built, args.functions(), args.one_batch(), &into, json),
+        Some(Command::Profile { built }) => profile::run(&built, args.functions(), args.one_batch(), json),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -70,7 +68,7 @@ fn main() -> ExitCode {
 #[tokio::main(flavor = "current_thread")]
 async fn compare(args: &CompareArgs, effort: Effort, json: bool) -> Result<(), Error> {
     let binaries = Binaries::kept(&args.binaries, args.against.as_deref(), args.functions())?;
-    let authority = Authority::make(args.roots.as_deref())?;
+    let authority = Authority::make()?;
     let conditions = Conditions { behaviour: args.behaviour(), authority: &authority, throttle: None };
     let pairs = measure::pairs(args.functions(), &args.batch);
     let bar = output::progress(2 * pairs.len() * effort.rounds);

@@ -16,7 +16,7 @@ use std::time::Duration;
 pub(crate) struct Effort {
     pub(crate) rounds: usize,
     /// CPU time to measure of a process in one round.
-    pub(crate) cpu: Duration,
+    cpu: Duration,
     /// Longest time of a turn, even if it used less CPU.
     wall: Duration,
 }
@@ -54,8 +54,6 @@ pub(crate) enum Metric {
     RequestBytes,
     /// Connections to the backend that the process made.
     Connections,
-    /// Largest number of calls in flight at once.
-    MostInFlight,
     /// From exec until it asks for its first invocation, in milliseconds.
     InitMs,
     /// CPU in that time, in milliseconds.
@@ -270,7 +268,6 @@ async fn work(host: &mut Host, event: &Bytes, batch: usize, effort: Effort) -> R
         (Metric::Calls, (after.calls - before.calls) as f64 / thousands),
         (Metric::RequestBytes, (after.bytes - before.bytes) as f64 / thousands),
         (Metric::Connections, after.connections as f64),
-        (Metric::MostInFlight, after.most_in_flight as f64),
         (Metric::PeakMemory, host.memory("VmHWM:")?),
         (Metric::Incomplete, incomplete as f64 / invocations as f64),
     ]))

@@ -80,7 +80,7 @@ struct Row {
 #[tokio::main(flavor = "current_thread")]
 pub(crate) async fn run(binaries: &Binaries, args: &CompareArgs, effort: Effort, json: bool) -> Result<(), Error> {
     let batch = args.one_batch();
-    let authority = Authority::make(args.roots.as_deref())?;
+    let authority = Authority::make()?;
     let contestants = Contestant::of(args.functions());
     let bar = output::progress(contestants.len() * MEGABYTES.len() * effort.rounds);
     let mut turns = Vec::new();

@@ -16,12 +16,11 @@ pub(crate) enum Owner {
     AsyncRuntime,
     LogsAndMetrics,
     Allocator,
-    Kernel,
     Rest,
 }
 
 /// The owners with their names, and how the names of their crates begin (with `_` for `-`). The longest beginning decides.
-pub(crate) const OWNERS: [(Owner, &str, &[&str]); 12] = [
+pub(crate) const OWNERS: [(Owner, &str, &[&str]); 11] = [
     (Owner::Ours, "this project", &["notification", "ingest", "publisher", "downstream", "actions", "aws"]),
     (Owner::Json, "reading JSON (serde_json)", &["serde"]),
     (Owner::Sdk, "AWS SDK", &["aws_"]),
@@ -36,7 +35,6 @@ pub(crate) const OWNERS: [(Owner, &str, &[&str]); 12] = [
     (Owner::AsyncRuntime, "tokio, futures", &["tokio", "futures", "mio"]),
     (Owner::LogsAndMetrics, "logs, metrics", &["tracing", "metrics"]),
     (Owner::Allocator, "allocator", &["mimalloc", "libmimalloc"]),
-    (Owner::Kernel, "kernel", &[]),
     (Owner::Rest, "rest (standard library, C library)", &[]),
 ];
 

@@ -28,10 +28,7 @@ pub(crate) struct Authority {
 }
 
 impl Authority {
-    /// Makes an authority. Functions also trust the certificates in `others`.
-    pub(crate) fn make(others: Option<&Path>) -> Result<Self, Error> {
-        let read = |path: &Path| std::fs::read_to_string(path).map_err(Error::file(path));
-        let others = others.map(read).transpose()?.unwrap_or_default();
+    pub(crate) fn make() -> Result<Self, Error> {
         let unusable = |error: &dyn std::fmt::Display| Error::Tls(error.to_string());
         let Certificates { root, chain, key } = certificates().map_err(|error| unusable(&error))?;
         let server = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -39,7 +36,7 @@ impl Authority {
             .and_then(|config| config.with_no_client_auth().with_single_cert(chain, key))
             .map_err(|error| unusable(&error))?;
         let roots = std::env::temp_dir().join(format!("bench-roots-{}.pem", std::process::id()));
-        std::fs::write(&roots, format!("{AMAZON_ROOTS}{root}{others}")).map_err(Error::file(&roots))?;
+        std::fs::write(&roots, format!("{AMAZON_ROOTS}{root}")).map_err(Error::file(&roots))?;
         Ok(Self { acceptor: TlsAcceptor::from(Arc::new(server)), roots })
     }
 
