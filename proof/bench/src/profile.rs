@@ -3,20 +3,20 @@
 //! callgrind counts them. It does not see the kernel, and it lacks the newer instructions for hashing, so that it overstates
 //! signing.
 
-use crate::backend::Behaviour;
 use crate::callgrind;
+use crate::cli::Options;
 use crate::error::Error;
 use crate::events;
-use crate::host::{Conditions, Host, Program};
+use crate::host::{Conditions, Host};
 use crate::output;
-use crate::owner::{OWNERS, Owner};
-use crate::subject::{Function, Subject, Variant};
+use crate::owner::OWNERS;
+use crate::subject::Function;
 use crate::tls::Authority;
 use hyper::body::Bytes;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::path::Path;
+use std::process::Command;
 
 /// Invocations before counting begins.
 const WARM_UP: usize = 3;
@@ -31,21 +31,23 @@ struct Profile {
     function: Function,
     batch: usize,
     /// Instructions per notification, by owner.
-    instructions: BTreeMap<Owner, f64>,
+    instructions: BTreeMap<&'static str, f64>,
 }
 
+/// Profiles functions, whose binaries are in `built`, the output directory of `cargo build`.
 #[tokio::main(flavor = "current_thread")]
-pub(crate) async fn run(built: &Path, functions: &[Function], batch: usize, json: bool) -> Result<(), Error> {
+pub(crate) async fn run(built: &Path, options: &Options, json: bool) -> Result<(), Error> {
+    let (functions, batch) = (options.functions(), options.one_batch());
     let authority = Authority::make()?;
-    let conditions = Conditions { behaviour: Behaviour::default(), authority: &authority, throttle: None };
+    let conditions = Conditions { behaviour: options.behaviour, authority: &authority, throttle: None };
     let bar = output::progress(functions.len() * 2);
     let mut profiles = Vec::new();
     for &function in functions {
-        let subject = Subject { function, variant: Variant::Deployed, batch };
-        let binary = built.join(subject.binary());
-        let before = counted(&binary, subject, conditions, WARM_UP).await?;
+        let binary = built.join(function.binary());
+        let event = Bytes::from(events::batch(function, batch));
+        let before = counted(&binary, function, &event, conditions, WARM_UP).await?;
         bar.inc(1);
-        let after = counted(&binary, subject, conditions, WARM_UP + COUNTED).await?;
+        let after = counted(&binary, function, &event, conditions, WARM_UP + COUNTED).await?;
         bar.inc(1);
         profiles.push(Profile { function, batch, instructions: per_notification(&before, &after, batch) });
     }
@@ -62,43 +64,45 @@ pub(crate) async fn run(built: &Path, functions: &[Function], batch: usize, json
 fn print(profiles: &[Profile]) {
     let headers: Vec<&str> = std::iter::once("").chain(profiles.iter().map(|p| p.function.words())).collect();
     let mut rows = Vec::new();
-    for (owner, name, _) in OWNERS {
-        rows.push(row(name, profiles.iter().map(|p| p.instructions.get(&owner).copied().unwrap_or_default())));
+    for (owner, _) in OWNERS {
+        rows.push(row(owner, profiles.iter().map(|p| p.instructions.get(owner).copied().unwrap_or_default())));
     }
     rows.push(row("all", profiles.iter().map(|p| p.instructions.values().sum())));
     output::table("Instructions for a notification, without the kernel (callgrind)", &headers, rows);
 }
 
 fn row(name: &str, instructions: impl Iterator<Item = f64>) -> Vec<String> {
-    std::iter::once(name.to_owned()).chain(instructions.map(|count| format!("{count:.0}"))).collect()
+    std::iter::once(name.to_owned()).chain(instructions.map(|count| output::number(count, 0))).collect()
 }
 
 /// Instructions of a process up to the end of this many invocations.
 async fn counted(
     binary: &Path,
-    subject: Subject,
+    function: Function,
+    event: &Bytes,
     conditions: Conditions<'_>,
     invocations: usize,
-) -> Result<BTreeMap<Owner, u64>, Error> {
+) -> Result<BTreeMap<&'static str, u64>, Error> {
     let written = std::env::temp_dir().join(format!("bench-callgrind-{}", std::process::id()));
-    let mut out = OsString::from("--callgrind-out-file=");
-    out.push(&written);
-    let under = vec!["valgrind".into(), "--tool=callgrind".into(), out];
-    let program = Program { under, ..binary.to_owned().into() };
-    let event = Bytes::from(events::batch(subject.function, subject.batch));
-    let mut host = Host::start(&program, subject, conditions).await?;
+    let mut valgrind = Command::new("valgrind");
+    valgrind.arg("--tool=callgrind").arg(format!("--callgrind-out-file={}", written.display())).arg(binary);
+    let mut host = Host::start(valgrind, function, conditions).await?;
     for _ in 0..invocations {
         host.invoke(event.clone()).await?;
     }
     host.stop().await;
-    let profile = std::fs::read_to_string(&written).map_err(Error::file(&written))?;
+    let profile = std::fs::read_to_string(&written).map_err(Error::cannot("read what callgrind wrote"))?;
     let _ = std::fs::remove_file(&written);
     Ok(callgrind::instructions(&profile))
 }
 
 /// The instructions between two counts, per notification.
 #[expect(clippy::cast_precision_loss, reason = "the counts are far below 2^52")]
-fn per_notification(before: &BTreeMap<Owner, u64>, after: &BTreeMap<Owner, u64>, batch: usize) -> BTreeMap<Owner, f64> {
+fn per_notification(
+    before: &BTreeMap<&'static str, u64>,
+    after: &BTreeMap<&'static str, u64>,
+    batch: usize,
+) -> BTreeMap<&'static str, f64> {
     let mut counts = BTreeMap::new();
     for (owner, after) in after {
         let executed = after.saturating_sub(before.get(owner).copied().unwrap_or_default());
@@ -113,8 +117,8 @@ mod tests {
 
     #[test]
     fn instructions_per_notification_are_those_between_two_counts() {
-        let before = BTreeMap::from([(Owner::Ours, 100)]);
-        let after = BTreeMap::from([(Owner::Ours, 600), (Owner::Sdk, 50)]);
-        assert_eq!(per_notification(&before, &after, 10), BTreeMap::from([(Owner::Ours, 10.0), (Owner::Sdk, 1.0)]));
+        let before = BTreeMap::from([("ours", 100)]);
+        let after = BTreeMap::from([("ours", 600), ("SDK", 50)]);
+        assert_eq!(per_notification(&before, &after, 10), BTreeMap::from([("ours", 10.0), ("SDK", 1.0)]));
     }
 }
