@@ -141,9 +141,14 @@ fn ratio(metric: Metric, deployed: &[Sample], baseline: &[Sample]) -> Figure {
 }
 
 /// Measures a new process: its start, and its work when it is warm.
+#[expect(clippy::cast_precision_loss, reason = "a file has fewer than 2^52 bytes")]
 pub(crate) async fn turn(subject: Subject<'_>, conditions: Conditions<'_>, effort: Effort) -> Result<Sample, Error> {
-    let mut host = Host::start(Command::new(subject.binary()), subject.function, conditions).await?;
-    let mut sample = start(&mut host, subject).await?;
+    let binary = subject.binary();
+    let size = std::fs::metadata(&binary).map(|file| file.len());
+    let size = size.map_err(Error::cannot(format!("find {} (`make bench` builds it)", binary.display())))?;
+    let mut host = Host::start(Command::new(&binary), subject.function, conditions).await?;
+    let mut sample = start(&mut host, subject.function).await?;
+    sample.insert(Metric::BinarySize, size as f64);
     match work(&mut host, subject, effort).await {
         Ok(work) => sample.extend(work),
         // Without a free socket, it cannot even ask for another invocation.
@@ -155,12 +160,10 @@ pub(crate) async fn turn(subject: Subject<'_>, conditions: Conditions<'_>, effor
 }
 
 /// Has a process that has just started settle one notification.
-#[expect(clippy::cast_precision_loss, reason = "a file has fewer than 2^52 bytes")]
-async fn start(host: &mut Host, subject: Subject<'_>) -> Result<Sample, Error> {
+async fn start(host: &mut Host, function: Function) -> Result<Sample, Error> {
     let (init, init_cpu, memory) = (host.init, host.cpu()?, host.memory("VmRSS:")?);
-    let first = host.invoke(Bytes::from(events::batch(subject.function, 1))).await?.wall;
+    let first = host.invoke(Bytes::from(events::batch(function, 1))).await?.wall;
     let settled_cpu = host.cpu()?;
-    let binary = std::fs::metadata(subject.binary()).map_err(Error::cannot("read the size of the binary"))?;
     Ok(BTreeMap::from([
         (Metric::InitMs, milliseconds(init)),
         (Metric::InitCpuMs, milliseconds(init_cpu)),
@@ -169,7 +172,6 @@ async fn start(host: &mut Host, subject: Subject<'_>) -> Result<Sample, Error> {
         (Metric::SettledMs, milliseconds(init + first)),
         (Metric::SettledCpuMs, milliseconds(settled_cpu)),
         (Metric::MemoryAtStart, memory),
-        (Metric::BinarySize, binary.len() as f64),
     ]))
 }
 

@@ -44,6 +44,8 @@ pub(crate) async fn run(built: &Path, options: &Options, json: bool) -> Result<(
     let mut profiles = Vec::new();
     for &function in functions {
         let binary = built.join(function.binary());
+        let found = std::fs::metadata(&binary);
+        found.map_err(Error::cannot(format!("find {} (`make profile` builds it)", binary.display())))?;
         let event = Bytes::from(events::batch(function, batch));
         let before = counted(&binary, function, &event, conditions, WARM_UP).await?;
         bar.inc(1);
