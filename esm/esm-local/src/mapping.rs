@@ -13,7 +13,7 @@ use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::interceptors::context::AfterDeserializationInterceptorContextRef;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
-use event_source::settings::StreamSettings;
+use event_source::settings::Settings;
 use serde_json::Value;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -38,7 +38,7 @@ pub(crate) struct Mapping {
     /// Time for one invocation.
     pub(crate) timeout: Duration,
     pub(crate) stream_arn: String,
-    pub(crate) settings: StreamSettings,
+    pub(crate) settings: Settings,
     /// Settings that are not supported here.
     pub(crate) not_supported: Vec<String>,
 }
@@ -122,7 +122,7 @@ async fn functions_of(config: &SdkConfig, stack: &str) -> Result<Vec<String>, Er
 /// Reads a mapping, and what it needs to know of its function.
 async fn mapping(lambda: &Client, properties: &Value) -> Result<Mapping, Error> {
     let (stream_arn, function_arn) = (text(properties, "EventSourceArn"), text(properties, "FunctionArn"));
-    let settings = StreamSettings::from_properties(properties).map_err(|cause| Error::Mapping {
+    let settings = Settings::of_stream(properties).map_err(|cause| Error::Mapping {
         function: arn::function_name(function_arn).to_owned(),
         stream: stream_arn.to_owned(),
         cause,
@@ -174,7 +174,7 @@ fn with_numbers(mut properties: Value) -> Value {
     properties
 }
 
-fn not_supported(properties: &Value, settings: &StreamSettings) -> Vec<String> {
+fn not_supported(properties: &Value, settings: &Settings) -> Vec<String> {
     let mut found = Vec::new();
     if properties["TumblingWindowInSeconds"].as_i64().is_some_and(|seconds| seconds > 0) {
         found.push("TumblingWindowInSeconds: tumbling windows are not supported".to_owned());
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn settings_are_read_from_the_answer_of_the_api_even_if_its_numbers_are_text() {
-        let settings = StreamSettings::from_properties(&with_numbers(properties())).unwrap();
+        let settings = Settings::of_stream(&with_numbers(properties())).unwrap();
         assert_eq!(settings.starting_position, StartingPosition::TrimHorizon);
         assert_eq!((settings.batch_size, settings.parallelization_factor), (200, 2));
         assert_eq!(settings.maximum_retry_attempts, Some(6));
@@ -252,7 +252,7 @@ mod tests {
         let mut properties = properties();
         properties["TumblingWindowInSeconds"] = 30.into();
         properties["DestinationConfig"]["OnFailure"]["Destination"] = "arn:aws:sns:us-east-1:000000000000:t".into();
-        let settings = StreamSettings::from_properties(&with_numbers(properties.clone())).unwrap();
+        let settings = Settings::of_stream(&with_numbers(properties.clone())).unwrap();
         let [window, destination] = not_supported(&properties, &settings).try_into().unwrap();
         assert!(window.contains("tumbling") && destination.contains(":sns:"));
     }

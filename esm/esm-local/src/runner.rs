@@ -334,7 +334,7 @@ mod tests {
     fn a_shard_that_is_no_longer_listed_ends_and_its_children_are_read() {
         let now = Timestamp::UNIX_EPOCH;
         let settings = serde_json::json!({"StartingPosition": "TRIM_HORIZON"});
-        let settings = event_source::settings::StreamSettings::from_properties(&settings).unwrap();
+        let settings = event_source::settings::Settings::of_stream(&settings).unwrap();
         let mut state = State {
             engine: StreamMapping::new(settings),
             discovery: Poll::new(now),

@@ -52,11 +52,8 @@ impl Filter {
     ///
     /// # Errors
     /// [`InvalidFilter`] names the pattern and the problem.
-    pub fn parse(patterns: &[&str]) -> Result<Self, InvalidFilter> {
-        let nodes = patterns
-            .iter()
-            .map(|pattern| parse(pattern).map_err(|problem| InvalidFilter { pattern: (*pattern).to_owned(), problem }));
-        nodes.collect::<Result<_, _>>().map(Self)
+    pub fn parse(patterns: &[impl AsRef<str>]) -> Result<Self, InvalidFilter> {
+        patterns.iter().map(|pattern| parse(pattern.as_ref())).collect::<Result<_, _>>().map(Self)
     }
 
     /// Whether a record, as the function would get it, passes. A body or data that is not JSON passes no pattern that looks
@@ -82,8 +79,9 @@ fn decode(record: &mut Value) {
     }
 }
 
-fn parse(pattern: &str) -> Result<Node, &'static str> {
-    node(&serde_json::from_str(pattern).map_err(|_| "not JSON")?)
+fn parse(pattern: &str) -> Result<Node, InvalidFilter> {
+    let parsed = serde_json::from_str(pattern).map_err(|_| "not JSON").and_then(|pattern| node(&pattern));
+    parsed.map_err(|problem| InvalidFilter { pattern: pattern.to_owned(), problem })
 }
 
 fn node(pattern: &Value) -> Result<Node, &'static str> {

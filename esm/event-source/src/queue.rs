@@ -3,7 +3,7 @@
 //! <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html>
 
 use crate::response::{self, Verdict};
-use crate::settings::QueueSettings;
+use crate::settings::Settings;
 use crate::{Answer, InvocationNumber, fitting, limits};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
@@ -167,7 +167,7 @@ fn age(message: &Message, now: Timestamp) -> Duration {
 /// A mapping of a queue to a function.
 #[derive(Debug)]
 pub struct QueueMapping {
-    settings: QueueSettings,
+    settings: Settings,
     gathering: VecDeque<Gathered>,
     gathering_since: Option<Timestamp>,
     in_flight: BTreeMap<InvocationNumber, Vec<Gathered>>,
@@ -197,7 +197,7 @@ pub struct QueueInvocation {
 impl QueueMapping {
     /// A mapping that has received nothing yet.
     #[must_use]
-    pub fn new(settings: QueueSettings) -> Self {
+    pub fn new(settings: Settings) -> Self {
         Self { settings, gathering: VecDeque::new(), gathering_since: None, in_flight: BTreeMap::new(), invocations: 0 }
     }
 
@@ -373,7 +373,7 @@ mod tests {
     fn mapping(properties: &serde_json::Value) -> QueueMapping {
         let mut all = json!({"BatchSize": 2, "FunctionResponseTypes": ["ReportBatchItemFailures"]});
         all.as_object_mut().unwrap().extend(properties.as_object().unwrap().clone());
-        QueueMapping::new(QueueSettings::from_properties(&all).unwrap())
+        QueueMapping::new(Settings::of_queue(&all).unwrap())
     }
 
     fn messages(numbers: std::ops::Range<u64>) -> Vec<Gathered> {

@@ -10,7 +10,7 @@
 //! and a record that is too old is discarded when its batch is due next.
 
 use crate::response::{self, Verdict};
-use crate::settings::{RetriesAfterProgress, StartingPosition, StreamSettings};
+use crate::settings::{RetriesAfterProgress, Settings, StartingPosition};
 use crate::{Answer, InvocationNumber, fitting, limits};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
@@ -88,7 +88,7 @@ pub enum Condition {
 /// A mapping of a stream to a function.
 #[derive(Debug)]
 pub struct StreamMapping {
-    settings: StreamSettings,
+    settings: Settings,
     shards: BTreeMap<Box<str>, Shard>,
     started: bool,
     invocations: InvocationNumber,
@@ -137,13 +137,13 @@ struct Batch {
 impl StreamMapping {
     /// A mapping that has read nothing yet.
     #[must_use]
-    pub fn new(settings: StreamSettings) -> Self {
+    pub fn new(settings: Settings) -> Self {
         Self { settings, shards: BTreeMap::new(), started: false, invocations: 0, bisects: 0 }
     }
 
     /// Its settings.
     #[must_use]
-    pub fn settings(&self) -> &StreamSettings {
+    pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
@@ -368,13 +368,13 @@ impl Shard {
 
 impl Lane {
     /// Its first batch, if it is due.
-    fn due_batch(&mut self, settings: &StreamSettings, now: Timestamp) -> Option<&mut Batch> {
+    fn due_batch(&mut self, settings: &Settings, now: Timestamp) -> Option<&mut Batch> {
         self.gather(settings, now);
         self.batches.front_mut().filter(|batch| batch.in_flight.is_none() && batch.due_at <= now)
     }
 
     /// Makes a batch if enough records were gathered, or for long enough. A new batch begins only when the last is done.
-    fn gather(&mut self, settings: &StreamSettings, now: Timestamp) {
+    fn gather(&mut self, settings: &Settings, now: Timestamp) {
         if !self.batches.is_empty() || self.gathering.is_empty() {
             return;
         }
@@ -389,7 +389,7 @@ impl Lane {
         self.batches.push_back(Batch { records, failures: 0, invocations: 0, waits: 0, due_at: now, in_flight: None });
     }
 
-    fn wake_at(&self, settings: &StreamSettings) -> Option<Timestamp> {
+    fn wake_at(&self, settings: &Settings) -> Option<Timestamp> {
         match self.batches.front() {
             Some(batch) => batch.in_flight.is_none().then_some(batch.due_at),
             None => self.gathering_since.and_then(|since| since.saturating_add(settings.batching_window).ok()),
@@ -457,13 +457,13 @@ mod tests {
         Timestamp::from_second(seconds).unwrap()
     }
 
-    fn settings(properties: &Value) -> StreamSettings {
+    fn settings(properties: &Value) -> Settings {
         let mut all = json!({
             "StartingPosition": "TRIM_HORIZON", "BatchSize": 100, "MaximumRetryAttempts": 2,
             "FunctionResponseTypes": ["ReportBatchItemFailures"],
         });
         all.as_object_mut().unwrap().extend(properties.as_object().unwrap().clone());
-        StreamSettings::from_properties(&all).unwrap()
+        Settings::of_stream(&all).unwrap()
     }
 
     /// A mapping with one shard "s", which has records with these numbers. Each has a key of its own.
