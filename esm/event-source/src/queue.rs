@@ -2,12 +2,13 @@
 //! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html>,
 //! <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html>
 
+use crate::gathering::Gathering;
 use crate::response::{self, Verdict};
 use crate::settings::Settings;
-use crate::{Answer, InvocationNumber, fitting, limits};
+use crate::{Answer, InvocationNumber, limits};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The number of a message, unique in its queue.
@@ -168,8 +169,7 @@ fn age(message: &Message, now: Timestamp) -> Duration {
 #[derive(Debug)]
 pub struct QueueMapping {
     settings: Settings,
-    gathering: VecDeque<Gathered>,
-    gathering_since: Option<Timestamp>,
+    gathering: Gathering<Gathered>,
     in_flight: BTreeMap<InvocationNumber, Vec<Gathered>>,
     invocations: InvocationNumber,
 }
@@ -198,7 +198,7 @@ impl QueueMapping {
     /// A mapping that has received nothing yet.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { settings, gathering: VecDeque::new(), gathering_since: None, in_flight: BTreeMap::new(), invocations: 0 }
+        Self { settings, gathering: Gathering::default(), in_flight: BTreeMap::new(), invocations: 0 }
     }
 
     /// How many messages may be received now: none while as many invocations run as are allowed.
@@ -217,8 +217,8 @@ impl QueueMapping {
         let mut filtered = Vec::new();
         for message in messages {
             if self.settings.filter.as_ref().is_none_or(|filter| filter.passes(&message.event)) {
-                self.gathering_since.get_or_insert(now);
-                self.gathering.push_back(message);
+                let bytes = message.event.get().len();
+                self.gathering.push(message, bytes, now);
             } else {
                 filtered.push(message.number);
             }
@@ -229,15 +229,9 @@ impl QueueMapping {
     /// The invocations that are due now.
     pub fn due(&mut self, now: Timestamp) -> Vec<QueueInvocation> {
         let mut due = Vec::new();
-        while let Some(since) = self.gathering_since {
-            let count = fitting(self.gathering.iter().map(|message| &*message.event), self.settings.batch_size);
-            let is_full = count == self.settings.batch_size || count < self.gathering.len();
-            let has_gathered = since.saturating_add(self.settings.batching_window).unwrap_or(Timestamp::MAX) <= now;
-            if self.is_busy() || !(is_full || has_gathered) {
-                break;
-            }
-            let messages: Vec<Gathered> = self.gathering.drain(..count).collect();
-            self.gathering_since = (!self.gathering.is_empty()).then_some(now);
+        while !self.is_busy()
+            && let Some(messages) = self.gathering.take(&self.settings, now)
+        {
             self.invocations += 1;
             self.in_flight.insert(self.invocations, messages.clone());
             due.push(QueueInvocation { number: self.invocations, messages });
@@ -250,13 +244,8 @@ impl QueueMapping {
     /// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>
     pub fn answered(&mut self, number: InvocationNumber, answer: Answer<'_>) -> Vec<MessageNumber> {
         let Some(messages) = self.in_flight.remove(&number) else { return vec![] };
-        let verdict = match answer {
-            Answer::Throttled | Answer::FunctionError => Verdict::Failed,
-            Answer::Response(answer) => {
-                let place = |identifier: &str| messages.iter().position(|message| &*message.message_id == identifier);
-                response::read(answer, self.settings.reports_batch_item_failures, place)
-            }
-        };
+        let place = |identifier: &str| messages.iter().position(|message| &*message.message_id == identifier);
+        let verdict = response::read(answer, self.settings.reports_batch_item_failures, place);
         let failed: Vec<&str> = match &verdict {
             Verdict::Complete => vec![],
             Verdict::Partial(places) => places.iter().map(|&place| &*messages[place].message_id).collect(),
@@ -270,7 +259,7 @@ impl QueueMapping {
     /// When the batching window ends, if one has begun.
     #[must_use]
     pub fn wake_at(&self) -> Option<Timestamp> {
-        self.gathering_since.and_then(|since| since.saturating_add(self.settings.batching_window).ok())
+        self.gathering.window_ends(&self.settings)
     }
 }
 
