@@ -65,9 +65,7 @@ impl Settings {
     /// The template's, with so many shards. A Kinesis stream on demand starts with four.
     #[must_use]
     pub fn of(deployed: &Deployed, shards: u64) -> Self {
-        let settings::Settings {
-            maximum_retry_attempts, maximum_record_age, batch_size, parallelization_factor, ..
-        } = deployed.downstream;
+        let mapping = &deployed.downstream;
         Self {
             retries: mapping.maximum_retry_attempts,
             record_age: mapping.maximum_record_age.unwrap_or(deployed.kinesis_retention),
