@@ -124,7 +124,7 @@ impl<'a> Runner<'a> {
                     self.changed.notify_waiters();
                     SHARDS_EVERY
                 }
-                Err(error) => self.failed(&mut failures, error)?,
+                Err(error) => self.failed(&mut failures, &error)?,
             };
             // Either way, it is time to look again.
             let _ = timeout(wait, self.ended.notified()).await;
@@ -168,7 +168,7 @@ impl<'a> Runner<'a> {
                     (iterator, trimmed) = (None, true);
                     Duration::ZERO
                 }
-                Err(error) => self.failed(&mut failures, error)?,
+                Err(error) => self.failed(&mut failures, &error)?,
             };
             sleep(wait).await;
         }
@@ -189,12 +189,12 @@ impl<'a> Runner<'a> {
 
     /// A call failed: the problem is reported once, and the call is retried with longer and longer waits, until the stream is
     /// surely gone. Returns the wait.
-    fn failed(&self, failures: &mut Failures, error: CallError) -> Result<Duration, Error> {
-        if until(clock::now(), self.heard_at.get()) > GIVE_UP_AFTER {
-            let stream = self.mapping.stream_arn.clone();
-            return Err(Error::Gone { stream, seconds: GIVE_UP_AFTER.as_secs(), cause: error });
-        }
+    fn failed(&self, failures: &mut Failures, error: &CallError) -> Result<Duration, Error> {
         let problem = error.to_string();
+        if until(clock::now(), self.heard_at.get()) > GIVE_UP_AFTER {
+            let (stream, seconds) = (&self.mapping.stream_arn, GIVE_UP_AFTER.as_secs());
+            return Err(format!("gave up polling {stream}: no answer for {seconds} s; {problem}").into());
+        }
         if failures.reported != problem {
             self.report.problem(self.mapping, &problem);
             failures.reported = problem;
