@@ -19,6 +19,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use stream_reader::CallError;
 
+/// A mapping, in messages.
+const MAPPING: &str = "event source mapping of a DynamoDB or Kinesis stream";
+
 /// A mapping of a stream to a function.
 #[derive(Debug)]
 pub(crate) struct Mapping {
@@ -70,19 +73,14 @@ pub(crate) async fn find(config: &SdkConfig, cli: &Cli) -> Result<Vec<Mapping>, 
     };
     let is_mapped = |function: &String| found.iter().any(|mapping| is_of(mapping, function));
     if let Some(function) = cli.function.iter().find(|function| !is_mapped(function)) {
-        return Err(
-            format!("the function {function} has no event source mapping of a DynamoDB or Kinesis stream").into()
-        );
+        return Err(format!("the function {function} has no {MAPPING}").into());
     }
     if cli.stack.is_some() || !cli.function.is_empty() {
         found.retain(|mapping| functions.iter().any(|function| is_of(mapping, function)));
     }
     if found.is_empty() {
         let of = cli.stack.as_ref().map_or("of this AWS".to_owned(), |stack| format!("of the stack {stack}"));
-        return Err(format!(
-            "no function {of} has an event source mapping of a DynamoDB or Kinesis stream; deploy one first"
-        )
-        .into());
+        return Err(format!("no function {of} has an {MAPPING}; deploy one first").into());
     }
     let mut mappings = Vec::new();
     for properties in found {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Prints what happens, and counts it.
+#[derive(Default)]
 pub(crate) struct Report {
     json: bool,
     /// Whether only failures are printed.
@@ -27,27 +28,11 @@ pub(crate) struct Report {
 impl Report {
     pub(crate) fn new(json: bool, quiet: bool, mappings: &[Mapping]) -> Self {
         let function_width = mappings.iter().map(|mapping| mapping.function().len()).max().unwrap_or_default();
-        Self {
-            json,
-            quiet,
-            function_width,
-            shard_width: Cell::new(0),
-            invocations: Cell::new(0),
-            records: Cell::new(0),
-        }
+        Self { json, quiet, function_width, ..Self::default() }
     }
 
     /// A mapping is polled from now on.
     pub(crate) fn polls(&self, mapping: &Mapping) {
-        if !self.quiet {
-            self.settings(mapping);
-        }
-        for not_supported in &mapping.not_supported {
-            self.problem(mapping, not_supported);
-        }
-    }
-
-    fn settings(&self, mapping: &Mapping) {
         let settings = &mapping.settings;
         let retries = settings.maximum_retry_attempts.map_or("any".to_owned(), |attempts| attempts.to_string());
         let line = format!(
@@ -68,7 +53,12 @@ impl Report {
             "filtered": settings.filter.is_some(),
             "on_failure": settings.on_failure,
         });
-        self.print("polls", mapping, object, &line);
+        if !self.quiet {
+            self.print("polls", mapping, object, &line);
+        }
+        for not_supported in &mapping.not_supported {
+            self.problem(mapping, not_supported);
+        }
     }
 
     /// An invocation ended.
@@ -116,7 +106,7 @@ impl Report {
         let object = json!({
             "shard": invocation.shard, "records": count, "first": first, "last": last, "result": result,
             "done": done, "halved": answered.bisected, "error": error,
-            "milliseconds": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            "milliseconds": took.as_millis(),
         });
         self.print("invoked", mapping, object, line.trim_end());
     }

@@ -45,7 +45,7 @@ pub struct Message {
 }
 
 /// The result of a receive.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Received {
     /// The messages, which are now invisible.
     pub messages: Vec<Message>,
@@ -93,25 +93,22 @@ impl Queue {
     /// Receives up to `max` visible messages, which become invisible. A message that was received as often as the redrive
     /// policy allows moves to the dead-letter queue instead.
     pub fn receive(&mut self, max: usize, now: Timestamp) -> Received {
-        let mut received = Received::default();
-        let (retention, max_receive_count) = (self.retention, self.max_receive_count.unwrap_or(u32::MAX));
-        self.messages.retain(|_, message| age(message, now) <= retention);
-        let visible: Vec<MessageNumber> =
-            self.messages().filter(|message| message.visible_at <= now).map(|message| message.number).collect();
-        let in_flight = self.messages().count() - visible.len();
+        let oldest = now.saturating_sub(self.retention).unwrap_or(Timestamp::MIN);
+        self.messages.retain(|_, message| message.sent_at >= oldest);
+        let max_receive_count = self.max_receive_count.unwrap_or(u32::MAX);
+        let is_visible = |message: &Message| !message.deleted && message.visible_at <= now;
+        let is_dead = |message: &Message| is_visible(message) && message.receive_count >= max_receive_count;
+        let dead = self.messages.extract_if(.., |_, message| is_dead(message)).map(|(_, message)| message).collect();
+        let in_flight = self.messages().filter(|message| message.visible_at > now).count();
         let max = max.min(limits::MESSAGES_IN_FLIGHT_MAX.saturating_sub(in_flight));
-        for number in visible {
-            let Some(message) = self.messages.get_mut(&number) else { continue };
-            if message.receive_count >= max_receive_count {
-                received.dead.extend(self.messages.remove(&number));
-            } else if received.messages.len() < max {
-                message.receive_count += 1;
-                message.received_at = now;
-                message.visible_at = now.saturating_add(self.visibility_timeout).unwrap_or(Timestamp::MAX);
-                received.messages.push(message.clone());
-            }
+        let mut messages = Vec::new();
+        for message in self.messages.values_mut().filter(|message| is_visible(message)).take(max) {
+            message.receive_count += 1;
+            message.received_at = now;
+            message.visible_at = now.saturating_add(self.visibility_timeout).unwrap_or(Timestamp::MAX);
+            messages.push(message.clone());
         }
-        received
+        Received { messages, dead }
     }
 
     /// `ChangeMessageVisibility`: a message in flight becomes visible again after `timeout` from now. This applies to the
@@ -159,10 +156,6 @@ impl Queue {
     pub fn messages(&self) -> impl Iterator<Item = &Message> {
         self.messages.values().filter(|message| !message.deleted)
     }
-}
-
-fn age(message: &Message, now: Timestamp) -> Duration {
-    Duration::try_from(now.duration_since(message.sent_at)).unwrap_or_default()
 }
 
 /// A mapping of a queue to a function.

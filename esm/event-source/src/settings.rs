@@ -2,7 +2,7 @@
 //! `ListEventSourceMappings` use the same names.
 //! <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
 
-use crate::filter::{Filter, InvalidFilter};
+use crate::filter::Filter;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -60,21 +60,10 @@ pub enum RetriesAfterProgress {
     Reset,
 }
 
-/// Settings that are invalid.
+/// Settings that are invalid: a property has the wrong type, or a filter pattern is invalid.
 #[derive(Debug, thiserror::Error)]
-pub enum InvalidSettings {
-    /// A property has the wrong type.
-    #[error("the event source mapping is invalid: {property}: {cause}")]
-    Property {
-        /// Where it is in the properties, as a JSON pointer.
-        property: &'static str,
-        /// What is wrong with it.
-        cause: serde_json::Error,
-    },
-    /// A filter pattern is invalid.
-    #[error(transparent)]
-    Filter(#[from] InvalidFilter),
-}
+#[error("the event source mapping is invalid: {0}")]
+pub struct InvalidSettings(String);
 
 impl Settings {
     /// Reads the properties of a mapping of a stream. Absent properties have the service's defaults.
@@ -101,6 +90,7 @@ impl Settings {
         let response_types: Option<Vec<String>> = property(properties, "/FunctionResponseTypes")?;
         let patterns: Option<Vec<Pattern>> = property(properties, "/FilterCriteria/Filters")?;
         let patterns: Vec<String> = patterns.into_iter().flatten().map(|filter| filter.pattern).collect();
+        let filter = Filter::parse(&patterns).map_err(|error| InvalidSettings(error.to_string()))?;
         Ok(Self {
             starting_position: property(properties, "/StartingPosition")?.unwrap_or_default(),
             batch_size: property(properties, "/BatchSize")?.unwrap_or(default_batch_size).max(1),
@@ -111,7 +101,7 @@ impl Settings {
             maximum_retry_attempts: retries.and_then(|retries| retries.try_into().ok()),
             maximum_record_age: age.and_then(|age| age.try_into().ok()).map(Duration::from_secs),
             reports_batch_item_failures: response_types.iter().flatten().any(|kind| kind == "ReportBatchItemFailures"),
-            filter: if patterns.is_empty() { None } else { Some(Filter::parse(&patterns)?) },
+            filter: (!patterns.is_empty()).then_some(filter),
             on_failure: property(properties, "/DestinationConfig/OnFailure/Destination")?,
             retries_after_progress: RetriesAfterProgress::default(),
         })
@@ -124,10 +114,10 @@ struct Pattern {
     pattern: String,
 }
 
-/// The value of a property, unless it is absent or null.
-fn property<T: DeserializeOwned>(properties: &Value, property: &'static str) -> Result<Option<T>, InvalidSettings> {
+/// The value of a property, which is named by a JSON pointer; `None` if it is absent or null.
+fn property<T: DeserializeOwned>(properties: &Value, property: &str) -> Result<Option<T>, InvalidSettings> {
     let value = properties.pointer(property).unwrap_or(&Value::Null);
-    Option::deserialize(value).map_err(|cause| InvalidSettings::Property { property, cause })
+    Option::deserialize(value).map_err(|error| InvalidSettings(format!("{property}: {error}")))
 }
 
 #[cfg(test)]

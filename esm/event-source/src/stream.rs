@@ -179,7 +179,8 @@ impl StreamMapping {
 
     /// The shards to read now, and from where: none whose parents are unfinished, and none too far ahead of the function.
     pub fn to_read(&self) -> impl Iterator<Item = (&str, &ReadFrom)> {
-        let finished = |parent: &str| self.shards.get(parent).is_none_or(Shard::is_finished);
+        let finished =
+            |parent: &str| self.shards.get(parent).is_none_or(|shard| shard.ended && shard.progress.open.is_empty());
         let ahead = self.settings.batch_size * limits::READ_AHEAD_BATCHES * self.settings.parallelization_factor;
         let may_be_read = move |shard: &Shard| {
             !shard.ended && shard.progress.open.len() < ahead && shard.parents.iter().all(|parent| finished(parent))
@@ -306,12 +307,6 @@ impl StreamMapping {
     }
 }
 
-impl Shard {
-    fn is_finished(&self) -> bool {
-        self.ended && self.progress.open.is_empty()
-    }
-}
-
 impl Progress {
     /// Adds a record that was read, and returns its place.
     fn add(&mut self, record: &Record, is_done: bool) -> usize {
@@ -365,9 +360,8 @@ impl Lane {
 impl Batch {
     /// How many of its first records are older than `age`.
     fn older_than(&self, age: Duration, now: Timestamp) -> usize {
-        let too_old =
-            |(_, record): &&Placed| Duration::try_from(now.duration_since(record.arrived_at)).unwrap_or_default() > age;
-        self.records.iter().take_while(too_old).count()
+        let oldest = now.saturating_sub(age).unwrap_or(Timestamp::MIN);
+        self.records.iter().take_while(|(_, record)| record.arrived_at < oldest).count()
     }
 }
 
@@ -377,8 +371,6 @@ impl Discarded {
     pub fn message(&self, function_arn: &str, stream_arn: &str, now: Timestamp) -> Value {
         let info = if stream_arn.contains(":dynamodb:") { "DDBStreamBatchInfo" } else { "KinesisBatchInfo" };
         let (first, last) = (self.records.first(), self.records.last());
-        let sequence_number = |record: Option<&Arc<Record>>| record.map(|record| record.sequence_number.to_string());
-        let arrival = |record: Option<&Arc<Record>>| record.map(|record| record.arrived_at.to_string());
         json!({
             "requestContext": {
                 "functionArn": function_arn,
@@ -389,10 +381,10 @@ impl Discarded {
             "timestamp": now.to_string(),
             info: {
                 "shardId": *self.shard,
-                "startSequenceNumber": sequence_number(first),
-                "endSequenceNumber": sequence_number(last),
-                "approximateArrivalOfFirstRecord": arrival(first),
-                "approximateArrivalOfLastRecord": arrival(last),
+                "startSequenceNumber": first.map(|record| &record.sequence_number),
+                "endSequenceNumber": last.map(|record| &record.sequence_number),
+                "approximateArrivalOfFirstRecord": first.map(|record| record.arrived_at.to_string()),
+                "approximateArrivalOfLastRecord": last.map(|record| record.arrived_at.to_string()),
                 "batchSize": self.records.len(),
                 "streamArn": stream_arn,
             },
