@@ -31,7 +31,7 @@ async fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = tokio::select! {
         result = run(&cli) => result,
-        _ = tokio::signal::ctrl_c() => Err(Error::Interrupted),
+        _ = tokio::signal::ctrl_c() => Err(Error::Interrupted("interrupted".to_owned())),
     };
     match result {
         Ok(code) => code,

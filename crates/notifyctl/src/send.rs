@@ -10,10 +10,10 @@ use crate::time::since;
 use crate::{events, output};
 use aws::SystemClock;
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
-use futures_util::stream::{self, StreamExt};
 use indicatif::ProgressBar;
-use notification::batch::by_count_and_bytes;
-use notification::{Clock, Notification, Timestamp, backoff, limits};
+use notification::batch::{Attempts, by_count_and_bytes, call_in_batches};
+use notification::ports::Answers;
+use notification::{Clock, Deadline, Failure, Notification, Timestamp, limits};
 use serde_json::json;
 use std::collections::HashSet;
 use std::fs::OpenOptions;
@@ -32,12 +32,16 @@ pub(crate) async fn run(stack: &Stack, args: &SendArgs, json: bool) -> Result<Ex
     let saved = args.save.as_deref().map_or(Ok(Saved::Nothing), |path| save(path, &events))?;
 
     let ranges = by_count_and_bytes(events.iter().map(String::len), limits::SQS_BATCH_MAX, limits::SQS_BATCH_MAX_BYTES);
-    let finish = || how_to_finish(&stack.name, args, saved, seed, &prefix);
+    let finish = how_to_finish(&stack.name, args, saved, seed, &prefix);
+    let all_sent = all(stack, &events, ranges, |_| now, &finish);
     tokio::select! {
         biased;
-        result = all(stack, &events, ranges, |_| now) => result.map_err(|error| error.with(finish())).map(drop),
-        _ = tokio::signal::ctrl_c() => Err(Error::SendInterrupted { all: events.len(), finish: finish() }),
-    }?;
+        result = all_sent => drop(result?),
+        _ = tokio::signal::ctrl_c() => {
+            let unsent = format!("interrupted: some of {} messages may not have been sent; {finish}", events.len());
+            return Err(Error::Interrupted(unsent));
+        }
+    }
 
     let distinct = distinct_ids(&events);
     if json {
@@ -51,26 +55,6 @@ pub(crate) async fn run(stack: &Stack, args: &SendArgs, json: bool) -> Result<Ex
         ));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Some messages may not have been sent.
-#[derive(Debug)]
-pub(crate) struct NotSent {
-    failed: usize,
-    all: usize,
-    reason: String,
-}
-
-impl NotSent {
-    fn with(self, finish: String) -> Error {
-        Error::NotSent { failed: self.failed, all: self.all, reason: self.reason, finish }
-    }
-}
-
-impl From<NotSent> for Error {
-    fn from(not_sent: NotSent) -> Self {
-        not_sent.with("the others are on their way, and are real notifications".to_owned())
-    }
 }
 
 /// The content of the file of `--save`.
@@ -123,41 +107,56 @@ fn word(text: &str) -> String {
 }
 
 /// Sends all events, with one call for each range and several calls at once, and shows the progress. A call starts when its
-/// first event is due, or later if others have not ended. Returns when the call of each event started.
+/// first event is due, or later if others have not ended. Returns when the call that sent each event started; the error says
+/// with `finish` what becomes of the rest.
 pub(crate) async fn all(
     stack: &Stack,
     events: &[String],
     ranges: Vec<Range<usize>>,
-    due: impl Fn(usize) -> Timestamp,
-) -> Result<Vec<Timestamp>, NotSent> {
+    due: impl Fn(usize) -> Timestamp + Sync,
+    finish: &str,
+) -> Result<Vec<Timestamp>, Error> {
     let bar = output::progress(events.len(), "sending");
-    let calls = stream::iter(ranges).map(|range| {
-        let due = due(range.start);
-        send_when_due(stack, &events[range], due, &bar)
-    });
-    let results: Vec<_> = calls.buffered(limits::CALLS_IN_FLIGHT).collect().await;
+    let places: Vec<usize> = (0..events.len()).collect();
+    let send = |batch: Vec<usize>| send_when_due(stack, events, due(batch[0]), batch, &bar);
+    let deadline = Deadline::at(Timestamp::MAX);
+    let sent = call_in_batches(&SystemClock, deadline, Attempts::Limited, &places, ranges, send).await;
     bar.finish_and_clear();
 
-    let times = results.iter().flat_map(|(batch, started, _)| std::iter::repeat_n(*started, batch.len())).collect();
-    let failed = results.iter().filter_map(|(.., result)| Some(result.as_ref().err()?.failed)).sum();
-    match results.into_iter().find_map(|(.., result)| result.err()) {
-        Some(NotSent { reason, .. }) => Err(NotSent { failed, all: events.len(), reason }),
-        None => Ok(times),
-    }
+    let failed = sent.iter().filter(|sent| sent.is_err()).count();
+    let times: Result<_, Failure> = sent.into_iter().collect();
+    times.map_err(|Failure { reason, .. }| {
+        Error::Failed(format!("{failed} of {} messages may not have been sent: {reason}; {finish}", events.len()))
+    })
 }
 
-/// Sends a batch when it is due. Returns it, with the time when the call started.
-async fn send_when_due<'a>(
+/// Sends a batch when it is due. Returns for each of its events when the call started.
+async fn send_when_due(
     stack: &Stack,
-    batch: &'a [String],
+    events: &[String],
     due: Timestamp,
+    batch: Vec<usize>,
     bar: &ProgressBar,
-) -> (&'a [String], Timestamp, Result<(), NotSent>) {
+) -> Answers<Timestamp> {
     SystemClock.sleep(since(SystemClock.now(), due)).await;
     let started = SystemClock.now();
-    let result = send_batch(stack, batch).await;
-    bar.inc(batch.len() as u64);
-    (batch, started, result)
+    let mut call = stack.sqs.send_message_batch().queue_url(&stack.queue_url);
+    for (place, &n) in batch.iter().enumerate() {
+        let entry = SendMessageBatchRequestEntry::builder().id(place.to_string()).message_body(&events[n]).build();
+        call = call.entries(entry.map_err(|error| Failure::permanent(error.to_string()))?);
+    }
+    let answer = call
+        .send()
+        .await
+        .map_err(|error| Failure::may_have_happened(Error::aws("SendMessageBatch")(error).to_string()))?;
+    bar.inc(answer.successful.len() as u64);
+    let mut sent = vec![Ok(started); batch.len()];
+    for failed in answer.failed {
+        if let Some(sent) = failed.id.parse().ok().and_then(|place: usize| sent.get_mut(place)) {
+            *sent = Err(Failure::retryable(format!("SendMessageBatch: {} for an entry", failed.code)));
+        }
+    }
+    Ok(sent)
 }
 
 /// Appends events to a file, one per line. Returns what the file now contains.
@@ -174,26 +173,6 @@ fn save(path: &Path, events: &[String]) -> Result<Saved, Error> {
 fn distinct_ids(events: &[String]) -> usize {
     let ids = events.iter().filter_map(|event| Some(Notification::parse(event.as_str()).ok()?.id().clone()));
     ids.collect::<HashSet<_>>().len()
-}
-
-/// Sends a batch. Entries that fail within the answer are sent again, without the others.
-async fn send_batch(stack: &Stack, batch: &[String]) -> Result<(), NotSent> {
-    let mut pending: Vec<usize> = (0..batch.len()).collect();
-    let mut reason = String::new();
-    for attempt in 1..=limits::ENTRY_ATTEMPTS {
-        let entry =
-            |&n: &usize| SendMessageBatchRequestEntry::builder().id(n.to_string()).message_body(&batch[n]).build();
-        let not_sent = |reason| NotSent { failed: pending.len(), all: batch.len(), reason };
-        let entries = pending.iter().map(entry).collect::<Result<_, _>>();
-        let entries = entries.map_err(|error| not_sent(error.to_string()))?;
-        let sent = stack.sqs.send_message_batch().queue_url(&stack.queue_url).set_entries(Some(entries)).send().await;
-        let failed = sent.map_err(|error| not_sent(Error::aws("SendMessageBatch")(error).to_string()))?.failed;
-        let Some(first) = failed.first() else { return Ok(()) };
-        reason = format!("SendMessageBatch: {} for an entry", first.code());
-        pending = failed.iter().filter_map(|entry| entry.id().parse().ok()).collect();
-        SystemClock.sleep(backoff::delay(attempt, SystemClock.now())).await;
-    }
-    Err(NotSent { failed: pending.len(), all: batch.len(), reason })
 }
 
 #[cfg(test)]

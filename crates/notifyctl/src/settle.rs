@@ -54,7 +54,7 @@ fn table(stack: &Stack) -> DynamoTable {
 }
 
 fn parse(id: &str) -> Result<NotificationId, Error> {
-    NotificationId::parse(id).map_err(|invalid| Error::NoId { id: id.to_owned(), reason: invalid.to_string() })
+    NotificationId::parse(id).map_err(|invalid| Error::Failed(format!("{id:?} is not a notification id: {invalid}")))
 }
 
 async fn redrive_one(table: &DynamoTable, id: &NotificationId) -> Result<Decided, Error> {
@@ -188,7 +188,7 @@ mod tests {
         let mut exit = Exit::default();
         exit.note("a", "FAILED", Ok(Decided::Changed(Status::Failed, Status::Init)), true);
         assert_eq!(exit, Exit::default());
-        exit.note("b", "FAILED", Err(Error::NoRegion), true);
+        exit.note("b", "FAILED", Err(Error::Failed("no answer".to_owned())), true);
         exit.note("c", "FAILED", Ok(Decided::Absent), true);
         assert_eq!(exit, Exit { some_no: true, some_failed: true });
     }

@@ -50,7 +50,10 @@ pub(crate) async fn run(stack: &Stack, args: &WatchArgs, json: bool) -> Result<E
         };
         if since(start, now) > timeout {
             bar.finish_and_clear();
-            return Err(Error::NotSettled { seconds: args.timeout, left: line });
+            return Err(Error::Negative(format!(
+                "not settled after {} s: {line}; --timeout waits longer",
+                args.timeout
+            )));
         }
         bar.set_message(line);
         SystemClock.sleep(Duration::from_secs(args.interval)).await;
@@ -61,7 +64,11 @@ pub(crate) async fn run(stack: &Stack, args: &WatchArgs, json: bool) -> Result<E
 fn timeout_of(args: &WatchArgs) -> Result<Duration, Error> {
     let timeout = Duration::from_secs(args.timeout);
     if args.expect == 0 && timeout <= limits::WATCH_QUIET {
-        return Err(Error::TimeoutTooShort { quiet: limits::WATCH_QUIET.as_secs() });
+        let quiet = limits::WATCH_QUIET.as_secs();
+        return Err(Error::Failed(format!(
+            "--timeout must be more than {quiet} without --expect: `watch` ends only when no count has changed for {quiet} \
+             seconds"
+        )));
     }
     Ok(timeout)
 }
