@@ -7,7 +7,7 @@ mod judge;
 
 use crate::cli::AuditArgs;
 use crate::error::Error;
-use crate::ledger::{self, Sums};
+use crate::ledger::{self, Amounts, Sums};
 use crate::stack::Stack;
 use crate::summary::queue;
 use crate::{dead_letters, events, items, output, stream};
@@ -15,7 +15,7 @@ use aws::SystemClock;
 use judge::{Audit, Evidence, Sent, Verdict};
 use notification::{Clock, NotificationId, Status};
 use serde::Serialize;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::process::ExitCode;
 
 /// Largest number of problems shown, and of gaps in the evidence.
@@ -44,16 +44,7 @@ pub(crate) async fn run(stack: &Stack, args: &AuditArgs, json: bool) -> Result<E
     } else {
         print(&audit);
     }
-    Ok(exit(verdict))
-}
-
-/// 0: good. 1: bad. 3: cannot be shown. (2 means that the audit could not be carried out.)
-fn exit(verdict: Verdict) -> ExitCode {
-    ExitCode::from(match verdict {
-        Verdict::Good => 0,
-        Verdict::Bad => 1,
-        Verdict::CannotBeShown => 3,
-    })
+    Ok(ExitCode::from(verdict as u8))
 }
 
 async fn collect(stack: &Stack, sent: Vec<Sent>) -> Result<Evidence, Error> {
@@ -105,27 +96,22 @@ fn print(audit: &Audit) {
             ("asked for", format!("{} by the distinct notifications", sums(asked))),
         ]);
     }
-    match audit.verdict() {
-        Verdict::Good => output::line(output::verdict(true, "nothing lost, nothing doubled")),
-        Verdict::Bad => {
-            output::line(output::verdict(false, &counted(audit.problems.len())));
-            examples(&audit.problems);
-            if !audit.cannot_be_shown.is_empty() {
-                output::line("and this cannot be shown:");
-                examples(&audit.cannot_be_shown);
-            }
-        }
-        Verdict::CannotBeShown => {
-            let text = "nothing wrong was found, but it cannot be shown that nothing was lost or doubled:";
-            output::line(output::undecided(text));
-            examples(&audit.cannot_be_shown);
-        }
+    let text = "nothing wrong was found, but it cannot be shown that nothing was lost or doubled:";
+    output::line(match audit.verdict() {
+        Verdict::Good => output::verdict(true, "nothing lost, nothing doubled"),
+        Verdict::Bad => output::verdict(false, &counted(audit.problems.len())),
+        Verdict::CannotBeShown => output::undecided(text),
+    });
+    examples(&audit.problems);
+    if !audit.problems.is_empty() && !audit.cannot_be_shown.is_empty() {
+        output::line("and this cannot be shown:");
     }
+    examples(&audit.cannot_be_shown);
 }
 
 /// Sums of money, one for each currency.
-fn sums(sums: &BTreeMap<String, ledger::Amount>) -> String {
-    let sums: Vec<_> = sums.iter().map(|(currency, sum)| format!("{sum} {currency}")).collect();
+fn sums(sums: &Amounts) -> String {
+    let sums: Vec<_> = sums.iter().map(|(currency, sum)| format!("{} {currency}", sum.to_plain_string())).collect();
     if sums.is_empty() { "nothing".to_owned() } else { sums.join(", ") }
 }
 

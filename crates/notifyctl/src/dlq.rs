@@ -44,18 +44,15 @@ pub(crate) async fn redrive(stack: &Stack, args: &DlqRedriveArgs, json: bool) ->
     let (mut chosen, mut left): (Vec<_>, Vec<_>) = taken.into_iter().partition(|message| is_wanted(args, message));
     left.extend(chosen.split_off(chosen.len().min(usize::from(args.max))));
     let now = SystemClock.now();
-    let letters: Vec<Letter> =
-        chosen.into_iter().map(|message| judge(message, stack.done_retention_days, now)).collect();
+    let judged = chosen.into_iter().map(|message| judge(message, stack.done_retention_days, now));
+    let mut letters: Vec<Letter> = judged.collect();
     let movable = letters.iter().filter(|letter| matches!(letter.fate, Fate::Movable(_))).count();
-    let moves = args.yes || movable <= 1;
-    let letters: Vec<Letter> = if moves {
-        stream::iter(letters).map(|letter| move_it(stack, letter)).buffered(limits::CALLS_IN_FLIGHT).collect().await
-    } else {
-        letters
-    };
+    if args.yes || movable <= 1 {
+        let moves = stream::iter(letters).map(|letter| move_it(stack, letter));
+        letters = moves.buffered(limits::CALLS_IN_FLIGHT).collect().await;
+    }
     let kept = letters.iter().filter(|letter| letter.fate != Fate::Moved).map(|letter| &letter.message);
-    let receipts: Vec<String> = kept.chain(&left).filter_map(|message| message.receipt_handle.clone()).collect();
-    show_again(stack, &receipts).await;
+    show_again(stack, kept.chain(&left).filter_map(|message| message.receipt_handle.as_ref())).await;
     let missing = missing(args, &letters);
     report(&letters, &missing, json);
     Ok(exit(&letters, &missing))

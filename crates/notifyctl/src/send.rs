@@ -29,10 +29,10 @@ pub(crate) async fn run(stack: &Stack, args: &SendArgs, json: bool) -> Result<Ex
     let prefix = args.prefix.clone().unwrap_or_else(|| format!("made-{seed:016x}"));
     let events = events::to_send(args, seed, &prefix, &format!("{now:.0}"))?;
     // Saved before anything is sent, so that all sent messages are in the file even after an interruption.
-    let saved = args.save.as_deref().map_or(Ok(Saved::Nothing), |path| save(path, &events))?;
+    let is_saved_alone = args.save.as_deref().map_or(Ok(false), |path| save(path, &events))?;
 
     let ranges = by_count_and_bytes(events.iter().map(String::len), limits::SQS_BATCH_MAX, limits::SQS_BATCH_MAX_BYTES);
-    let finish = how_to_finish(&stack.name, args, saved, seed, &prefix);
+    let finish = how_to_finish(&stack.name, args, is_saved_alone, seed, &prefix);
     let all_sent = all(stack, &events, ranges, |_| now, &finish);
     tokio::select! {
         biased;
@@ -57,24 +57,13 @@ pub(crate) async fn run(stack: &Stack, args: &SendArgs, json: bool) -> Result<Ex
     Ok(ExitCode::SUCCESS)
 }
 
-/// The content of the file of `--save`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Saved {
-    /// There is none.
-    Nothing,
-    /// Only the events of this run.
-    ThisRun,
-    /// The events of this run, after others.
-    MoreThanThisRun,
-}
-
 /// How to send the messages that were not sent: a command that sends all of them again. It names the stack, because the
-/// environment variable NOTIFY_STACK may name a different one.
-fn how_to_finish(stack: &str, args: &SendArgs, saved: Saved, seed: u64, prefix: &str) -> String {
+/// environment variable NOTIFY_STACK may name a different one. `is_saved_alone`: the file of `--save` has nothing else.
+fn how_to_finish(stack: &str, args: &SendArgs, is_saved_alone: bool, seed: u64, prefix: &str) -> String {
     let mut command = format!("notifyctl send --stack {}", word(stack));
     let mut add = |text: &str| command.extend([" ", text]);
     let file = args.file.as_deref().filter(|file| *file != Path::new("-"));
-    let copy = args.save.as_deref().filter(|_| saved == Saved::ThisRun);
+    let copy = args.save.as_deref().filter(|_| is_saved_alone);
     let mut input = "";
     if let Some(count) = args.count {
         let (duplicates, prefix) = (args.duplicates, word(prefix));
@@ -159,15 +148,15 @@ async fn send_when_due(
     Ok(sent)
 }
 
-/// Appends events to a file, one per line. Returns what the file now contains.
-fn save(path: &Path, events: &[String]) -> Result<Saved, Error> {
+/// Appends events to a file, one per line. Returns whether it now contains only them, and can be read again.
+fn save(path: &Path, events: &[String]) -> Result<bool, Error> {
     let mut lines = events.iter().map(|event| events::one_line(event)).collect::<Vec<_>>().join("\n");
     lines.push('\n');
     let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(Error::file(path))?;
     let before = file.metadata().map_err(Error::file(path))?;
     file.write_all(lines.as_bytes()).map_err(Error::file(path))?;
     // A pipe or a terminal cannot be read again.
-    Ok(if before.is_file() && before.len() == 0 { Saved::ThisRun } else { Saved::MoreThanThisRun })
+    Ok(before.is_file() && before.len() == 0)
 }
 
 fn distinct_ids(events: &[String]) -> usize {
@@ -183,12 +172,12 @@ mod tests {
     use notification::content;
 
     /// Checks the command that sends the rest of what this one should have sent, and returns the whole text.
-    fn check(command: &str, saved: Saved, finish: &str) -> String {
+    fn check(command: &str, is_saved_alone: bool, finish: &str) -> String {
         let args = match Cli::parse_from(command.split(' ')).command {
             Command::Send(args) => args,
             other => panic!("{other:?}"),
         };
-        let text = how_to_finish("notifications-dev", &args, saved, 7, "made-7");
+        let text = how_to_finish("notifications-dev", &args, is_saved_alone, 7, "made-7");
         assert!(text.contains(&format!("`{finish}`")), "{text}");
         text
     }
@@ -196,14 +185,14 @@ mod tests {
     /// NOTIFY_STACK may name another stack: clap's default is not what the shell would take.
     #[test]
     fn the_finishing_command_names_its_stack_even_if_it_is_the_default() {
-        check("notifyctl send a.jsonl", Saved::Nothing, "notifyctl send --stack notifications-dev a.jsonl");
+        check("notifyctl send a.jsonl", false, "notifyctl send --stack notifications-dev a.jsonl");
     }
 
     #[test]
     fn generated_events_are_finished_by_generating_the_same_ones_again() {
         check(
             "notifyctl send --count 3 --duplicates 50",
-            Saved::Nothing,
+            false,
             "notifyctl send --stack notifications-dev --count 3 --duplicates 50 --prefix made-7 --seed 7",
         );
         let made = |time| events::made(30, 50, "made-7", 7, time);
@@ -219,7 +208,7 @@ mod tests {
     fn the_events_of_a_file_are_finished_by_the_file() {
         check(
             "notifyctl send a.jsonl --unchecked --save sent.jsonl",
-            Saved::ThisRun,
+            true,
             "notifyctl send --stack notifications-dev a.jsonl --unchecked",
         );
     }
@@ -227,14 +216,14 @@ mod tests {
     #[test]
     fn the_events_of_standard_input_are_finished_by_what_was_saved_or_the_same_input() {
         let command = "notifyctl send - --save sent.jsonl";
-        check(command, Saved::ThisRun, "notifyctl send --stack notifications-dev sent.jsonl");
-        let same_input = |command, saved| {
-            let text = check(command, saved, "notifyctl send --stack notifications-dev -");
+        check(command, true, "notifyctl send --stack notifications-dev sent.jsonl");
+        let same_input = |command| {
+            let text = check(command, false, "notifyctl send --stack notifications-dev -");
             assert!(text.contains("` with the same input"), "{text}");
         };
-        same_input("notifyctl send -", Saved::Nothing);
+        same_input("notifyctl send -");
         // Events of an earlier run would be sent again, and may have expired from the table.
-        same_input(command, Saved::MoreThanThisRun);
+        same_input(command);
     }
 
     #[test]
@@ -245,14 +234,14 @@ mod tests {
         std::fs::write(&path, "").unwrap();
         let saved = [saved[0], saved[1], save()];
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(saved, [Saved::ThisRun, Saved::MoreThanThisRun, Saved::ThisRun]);
+        assert_eq!(saved, [true, false, true]);
     }
 
     #[test]
     fn the_error_says_that_an_audit_reports_saved_but_unsent_messages_as_lost() {
         let command = "notifyctl send --count 3 --save sent.jsonl";
         let finish = "notifyctl send --stack notifications-dev --count 3 --duplicates 0 --prefix made-7 --seed 7";
-        let text = check(command, Saved::ThisRun, finish);
+        let text = check(command, true, finish);
         let expected = "sent.jsonl already lists every message, so until then `notifyctl audit sent.jsonl` reports";
         assert!(text.contains(expected), "{text}");
         assert!(!text.contains('\n'));

@@ -1,9 +1,9 @@
 //! `notifyctl summary`: counts the notifications of each status, and the messages in the queues.
 
 use crate::error::{Error, exit};
+use crate::items::text;
 use crate::output;
 use crate::stack::Stack;
-use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sqs::types::QueueAttributeName;
 use notification::Status;
 use serde::Serialize;
@@ -70,16 +70,17 @@ pub(crate) async fn run(stack: &Stack, json: bool) -> Result<ExitCode, Error> {
         output::json(&summary);
         return Ok(exit(true));
     }
-    let queue = |queue: Queue, meaning: &str| format!("{meaning} ({} in flight)", output::thousands(queue.in_flight));
-    let statuses =
-        Status::ALL.into_iter().map(|status| (status.as_str(), summary.count(status), meaning(status).to_owned()));
-    let queues = [
+    let mut rows =
+        Status::ALL.map(|status| (status.as_str(), summary.count(status), meaning(status).to_owned())).to_vec();
+    for (name, queue, meaning) in [
         ("queue", summary.queue, "messages on their way to ingest"),
         ("DLQ", summary.dead_letter_queue, "messages refused six times"),
         ("publisher failures", summary.publisher_failures, "batches that Lambda gave up on"),
         ("downstream failures", summary.downstream_failures, "batches that Lambda gave up on"),
-    ];
-    output::counts(statuses.chain(queues.map(|(name, counts, text)| (name, counts.all(), queue(counts, text)))));
+    ] {
+        rows.push((name, queue.all(), format!("{meaning} ({} in flight)", output::thousands(queue.in_flight))));
+    }
+    output::counts(rows);
     Ok(exit(true))
 }
 
@@ -107,8 +108,8 @@ async fn statuses(stack: &Stack) -> Result<BTreeMap<String, usize>, Error> {
     let mut counts = BTreeMap::new();
     while let Some(page) = pages.next().await {
         for item in page.map_err(Error::aws("Scan"))?.items() {
-            if let Some(AttributeValue::S(status)) = item.get("status") {
-                *counts.entry(status.clone()).or_default() += 1;
+            if let Some(status) = text(item, "status") {
+                *counts.entry(status.to_owned()).or_default() += 1;
             }
         }
     }

@@ -8,46 +8,43 @@ use crate::summary::Summary;
 use crate::time::since;
 use aws::SystemClock;
 use console::Term;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use notification::{Clock, Status, Timestamp, limits};
 use std::process::ExitCode;
 use std::time::Duration;
 
 pub(crate) async fn run(stack: &Stack, args: &WatchArgs, json: bool) -> Result<ExitCode, Error> {
-    let bar = ProgressBar::new(0);
-    if let Ok(template) = ProgressStyle::with_template("{elapsed:>4} [{bar:40.green}] {msg}") {
-        bar.set_style(template.progress_chars("=> "));
-    }
-    let is_terminal = Term::stderr().is_term();
+    let bar = output::styled(ProgressBar::new(0), "{elapsed:>4} [{bar:40.green}] {msg}");
+    let prints_changes = json || !Term::stderr().is_term();
     let start = SystemClock.now();
     let timeout = timeout_of(args)?;
     let mut watch = Watch::new(args.expect);
-    let mut last = None;
+    let mut last = String::new();
     loop {
         let summary = Summary::read(stack).await?;
         let now = SystemClock.now();
-        let seen = if json { output::compact(&summary) } else { counts(&summary) };
-        if last.as_ref() != Some(&seen) && (json || !is_terminal) {
+        let mut line = counts(&summary);
+        let seen = if json { output::compact(&summary) } else { line.clone() };
+        if seen != last && prints_changes {
             output::line(&seen);
         }
-        last = Some(seen);
-        let state = watch.look(&summary, now);
+        last = seen;
         bar.set_length(summary.total().max(args.expect).max(1) as u64);
         bar.set_position((summary.total() - summary.pending()) as u64);
-        let line = match state {
+        match watch.look(&summary, now) {
+            State::Working => {}
+            State::Quiet(since) => {
+                let quiet = limits::WATCH_QUIET.as_secs();
+                line.push_str(&format!(" · unchanged for {} of {quiet} s", since.as_secs()));
+            }
             State::Settled => {
                 bar.finish_and_clear();
                 if !json {
-                    output::line(format_args!("{}: {}", output::verdict(true, "all settled"), counts(&summary)));
+                    output::line(format_args!("{}: {line}", output::verdict(true, "all settled")));
                 }
                 return Ok(exit(true));
             }
-            State::Quiet(since) => {
-                let quiet = limits::WATCH_QUIET.as_secs();
-                format!("{} · unchanged for {} of {quiet} s", counts(&summary), since.as_secs())
-            }
-            State::Working => counts(&summary),
-        };
+        }
         if since(start, now) > timeout {
             bar.finish_and_clear();
             return Err(Error::Negative(format!(
@@ -100,19 +97,18 @@ impl Watch {
     }
 
     fn look(&mut self, summary: &Summary, now: Timestamp) -> State {
-        let unchanged = self.last.as_ref().filter(|(last, _)| last == summary).map(|(_, first)| *first);
-        let is_repeated = unchanged.is_some();
-        let first = unchanged.unwrap_or(now);
+        let unchanged_since = self.last.take().filter(|(last, _)| last == summary).map(|(_, first)| first);
+        let first = unchanged_since.unwrap_or(now);
         self.last = Some((summary.clone(), first));
-        if !summary.is_settled() || summary.total() < self.expect {
-            return State::Working;
-        }
         let quiet = since(first, now);
-        match self.expect {
-            0 if quiet < limits::WATCH_QUIET => State::Quiet(quiet),
-            0 => State::Settled,
-            _ if is_repeated => State::Settled,
-            _ => State::Working,
+        if !summary.is_settled() || summary.total() < self.expect {
+            State::Working
+        } else if self.expect == 0 {
+            if quiet < limits::WATCH_QUIET { State::Quiet(quiet) } else { State::Settled }
+        } else if unchanged_since.is_some() {
+            State::Settled
+        } else {
+            State::Working
         }
     }
 }
