@@ -4,7 +4,6 @@ use crate::cli::SendArgs;
 use crate::error::Error;
 use notification::{Notification, NotificationId};
 use serde_json::json;
-use std::io::Read;
 use std::path::Path;
 
 /// Generates refund events. Some are repeated at random places.
@@ -36,14 +35,9 @@ pub(crate) fn made(count: u32, duplicates_percent: u32, prefix: &str, seed: u64,
 
 /// Reads events from a file or, for `-`, from standard input: one per line, or one over several lines.
 pub(crate) fn read(path: &Path) -> Result<Vec<String>, Error> {
-    let text = if path == Path::new("-") {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).map_err(Error::file(path))?;
-        text
-    } else {
-        std::fs::read_to_string(path).map_err(Error::file(path))?
-    };
-    let events = split(&text);
+    let is_stdin = path == Path::new("-");
+    let text = if is_stdin { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(path) };
+    let events = split(&text.map_err(Error::file(path))?);
     if events.is_empty() {
         return Err(Error::Failed(format!("{} holds no events", path.display())));
     }

@@ -1,7 +1,7 @@
 //! Audits the ledger: compares the sum paid with the sum that the distinct notifications ask for.
 
 use crate::error::Error;
-use crate::items::text;
+use crate::items::{Item, text};
 use crate::stack::Stack;
 use aws_sdk_dynamodb::types::AttributeValue;
 use bigdecimal::BigDecimal;
@@ -85,15 +85,11 @@ pub(crate) async fn entries(stack: &Stack, table: &str, wanted: impl Fn(&str) ->
 }
 
 /// Compares the entries with what the notifications in the table ask for, one by one and in sum.
-pub(crate) fn compare<'a>(
-    notifications: impl IntoIterator<Item = (&'a str, Option<Status>, &'a str)>,
-    entries: &Entries,
-    problems: &mut Vec<String>,
-) -> Sums {
+pub(crate) fn compare(table: &HashMap<String, Item>, entries: &Entries, problems: &mut Vec<String>) -> Sums {
     let mut sums = Sums::default();
-    for (id, status, event) in notifications {
-        let is_done = status == Some(Status::Done);
-        let asked = if is_done { Payment::asked_by(event) } else { None };
+    for (id, item) in table {
+        let is_done = item.status == Some(Status::Done);
+        let asked = if is_done { Payment::asked_by(&item.event) } else { None };
         if let Some(asked) = &asked {
             asked.add_to(&mut sums.asked);
         }
@@ -126,6 +122,10 @@ mod tests {
         )
     }
 
+    fn item(status: Status, event: &str) -> Item {
+        Item { status: Some(status), event: event.into(), received_at: None, done_at: None }
+    }
+
     fn check(status: Status, asked: &str, paid: Option<&str>, problem: Option<&str>) -> Sums {
         let event = event("a", asked);
         let attribute = |name: &str, value: &str| (name.to_owned(), AttributeValue::S(value.to_owned()));
@@ -134,7 +134,7 @@ mod tests {
         };
         let entries = paid.map(|amount| ("a".to_owned(), entry(amount))).into_iter().collect();
         let mut problems = Vec::new();
-        let sums = compare([("a", Some(status), event.as_str())], &entries, &mut problems);
+        let sums = compare(&[("a".to_owned(), item(status, &event))].into(), &entries, &mut problems);
         assert_eq!(problems.len(), usize::from(problem.is_some()), "{problems:?}");
         assert!(problem.is_none_or(|problem| problems[0].contains(problem)), "{problems:?}");
         sums
@@ -172,8 +172,8 @@ mod tests {
         let payment = |text: &str| Some(Payment { amount: amount(text).unwrap(), currency: "EUR".into() });
         let entries = [("a".to_owned(), payment(&longest)), ("b".to_owned(), payment("0.01"))].into();
         let mut problems = vec![];
-        let done = Some(Status::Done);
-        let sums = compare([("a", done, a.as_str()), ("b", done, b.as_str())], &entries, &mut problems);
+        let table = [("a", a), ("b", b)].map(|(id, event)| (id.to_owned(), item(Status::Done, &event)));
+        let sums = compare(&table.into(), &entries, &mut problems);
         assert_eq!(problems, Vec::<String>::new());
         assert_eq!(sums.paid["EUR"].to_plain_string(), format!("{longest}.01"));
         assert_eq!(sums.asked, sums.paid);

@@ -33,13 +33,10 @@ async fn main() -> ExitCode {
         result = run(&cli) => result,
         _ = tokio::signal::ctrl_c() => Err(Error::Interrupted("interrupted".to_owned())),
     };
-    match result {
-        Ok(code) => code,
-        Err(error) => {
-            output::error(&error);
-            error.exit_code()
-        }
-    }
+    result.unwrap_or_else(|error| {
+        output::error(&error);
+        error.exit_code()
+    })
 }
 
 async fn run(cli: &Cli) -> Result<ExitCode, Error> {

@@ -23,14 +23,9 @@ pub(crate) fn compact(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
-/// Prints a line to standard error.
-pub(crate) fn remark(text: impl Display) {
-    let _ = writeln!(std::io::stderr(), "{text}");
-}
-
-/// Prints an error.
+/// Prints an error to standard error.
 pub(crate) fn error(error: &impl Display) {
-    remark(format_args!("{} {error}", style("error:").red().bold().for_stderr()));
+    let _ = writeln!(std::io::stderr(), "{} {error}", style("error:").red().bold().for_stderr());
 }
 
 /// Prints rows of a name and a value.

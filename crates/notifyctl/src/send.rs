@@ -58,25 +58,22 @@ pub(crate) async fn run(stack: &Stack, args: &SendArgs, json: bool) -> Result<Ex
 }
 
 /// How to send the messages that were not sent: a command that sends all of them again. It names the stack, because the
-/// environment variable NOTIFY_STACK may name a different one. `is_saved_alone`: the file of `--save` has nothing else.
+/// environment variable NOTIFY_STACK may name a different one. `is_saved_alone`: the file of `--save` has only the
+/// events of this run.
 fn how_to_finish(stack: &str, args: &SendArgs, is_saved_alone: bool, seed: u64, prefix: &str) -> String {
-    let mut command = format!("notifyctl send --stack {}", word(stack));
-    let mut add = |text: &str| command.extend([" ", text]);
     let file = args.file.as_deref().filter(|file| *file != Path::new("-"));
     let copy = args.save.as_deref().filter(|_| is_saved_alone);
     let mut input = "";
-    if let Some(count) = args.count {
-        let (duplicates, prefix) = (args.duplicates, word(prefix));
-        add(&format!("--count {count} --duplicates {duplicates} --prefix {prefix} --seed {seed}"));
+    let events = if let Some(count) = args.count {
+        format!("--count {count} --duplicates {} --prefix {} --seed {seed}", args.duplicates, word(prefix))
     } else if let Some(file) = file.or(copy) {
-        add(&word(&file.display().to_string()));
+        word(&file.display().to_string())
     } else {
-        add("-");
         input = " with the same input";
-    }
-    if args.unchecked {
-        add("--unchecked");
-    }
+        "-".to_owned()
+    };
+    let unchecked = if args.unchecked { " --unchecked" } else { "" };
+    let command = format!("notifyctl send --stack {} {events}{unchecked}", word(stack));
     let audit = args.save.as_ref().map_or_else(String::new, |saved| {
         let saved = word(&saved.display().to_string());
         let lost = format!("so until then `notifyctl audit {saved}` reports the unsent ones as lost");
@@ -96,8 +93,8 @@ fn word(text: &str) -> String {
 }
 
 /// Sends all events, with one call for each range and several calls at once, and shows the progress. A call starts when its
-/// first event is due, or later if others have not ended. Returns when the call that sent each event started; the error says
-/// with `finish` what becomes of the rest.
+/// first event is due, or later if others have not ended. Returns when the call that sent each event started. An error ends
+/// with `finish`, which says what to do about the rest.
 pub(crate) async fn all(
     stack: &Stack,
     events: &[String],

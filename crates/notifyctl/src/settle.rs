@@ -43,8 +43,13 @@ impl Decided {
         Self { changed: false, status: Some(Status::Claimed), text }
     }
 
-    fn absent() -> Self {
-        Self { changed: false, status: None, text: "not in the table".to_owned() }
+    /// The result of a change that is for a notification in the status `expected`. It led from the status `from` to `to`.
+    fn by(answer: Answer, expected: Status, from: Status, to: Status) -> Self {
+        match answer {
+            Answer::Made => Self::changed(from, to),
+            Answer::NotAsExpected(stored) => Self::not_expected(expected, stored.status),
+            Answer::Absent => Self { changed: false, status: None, text: "not in the table".to_owned() },
+        }
     }
 }
 
@@ -52,11 +57,7 @@ pub(crate) async fn redrive(stack: &Stack, args: &RedriveArgs, json: bool) -> Re
     let table = table(stack);
     let mut worst = 0;
     for id in &args.ids {
-        let decided = match parse(id) {
-            Ok(id) => redrive_one(&table, &id).await,
-            Err(error) => Err(error),
-        };
-        worst = worst.max(report(id, decided, json));
+        worst = worst.max(report(id, redrive_one(&table, id).await, json));
     }
     Ok(ExitCode::from(worst))
 }
@@ -76,17 +77,14 @@ fn parse(id: &str) -> Result<NotificationId, Error> {
     NotificationId::parse(id).map_err(|invalid| Error::Failed(format!("{id:?} is not a notification id: {invalid}")))
 }
 
-async fn redrive_one(table: &DynamoTable, id: &NotificationId) -> Result<Decided, Error> {
-    Ok(match write(table, Change::redrive(id)).await? {
-        Answer::Made => Decided::changed(Status::Failed, Status::Init),
-        Answer::NotAsExpected(stored) => Decided::not_expected(Status::Failed, stored.status),
-        Answer::Absent => Decided::absent(),
-    })
+async fn redrive_one(table: &DynamoTable, id: &str) -> Result<Decided, Error> {
+    let answer = write(table, Change::redrive(&parse(id)?)).await?;
+    Ok(Decided::by(answer, Status::Failed, Status::Failed, Status::Init))
 }
 
 /// Resolves a notification that is IN_DOUBT, or CLAIMED by a worker that is gone.
 async fn resolve_one(table: &DynamoTable, change: Change<'_>) -> Result<Decided, Error> {
-    let (mut from, resolved) = (Status::InDoubt, change.to().status());
+    let mut from = Status::InDoubt;
     let mut answer = write(table, change).await?;
     if let Answer::NotAsExpected(Stored { status: Some(Status::Claimed), claim, .. }) = &answer {
         let in_doubt = match claim {
@@ -101,11 +99,7 @@ async fn resolve_one(table: &DynamoTable, change: Change<'_>) -> Result<Decided,
             other => other,
         };
     }
-    Ok(match answer {
-        Answer::Made => Decided::changed(from, resolved),
-        Answer::NotAsExpected(stored) => Decided::not_expected(Status::InDoubt, stored.status),
-        Answer::Absent => Decided::absent(),
-    })
+    Ok(Decided::by(answer, Status::InDoubt, from, change.to().status()))
 }
 
 /// Whether a worker may still hold a claim.
@@ -113,7 +107,7 @@ fn is_live(claim: &Claim, now: Timestamp) -> bool {
     now < held_until(claim.lease_until)
 }
 
-/// When a claim has expired even if this machine's clock is fast.
+/// The time at which a claim has expired even if this machine's clock is fast.
 fn held_until(lease_until: Timestamp) -> Timestamp {
     after(lease_until, limits::OPERATOR_CLOCK_SKEW)
 }
@@ -172,7 +166,7 @@ mod tests {
         let statuses = [
             report("a", Ok(Decided::changed(Status::Failed, Status::Init)), true),
             report("b", Err(Error::Failed("no answer".to_owned())), true),
-            report("c", Ok(Decided::absent()), true),
+            report("c", Ok(Decided::by(Answer::Absent, Status::Failed, Status::Failed, Status::Init)), true),
         ];
         assert_eq!(statuses, [0, 2, 1]);
     }

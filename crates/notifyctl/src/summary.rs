@@ -118,25 +118,12 @@ async fn statuses(stack: &Stack) -> Result<BTreeMap<String, usize>, Error> {
 
 /// Counts the messages of a queue, as SQS does: approximately.
 pub(crate) async fn queue(stack: &Stack, url: &str) -> Result<Queue, Error> {
-    use QueueAttributeName::{
-        ApproximateNumberOfMessages, ApproximateNumberOfMessagesDelayed, ApproximateNumberOfMessagesNotVisible,
-    };
-    let attributes = stack
-        .sqs
-        .get_queue_attributes()
-        .queue_url(url)
-        .attribute_names(ApproximateNumberOfMessages)
-        .attribute_names(ApproximateNumberOfMessagesNotVisible)
-        .attribute_names(ApproximateNumberOfMessagesDelayed)
-        .send()
-        .await
-        .map_err(Error::aws("GetQueueAttributes"))?
-        .attributes
-        .unwrap_or_default();
+    let call = stack.sqs.get_queue_attributes().queue_url(url).attribute_names(QueueAttributeName::All);
+    let attributes = call.send().await.map_err(Error::aws("GetQueueAttributes"))?.attributes.unwrap_or_default();
     let number = |name| attributes.get(&name).and_then(|text| text.parse().ok()).unwrap_or_default();
     Ok(Queue {
-        visible: number(ApproximateNumberOfMessages),
-        in_flight: number(ApproximateNumberOfMessagesNotVisible),
-        delayed: number(ApproximateNumberOfMessagesDelayed),
+        visible: number(QueueAttributeName::ApproximateNumberOfMessages),
+        in_flight: number(QueueAttributeName::ApproximateNumberOfMessagesNotVisible),
+        delayed: number(QueueAttributeName::ApproximateNumberOfMessagesDelayed),
     })
 }

@@ -35,7 +35,7 @@ pub(crate) async fn run(stack: &Stack, args: &WatchArgs, json: bool) -> Result<E
             State::Working => {}
             State::Quiet(since) => {
                 let quiet = limits::WATCH_QUIET.as_secs();
-                line.push_str(&format!(" · unchanged for {} of {quiet} s", since.as_secs()));
+                line = format!("{line} · unchanged for {} of {quiet} s", since.as_secs());
             }
             State::Settled => {
                 bar.finish_and_clear();

@@ -101,7 +101,7 @@ impl Audit {
     }
 }
 
-/// What is wrong with a message or a notification, or cannot be shown of it.
+/// Something that is wrong with a message or a notification, or that cannot be shown about it.
 enum Finding {
     Problem(String),
     Gap(String),
