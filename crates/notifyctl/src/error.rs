@@ -47,8 +47,3 @@ impl Error {
         move |cause| Self::Failed(format!("{}: {cause}", path.display()))
     }
 }
-
-/// The exit status of a command that answers yes or no.
-pub(crate) fn exit(yes: bool) -> ExitCode {
-    ExitCode::from(u8::from(!yes))
-}

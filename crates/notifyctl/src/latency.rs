@@ -1,7 +1,7 @@
 //! `notifyctl latency`: how long notifications take, by stage and from end to end.
 
 use crate::cli::LatencyArgs;
-use crate::error::{Error, exit};
+use crate::error::Error;
 use crate::items::Item;
 use crate::stack::Stack;
 use crate::time::{after, since};
@@ -98,7 +98,7 @@ pub(crate) async fn run(stack: &Stack, args: &LatencyArgs, json: bool) -> Result
     } else {
         print(&report, &prefix);
     }
-    let Some(example) = missing.first() else { return Ok(exit(true)) };
+    let Some(example) = missing.first() else { return Ok(ExitCode::SUCCESS) };
     Err(Error::Negative(format!(
         "{} of {} notifications are not DONE, so the figures do not include them; `notifyctl status {example}` shows one of them",
         missing.len(),

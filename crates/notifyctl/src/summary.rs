@@ -1,6 +1,6 @@
 //! `notifyctl summary`: counts the notifications of each status, and the messages in the queues.
 
-use crate::error::{Error, exit};
+use crate::error::Error;
 use crate::items::text;
 use crate::output;
 use crate::stack::Stack;
@@ -68,7 +68,7 @@ pub(crate) async fn run(stack: &Stack, json: bool) -> Result<ExitCode, Error> {
     let summary = Summary::read(stack).await?;
     if json {
         output::json(&summary);
-        return Ok(exit(true));
+        return Ok(ExitCode::SUCCESS);
     }
     let mut rows =
         Status::ALL.map(|status| (status.as_str(), summary.count(status), meaning(status).to_owned())).to_vec();
@@ -81,7 +81,7 @@ pub(crate) async fn run(stack: &Stack, json: bool) -> Result<ExitCode, Error> {
         rows.push((name, queue.all(), format!("{meaning} ({} in flight)", output::thousands(queue.in_flight))));
     }
     output::counts(rows);
-    Ok(exit(true))
+    Ok(ExitCode::SUCCESS)
 }
 
 fn meaning(status: Status) -> &'static str {

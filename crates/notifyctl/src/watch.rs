@@ -1,7 +1,7 @@
 //! `notifyctl watch`: shows the counts until every notification is settled.
 
 use crate::cli::WatchArgs;
-use crate::error::{Error, exit};
+use crate::error::Error;
 use crate::output;
 use crate::stack::Stack;
 use crate::summary::Summary;
@@ -42,7 +42,7 @@ pub(crate) async fn run(stack: &Stack, args: &WatchArgs, json: bool) -> Result<E
                 if !json {
                     output::line(format_args!("{}: {line}", output::verdict(true, "all settled")));
                 }
-                return Ok(exit(true));
+                return Ok(ExitCode::SUCCESS);
             }
         }
         if since(start, now) > timeout {
