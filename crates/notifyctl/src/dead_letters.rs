@@ -25,25 +25,25 @@ pub(crate) struct DeadLetters {
 /// Reads all messages, and counts those whose text is `wanted`.
 pub(crate) async fn read(stack: &Stack, wanted: impl Fn(&str) -> bool) -> Result<DeadLetters, Error> {
     let mut found = HashMap::new();
-    let take = |messages| {
+    let mut look = receive_until(stack, |messages| {
         note_wanted(messages, &wanted, &mut found);
         false
-    };
-    let look = receive_until(stack, take).await?;
+    })
+    .await?;
     show_again(stack, look.receipts.values()).await;
     // Messages may have arrived meanwhile, or not have been counted before.
-    let counted = look.counted.max(count(stack).await?);
-    Ok(DeadLetters { complete: look.receipts.len() >= counted, found })
+    look.counted = look.counted.max(count(stack).await?);
+    Ok(DeadLetters { complete: look.is_complete(), found })
 }
 
 /// Receives messages until they are `enough` or the queue has no more. They stay hidden for a while.
 pub(crate) async fn take(stack: &Stack, enough: impl Fn(&[Message]) -> bool) -> Result<Vec<Message>, Error> {
     let mut taken: Vec<Message> = Vec::new();
-    let take = |messages: Vec<Message>| {
+    let mut look = receive_until(stack, |messages| {
         taken.extend(messages);
         enough(&taken)
-    };
-    let mut look = receive_until(stack, take).await?;
+    })
+    .await?;
     for message in &mut taken {
         message.receipt_handle = look.receipts.remove(message.message_id().unwrap_or_default());
     }

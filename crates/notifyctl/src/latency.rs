@@ -196,10 +196,11 @@ fn print(report: &Report, prefix: &str) {
 }
 
 fn row(name: &str, figures: Option<Figures>, remark: &str) -> [String; 7] {
-    let figure = |of: fn(Figures) -> i64| figures.map_or("–".to_owned(), |figures| signed(of(figures)));
-    let notifications = output::thousands(figures.map_or(0, |figures| figures.notifications));
-    let [p50, p95, p99, max] = [figure(|f| f.p50), figure(|f| f.p95), figure(|f| f.p99), figure(|f| f.max)];
-    [name.to_owned(), p50, p95, p99, max, notifications, remark.to_owned()]
+    let Some(Figures { p50, p95, p99, max, notifications }) = figures else {
+        return [name, "–", "–", "–", "–", "0", remark].map(str::to_owned);
+    };
+    let [p50, p95, p99, max] = [p50, p95, p99, max].map(signed);
+    [name.to_owned(), p50, p95, p99, max, output::thousands(notifications), remark.to_owned()]
 }
 
 /// A number with its sign and separators, for people.
