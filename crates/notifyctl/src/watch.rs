@@ -18,7 +18,7 @@ pub(crate) async fn run(stack: &Stack, args: &WatchArgs, json: bool) -> Result<E
     let prints_changes = json || !Term::stderr().is_term();
     let start = SystemClock.now();
     let timeout = timeout_of(args)?;
-    let mut watch = Watch::new(args.expect);
+    let mut watch = Watch { expect: args.expect, last: None };
     let mut last = String::new();
     loop {
         let summary = Summary::read(stack).await?;
@@ -92,10 +92,6 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(expect: usize) -> Self {
-        Self { expect, last: None }
-    }
-
     fn look(&mut self, summary: &Summary, now: Timestamp) -> State {
         let unchanged_since = self.last.take().filter(|(last, _)| last == summary).map(|(_, first)| first);
         let first = unchanged_since.unwrap_or(now);
@@ -148,7 +144,7 @@ mod tests {
 
     /// Checks the state after readings of the counts (INIT, DONE, queue) at these seconds.
     fn check(expect: usize, looks: &[(i64, (usize, usize, usize))], expected: &State) {
-        let mut watch = Watch::new(expect);
+        let mut watch = Watch { expect, last: None };
         let look = |(second, (init, done, queue)): &(i64, (usize, usize, usize))| {
             watch.look(&summary(*init, *done, *queue), Timestamp::from_second(*second).unwrap())
         };
