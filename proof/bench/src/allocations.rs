@@ -10,9 +10,9 @@ use crate::output::{self, MEBIBYTE, thousands};
 use crate::subject::Function;
 use actions::ledger::Ledger;
 use aws::{ConfigError, DynamoTable, KinesisStream, SqsQueue, SystemClock};
-use downstream::{Downstream, Invocation};
+use downstream::Downstream;
 use ingest::Ingest;
-use notification::{Deadline, Envelope, MarkDone, Timestamp};
+use notification::{Deadline, Envelope, Invocation, MarkDone, Timestamp};
 use publisher::Publisher;
 use serde::Serialize;
 use serde_json::to_vec;
@@ -88,12 +88,12 @@ impl Handlers {
     async fn handle(&self, function: Function, event: &[u8]) -> Result<(), Box<dyn std::error::Error>> {
         let envelope: Envelope = serde_json::from_slice(event)?;
         let deadline = Deadline::at(Timestamp::MAX);
-        let invocation = Invocation { deadline, request_id: "measured" };
+        let invocation = Invocation { deadline, request_id: "measured".to_owned() };
         let response = match function {
-            Function::Ingest => to_vec(&ingest::answer(&self.ingest.handle(envelope, deadline).await?)),
-            Function::Publisher => to_vec(&publisher::answer(&self.publisher.handle(envelope, deadline).await?)),
-            Function::Downstream => to_vec(&downstream::answer(&self.downstream.handle(envelope, invocation).await?)),
-            Function::Ledger => to_vec(&downstream::answer(&self.ledger.handle(envelope, invocation).await?)),
+            Function::Ingest => to_vec(&self.ingest.handle(envelope, deadline).await?),
+            Function::Publisher => to_vec(&self.publisher.handle(envelope, deadline).await?),
+            Function::Downstream => to_vec(&self.downstream.handle(envelope, invocation).await?),
+            Function::Ledger => to_vec(&self.ledger.handle(envelope, invocation).await?),
         };
         let is_complete = response? == br#"{"batchItemFailures":[]}"#;
         if is_complete { Ok(()) } else { Err("records failed".into()) }
