@@ -8,10 +8,11 @@ use crate::run::{Deployment, Invocation, Report, Work};
 use crate::scenario::{AT_MOST_ONCE, IDEMPOTENT, Scenario};
 use crate::search::{self, Subject};
 use crate::trace::Trace;
-use crate::world::{Call, Wiring, World};
+use crate::world::{EFFECT, SEND, Wiring, World};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use notification::ports::{Publication, Stream, Table, TableReader, Written};
+use notification::testing::{Call, Calls};
 use notification::{Change, Clock, Failure, Guarantee, Notification, Status};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -111,9 +112,10 @@ impl Design {
 
     const fn guarantee(self) -> Guarantee {
         match self {
-            Self::AtMostOnce => AT_MOST_ONCE,
+            Self::Idempotent => IDEMPOTENT,
             Self::Transactional => Guarantee::Transactional,
-            _ => IDEMPOTENT,
+            // The receiver cannot dedupe.
+            _ => AT_MOST_ONCE,
         }
     }
 
@@ -182,7 +184,7 @@ impl Deployment for Design {
     fn check(&self, world: &World) -> Vec<String> {
         let mut violations = Vec::new();
         let dead: Vec<_> = [&world.upstream, &world.work].iter().flat_map(|source| source.dead.messages()).collect();
-        for (id, item) in world.table.every_item() {
+        for (id, item) in world.every_item() {
             if id.starts_with(notification::id::QUARANTINE_PREFIX) {
                 continue;
             }
@@ -296,8 +298,12 @@ async fn accepted(ports: &Ports, body: &str) -> Result<Option<Notification>, Fai
 /// Makes the effect happen, which the business wants once.
 async fn publish(ports: &Ports, notification: &Notification) -> Result<(), Failure> {
     let id = notification.id().to_string();
-    let step = Call { once: true, ..Call::one("effect of", "receiver", id.clone()) };
-    ports.call(step, move |world, _| *world.effects.entry(id.clone()).or_default() += 1).await
+    ports
+        .call(Call::new(EFFECT, [&id]), move |world, _| {
+            *world.effects.entry(id.clone()).or_default() += 1;
+            Ok(())
+        })
+        .await
 }
 
 /// Writes DONE if the notification is INIT. `true` if it was.
@@ -308,6 +314,10 @@ async fn done(ports: &Ports, notification: &Notification) -> Result<bool, Failur
 
 async fn enqueue(ports: &Ports, notification: &Notification) -> Result<(), Failure> {
     let event = notification.event().to_owned();
-    let step = Call::one("send", "queue", notification.id().to_string());
-    ports.call(step, move |world, _| world.enqueue(QueueName::Work, event.clone())).await
+    ports
+        .call(Call::new(SEND, [notification.id()]), move |world, _| {
+            world.enqueue(QueueName::Work, event.clone());
+            Ok(())
+        })
+        .await
 }

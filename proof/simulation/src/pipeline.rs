@@ -6,10 +6,11 @@ use crate::ports::Ports;
 use crate::rng;
 use crate::run::{Deployment, Invocation, Work};
 use crate::scenario::{SLOW_FOR, start};
-use crate::world::{Call, Wiring, World, lock};
+use crate::world::{EFFECT, Wiring, World, lock};
 use downstream::Downstream;
 use ingest::Ingest;
 use notification::ports::Table;
+use notification::testing::{Call, Calls};
 use notification::{Action, ActionError, Change, Clock, Deadline, Effect, Guarantee, Notification, Put};
 use publisher::Publisher;
 use publisher::sweep::Sweep;
@@ -94,8 +95,17 @@ impl Action for SimulatedAction {
         }
         if self.guarantee == Guarantee::Transactional {
             let event = notification.event().to_owned();
-            let entry = Put { table: "ledger".to_owned(), key: "id", attributes: vec![("id", id), ("event", event)] };
-            return Ok(Effect { outcome: None, writes: vec![entry] });
+            let attributes = vec![("id", id.clone()), ("event", event)];
+            let entry = Put { table: "ledger".to_owned(), key: "id", attributes };
+            if !mutants::splits_transactions(mutant) {
+                return Ok(Effect { outcome: None, writes: vec![entry] });
+            }
+            let write = Call::new("write the effect of", [&id]);
+            let replaces = self.ports.call(write, move |world, _| Ok(world.table.put(&entry))).await;
+            return match replaces.map_err(|failure| mutants::action_error(mutant, failure))? {
+                true => Err(ActionError::Rejected("an item of the effect exists already".to_owned())),
+                false => Ok(Effect::default()),
+            };
         }
         if mutants::writes_done_first(mutant) {
             let done = Change::done(notification.id(), notification.event(), None);
@@ -106,12 +116,11 @@ impl Action for SimulatedAction {
             return Err(ActionError::MayHaveHappened("no answer in time".to_owned()));
         }
         self.ports.sleep(takes).await;
-        let once = matches!(self.guarantee, Guarantee::AtMostOnce { .. });
-        let step = Call { once, ..Call::one("effect of", "receiver", id.clone()) };
         let event = notification.event().to_owned();
-        let called = self.ports.call(step, move |world, _| {
+        let called = self.ports.call(Call::new(EFFECT, [&id]), move |world, _| {
             world.check_content(&id, &event);
             *world.effects.entry(id.clone()).or_default() += 1;
+            Ok(())
         });
         called.await.map_err(|failure| mutants::action_error(mutant, failure))?;
         Ok(Effect::default())

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `state` | the world itself, its time and its journal |
 //! | `agenda` | what happens next |
+//! | `backend` | what the functions' calls do |
 //! | `calls` | calls of the functions to AWS and to the receiver, and their faults |
 //! | `invocations` | Lambda |
 //! | `queues` | the queues and their mappings |
@@ -13,6 +14,7 @@
 //! | `disturbances` | what happens to the world |
 
 mod agenda;
+mod backend;
 mod calls;
 mod disturbances;
 mod invocations;
@@ -21,5 +23,5 @@ mod state;
 mod streams;
 mod sweeps;
 
-pub(crate) use calls::Call;
+pub(crate) use calls::{EFFECT, SEND};
 pub(crate) use state::{Respond, Shared, Spawn, Wiring, World, lock};

@@ -46,7 +46,10 @@ impl World {
     ///
     /// # Errors
     /// A permanent failure if it is not in flight.
-    pub(crate) fn hide(&mut self, receipt_handle: &str, wait: Duration) -> Result<(), Failure> {
+    pub(super) fn hide_message(&mut self, receipt_handle: &str, wait: Duration) -> Result<(), Failure> {
+        if !mutants::hides(self.mutant) {
+            return Ok(());
+        }
         let now = self.now;
         let number = receipt_handle.trim_start_matches('r').parse().unwrap_or_default();
         match self.upstream.queue.change_visibility(number, wait, now) {
@@ -216,7 +219,7 @@ impl World {
         }
         for message in messages.iter().filter(|message| message.receive_count > 1) {
             let id = id_of(&message.body);
-            if self.table.item(&id).is_some_and(|item| content::same(&item.event, &message.body)) {
+            if self.item(&id).is_some_and(|item| content::same(&item.event, &message.body)) {
                 self.violated(format!(
                     "a message of {id} that was accepted is delivered again, and nothing went wrong"
                 ));
@@ -232,7 +235,7 @@ impl World {
             return self.violated("a malformed message was deleted".to_owned());
         };
         let id = notification.id().as_str();
-        match self.table.ever(id) {
+        match self.ever(id) {
             None => self.violated(format!("the message of {id} was deleted, and the table does not have it")),
             Some(item) if !content::same(&item.event, &body) => {
                 self.violated(format!("a conflicting message of {id} was deleted"));

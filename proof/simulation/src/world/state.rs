@@ -4,7 +4,6 @@ use super::agenda::Agenda;
 use crate::aws::lambda::{Ended, Function, Running, Task};
 use crate::aws::queue::QueueSource;
 use crate::aws::stream::{StreamName, StreamSource};
-use crate::aws::table::Table;
 use crate::faults::Fault;
 use crate::mutants::Mutant;
 use crate::scenario::{FEW_RETRIES, SOON, Scenario, What, start};
@@ -12,6 +11,7 @@ use crate::template::Deployed;
 use crate::trace::{Step, Trace};
 use event_source::settings::RetriesAfterProgress;
 use jiff::Timestamp;
+use notification::testing::{Item, Table};
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -71,6 +71,10 @@ pub(crate) struct World {
     pub(super) unanswered: Vec<Box<dyn Any + Send>>,
 
     pub(crate) table: Table,
+    /// Items that expired.
+    pub(super) expired: BTreeMap<String, Item>,
+    /// How often each notification became DONE.
+    pub(crate) done: BTreeMap<String, usize>,
     pub(crate) upstream: QueueSource,
     /// The queue of a design without Kinesis.
     pub(crate) work: QueueSource,
@@ -135,7 +139,9 @@ impl World {
             started: BTreeMap::new(),
             tasks: 0,
             unanswered: vec![],
-            table: Table::new(deployed.done_retention, scenario.hides_old_items, mutant),
+            table: Table::default(),
+            expired: BTreeMap::new(),
+            done: BTreeMap::new(),
             upstream: QueueSource::new(&deployed, Function::Ingest),
             work: QueueSource::new(&deployed, Function::Downstream),
             table_stream,
@@ -155,6 +161,7 @@ impl World {
             deployed,
             scenario,
         };
+        world.table.hide_old_items(world.scenario.hides_old_items);
         world.schedule_scenario();
         world
     }

@@ -1,6 +1,7 @@
 //! The streams: what changes in the table and what is put into Kinesis is handed to its function, in order.
 
 use super::state::{Respond, World};
+use crate::aws::captured::{self, REMOVE};
 use crate::aws::lambda::Ended;
 use crate::aws::stream::{StreamName, StreamSource};
 use crate::mutants;
@@ -11,7 +12,7 @@ use event_source::payload;
 use event_source::record::KinesisRecord;
 use event_source::stream::{Condition, Discarded, Invocation, Record};
 use jiff::Timestamp;
-use notification::{content, event};
+use notification::{Status, content, event};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,22 +28,25 @@ impl World {
     pub(crate) fn capture(&mut self) {
         let now = self.now;
         for captured in self.table.take_captured() {
+            let event_name = captured::event_name(&captured);
             let captured = mutants::captured(self.mutant, captured);
-            let shards = &mut self.table_stream.shards;
-            shards.append(&captured.id, now, |_, sequence_number| captured.record(sequence_number, now));
-            if captured.is_removal() {
+            if matches!(captured.new, Some((Status::Done, _))) {
+                *self.done.entry(captured.id.clone()).or_default() += 1;
+            }
+            self.table_stream.shards.append(&captured.id, now, |_, sequence_number| {
+                captured::record(&captured, event_name, sequence_number, now)
+            });
+            if event_name == REMOVE {
                 self.note("a DONE item expires");
             }
             let lag = Duration::from_millis(rng::numbered(self.scenario.seed, "lag", self.calls).u64(10..2_000));
             self.after(lag, move |world| world.table.update_index(&captured.id));
         }
-        for wrong in self.table.take_wrong_writes() {
-            self.violated(wrong);
-        }
-        let expiry = self.table.next_expiry().filter(|_| self.scenario.runs_until_expiry);
-        if let Some(expiry) = expiry {
-            self.at(expiry, |world| {
-                world.table.expire(world.now);
+        let kept_for = self.deployed.done_retention;
+        if let Some(expiry) = self.table.next_expiry(kept_for).filter(|_| self.scenario.runs_until_expiry) {
+            self.at(expiry, move |world| {
+                let expired = world.table.expire(kept_for, world.now);
+                world.expired.extend(expired);
                 world.capture();
             });
         }
@@ -79,7 +83,7 @@ impl World {
 
     /// Checks that an event that is handed on has the content that was accepted.
     pub(crate) fn check_content(&mut self, id: &str, event: &str) {
-        if self.table.ever(id).is_some_and(|item| !content::same(&item.event, event)) {
+        if self.ever(id).is_some_and(|item| !content::same(&item.event, event)) {
             self.violated(format!("{id} is handed on with another content than it was accepted with"));
         }
     }
@@ -168,7 +172,7 @@ impl World {
             return;
         }
         for record in records {
-            let Some(status) = self.table.item(&record.key).map(|item| item.status) else { continue };
+            let Some(status) = self.item(&record.key).map(|item| item.status) else { continue };
             if !status.is_pending() {
                 continue;
             }

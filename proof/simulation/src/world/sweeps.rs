@@ -27,12 +27,16 @@ impl World {
         self.at(next, Self::scheduled_sweep);
     }
 
+    fn has_pending(&self) -> bool {
+        self.table.items().values().any(|item| item.status.is_pending())
+    }
+
     fn scheduled_sweep(&mut self) {
         self.next_sweep = None;
-        if !self.table.has_pending() && self.upstream.queue.messages().next().is_none() {
+        if !self.has_pending() && self.upstream.queue.messages().next().is_none() {
             return;
         }
-        if !self.is_out(|what| matches!(what, What::NothingReads(_))) && self.table.has_pending() {
+        if !self.is_out(|what| matches!(what, What::NothingReads(_))) && self.has_pending() {
             // A schedule delivers at least once.
             let twice =
                 self.scenario.impatient && rng::numbered(self.scenario.seed, "schedule", self.calls).u8(0..4) == 0;
@@ -53,7 +57,7 @@ impl World {
     }
 
     /// Checks that only one sweep publishes at a time.
-    pub(crate) fn check_sweeps(&mut self, task: Task) {
+    pub(super) fn check_sweeps(&mut self, task: Task) {
         if !self.sweeps.contains(&task) {
             return;
         }
