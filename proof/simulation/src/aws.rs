@@ -2,6 +2,6 @@
 
 pub(crate) mod captured;
 pub(crate) mod lambda;
-pub(crate) mod queue;
 pub(crate) mod shards;
+pub(crate) mod source;
 pub(crate) mod stream;

@@ -1,10 +1,10 @@
 //! The designs that were tried before this one, as small flows in the same world. They show what each design breaks.
 
-use crate::aws::lambda::Function;
-use crate::aws::queue::QueueName;
+use crate::aws::lambda::{Function, Invocation};
+use crate::aws::source::Source;
 use crate::pipeline::Pipeline;
 use crate::ports::Ports;
-use crate::run::{Deployment, Invocation, Report, Work};
+use crate::run::{Deployment, Report, Work};
 use crate::scenario::{AT_MOST_ONCE, IDEMPOTENT, Scenario};
 use crate::search::{self, Subject};
 use crate::trace::Trace;
@@ -164,20 +164,16 @@ fn invariant_of(violation: &str) -> Option<Invariant> {
 impl Deployment for Design {
     fn wiring(&self) -> Wiring {
         match self {
-            Self::PublishThenDone | Self::DoneThenPublish => {
-                Wiring { reads_table_stream: false, sweeps: false, hands_over: false }
-            }
-            Self::WorkQueue | Self::DoneWhenPublished => {
-                Wiring { reads_table_stream: true, sweeps: false, hands_over: false }
-            }
+            Self::PublishThenDone | Self::DoneThenPublish => Wiring { reads_table_stream: false, hands_over: false },
+            Self::WorkQueue | Self::DoneWhenPublished => Wiring { reads_table_stream: true, hands_over: false },
             _ => Pipeline.wiring(),
         }
     }
 
-    fn invoke(&self, invocation: Invocation) -> Work {
+    fn invoke(&self, invocation: Invocation, ports: Ports) -> Work {
         match self {
-            Self::Idempotent | Self::AtMostOnce | Self::Transactional => Pipeline.invoke(invocation),
-            design => Box::pin(design.handle(invocation)),
+            Self::Idempotent | Self::AtMostOnce | Self::Transactional => Pipeline.invoke(invocation, ports),
+            design => Box::pin(design.handle(invocation, ports)),
         }
     }
 
@@ -217,12 +213,12 @@ impl Deployment for Design {
 }
 
 impl Design {
-    async fn handle(self, invocation: Invocation) -> Result<String, String> {
+    async fn handle(self, invocation: Invocation, ports: Ports) -> Result<String, String> {
         let event: Value = serde_json::from_str(&invocation.payload).map_err(|error| error.to_string())?;
         let records = event["Records"].as_array().cloned().unwrap_or_default();
         let mut failures = Vec::new();
         for record in &records {
-            if let Err(failure) = self.step(&invocation, record).await {
+            if let Err(failure) = self.step(invocation.function, &ports, record).await {
                 let sequence_number =
                     record.pointer("/dynamodb/SequenceNumber").or(record.pointer("/kinesis/sequenceNumber"));
                 failures.push(json!({"itemIdentifier": sequence_number.unwrap_or(&record["messageId"])}));
@@ -235,10 +231,9 @@ impl Design {
         Ok(json!({"batchItemFailures": failures}).to_string())
     }
 
-    async fn step(self, invocation: &Invocation, record: &Value) -> Result<(), Failure> {
-        let ports = &invocation.ports;
+    async fn step(self, function: Function, ports: &Ports, record: &Value) -> Result<(), Failure> {
         let text = |pointer: &str| record.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-        match (self, invocation.function) {
+        match (self, function) {
             (Self::PublishThenDone, Function::Ingest) => {
                 let Some(notification) = accepted(ports, &text("/body")).await? else { return Ok(()) };
                 publish(ports, &notification).await?;
@@ -316,7 +311,7 @@ async fn enqueue(ports: &Ports, notification: &Notification) -> Result<(), Failu
     let event = notification.event().to_owned();
     ports
         .call(Call::new(SEND, [notification.id()]), move |world, _| {
-            world.enqueue(QueueName::Work, event.clone());
+            world.enqueue(Source::WorkQueue, event.clone());
             Ok(())
         })
         .await

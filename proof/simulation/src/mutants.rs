@@ -69,10 +69,6 @@ impl Mutant {
         }
     }
 
-    pub(crate) fn has_sweep(self) -> bool {
-        self != Self::NoSweep
-    }
-
     /// Whether a run must go on until DONE items expire.
     pub(crate) fn needs_expiry(self) -> bool {
         self == Self::ExpiryTooShort
@@ -119,6 +115,11 @@ pub(crate) fn seen(mutant: Option<Mutant>, stored: Stored, now: Timestamp) -> St
 /// Whether a run of the sweep gets the lease although another one has it.
 pub(crate) fn ignores_lease(mutant: Option<Mutant>) -> bool {
     mutant == Some(Mutant::SweepsOverlap)
+}
+
+/// Whether the sweep runs on its schedule.
+pub(crate) fn has_sweep(mutant: Option<Mutant>) -> bool {
+    mutant != Some(Mutant::NoSweep)
 }
 
 // Streams and the queue.

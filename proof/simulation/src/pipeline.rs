@@ -1,11 +1,11 @@
 //! The deployment that is simulated: the real handlers.
 
-use crate::aws::lambda::Function;
+use crate::aws::lambda::{Function, Invocation};
 use crate::mutants;
 use crate::ports::Ports;
 use crate::rng;
-use crate::run::{Deployment, Invocation, Work};
-use crate::scenario::{SLOW_FOR, start};
+use crate::run::{Deployment, Work};
+use crate::scenario::{SLOW_FOR, START};
 use crate::world::{EFFECT, Wiring, World, lock};
 use downstream::Downstream;
 use ingest::Ingest;
@@ -22,11 +22,11 @@ pub(crate) struct Pipeline;
 
 impl Deployment for Pipeline {
     fn wiring(&self) -> Wiring {
-        Wiring { reads_table_stream: true, sweeps: true, hands_over: true }
+        Wiring { reads_table_stream: true, hands_over: true }
     }
 
-    fn invoke(&self, invocation: Invocation) -> Work {
-        Box::pin(handle(invocation))
+    fn invoke(&self, invocation: Invocation, ports: Ports) -> Work {
+        Box::pin(handle(invocation, ports))
     }
 
     fn check(&self, world: &World) -> Vec<String> {
@@ -34,8 +34,8 @@ impl Deployment for Pipeline {
     }
 }
 
-async fn handle(invocation: Invocation) -> Result<String, String> {
-    let Invocation { function, payload, deadline, task, ports } = invocation;
+async fn handle(invocation: Invocation, ports: Ports) -> Result<String, String> {
+    let Invocation { task, function, payload, deadline } = invocation;
     let (guarantee, sweep_age, mutant) = {
         let world = lock(ports.world());
         (world.scenario.guarantee, world.deployed.sweep_age, world.mutant)
@@ -86,7 +86,7 @@ impl Action for SimulatedAction {
             let world = lock(self.ports.world());
             let most = u64::try_from(world.scenario.action_takes.as_millis()).unwrap_or(0);
             // Calls that take longer than an invocation come to an end.
-            let most = if world.now > start() + SLOW_FOR { most.min(1_000) } else { most };
+            let most = if world.now > START + SLOW_FOR { most.min(1_000) } else { most };
             let takes = rng::of(world.scenario.seed, &id).u64(0..=most);
             (world.scenario.rejected.contains(&id), world.mutant, Duration::from_millis(takes))
         };
@@ -102,10 +102,10 @@ impl Action for SimulatedAction {
             }
             let write = Call::new("write the effect of", [&id]);
             let replaces = self.ports.call(write, move |world, _| Ok(world.table.put(&entry))).await;
-            return match replaces.map_err(|failure| mutants::action_error(mutant, failure))? {
-                true => Err(ActionError::Rejected("an item of the effect exists already".to_owned())),
-                false => Ok(Effect::default()),
-            };
+            if replaces.map_err(|failure| mutants::action_error(mutant, failure))? {
+                return Err(ActionError::Rejected("an item of the effect exists already".to_owned()));
+            }
+            return Ok(Effect::default());
         }
         if mutants::writes_done_first(mutant) {
             let done = Change::done(notification.id(), notification.event(), None);

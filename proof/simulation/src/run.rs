@@ -1,6 +1,6 @@
 //! One run. Invocations are futures that are polled by hand, so the same scenario always gives the same run.
 
-use crate::aws::lambda::{Ended, Function, Task};
+use crate::aws::lambda::{Ended, Invocation, Task};
 use crate::checks;
 use crate::faults::Fault;
 use crate::mutants::Mutant;
@@ -8,8 +8,7 @@ use crate::ports::Ports;
 use crate::scenario::Scenario;
 use crate::template::Deployed;
 use crate::trace::{Step, Trace};
-use crate::world::{Respond, Shared, Spawn, Wiring, World, lock};
-use jiff::Timestamp;
+use crate::world::{Respond, Shared, Wiring, World, lock};
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
@@ -23,20 +22,10 @@ pub(crate) type Work = Pin<Box<dyn Future<Output = Result<String, String>>>>;
 pub(crate) trait Deployment: Sync {
     fn wiring(&self) -> Wiring;
 
-    fn invoke(&self, invocation: Invocation) -> Work;
+    fn invoke(&self, invocation: Invocation, ports: Ports) -> Work;
 
     /// Checks what must hold at the end of a run, besides what must always hold.
     fn check(&self, world: &World) -> Vec<String>;
-}
-
-/// One invocation of a function.
-pub(crate) struct Invocation {
-    pub(crate) function: Function,
-    pub(crate) payload: String,
-    /// When Lambda ends it.
-    pub(crate) deadline: Timestamp,
-    pub(crate) task: Task,
-    pub(crate) ports: Ports,
 }
 
 /// The result of a run.
@@ -46,8 +35,8 @@ pub struct Report {
     pub violations: Vec<String>,
     /// How often each situation occurred.
     pub seen: BTreeMap<&'static str, u64>,
-    /// The faults that calls had.
-    pub faults: Vec<(u64, Fault, &'static str)>,
+    /// The faults that calls had, by the call's number.
+    pub faults: BTreeMap<u64, Fault>,
     /// How many calls there were.
     pub calls: u64,
     /// What happened, if the run was traced.
@@ -104,10 +93,9 @@ pub(crate) fn run(
             world.trace(|| Step::note_over(name, how));
             (ended.respond)(&mut world, Ended::Error);
         }
-        for spawn in spawns {
-            let Spawn { task, function, payload, deadline, respond } = spawn;
-            let ports = Ports::new(Arc::clone(&world), task);
-            let work = deployment.invoke(Invocation { function, payload, deadline, task, ports });
+        for (invocation, respond) in spawns {
+            let task = invocation.task;
+            let work = deployment.invoke(invocation, Ports::new(Arc::clone(&world), task));
             let waker = Waker::from(Arc::new(Ready { task, line: Arc::clone(&line) }));
             running.insert(task, Running { work, respond, waker });
             line.lock().unwrap_or_else(PoisonError::into_inner).push_back(task);

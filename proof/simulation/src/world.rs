@@ -3,8 +3,7 @@
 //!
 //! | file | concern |
 //! |---|---|
-//! | `state` | the world itself, its time and its journal |
-//! | `agenda` | what happens next |
+//! | `state` | the world itself, its time, what happens next, and its journal |
 //! | `backend` | what the functions' calls do |
 //! | `calls` | calls of the functions to AWS and to the receiver, and their faults |
 //! | `invocations` | Lambda |
@@ -13,7 +12,6 @@
 //! | `sweeps` | the schedule of the sweep |
 //! | `disturbances` | what happens to the world |
 
-mod agenda;
 mod backend;
 mod calls;
 mod disturbances;
@@ -24,4 +22,4 @@ mod streams;
 mod sweeps;
 
 pub(crate) use calls::{EFFECT, SEND};
-pub(crate) use state::{Respond, Shared, Spawn, Wiring, World, lock};
+pub(crate) use state::{Respond, Shared, Wiring, World, lock};

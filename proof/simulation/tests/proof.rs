@@ -102,7 +102,7 @@ const MARKS: [&str; 9] = [
 ];
 
 fn every_fault_at_every_call(guarantee: Guarantee) {
-    let found = search::every_fault(subject(), guarantee, || {});
+    let found = search::every_fault(subject(), guarantee);
     assert!(found.runs > 1_000, "{} runs", found.runs);
     for fault in MARKS {
         assert!(found.seen.contains_key(fault), "never: {fault}");

@@ -1,6 +1,8 @@
 //! The functions of the deployment and their invocations.
 
+use super::source::Source;
 use event_source::Answer;
+use jiff::Timestamp;
 
 /// The number of an invocation.
 pub(crate) type Task = u64;
@@ -48,10 +50,20 @@ impl Ended {
     }
 }
 
+/// One invocation of a function.
+#[derive(Debug)]
+pub(crate) struct Invocation {
+    pub(crate) task: Task,
+    pub(crate) function: Function,
+    pub(crate) payload: String,
+    /// When Lambda ends it.
+    pub(crate) deadline: Timestamp,
+}
+
 /// An invocation in progress.
 #[derive(Debug)]
 pub(crate) struct Running {
-    pub(crate) function: Function,
+    pub(crate) from: Source,
     /// Its name in traces.
     pub(crate) name: String,
     /// The ids of its records.

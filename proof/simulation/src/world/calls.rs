@@ -8,7 +8,7 @@ use crate::aws::lambda::Task;
 use crate::faults::{self, Fault, NO_ANSWER};
 use crate::mutants;
 use crate::rng;
-use crate::scenario::What;
+use crate::scenario::Trouble;
 use crate::trace::Step;
 use notification::testing::{Call, Refused};
 use notification::{Failure, Guarantee};
@@ -105,7 +105,7 @@ impl World {
         self.calls += 1;
         let fault = self.scenario.faults.of(self.calls, self.now).filter(|fault| fault.concerns(what));
         if let Some(fault) = fault {
-            self.faults.push((self.calls, fault, what));
+            self.faults.insert(self.calls, fault);
         }
         (self.calls, fault)
     }
@@ -189,7 +189,7 @@ impl World {
 
     /// The fault that a call has, of the fault that was drawn for it.
     fn fault_of(&self, call: &Call, number: u64, drawn: Option<Fault>) -> Option<Fault> {
-        let table_is_down = called(call) == "table" && self.is_out(|what| matches!(what, What::TableDown(_)));
+        let table_is_down = called(call) == "table" && self.suffers(Trouble::TableDown);
         let is_made_once = call.method == EFFECT && matches!(self.scenario.guarantee, Guarantee::AtMostOnce { .. });
         match drawn {
             _ if table_is_down && number.is_multiple_of(2) => Some(Fault::Refused),
