@@ -3,6 +3,7 @@
 //! | file | concern |
 //! |---|---|
 //! | `change` | a change that owns its parts |
+//! | `item` | an item of the table |
 //! | `table` | the model of the table: conditions, transactions, indexes, stream, expiry, the sweep's lease |
 //! | `index` | the model of the index of pending notifications |
 //! | `ports` | every port, over any backend in memory and any faults. The simulation uses it with its own |
@@ -12,15 +13,17 @@
 mod change;
 mod clock;
 mod index;
+mod item;
 mod memory;
 mod ports;
 mod table;
 
 pub use change::{OwnedChange, OwnedCommit};
 pub use clock::TestClock;
+pub use item::Item;
 pub use memory::{Fault, InMemory, Memory};
 pub use ports::{Backend, Call, Calls, Entries, Refused, each};
-pub use table::{Captured, Item, Table, key_of};
+pub use table::{Captured, Table};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

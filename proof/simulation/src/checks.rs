@@ -77,12 +77,17 @@ fn item_is_settled(world: &World, id: &str, item: &Item) -> Option<String> {
     }
 }
 
-fn effect_is_as_promised(world: &World, id: &str, item: &Item) -> Option<String> {
-    let (status, guarantee) = (item.status, world.scenario.guarantee);
-    let effects = match guarantee {
+/// How often the effect of a notification happened.
+pub(crate) fn effects(world: &World, id: &str) -> usize {
+    match world.scenario.guarantee {
         Guarantee::Transactional => usize::from(world.table.others().contains_key(&format!("ledger/{id}"))),
         _ => world.effects.get(id).copied().unwrap_or(0),
-    };
+    }
+}
+
+fn effect_is_as_promised(world: &World, id: &str, item: &Item) -> Option<String> {
+    let (status, guarantee) = (item.status, world.scenario.guarantee);
+    let effects = effects(world, id);
     let wrong = match (guarantee, status) {
         (Guarantee::Transactional | Guarantee::AtMostOnce { .. }, Status::Done) => effects != 1,
         (Guarantee::Transactional, _) | (_, Status::Failed) => effects != 0,

@@ -8,8 +8,9 @@ use notification::{Guarantee, limits};
 use simulation::designs::{Design, Invariant};
 use simulation::mutants::Mutant;
 use simulation::outage::{self, Outage, Settings, Stage};
+use simulation::run::Subject;
 use simulation::scenario::{self, AT_MOST_ONCE, IDEMPOTENT, Scenario};
-use simulation::search::{self, Found, Subject};
+use simulation::search::{self, Found};
 use simulation::template::Deployed;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -162,13 +163,13 @@ fn mutants(subject: Subject<'_>) -> ExitCode {
     for (mutant, bug, place) in Mutant::ALL {
         let found = search::first_failure(subject.with_mutant(mutant), 10_000);
         bar.inc(1);
-        let (seeds, broken) = found.map_or_else(
-            || {
+        let (seeds, broken) = match found {
+            Some((scenario, violations)) => (thousands(scenario.seed + 1), violations[0].clone()),
+            None => {
                 missed += 1;
                 ("–".to_owned(), style("not found").red().to_string())
-            },
-            |(scenario, violations)| (thousands(scenario.seed + 1), violations[0].clone()),
-        );
+            }
+        };
         table.add_row([bug.to_owned(), place.to_owned(), seeds, broken]);
     }
     bar.finish_and_clear();
@@ -197,16 +198,15 @@ fn designs(subject: Subject<'_>, diagrams: bool) -> ExitCode {
     }
     say(&table.to_string());
     for (design, broken) in shown {
-        let Some(trace) = broken.report.trace else { continue };
         say(&format!("\n{} — {}", style(design.words()).bold(), broken.violation));
-        say(&if diagrams { format!("```mermaid\n{}```", trace.diagram()) } else { trace.text() });
+        say(&if diagrams { format!("```mermaid\n{}```", broken.trace.diagram()) } else { broken.trace.text() });
     }
     ExitCode::from(u8::from(!as_known))
 }
 
 fn show_run(subject: Subject<'_>, scenario: &Scenario) -> ExitCode {
     let report = subject.run(scenario, true);
-    say(&report.trace.unwrap_or_default().text());
+    say(&report.trace.text());
     for violation in &report.violations {
         say_error(violation);
     }

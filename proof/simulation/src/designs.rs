@@ -1,12 +1,13 @@
 //! The designs that were tried before this one, as small flows in the same world. They show what each design breaks.
 
-use crate::aws::lambda::{Function, Invocation};
-use crate::aws::source::Source;
+use crate::aws::lambda::Invocation;
+use crate::aws::source::{Function, Source};
+use crate::checks;
 use crate::pipeline::Pipeline;
 use crate::ports::Ports;
-use crate::run::{Deployment, Report, Work};
+use crate::run::{Deployment, Report, Subject, Work};
 use crate::scenario::{AT_MOST_ONCE, IDEMPOTENT, Scenario};
-use crate::search::{self, Subject};
+use crate::search;
 use crate::trace::Trace;
 use crate::world::{EFFECT, SEND, Wiring, World};
 use base64::Engine;
@@ -68,7 +69,7 @@ pub struct Broken {
     /// What it broke.
     pub violation: String,
     /// What happened in it.
-    pub report: Report,
+    pub trace: Trace,
 }
 
 impl Design {
@@ -110,6 +111,10 @@ impl Design {
         }
     }
 
+    const fn is_this_project(self) -> bool {
+        matches!(self, Self::Idempotent | Self::AtMostOnce | Self::Transactional)
+    }
+
     const fn guarantee(self) -> Guarantee {
         match self {
             Self::Idempotent => IDEMPOTENT,
@@ -123,7 +128,7 @@ impl Design {
     /// seeds.
     #[must_use]
     pub fn broken(self, subject: Subject<'_>, seeds: u64) -> BTreeMap<Invariant, Broken> {
-        let subject = subject.with_deployment(&self);
+        let subject = Subject { deployment: &self, ..subject };
         let mut broken: BTreeMap<Invariant, Broken> = BTreeMap::new();
         let mut small = Scenario::small(self.guarantee());
         small.messages.truncate(1);
@@ -145,12 +150,10 @@ impl Design {
 /// Remembers a run if it is the shortest so far that breaks an invariant.
 fn note(subject: Subject<'_>, scenario: &Scenario, broken: &mut BTreeMap<Invariant, Broken>) {
     let report = subject.run(scenario, true);
-    let length = |report: &Report| report.trace.as_ref().map_or(usize::MAX, Trace::len);
-    for violation in &report.violations {
-        let Some(invariant) = invariant_of(violation) else { continue };
-        if broken.get(&invariant).is_none_or(|known| length(&known.report) > length(&report)) {
-            let report = subject.run(scenario, true);
-            broken.insert(invariant, Broken { violation: violation.clone(), report });
+    for violation in report.violations {
+        let Some(invariant) = invariant_of(&violation) else { continue };
+        if broken.get(&invariant).is_none_or(|known| known.trace.len() > report.trace.len()) {
+            broken.insert(invariant, Broken { violation, trace: report.trace.clone() });
         }
     }
 }
@@ -163,17 +166,15 @@ fn invariant_of(violation: &str) -> Option<Invariant> {
 
 impl Deployment for Design {
     fn wiring(&self) -> Wiring {
-        match self {
-            Self::PublishThenDone | Self::DoneThenPublish => Wiring { reads_table_stream: false, hands_over: false },
-            Self::WorkQueue | Self::DoneWhenPublished => Wiring { reads_table_stream: true, hands_over: false },
-            _ => Pipeline.wiring(),
-        }
+        let reads_table_stream = !matches!(self, Self::PublishThenDone | Self::DoneThenPublish);
+        Wiring { reads_table_stream, hands_over: self.is_this_project() }
     }
 
     fn invoke(&self, invocation: Invocation, ports: Ports) -> Work {
-        match self {
-            Self::Idempotent | Self::AtMostOnce | Self::Transactional => Pipeline.invoke(invocation, ports),
-            design => Box::pin(design.handle(invocation, ports)),
+        if self.is_this_project() {
+            Pipeline.invoke(invocation, ports)
+        } else {
+            Box::pin(self.handle(invocation, ports))
         }
     }
 
@@ -184,11 +185,10 @@ impl Deployment for Design {
             if id.starts_with(notification::id::QUARANTINE_PREFIX) {
                 continue;
             }
-            let effects = match self {
-                Self::Transactional => usize::from(world.table.others().contains_key(&format!("ledger/{id}"))),
+            let effects = match checks::effects(world, id) {
                 // The receiver knows the id and ignores the second call.
-                Self::Idempotent => world.effects.get(id).copied().unwrap_or(0).min(1),
-                _ => world.effects.get(id).copied().unwrap_or(0),
+                effects if *self == Self::Idempotent => effects.min(1),
+                effects => effects,
             };
             let is_named = dead.iter().any(|message| message.body == *item.event)
                 || matches!(item.status, Status::Failed | Status::InDoubt);

@@ -43,16 +43,6 @@ impl Fault {
         Self::CrashBefore,
         Self::CrashAfter,
     ];
-
-    /// Whether it makes a difference to such a call.
-    #[must_use]
-    pub fn concerns(self, what: &str) -> bool {
-        match what {
-            // Nothing depends on whether the caller knows that a message was deleted.
-            "delete" => !matches!(self, Self::LostReply | Self::Slow | Self::CrashAfter),
-            _ => true,
-        }
-    }
 }
 
 impl fmt::Display for Fault {

@@ -2,6 +2,7 @@
 //! bug changes is in this file, and the others ask it. Deployed code has no switch.
 
 use crate::aws::lambda::Ended;
+use crate::scenario::Scenario;
 use crate::template::Deployed;
 use event_source::settings::StartingPosition;
 use event_source::stream::Record;
@@ -56,22 +57,21 @@ mutants! {
 }
 
 impl Mutant {
-    /// The bugs of the template.
-    pub(crate) fn change_template(self, deployed: &mut Deployed) {
+    /// The bugs of the template, and what a run needs to show them.
+    pub(crate) fn change_template(self, deployed: &mut Deployed, scenario: &mut Scenario) {
         match self {
             Self::NoInitFilter => deployed.publisher.filter = None,
-            Self::ExpiryTooShort => deployed.done_retention = Duration::from_hours(24),
+            Self::NoSweep => deployed.sweep_every = Duration::MAX,
+            Self::ExpiryTooShort => {
+                deployed.done_retention = Duration::from_hours(24);
+                scenario.runs_until_expiry = true;
+            }
             Self::LatestForTrimHorizon => {
                 deployed.publisher.starting_position = StartingPosition::Latest;
                 deployed.downstream.starting_position = StartingPosition::Latest;
             }
             _ => {}
         }
-    }
-
-    /// Whether a run must go on until DONE items expire.
-    pub(crate) fn needs_expiry(self) -> bool {
-        self == Self::ExpiryTooShort
     }
 }
 
@@ -115,11 +115,6 @@ pub(crate) fn seen(mutant: Option<Mutant>, stored: Stored, now: Timestamp) -> St
 /// Whether a run of the sweep gets the lease although another one has it.
 pub(crate) fn ignores_lease(mutant: Option<Mutant>) -> bool {
     mutant == Some(Mutant::SweepsOverlap)
-}
-
-/// Whether the sweep runs on its schedule.
-pub(crate) fn has_sweep(mutant: Option<Mutant>) -> bool {
-    mutant != Some(Mutant::NoSweep)
 }
 
 // Streams and the queue.

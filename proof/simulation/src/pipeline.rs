@@ -1,11 +1,13 @@
 //! The deployment that is simulated: the real handlers.
 
-use crate::aws::lambda::{Function, Invocation};
+use crate::aws::lambda::Invocation;
+use crate::aws::source::Function;
 use crate::mutants;
 use crate::ports::Ports;
 use crate::rng;
-use crate::run::{Deployment, Work};
+use crate::run::{Deployment, Subject, Work};
 use crate::scenario::{SLOW_FOR, START};
+use crate::template::Deployed;
 use crate::world::{EFFECT, Wiring, World, lock};
 use downstream::Downstream;
 use ingest::Ingest;
@@ -19,6 +21,14 @@ use std::time::Duration;
 /// Ingest, publisher and downstream as they are deployed.
 #[derive(Debug)]
 pub(crate) struct Pipeline;
+
+impl<'a> Subject<'a> {
+    /// The real handlers, with these settings.
+    #[must_use]
+    pub fn new(deployed: &'a Deployed) -> Self {
+        Self { deployment: &Pipeline, deployed, mutant: None }
+    }
+}
 
 impl Deployment for Pipeline {
     fn wiring(&self) -> Wiring {

@@ -1,11 +1,8 @@
 //! Searches: many seeds, every fault at every call, and the smallest form of a failure.
 
 use crate::faults::{Fault, Plan};
-use crate::mutants::Mutant;
-use crate::pipeline::Pipeline;
-use crate::run::{Deployment, Report, run};
+use crate::run::{Report, Subject};
 use crate::scenario::Scenario;
-use crate::template::Deployed;
 use notification::Guarantee;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Range, RangeInclusive};
@@ -45,39 +42,6 @@ impl Found {
         if !report.violations.is_empty() {
             self.failures.push((scenario, report.violations));
         }
-    }
-}
-
-/// What runs in the functions, and how it is deployed.
-#[derive(Clone, Copy)]
-pub struct Subject<'a> {
-    deployment: &'a dyn Deployment,
-    deployed: &'a Deployed,
-    mutant: Option<Mutant>,
-}
-
-impl<'a> Subject<'a> {
-    /// The real handlers, with these settings.
-    #[must_use]
-    pub fn new(deployed: &'a Deployed) -> Self {
-        Self { deployment: &Pipeline, deployed, mutant: None }
-    }
-
-    /// With a bug that is put back.
-    #[must_use]
-    pub fn with_mutant(self, mutant: Mutant) -> Self {
-        Self { mutant: Some(mutant), ..self }
-    }
-
-    /// Another deployment with the same settings.
-    pub(crate) fn with_deployment(self, deployment: &'a dyn Deployment) -> Self {
-        Self { deployment, ..self }
-    }
-
-    /// Runs one scenario.
-    #[must_use]
-    pub fn run(&self, scenario: &Scenario, traced: bool) -> Report {
-        run(scenario, self.deployed, self.deployment, self.mutant, traced)
     }
 }
 

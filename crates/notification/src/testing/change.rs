@@ -1,6 +1,6 @@
 //! A change as the model of the table makes it.
 
-use super::table::Item;
+use super::item::Item;
 use crate::action::Put;
 use crate::change::{After, Before, Change, Claim, Commit};
 use crate::status::Status;

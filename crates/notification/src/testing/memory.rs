@@ -1,9 +1,10 @@
 //! Every port in memory, with faults.
 
 use super::change::{OwnedChange, OwnedCommit};
+use super::item::Item;
 use super::lock;
 use super::ports::{Backend, Call, Calls, Entries, Refused, each};
-use super::table::{Item, Table};
+use super::table::Table;
 use crate::change::{Claim, Stored};
 use crate::failure::Failure;
 use crate::ports::{Answers, Committed, IndexKey, SweepState, Written};

@@ -2,8 +2,9 @@
 
 use super::change::{OwnedChange, OwnedCommit};
 use super::index::Index;
+use super::item::Item;
 use crate::action::Put;
-use crate::change::{Claim, Stored};
+use crate::change::Stored;
 use crate::failure::Failure;
 use crate::id::{NotificationId, index_shard};
 use crate::limits;
@@ -12,33 +13,6 @@ use crate::status::Status;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
-
-/// One item of the table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Item {
-    /// Its status.
-    pub status: Status,
-    /// Its event.
-    pub event: String,
-    /// Why it is FAILED or IN_DOUBT.
-    pub reason: Option<String>,
-    /// What its action returned.
-    pub outcome: Option<String>,
-    /// The bytes of an orphan.
-    pub raw: Vec<u8>,
-    /// Who has claimed it, while it is CLAIMED.
-    pub claim: Option<Claim>,
-    /// Since when it is pending, while it is INIT or CLAIMED.
-    pub pending_since: Option<Timestamp>,
-    /// Since when it has its status, if something changed it.
-    pub since: Option<Timestamp>,
-    /// Whether a call ended with an unknown outcome.
-    pub unknown_call: bool,
-    /// When an operator last moved it back to INIT.
-    pub put_back_at: Option<Timestamp>,
-    /// How often it was written.
-    pub writes: usize,
-}
 
 /// The table with its indexes, and the tables that transactions write beside it.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.ConditionExpressions.html>
@@ -64,42 +38,8 @@ pub struct Captured {
     pub new: Option<(Status, Box<str>)>,
 }
 
-impl Item {
-    pub(super) fn new(status: Status, event: &str) -> Self {
-        Self {
-            status,
-            event: event.to_owned(),
-            reason: None,
-            outcome: None,
-            raw: vec![],
-            claim: None,
-            pending_since: None,
-            since: None,
-            unknown_call: false,
-            put_back_at: None,
-            writes: 1,
-        }
-    }
-
-    fn expiry(&self, kept_for: Duration) -> Option<Timestamp> {
-        self.since.filter(|_| self.status == Status::Done)?.checked_add(kept_for).ok()
-    }
-
-    fn stored(&self) -> Stored {
-        Stored {
-            status: Some(self.status),
-            event: self.event.as_str().into(),
-            claim: self.claim.clone(),
-            since: self.since,
-            unknown_call: self.unknown_call,
-            put_back_at: self.put_back_at,
-        }
-    }
-}
-
 /// The table and key of an item that a transaction puts.
-#[must_use]
-pub fn key_of(put: &Put) -> String {
+fn key_of(put: &Put) -> String {
     let key = put.attributes.iter().find(|(name, _)| *name == put.key).map_or("", |(_, value)| value);
     format!("{}/{key}", put.table)
 }
@@ -302,7 +242,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::change::{Change, Commit};
+    use crate::change::{Change, Claim, Commit};
     use crate::event::Notification;
 
     fn at(seconds: i64) -> Timestamp {

@@ -1,8 +1,18 @@
-//! What invokes functions.
+//! The functions of the deployment, and what invokes them.
 
-use super::lambda::Function;
 use crate::template::Deployed;
 use event_source::queue::{Queue, QueueMapping};
+
+/// A function of the deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Function {
+    /// Reads the queue.
+    Ingest,
+    /// Reads the table's stream, and runs on a schedule.
+    Publisher,
+    /// Reads Kinesis, or the work queue.
+    Downstream,
+}
 
 /// What invokes a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +35,16 @@ pub(crate) struct QueueSource {
     pub(crate) queue: Queue,
     pub(crate) dead: Queue,
     pub(crate) mapping: QueueMapping,
+}
+
+impl Function {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Publisher => "publisher",
+            Self::Downstream => "downstream",
+        }
+    }
 }
 
 impl Source {

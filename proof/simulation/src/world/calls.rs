@@ -103,10 +103,12 @@ impl World {
     /// Counts a call and draws its fault.
     pub(super) fn next_fault(&mut self, what: &'static str) -> (u64, Option<Fault>) {
         self.calls += 1;
-        let fault = self.scenario.faults.of(self.calls, self.now).filter(|fault| fault.concerns(what));
-        if let Some(fault) = fault {
-            self.faults.insert(self.calls, fault);
-        }
+        let fault = match self.scenario.faults.of(self.calls, self.now) {
+            // Nothing depends on whether the caller knows that a message was deleted.
+            Some(Fault::LostReply | Fault::Slow | Fault::CrashAfter) if what == "delete" => None,
+            fault => fault,
+        };
+        self.faults.extend(fault.map(|fault| (self.calls, fault)));
         (self.calls, fault)
     }
 

@@ -1,8 +1,8 @@
 //! Lambda: invocations begin, run into their timeouts, are throttled, fail, or run twice.
 
 use super::state::{Respond, World};
-use crate::aws::lambda::{Ended, Function, Invocation, Running, Task};
-use crate::aws::source::Source;
+use crate::aws::lambda::{Ended, Invocation, Running, Task};
+use crate::aws::source::{Function, Source};
 use crate::faults::{self, Fault};
 use crate::scenario::Trouble;
 use crate::trace::Step;

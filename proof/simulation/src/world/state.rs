@@ -1,7 +1,7 @@
 //! The world itself: its parts, its time, and the journal of what happens in it.
 
-use crate::aws::lambda::{Ended, Function, Invocation, Running, Task};
-use crate::aws::source::{QueueSource, Source};
+use crate::aws::lambda::{Ended, Invocation, Running, Task};
+use crate::aws::source::{Function, QueueSource, Source};
 use crate::aws::stream::StreamSource;
 use crate::faults::Fault;
 use crate::mutants::Mutant;
@@ -107,8 +107,7 @@ impl World {
     ) -> Self {
         let mut deployed = deployed_for(&scenario, deployed);
         if let Some(mutant) = mutant {
-            mutant.change_template(&mut deployed);
-            scenario.runs_until_expiry |= mutant.needs_expiry();
+            mutant.change_template(&mut deployed, &mut scenario);
         }
         let mut world = Self {
             now: START,

@@ -3,7 +3,6 @@
 use super::state::World;
 use crate::aws::lambda::{Ended, Task};
 use crate::aws::source::Source;
-use crate::mutants;
 use crate::rng;
 use crate::scenario::Trouble;
 use jiff::Timestamp;
@@ -16,7 +15,7 @@ impl World {
     /// Makes sure that the sweep runs on its schedule while there is something that it could find.
     pub(super) fn expect_sweep(&mut self) {
         let last = self.scenario.healed_at() + SWEEPS_FOR;
-        if !self.wiring.hands_over || !mutants::has_sweep(self.mutant) || self.now > last {
+        if !self.wiring.hands_over || self.now > last {
             return;
         }
         let period = i64::try_from(self.deployed.sweep_every.as_secs()).unwrap_or(i64::MAX).max(1);
