@@ -27,7 +27,7 @@ impl Chosen {
     /// Reads `ACTION` (default `mark-done`), the settings of that action, and its secret if it has one.
     ///
     /// # Errors
-    /// [`ConfigError`] if `ACTION` is unknown, one of its settings is missing or wrong, or its secret cannot be read.
+    /// [`ConfigError`] if `ACTION` is unknown, one of its settings is missing or invalid, or its secret cannot be read.
     pub async fn from_environment(environment: &Environment, sdk: &SdkConfig) -> Result<Self, ConfigError> {
         const NAME: &str = "ACTION";
         match environment.get(NAME) {
@@ -38,10 +38,9 @@ impl Chosen {
                 let secret = SecretsManager::new(sdk, settings.secret_id.clone());
                 Ok(Self::Webhook(Box::new(Webhook::new(settings, secret, SystemClock).await?)))
             }
-            Some(other) => Err(ConfigError::Wrong {
-                name: NAME,
-                problem: format!("{other:?} is not one of mark-done, ledger and webhook"),
-            }),
+            Some(other) => {
+                Err(ConfigError::invalid(NAME, format!("{other:?} is not one of mark-done, ledger and webhook")))
+            }
         }
     }
 }
@@ -78,7 +77,7 @@ mod tests {
         assert!(matches!(chosen(&[]).await, Ok(Chosen::MarkDone(_))));
         assert!(matches!(chosen(&[("ACTION", "ledger"), ("LEDGER_TABLE_NAME", "l")]).await, Ok(Chosen::Ledger(_))));
         let error = async |variables| chosen(variables).await.unwrap_err().to_string();
-        assert!(error(&[("ACTION", "ledgr")]).await.contains("ACTION is wrong"));
+        assert!(error(&[("ACTION", "ledgr")]).await.contains("ACTION is invalid"));
         assert!(error(&[("ACTION", "ledger")]).await.contains("LEDGER_TABLE_NAME is missing"));
         assert!(error(&[("ACTION", "webhook")]).await.contains("WEBHOOK_URL is missing"));
     }

@@ -3,20 +3,16 @@
 use aws::SdkConfig;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
-use std::fmt;
+use notification::Failure;
 
 /// A source of the text of one secret.
 pub trait SecretSource: Send + Sync {
-    /// Reads the current value of the secret.
-    fn read(&self) -> impl Future<Output = Result<String, SecretError>> + Send;
+    /// Reads the current value of the secret. The text of a failure never contains it.
+    fn read(&self) -> impl Future<Output = Result<String, Failure>> + Send;
 }
 
-/// Why a secret could not be read. The text never contains a secret.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct SecretError(pub String);
-
 /// One secret in Secrets Manager.
+#[derive(Debug)]
 pub struct SecretsManager {
     client: Client,
     secret_id: String,
@@ -31,20 +27,16 @@ impl SecretsManager {
 }
 
 impl SecretSource for SecretsManager {
-    async fn read(&self) -> Result<String, SecretError> {
+    async fn read(&self) -> Result<String, Failure> {
         let id = &self.secret_id;
         match self.client.get_secret_value().secret_id(id).send().await {
-            Ok(answer) => answer.secret_string.ok_or_else(|| SecretError(format!("the secret {id} contains no text"))),
+            Ok(answer) => {
+                answer.secret_string.ok_or_else(|| Failure::retryable(format!("the secret {id} contains no text")))
+            }
             Err(error) => {
                 let code = error.code().unwrap_or("no answer");
-                Err(SecretError(format!("the secret {id} cannot be read from Secrets Manager: {code}")))
+                Err(Failure::retryable(format!("the secret {id} cannot be read from Secrets Manager: {code}")))
             }
         }
-    }
-}
-
-impl fmt::Debug for SecretsManager {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SecretsManager").field("secret_id", &self.secret_id).finish_non_exhaustive()
     }
 }

@@ -12,18 +12,17 @@
 //! | `key` | the notification id as a header |
 //! | `signer`, `secrets` | signatures, and secrets that change |
 //! | `answer` | the meaning of the receiver's answer |
-//! | `timeout` | time limits |
 
 mod answer;
 mod key;
 mod secrets;
 mod settings;
 mod signer;
-mod timeout;
 
 use crate::secret::SecretSource;
 use answer::{Next, Refusal};
 use aws::ConfigError;
+use notification::deadline::within;
 use notification::{Action, ActionError, Clock, Deadline, Effect, Guarantee, Notification, Outcome, Timestamp, limits};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::redirect::Policy;
@@ -33,7 +32,6 @@ pub use settings::Settings;
 use signer::Signer;
 use std::sync::Arc;
 use std::time::Duration;
-use timeout::within;
 
 /// The content type of one event in the structured mode.
 const CLOUDEVENTS_JSON: &str = "application/cloudevents+json; charset=utf-8";
@@ -62,10 +60,12 @@ impl<S: SecretSource, C: Clock> Webhook<S, C> {
     /// # Errors
     /// [`ConfigError`] if the secret cannot be read or is invalid, or no client can be created.
     pub async fn new(settings: Settings, source: S, clock: C) -> Result<Self, ConfigError> {
-        let secrets =
-            Secrets::read(source, &clock).await.map_err(|problem| settings::wrong(settings::SECRET_ID, problem))?;
-        let client =
-            client(settings.guarantee).build().map_err(|error| settings::wrong(settings::URL, error.to_string()))?;
+        let secrets = Secrets::read(source, &clock)
+            .await
+            .map_err(|failure| ConfigError::invalid(settings::SECRET_ID, failure.reason))?;
+        let client = client(settings.guarantee)
+            .build()
+            .map_err(|error| ConfigError::invalid(settings::URL, error.to_string()))?;
         Ok(Self { client, url: settings.url, secrets, clock, guarantee: settings.guarantee })
     }
 

@@ -27,7 +27,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 /// Runs the ledger for a refund with any JSON as its data.
 fn run_ledger(data: &str) -> Result<Effect, ActionError> {
     let event = format!(r#"{{"specversion":"1.0","id":"a","source":"s","type":"t","data":{data}}}"#);
-    let ledger = Ledger::from_environment(&Environment::from([("LEDGER_TABLE_NAME", "entries")])).unwrap();
+    let ledger = Ledger::from_environment(&Environment::from_iter([("LEDGER_TABLE_NAME", "entries")])).unwrap();
     block_on(ledger.run(&Notification::parse(event).unwrap(), Deadline::at(Timestamp::MAX)))
 }
 
@@ -60,7 +60,7 @@ proptest! {
 
     #[test]
     fn no_refusal_of_a_url_quotes_it_because_it_may_contain_a_token(url in marked(url())) {
-        let environment = Environment::from([("WEBHOOK_URL", url.as_str()), ("WEBHOOK_SECRET_ID", "s")]);
+        let environment = Environment::from_iter([("WEBHOOK_URL", url.as_str()), ("WEBHOOK_SECRET_ID", "s")]);
         if let Err(error) = Settings::from_environment(&environment) {
             prop_assert!(!error.to_string().contains(MARKER), "{}", error);
             named::<()>("WEBHOOK_URL", Err(error));
@@ -69,7 +69,7 @@ proptest! {
 
     #[test]
     fn no_refusal_of_a_guarantee_or_a_secret_quotes_it(guarantee in marked(any::<String>()), secret in marked(any::<String>())) {
-        let of = |guarantee| Environment::from([
+        let of = |guarantee| Environment::from_iter([
             ("WEBHOOK_URL", "https://example.com"), ("WEBHOOK_SECRET_ID", "s"), ("WEBHOOK_GUARANTEE", guarantee),
         ]);
         let error = Settings::from_environment(&of(&guarantee)).unwrap_err();
@@ -86,7 +86,7 @@ proptest! {
     fn an_unknown_action_is_refused_by_name(action in any::<String>()) {
         let sdk = SdkConfig::builder().build();
         prop_assume!(!["mark-done", "ledger", "webhook", ""].contains(&action.as_str()));
-        let chosen = block_on(Chosen::from_environment(&Environment::from([("ACTION", action.as_str())]), &sdk));
+        let chosen = block_on(Chosen::from_environment(&Environment::from_iter([("ACTION", action.as_str())]), &sdk));
         prop_assert!(named("ACTION", chosen).is_none());
     }
 }

@@ -22,7 +22,7 @@ const IDEMPOTENT: &str = "idempotent";
 const AT_MOST_ONCE: &str = "at-most-once";
 
 fn environment(url: &str, guarantee: &str) -> Environment {
-    Environment::from([("WEBHOOK_URL", url), ("WEBHOOK_GUARANTEE", guarantee), ("WEBHOOK_SECRET_ID", "s")])
+    Environment::from_iter([("WEBHOOK_URL", url), ("WEBHOOK_GUARANTEE", guarantee), ("WEBHOOK_SECRET_ID", "s")])
 }
 
 /// A webhook with its receiver, its secret and its clock.
@@ -465,7 +465,7 @@ async fn a_secret_that_is_not_valid_at_start_is_refused_by_the_name_of_its_setti
     let start = async |secret: Secret| {
         let settings = Settings::from_environment(&environment("https://example.com", IDEMPOTENT)).unwrap();
         let error = Webhook::new(settings, secret, Time::stands()).await.unwrap_err().to_string();
-        error.strip_prefix("the environment variable WEBHOOK_SECRET_ID is wrong: ").unwrap().to_owned()
+        error.strip_prefix("the environment variable WEBHOOK_SECRET_ID is invalid: ").unwrap().to_owned()
     };
     let bytes_23 = "whsec_c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmU=";
     assert_eq!(

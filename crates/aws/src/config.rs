@@ -10,6 +10,7 @@ use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 use notification::limits;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// `TABLE_NAME`: the DynamoDB table of notifications.
@@ -42,16 +43,13 @@ pub fn stream_name(environment: &Environment) -> Result<String, ConfigError> {
 /// [`ConfigError`] if it is not a number, or too short to outlast every redelivery.
 pub fn done_retention_days(environment: &Environment) -> Result<u32, ConfigError> {
     const NAME: &str = "DONE_RETENTION_DAYS";
-    let Some(text) = environment.get(NAME) else { return Ok(limits::DONE_RETENTION_DEFAULT_DAYS) };
-    match text.parse::<u32>() {
-        Ok(days) if days >= limits::DONE_RETENTION_MIN_DAYS => Ok(days),
-        Ok(days) => {
-            let min = limits::DONE_RETENTION_MIN_DAYS;
-            let problem = format!("{days} days are too short: a message can be redelivered for {min} days");
-            Err(ConfigError::Wrong { name: NAME, problem })
-        }
-        Err(_) => Err(ConfigError::Wrong { name: NAME, problem: format!("{text:?} is not a number of days") }),
+    const MIN: u32 = limits::DONE_RETENTION_MIN_DAYS;
+    let days = number(environment, NAME, "days", limits::DONE_RETENTION_DEFAULT_DAYS)?;
+    if days < MIN {
+        let problem = format!("{days} days are too short: a message can be redelivered for {MIN} days");
+        return Err(ConfigError::invalid(NAME, problem));
     }
+    Ok(days)
 }
 
 /// `SWEEP_AGE_SECONDS`: how long a notification must be pending before the sweep publishes it again;
@@ -60,14 +58,14 @@ pub fn done_retention_days(environment: &Environment) -> Result<u32, ConfigError
 /// # Errors
 /// [`ConfigError`] if it is not a number.
 pub fn sweep_age(environment: &Environment) -> Result<Duration, ConfigError> {
-    const NAME: &str = "SWEEP_AGE_SECONDS";
-    match environment.get(NAME) {
-        None => Ok(limits::SWEEP_AGE_DEFAULT),
-        Some(text) => text.parse().map(Duration::from_secs).map_err(|_| {
-            let problem = format!("{text:?} is not a number of seconds");
-            ConfigError::Wrong { name: NAME, problem }
-        }),
-    }
+    let default = limits::SWEEP_AGE_DEFAULT.as_secs();
+    number(environment, "SWEEP_AGE_SECONDS", "seconds", default).map(Duration::from_secs)
+}
+
+/// A whole number of a unit; the default if it is not set.
+fn number<N: FromStr>(environment: &Environment, name: &'static str, unit: &str, default: N) -> Result<N, ConfigError> {
+    let Some(text) = environment.get(name) else { return Ok(default) };
+    text.parse().map_err(|_| ConfigError::invalid(name, format!("{text:?} is not a number of {unit}")))
 }
 
 /// The SDK's settings for a function, from its environment only:
@@ -107,11 +105,6 @@ pub async fn sdk(environment: &Environment) -> Result<SdkConfig, ConfigError> {
     Ok(config)
 }
 
-/// The endpoint URL of one service, or the one for all services.
-fn endpoint_url(environment: &Environment, name: &str, service: &str) -> Option<String> {
-    environment.get(&format!("{name}_{service}")).or_else(|| environment.get(name)).map(str::to_owned)
-}
-
 /// `AWS_ENDPOINT_URL_DYNAMODB` and so on for single services, and `AWS_ENDPOINT_URL` for all others.
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>
 #[derive(Debug)]
@@ -120,7 +113,8 @@ struct EndpointUrls(Environment);
 impl LoadServiceConfig for EndpointUrls {
     fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
         let service = key.service_id().to_uppercase().replace(' ', "_");
-        endpoint_url(&self.0, key.env(), &service)
+        let url = self.0.get(&format!("{}_{service}", key.env())).or_else(|| self.0.get(key.env()));
+        url.map(str::to_owned)
     }
 }
 
@@ -130,19 +124,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_missing_variable_is_named() {
-        let empty = Environment::from([("TABLE_NAME", "")]);
+        let empty = Environment::from_iter([("TABLE_NAME", "")]);
         let named = |error: ConfigError| error.to_string();
         assert!(named(table_name(&empty).unwrap_err()).contains("TABLE_NAME is missing"));
         assert!(named(queue_url(&empty).unwrap_err()).contains("QUEUE_URL is missing"));
         assert!(named(stream_name(&empty).unwrap_err()).contains("STREAM_NAME is missing"));
         assert!(named(sdk(&empty).await.unwrap_err()).contains("AWS_REGION is missing"));
-        assert_eq!(table_name(&Environment::from([("TABLE_NAME", "t")])), Ok("t".to_owned()));
+        assert_eq!(table_name(&Environment::from_iter([("TABLE_NAME", "t")])), Ok("t".to_owned()));
     }
 
     #[test]
     fn the_retention_of_done_items_cannot_be_shorter_than_redelivery() {
-        let days = |text| done_retention_days(&Environment::from([("DONE_RETENTION_DAYS", text)]));
-        assert_eq!(done_retention_days(&Environment::from([("OTHER", "1")])), Ok(90));
+        let days = |text| done_retention_days(&Environment::from_iter([("DONE_RETENTION_DAYS", text)]));
+        assert_eq!(done_retention_days(&Environment::from_iter([("OTHER", "1")])), Ok(90));
         assert_eq!(days("36"), Ok(36));
         assert!(days("35").unwrap_err().to_string().contains("too short"));
         assert!(days("ninety").unwrap_err().to_string().contains("not a number of days"));
@@ -151,8 +145,9 @@ mod tests {
     #[test]
     fn a_service_has_its_own_endpoint_or_the_common_one() {
         fn check(variables: &[(&str, &str)], expected: Option<&str>) {
-            let environment = variables.iter().copied().collect();
-            let url = endpoint_url(&environment, "AWS_ENDPOINT_URL", "DYNAMODB");
+            let urls = EndpointUrls(variables.iter().copied().collect());
+            let key = ServiceConfigKey::builder().env("AWS_ENDPOINT_URL").profile("").service_id("DynamoDB").build();
+            let url = urls.load_config(key.unwrap());
             assert_eq!(url.as_deref(), expected, "{variables:?}");
         }
         let all = ("AWS_ENDPOINT_URL", "http://all");
@@ -164,8 +159,8 @@ mod tests {
 
     #[test]
     fn the_sweep_age_is_a_number_of_seconds() {
-        let age = |text| sweep_age(&Environment::from([("SWEEP_AGE_SECONDS", text)]));
-        assert_eq!(sweep_age(&Environment::from([("OTHER", "1")])), Ok(Duration::from_mins(45)));
+        let age = |text| sweep_age(&Environment::from_iter([("SWEEP_AGE_SECONDS", text)]));
+        assert_eq!(sweep_age(&Environment::from_iter([("OTHER", "1")])), Ok(Duration::from_mins(45)));
         assert_eq!(age("0"), Ok(Duration::ZERO));
         assert!(age("soon").unwrap_err().to_string().contains("not a number of seconds"));
     }

@@ -15,13 +15,20 @@ pub enum ConfigError {
         meaning: &'static str,
     },
     /// An environment variable has an invalid value.
-    #[error("the environment variable {name} is wrong: {problem}")]
-    Wrong {
+    #[error("the environment variable {name} is invalid: {problem}")]
+    Invalid {
         /// Its name.
         name: &'static str,
         /// What is wrong with it.
         problem: String,
     },
+}
+
+impl ConfigError {
+    /// The error of a variable with this problem.
+    pub fn invalid(name: &'static str, problem: impl Into<String>) -> Self {
+        Self::Invalid { name, problem: problem.into() }
+    }
 }
 
 /// The message itself: `main` prints it when the process ends.
@@ -71,12 +78,6 @@ impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
     }
 }
 
-impl<const COUNT: usize> From<[(&str, &str); COUNT]> for Environment {
-    fn from(variables: [(&str, &str); COUNT]) -> Self {
-        variables.into_iter().collect()
-    }
-}
-
 /// Only the names: values may be secrets.
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -90,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_variable_that_is_missing_or_empty_is_named_and_a_secret_is_not_shown() {
-        let environment = Environment::from([("EMPTY", ""), ("SECRET", "hush")]);
+        let environment = Environment::from_iter([("EMPTY", ""), ("SECRET", "hush")]);
         for name in ["EMPTY", "NONE"] {
             let error = environment.required(name, "what it is for").unwrap_err();
             assert_eq!(error.to_string(), format!("the environment variable {name} is missing: what it is for"));

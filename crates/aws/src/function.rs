@@ -5,7 +5,7 @@ use crate::telemetry::{self, Metrics};
 use crate::{SdkConfig, config};
 use aws_smithy_types::retry::RetryConfig;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use notification::Deadline;
+use notification::{Deadline, Invocation};
 use serde::{Serialize, de::DeserializeOwned};
 use std::future::Future;
 
@@ -15,15 +15,6 @@ pub struct Function {
     environment: Environment,
     sdk: SdkConfig,
     metrics: Metrics,
-}
-
-/// One invocation of a function.
-#[derive(Debug, Clone)]
-pub struct Invocation {
-    /// When Lambda ends the invocation.
-    pub deadline: Deadline,
-    /// Lambda's request id. A retry may have the same.
-    pub request_id: String,
 }
 
 impl Function {
@@ -90,7 +81,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_sdk_without_retries_sends_each_call_once_and_has_the_same_settings_otherwise() {
-        let sdk = config::sdk(&Environment::from([("AWS_REGION", "eu-central-1")])).await.unwrap();
+        let sdk = config::sdk(&Environment::from_iter([("AWS_REGION", "eu-central-1")])).await.unwrap();
         let once = without_retries(&sdk);
         assert_eq!(sdk.retry_config().unwrap().max_attempts(), 3);
         assert_eq!(once.retry_config().unwrap().max_attempts(), 1);

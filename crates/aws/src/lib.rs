@@ -29,7 +29,7 @@ pub use aws_config::SdkConfig;
 pub use clock::SystemClock;
 pub use environment::{ConfigError, Environment};
 #[cfg(feature = "lambda")]
-pub use function::{Function, Invocation};
+pub use function::Function;
 pub use queue::SqsQueue;
 pub use stream::KinesisStream;
 pub use table::DynamoTable;

@@ -12,11 +12,8 @@ use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use item::{STORED_ATTRIBUTES, number, shortened, stored, text, time};
-use notification::change::{Change, Commit, Stored};
-use notification::ports::{
-    Answers, Committed, DownstreamTable, IndexKey, Orphan, PendingPage, PendingTable, SweepState, Table, TableReader,
-    UnresolvedCount, Written,
-};
+use notification::change::{Commit, Stored};
+use notification::ports::{Answers, Committed, DownstreamTable, Orphan, TableReader};
 use notification::{Failure, NotificationId, Status, Timestamp, limits};
 use std::collections::HashMap;
 
@@ -80,42 +77,6 @@ fn key(item: &HashMap<String, AttributeValue>) -> Option<&str> {
     item.get("id")?.as_s().ok().map(String::as_str)
 }
 
-impl Table for DynamoTable {
-    async fn write(&self, changes: &[Change<'_>], at: Timestamp) -> Answers<Written> {
-        batched::write(self, changes, at).await
-    }
-}
-
-impl PendingTable for DynamoTable {
-    async fn pending(
-        &self,
-        shard: u64,
-        until: Timestamp,
-        after: Option<&IndexKey>,
-        limit: usize,
-    ) -> Result<PendingPage, Failure> {
-        pending::page(&self.client, &self.table_name, shard, until, after, limit).await
-    }
-
-    async fn count_unresolved(
-        &self,
-        status: Status,
-        shard: u64,
-        since: Timestamp,
-        limit: usize,
-    ) -> Result<UnresolvedCount, Failure> {
-        pending::count_unresolved(&self.client, &self.table_name, status, shard, since, limit).await
-    }
-
-    async fn begin_sweep(&self, now: Timestamp, lease_until: Timestamp) -> Result<Option<SweepState>, Failure> {
-        pending::begin_sweep(&self.client, &self.table_name, now, lease_until).await
-    }
-
-    async fn end_sweep(&self, state: &SweepState, lease_until: Timestamp) -> Result<(), Failure> {
-        pending::end_sweep(&self.client, &self.table_name, state, lease_until).await
-    }
-}
-
 impl DownstreamTable for DynamoTable {
     async fn commit(&self, group: &[Commit<'_>], at: Timestamp) -> Answers<Committed> {
         transaction::commit(self, group, at).await
@@ -155,8 +116,9 @@ mod tests {
     use aws_sdk_dynamodb::types::error::ConditionalCheckFailedException;
     use aws_sdk_dynamodb::types::{BatchStatementError, BatchStatementErrorCodeEnum, BatchStatementResponse};
     use aws_smithy_mocks::{Rule, mock, mock_client};
+    use notification::ports::{Table, Written};
     use notification::report::Identifier;
-    use notification::{Claim, Notification, Outcome};
+    use notification::{Change, Claim, Notification, Outcome};
     use update::Update;
 
     fn table(rule: &Rule) -> DynamoTable {

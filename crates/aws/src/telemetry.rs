@@ -38,14 +38,10 @@ impl LogSettings {
             Some(format) => format.eq_ignore_ascii_case("json"),
             None => environment.get("AWS_LAMBDA_FUNCTION_NAME").is_some(),
         };
-        let level = environment.get("AWS_LAMBDA_LOG_LEVEL").unwrap_or_default();
-        let level = match level.to_ascii_uppercase().as_str() {
-            "TRACE" => Level::TRACE,
-            "DEBUG" => Level::DEBUG,
-            "WARN" => Level::WARN,
+        let level = match environment.get("AWS_LAMBDA_LOG_LEVEL") {
             // Lambda has FATAL too, Rust does not.
-            "ERROR" | "FATAL" => Level::ERROR,
-            _ => Level::INFO,
+            Some(level) if level.eq_ignore_ascii_case("fatal") => Level::ERROR,
+            level => level.and_then(|level| level.parse().ok()).unwrap_or(Level::INFO),
         };
         Self { json, level: level.into() }
     }

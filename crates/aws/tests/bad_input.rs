@@ -49,9 +49,9 @@ proptest! {
 #[tokio::test]
 async fn the_sdk_accepts_any_region_that_is_not_empty() {
     for region in ["eu-central-1", " ", "\n", "\u{0}", "no such region", "日本"] {
-        let environment = Environment::from([("AWS_REGION", region)]);
+        let environment = Environment::from_iter([("AWS_REGION", region)]);
         assert_eq!(config::sdk(&environment).await.unwrap().region().unwrap().as_ref(), region);
     }
-    let empty = Environment::from([("AWS_REGION", "")]);
+    let empty = Environment::from_iter([("AWS_REGION", "")]);
     assert!(check::named("AWS_REGION", config::sdk(&empty).await).is_none());
 }

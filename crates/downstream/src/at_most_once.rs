@@ -1,14 +1,15 @@
 //! At-most-once actions: a claim first, then the call, then DONE if the claim still holds. If the outcome of the call is
 //! unknown, the notification becomes IN_DOUBT, and only an operator can run it again.
 
-use crate::ended::Task;
-use crate::ended::{Doubtful, Ended, Problem, Result, Settled};
+use crate::ended::{Called, Doubtful, Ended, Problem, Progress, Result, Settled, Task};
 use crate::standing::{Standing, absent, not_as_expected};
-use crate::{Called, Downstream, Invocation, too_late};
+use crate::{Downstream, too_late};
 use notification::batch::Attempts;
 use notification::ports::DownstreamTable;
 use notification::write::Answer;
-use notification::{Action, Change, Claim, Clock, Deadline, Failure, FailureKind, Status, Stored, Timestamp, limits};
+use notification::{
+    Action, Change, Claim, Clock, Deadline, Failure, FailureKind, Invocation, Status, Stored, Timestamp, limits,
+};
 use std::time::Duration;
 
 /// The reason with which a notification is not called although it is INIT.
@@ -18,19 +19,12 @@ const CALLED_BEFORE: &str = "an earlier call, made while the action was idempote
 const CALLED_AFTER_EXPIRY: &str =
     "its call ended after its claim had expired and an operator had moved it back to INIT";
 
-/// The tasks that have ended, and the calls whose results are not written yet.
-#[derive(Default)]
-struct Progress<'a> {
-    ended: Vec<Ended<'a>>,
-    open: Vec<Called<'a>>,
-}
-
 impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     pub(crate) async fn at_most_once<'a>(
         &self,
         tasks: Vec<Task<'a>>,
         timeout: Duration,
-        invocation: Invocation<'_>,
+        invocation: &Invocation,
     ) -> Vec<Ended<'a>> {
         let deadline = invocation.deadline;
         let claim = Claim {

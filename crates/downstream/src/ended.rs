@@ -1,7 +1,7 @@
 //! A task and its result. Every result is logged and counted here, so that none is missed.
 
 use crate::record::{Record, Subject};
-use notification::{Claim, Failure, FailureKind, Notification, NotificationId, Status};
+use notification::{Claim, Effect, Failure, FailureKind, Notification, NotificationId, Status};
 
 /// A record with a notification, on its way through the function.
 #[derive(Debug, Clone, Copy)]
@@ -10,6 +10,21 @@ pub(crate) struct Task<'a> {
     pub(crate) place: usize,
     pub(crate) record: &'a Record,
     pub(crate) notification: &'a Notification,
+    /// Whether the table has a note that an earlier call of the action has an unknown outcome.
+    pub(crate) has_unknown_call: bool,
+}
+
+/// A task whose action has run, with the action's answer.
+pub(crate) struct Called<'a> {
+    pub(crate) task: Task<'a>,
+    pub(crate) acted: std::result::Result<Effect, Failure>,
+}
+
+/// The tasks that have ended, and the calls whose outcomes are not written yet.
+#[derive(Default)]
+pub(crate) struct Progress<'a> {
+    pub(crate) ended: Vec<Ended<'a>>,
+    pub(crate) open: Vec<Called<'a>>,
 }
 
 impl<'a> Task<'a> {

@@ -3,11 +3,10 @@
 //!
 //! A call with an unknown outcome is noted in the table: after it, a rejection no longer means that nothing has happened.
 
-use crate::ended::Task;
-use crate::ended::{Ended, Problem, Result, Settled};
+use crate::Downstream;
+use crate::ended::{Called, Ended, Problem, Progress, Result, Settled, Task};
 use crate::record::Subject;
 use crate::standing::{Standing, absent, not_as_expected};
-use crate::{Called, Downstream};
 use futures_channel::mpsc;
 use futures_util::future::{FutureExt, join};
 use futures_util::stream::{self, StreamExt};
@@ -16,57 +15,36 @@ use notification::ports::DownstreamTable;
 use notification::write::Answer;
 use notification::{Action, Change, Clock, Deadline, Failure, Status, Timestamp, limits};
 
-/// A call to make.
-#[derive(Debug, Clone, Copy)]
-struct Call<'a> {
-    task: Task<'a>,
-    /// Whether the table has a note that an earlier call has an unknown outcome.
-    is_noted: bool,
-}
-
-/// A call that has ended.
-struct EndedCall<'a> {
-    called: Called<'a>,
-    is_noted: bool,
-}
-
-/// The calls whose results are written, and those whose results could not be written.
-#[derive(Default)]
-struct Progress<'a> {
-    ended: Vec<Ended<'a>>,
-    open: Vec<EndedCall<'a>>,
-}
-
 impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     pub(crate) async fn idempotent<'a>(&self, tasks: Vec<Task<'a>>, deadline: Deadline) -> Vec<Ended<'a>> {
         let mut ended = Vec::with_capacity(tasks.len());
-        let mut calls = Vec::with_capacity(tasks.len());
+        let mut to_call = Vec::with_capacity(tasks.len());
         for (task, standing) in self.read_each(tasks, deadline).await {
             match standing {
-                Standing::Init => calls.push(Call { task, is_noted: false }),
-                Standing::UnknownCall => calls.push(Call { task, is_noted: true }),
+                Standing::Init => to_call.push(task),
+                Standing::UnknownCall => to_call.push(Task { has_unknown_call: true, ..task }),
                 Standing::Other(result) => ended.push(task.end(result)),
             }
         }
-        ended.extend(self.call_and_write(calls, deadline).await);
+        ended.extend(self.call_and_write(to_call, deadline).await);
         ended
     }
 
     /// Makes the calls, and writes their results as they end: a slow action delays no other DONE, a slow table delays no
     /// action, and a crash repeats few calls. Writes that failed are repeated until the deadline after all calls have ended, so
     /// they delay nothing either.
-    async fn call_and_write<'a>(&self, calls: Vec<Call<'a>>, deadline: Deadline) -> Vec<Ended<'a>> {
-        let (sender, ended_calls) = mpsc::unbounded::<EndedCall<'a>>();
+    async fn call_and_write<'a>(&self, tasks: Vec<Task<'a>>, deadline: Deadline) -> Vec<Ended<'a>> {
+        let (sender, called) = mpsc::unbounded();
         // Created first and polled later, so that the compiler sees that the whole handler is `Send`.
-        let calls: Vec<_> = calls.into_iter().map(|call| self.call(call, deadline)).collect();
+        let acts: Vec<_> = tasks.into_iter().map(|task| self.act(task, deadline)).collect();
         let act = async move {
-            let mut calls = stream::iter(calls).buffer_unordered(limits::ACTIONS_IN_FLIGHT);
-            while let Some(ended) = calls.next().await {
+            let mut acts = stream::iter(acts).buffer_unordered(limits::ACTIONS_IN_FLIGHT);
+            while let Some(called) = acts.next().await {
                 // This cannot fail: the receiver lives longer.
-                let _ = sender.unbounded_send(ended);
+                let _ = sender.unbounded_send(called);
             }
         };
-        let write = ended_calls
+        let write = called
             .ready_chunks(limits::BATCH_EXECUTE_STATEMENT_MAX)
             .map(|chunk| self.write_results(chunk, Attempts::Limited, deadline))
             .buffer_unordered(limits::CALLS_IN_FLIGHT)
@@ -83,48 +61,37 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         ended
     }
 
-    async fn call<'a>(&self, Call { task, is_noted }: Call<'a>, deadline: Deadline) -> EndedCall<'a> {
-        let called = self.act(task, deadline.earlier(limits::ACT_BEFORE_DEADLINE)).await;
-        EndedCall { called, is_noted }
-    }
-
     /// Writes the results of calls: DONE, or a note that the outcome is unknown.
-    async fn write_results<'a>(
-        &self,
-        calls: Vec<EndedCall<'a>>,
-        attempts: Attempts,
-        deadline: Deadline,
-    ) -> Progress<'a> {
+    async fn write_results<'a>(&self, called: Vec<Called<'a>>, attempts: Attempts, deadline: Deadline) -> Progress<'a> {
         let mut progress = Progress::default();
-        let mut to_write = Vec::with_capacity(calls.len());
-        for call in calls {
-            match &call.called.acted {
+        let mut to_write = Vec::with_capacity(called.len());
+        for Called { task, acted } in called {
+            match acted {
                 // If a call did not happen, or is already noted, there is nothing to write.
-                Err(failure) if call.is_noted || !failure.kind.may_have_happened() => {
-                    progress.ended.push(call.called.task.end(Err(Problem::of_action(failure))));
+                Err(failure) if task.has_unknown_call || !failure.kind.may_have_happened() => {
+                    progress.ended.push(task.end(Err(Problem::of_action(&failure))));
                 }
-                _ => to_write.push(call),
+                acted => to_write.push(Called { task, acted }),
             }
         }
-        let written = self.write_each(to_write, EndedCall::change, attempts, deadline).await;
+        let written = self.write_each(to_write, change, attempts, deadline).await;
         let now = self.clock.now();
-        for (call, answer) in written {
+        for (called, answer) in written {
             match answer {
-                Err(_) if attempts == Attempts::Limited => progress.open.push(call),
-                answer => progress.ended.push(call.called.task.end(result(&call.called, answer, now))),
+                Err(_) if attempts == Attempts::Limited => progress.open.push(called),
+                answer => progress.ended.push(called.task.end(result(&called, answer, now))),
             }
         }
         progress
     }
 }
 
-impl EndedCall<'_> {
-    fn change(&self) -> Change<'_> {
-        let Subject { id, event } = self.called.task.subject();
-        match &self.called.acted {
-            Ok(effect) => Change::done(id, event, effect.outcome.as_ref()),
-            Err(_) => Change::note_unknown_call(id, event),
-        }
+/// The change of a notification, by the outcome of its call.
+fn change<'a>(Called { task, acted }: &'a Called<'_>) -> Change<'a> {
+    let Subject { id, event } = task.subject();
+    match acted {
+        Ok(effect) => Change::done(id, event, effect.outcome.as_ref()),
+        Err(_) => Change::note_unknown_call(id, event),
     }
 }
 

@@ -24,14 +24,13 @@ mod transactional;
 #[cfg(feature = "lambda")]
 pub use {aws::Function, mimalloc::MiMalloc, run::run};
 
-use aws_lambda_events::streams::KinesisEventResponse;
-use ended::{Ended, Problem, Task};
+use ended::{Called, Ended, Problem, Task};
 use futures_util::stream::{self, StreamExt};
 use notification::batch::isolate_future;
 use notification::distinct::Distinct;
 use notification::ports::DownstreamTable;
 use notification::report::{BatchResponse, MissingIdentifier};
-use notification::{Action, Clock, Deadline, Effect, Envelope, Failure, Guarantee, limits};
+use notification::{Action, Clock, Deadline, Envelope, Failure, Guarantee, Invocation, limits};
 use quarantine::MalformedRecord;
 use record::{Content, Record};
 use std::time::Duration;
@@ -44,32 +43,6 @@ pub struct Downstream<T, C, A> {
     action: A,
 }
 
-/// One invocation of the function.
-#[derive(Debug, Clone, Copy)]
-pub struct Invocation<'a> {
-    /// When Lambda ends the invocation.
-    pub deadline: Deadline,
-    /// Lambda's request id.
-    pub request_id: &'a str,
-}
-
-/// A task whose action has run.
-struct Called<'a> {
-    task: Task<'a>,
-    acted: Acted,
-}
-
-/// The answer of the action.
-type Acted = Result<Effect, Failure>;
-
-/// The answer to Kinesis: the report, in the type of `aws_lambda_events`.
-#[must_use]
-pub fn answer(report: &BatchResponse) -> KinesisEventResponse {
-    let mut answer = KinesisEventResponse::default();
-    answer.set_failures(report.identifiers());
-    answer
-}
-
 impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     /// The handler over these ports.
     pub fn new(table: T, clock: C, action: A) -> Self {
@@ -80,11 +53,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     ///
     /// # Errors
     /// [`MissingIdentifier`] if a record has no sequence number; then nothing was done.
-    pub async fn handle(
-        &self,
-        envelope: Envelope,
-        invocation: Invocation<'_>,
-    ) -> Result<BatchResponse, MissingIdentifier> {
+    pub async fn handle(&self, envelope: Envelope, invocation: Invocation) -> Result<BatchResponse, MissingIdentifier> {
         let records = envelope.records.iter().map(|record| Record::read(record)).collect::<Result<Vec<_>, _>>()?;
         let unsettled = Err(Problem::retry("not settled"));
         let mut retried = vec![false; records.len()];
@@ -95,7 +64,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
                 Distinct::of(left.iter().map(|&place| Some((records[place].id()?, place))));
             let without_id = left.iter().filter(|&&place| records[place].id().is_none());
             let tasks: Vec<usize> = firsts.iter().chain(without_id).copied().collect();
-            let results = self.settle_all(&records, tasks, invocation).await;
+            let results = self.settle_all(&records, tasks, &invocation).await;
             let mut others = Vec::new();
             for (place, first) in left.into_iter().zip(first_at) {
                 let (record, first) = (&records[place], first.map_or(place, |first| firsts[first]));
@@ -120,14 +89,16 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         &self,
         records: &[Record],
         places: Vec<usize>,
-        invocation: Invocation<'_>,
+        invocation: &Invocation,
     ) -> Vec<Option<ended::Result>> {
         let deadline = invocation.deadline;
         let (mut tasks, mut malformed) = (Vec::with_capacity(places.len()), Vec::new());
         for place in places {
             let record = &records[place];
             match &record.content {
-                Content::Notification(notification) => tasks.push(Task { place, record, notification }),
+                Content::Notification(notification) => {
+                    tasks.push(Task { place, record, notification, has_unknown_call: false });
+                }
                 Content::Malformed { failure, .. } => malformed.push(MalformedRecord { place, record, failure }),
             }
         }
@@ -148,15 +119,16 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         results
     }
 
-    /// Runs the action for several tasks at once. It ends early enough to write the outcomes.
+    /// Runs the action for several tasks at once.
     async fn act_all<'a>(&self, tasks: Vec<Task<'a>>, deadline: Deadline) -> Vec<Called<'a>> {
-        let deadline = deadline.earlier(limits::ACT_BEFORE_DEADLINE);
         // Created first and polled later, so that the compiler sees that the whole handler is `Send`.
         let acts: Vec<_> = tasks.into_iter().map(|task| self.act(task, deadline)).collect();
         stream::iter(acts).buffered(limits::ACTIONS_IN_FLIGHT).collect().await
     }
 
+    /// Runs the action for a task. It ends early enough to write the outcome.
     async fn act<'a>(&self, task: Task<'a>, deadline: Deadline) -> Called<'a> {
+        let deadline = deadline.earlier(limits::ACT_BEFORE_DEADLINE);
         let timeout = self.action.guarantee().timeout();
         if !deadline.allows(self.clock.now(), timeout) {
             return Called { task, acted: Err(too_late(timeout)) };
@@ -173,21 +145,4 @@ fn too_late(timeout: Duration) -> Failure {
         "not started: the action may take {timeout:?}, and less is left of the invocation; if this happens every time, the \
          function's timeout is too short for the action"
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use notification::report::Identifier;
-
-    #[test]
-    fn rule_3_an_answer_has_the_shape_that_lambda_expects_and_every_identifier_of_the_report() {
-        let id = Identifier::parse(Some("m0")).unwrap();
-        let json = |report| serde_json::to_string(&answer(&report)).unwrap();
-        assert_eq!(
-            json(BatchResponse::for_stream([(&id, true)])),
-            r#"{"batchItemFailures":[{"itemIdentifier":"m0"}]}"#
-        );
-        assert_eq!(json(BatchResponse::default()), r#"{"batchItemFailures":[]}"#);
-    }
 }

@@ -24,6 +24,8 @@ pub(crate) struct MalformedRecord<'a> {
 struct Poison<'e, 'a> {
     result: &'e mut Result,
     subject: Subject<'a>,
+    /// The state from which it becomes IN_DOUBT; `None` if it must become FAILED.
+    in_doubt: Option<Doubtful>,
     reason: String,
 }
 
@@ -54,56 +56,44 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     /// Writes FAILED and IN_DOUBT, and quarantines orphans. If that fails in any way, the record is retried, because it would
     /// otherwise be lost.
     pub(crate) async fn quarantine_all(&self, ended: &mut [Ended<'_>], deadline: Deadline) {
-        self.fail_all(ended, deadline).await;
-        self.doubt_all(ended, deadline).await;
+        self.write_poison(ended, deadline).await;
+        // A refused notification can turn out to be in doubt. That is written now.
+        self.write_poison(ended, deadline).await;
         self.quarantine_orphans(ended, deadline).await;
     }
 
-    async fn fail_all(&self, ended: &mut [Ended<'_>], deadline: Deadline) {
-        let mut refused = Vec::new();
+    /// Writes FAILED and IN_DOUBT.
+    async fn write_poison(&self, ended: &mut [Ended<'_>], deadline: Deadline) {
+        let mut poison = Vec::new();
         for Ended { record, result, .. } in ended {
-            if let (Err(Problem::Refused(reason)), Some(subject)) = (&*result, record.subject()) {
-                let reason = reason.clone();
-                refused.push(Poison { result, subject, reason });
+            let (in_doubt, reason) = match &*result {
+                Err(Problem::Refused(reason)) => (None, reason.clone()),
+                Err(Problem::InDoubt { from, reason }) => (Some(from.clone()), reason.clone()),
+                _ => continue,
+            };
+            if let Some(subject) = record.subject() {
+                poison.push(Poison { result, subject, in_doubt, reason });
             }
         }
-        let answers = self.write_each(refused, failing, Attempts::Limited, deadline).await;
+        let answers = self.write_each(poison, Poison::change, Attempts::Limited, deadline).await;
         let now = self.clock.now();
-        for (Poison { result, subject, reason }, answer) in answers {
+        for (Poison { result, subject, in_doubt, reason }, answer) in answers {
+            let is_in_doubt = in_doubt.is_some();
             *result = match answer {
                 Err(failure) => Err(failure.into()),
+                Ok(Answer::Made) if is_in_doubt => Ok(Settled::InDoubt(reason)),
                 Ok(Answer::Made) => Ok(Settled::Failed(reason)),
                 Ok(Answer::Absent) => Err(absent()),
                 Ok(Answer::NotAsExpected(stored)) => match Standing::of(subject, &stored, now) {
-                    Standing::UnknownCall => {
+                    Standing::UnknownCall if !is_in_doubt => {
                         let reason = format!("{reason}, but an earlier call has an unknown outcome");
                         Err(Problem::InDoubt { from: Doubtful::Init, reason })
                     }
-                    _ => not_as_expected(subject, &stored, now),
-                },
-            };
-        }
-    }
-
-    async fn doubt_all(&self, ended: &mut [Ended<'_>], deadline: Deadline) {
-        let mut doubtful = Vec::new();
-        for Ended { record, result, .. } in ended {
-            if let (Err(Problem::InDoubt { from, reason }), Some(subject)) = (&*result, record.subject()) {
-                let (from, reason) = (from.clone(), reason.clone());
-                doubtful.push((Poison { result, subject, reason }, from));
-            }
-        }
-        let answers = self.write_each(doubtful, doubting, Attempts::Limited, deadline).await;
-        let now = self.clock.now();
-        for ((Poison { result, subject, reason }, _), answer) in answers {
-            *result = match answer {
-                Err(failure) => Err(failure.into()),
-                Ok(Answer::Made) => Ok(Settled::InDoubt(reason)),
-                Ok(Answer::Absent) => Err(absent()),
-                Ok(Answer::NotAsExpected(stored)) => match not_as_expected(subject, &stored, now) {
                     // Another worker was faster, or has claimed it.
-                    Err(Problem::InDoubt { .. }) => Err(Problem::retry("another worker has changed the notification")),
-                    result => result,
+                    Standing::Other(Err(Problem::InDoubt { .. })) if is_in_doubt => {
+                        Err(Problem::retry("another worker has changed the notification"))
+                    }
+                    _ => not_as_expected(subject, &stored, now),
                 },
             };
         }
@@ -139,15 +129,14 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     }
 }
 
-fn failing<'a>(Poison { subject, reason, .. }: &'a Poison<'_, '_>) -> Change<'a> {
-    Change::fail(subject.id, subject.event, reason)
-}
-
-fn doubting<'a>((poison, from): &'a (Poison<'_, '_>, Doubtful)) -> Change<'a> {
-    let Poison { subject: Subject { id, event }, reason, .. } = poison;
-    match from {
-        Doubtful::Init => Change::doubt(id, event, reason),
-        Doubtful::Claim(claim) => Change::doubt_claimed(id, claim, reason),
-        Doubtful::UnreadableClaim => Change::doubt_unreadable_claim(id, reason),
+impl Poison<'_, '_> {
+    fn change(&self) -> Change<'_> {
+        let Subject { id, event } = self.subject;
+        match &self.in_doubt {
+            None => Change::fail(id, event, &self.reason),
+            Some(Doubtful::Init) => Change::doubt(id, event, &self.reason),
+            Some(Doubtful::Claim(claim)) => Change::doubt_claimed(id, claim, &self.reason),
+            Some(Doubtful::UnreadableClaim) => Change::doubt_unreadable_claim(id, &self.reason),
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The wiring to Lambda and AWS, the same for every action.
 
-use crate::{Downstream, Invocation};
+use crate::Downstream;
 use aws::{DynamoTable, Function, SystemClock, config};
 use lambda_runtime::Error;
 use notification::{Action, Envelope};
@@ -16,10 +16,5 @@ pub async fn run(function: Function, action: impl Action) -> Result<(), Error> {
         .with_done_retention(done_retention_days);
     let downstream = &Downstream::new(table, SystemClock, action);
 
-    function
-        .serve(|batch: Envelope, invocation: aws::Invocation| async move {
-            let invocation = Invocation { deadline: invocation.deadline, request_id: &invocation.request_id };
-            downstream.handle(batch, invocation).await.map(|report| crate::answer(&report))
-        })
-        .await
+    function.serve(|batch: Envelope, invocation| downstream.handle(batch, invocation)).await
 }

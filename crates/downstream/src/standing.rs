@@ -2,8 +2,7 @@
 //! and settled even after the action's guarantee has changed.
 
 use crate::Downstream;
-use crate::ended::Task;
-use crate::ended::{Doubtful, Problem, Result, Settled};
+use crate::ended::{Doubtful, Problem, Result, Settled, Task};
 use crate::record::Subject;
 use notification::ports::DownstreamTable;
 use notification::write::{Answer, read_all, write_all};
@@ -34,9 +33,8 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         let ids: Vec<_> = tasks.iter().map(Task::id).collect();
         let reads = read_all(&self.table, &self.clock, &ids, deadline).await;
         let now = self.clock.now();
-        let standings = tasks.iter().zip(reads).map(|(task, read)| Standing::read(task.subject(), read, now));
-        let standings: Vec<_> = standings.collect();
-        tasks.into_iter().zip(standings).collect()
+        let read = tasks.into_iter().zip(reads);
+        read.map(|(task, read)| (task, Standing::read(task.subject(), read, now))).collect()
     }
 
     /// Makes one change for each of `items`, and returns each with its answer.

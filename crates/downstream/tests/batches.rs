@@ -2,12 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use downstream::{Downstream, Invocation};
+use downstream::Downstream;
 use notification::report::{BatchResponse, MissingIdentifier};
 use notification::testing::{Fault, Memory, TestClock};
 use notification::{
-    Action, ActionError, Deadline, Effect, Envelope, Failure, Guarantee, MarkDone, Notification, Outcome, Status,
-    limits,
+    Action, ActionError, Deadline, Effect, Envelope, Failure, Guarantee, Invocation, MarkDone, Notification, Outcome,
+    Status, limits,
 };
 use serde_json::{Value, json};
 use std::sync::Mutex;
@@ -48,7 +48,7 @@ async fn respond(
     let envelope: Envelope = serde_json::from_str(&json!({"Records": records}).to_string()).unwrap();
     let deadline = Deadline::from_epoch_millis(u64::try_from(START).unwrap() + millis_left);
     let downstream = Downstream::new(&memory, TestClock::at_millis(START), action);
-    let response = downstream.handle(envelope, Invocation { deadline, request_id: "r" }).await;
+    let response = downstream.handle(envelope, Invocation { deadline, request_id: "r".to_owned() }).await;
     (response, memory)
 }
 

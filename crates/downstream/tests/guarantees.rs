@@ -2,11 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use downstream::{Downstream, Invocation};
+use downstream::Downstream;
 use notification::ports::Table;
 use notification::testing::{Call, Fault, Memory, TestClock};
 use notification::{
-    Action, ActionError, Deadline, Effect, Envelope, Failure, Guarantee, Notification, Outcome, Put, Status, Timestamp,
+    Action, ActionError, Deadline, Effect, Envelope, Failure, Guarantee, Invocation, Notification, Outcome, Put,
+    Status, Timestamp,
 };
 use notification::{Change, Claim};
 use serde_json::{Value, json};
@@ -86,7 +87,7 @@ async fn handle_at(seconds: i64, memory: &Memory, bank: &Bank, batch: &Value) ->
     let now = START + seconds * 1_000;
     let deadline = Deadline::at(Timestamp::from_millisecond(now + 60_000).unwrap());
     let downstream = Downstream::new(memory, TestClock::at_millis(now), bank);
-    let response = downstream.handle(envelope, Invocation { deadline, request_id: "r" }).await.unwrap();
+    let response = downstream.handle(envelope, Invocation { deadline, request_id: "r".to_owned() }).await.unwrap();
     response.identifiers().map(str::to_owned).collect()
 }
 
@@ -375,7 +376,7 @@ async fn at_most_once_done_is_fenced_by_the_claim() {
     let envelope: Envelope = serde_json::from_str(&records(["a"]).to_string()).unwrap();
     let deadline = Deadline::at(Timestamp::from_millisecond(START + 60_000).unwrap());
     let downstream = Downstream::new(&memory, TestClock::at_millis(START), Slow(&memory));
-    let response = downstream.handle(envelope, Invocation { deadline, request_id: "r" }).await.unwrap();
+    let response = downstream.handle(envelope, Invocation { deadline, request_id: "r".to_owned() }).await.unwrap();
     assert_eq!(response.identifiers().count(), 0);
     assert_eq!(status(&memory, "a"), Status::InDoubt, "not DONE over what another has decided");
 }
@@ -404,6 +405,6 @@ async fn at_most_once_if_another_worker_has_claimed_in_between_the_record_is_ret
     let envelope: Envelope = serde_json::from_str(&records(["a"]).to_string()).unwrap();
     let deadline = Deadline::at(Timestamp::from_millisecond(START + 60_000).unwrap());
     let downstream = Downstream::new(&memory, TestClock::at_millis(START), Overtaken(&memory));
-    let response = downstream.handle(envelope, Invocation { deadline, request_id: "r" }).await.unwrap();
+    let response = downstream.handle(envelope, Invocation { deadline, request_id: "r".to_owned() }).await.unwrap();
     assert_eq!(response.identifiers().collect::<Vec<_>>(), ["0"], "it is not settled: it is CLAIMED");
 }

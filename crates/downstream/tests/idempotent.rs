@@ -92,7 +92,7 @@ async fn a_success_that_meets_failed_is_counted() {
             let envelope = serde_json::json!({"Records": records([notification.id().as_str()])}).to_string();
             let deadline = Deadline::at(Timestamp::from_millisecond(support::START + 60_000).unwrap());
             let worker = downstream::Downstream::new(self.0, TestClock::at_millis(support::START), &other);
-            let invocation = downstream::Invocation { deadline, request_id: "other" };
+            let invocation = notification::Invocation { deadline, request_id: "other".to_owned() };
             worker.handle(serde_json::from_str(&envelope).unwrap(), invocation).await.unwrap();
             Ok(Effect::default())
         }

@@ -6,7 +6,6 @@
 pub mod message;
 mod retry;
 
-use aws_lambda_events::sqs::SqsBatchResponse;
 use message::Message;
 use notification::batch::Attempts;
 use notification::distinct::Distinct;
@@ -47,14 +46,6 @@ pub(crate) enum Refused {
     Conflict,
     #[error("{0}")]
     Failed(Failure),
-}
-
-/// The answer to SQS: the report, in the type of `aws_lambda_events`.
-#[must_use]
-pub fn answer(report: &BatchResponse) -> SqsBatchResponse {
-    let mut answer = SqsBatchResponse::default();
-    answer.set_failures(report.identifiers());
-    answer
 }
 
 impl<T: Table, Q: Queue, C: Clock> Ingest<T, Q, C> {
@@ -174,20 +165,5 @@ fn log_and_count(message: &Message, result: &Result<Accepted, Refused>) {
                 || tracing::error!(reason = %refused, receive_count, "not accepted; the message stays in the queue"),
             );
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use notification::report::Identifier;
-
-    #[test]
-    fn rule_3_an_answer_has_the_shape_that_lambda_expects_and_every_identifier_of_the_report() {
-        let id = Identifier::parse(Some("m0")).unwrap();
-        let json = |report| serde_json::to_string(&answer(&report)).unwrap();
-        let failed = SqsResult { message_id: &id, fifo_group: None, failed: true };
-        assert_eq!(json(BatchResponse::for_sqs([failed])), r#"{"batchItemFailures":[{"itemIdentifier":"m0"}]}"#);
-        assert_eq!(json(BatchResponse::default()), r#"{"batchItemFailures":[]}"#);
     }
 }

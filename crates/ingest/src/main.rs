@@ -14,9 +14,5 @@ async fn main() -> Result<(), Error> {
     let queue = SqsQueue::new(aws_sdk_sqs::Client::new(function.sdk()), queue_url);
     let ingest = &Ingest::new(table, queue, SystemClock);
 
-    function
-        .serve(|batch: Envelope, invocation| async move {
-            ingest.handle(batch, invocation.deadline).await.map(|report| ingest::answer(&report))
-        })
-        .await
+    function.serve(|batch: Envelope, invocation| ingest.handle(batch, invocation.deadline)).await
 }

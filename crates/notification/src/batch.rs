@@ -148,18 +148,25 @@ pub fn by_count(count: usize, size: usize) -> Vec<Range<usize>> {
     (0..count).step_by(size).map(|start| start..count.min(start + size)).collect()
 }
 
-/// Cuts entries of the given sizes in bytes into ranges of at most `count` entries and `bytes` bytes. An entry that is larger
-/// than `bytes` gets a range of its own, so that it fails no other.
+/// What an entry uses of a call, or what a call can hold.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Size {
+    /// Records, or actions of a transaction.
+    pub count: usize,
+    /// Bytes.
+    pub bytes: usize,
+}
+
+/// Cuts entries of the given sizes into ranges of at most `max`. An entry that is larger gets a range of its own, so that it
+/// fails no other.
 #[must_use]
-pub fn by_count_and_bytes(sizes: impl IntoIterator<Item = usize>, count: usize, bytes: usize) -> Vec<Range<usize>> {
+pub fn by_count_and_bytes(sizes: impl IntoIterator<Item = Size>, max: Size) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = Vec::new();
-    let mut filled = 0;
+    let mut filled = Size::default();
     for (index, size) in sizes.into_iter().enumerate() {
+        filled = Size { count: filled.count + size.count, bytes: filled.bytes + size.bytes };
         match ranges.last_mut() {
-            Some(range) if range.len() < count && filled + size <= bytes => {
-                range.end = index + 1;
-                filled += size;
-            }
+            Some(range) if filled.count <= max.count && filled.bytes <= max.bytes => range.end = index + 1,
             _ => {
                 ranges.push(index..index + 1);
                 filled = size;
@@ -354,9 +361,23 @@ mod tests {
     fn batches_keep_to_count_and_bytes() {
         assert_eq!(by_count(51, 25), [0..25, 25..50, 50..51]);
         assert_eq!(by_count(0, 25), []);
-        assert_eq!(by_count_and_bytes([4, 4, 4, 9, 20, 1], 3, 10), [0..2, 2..3, 3..4, 4..5, 5..6]);
-        assert_eq!(by_count_and_bytes([1; 5], 2, 10), [0..2, 2..4, 4..5]);
-        assert_eq!(by_count_and_bytes([1; 5], 10, 3), [0..3, 3..5]);
+        let ranges = |bytes: &[usize], max_count, max_bytes| {
+            let sizes = bytes.iter().map(|&bytes| Size { count: 1, bytes });
+            by_count_and_bytes(sizes, Size { count: max_count, bytes: max_bytes })
+        };
+        assert_eq!(ranges(&[4, 4, 4, 9, 20, 1], 3, 10), [0..2, 2..3, 3..4, 4..5, 5..6]);
+        assert_eq!(ranges(&[1; 5], 2, 10), [0..2, 2..4, 4..5]);
+        assert_eq!(ranges(&[1; 5], 10, 3), [0..3, 3..5]);
+    }
+
+    #[test]
+    fn rule_11_groups_stay_within_the_actions_and_bytes_of_a_transaction() {
+        let max = Size { count: limits::TRANSACT_WRITE_ITEMS_MAX, bytes: limits::TRANSACT_WRITE_ITEMS_MAX_BYTES };
+        let groups = |entries, count, bytes| by_count_and_bytes((0..entries).map(|_| Size { count, bytes }), max);
+        assert_eq!(groups(101, 2, 1), [0..50, 50..100, 100..101]);
+        assert_eq!(groups(5, 2, 2 * 1024 * 1024), [0..2, 2..4, 4..5]);
+        assert_eq!(groups(3, 2, 5 * 1024 * 1024), [0..1, 1..2, 2..3]);
+        assert!(groups(0, 2, 1).is_empty());
     }
 
     #[test]

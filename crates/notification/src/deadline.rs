@@ -13,6 +13,15 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Timestamp);
 
+/// One invocation of a function.
+#[derive(Debug, Clone)]
+pub struct Invocation {
+    /// When Lambda ends it.
+    pub deadline: Deadline,
+    /// Lambda's request id. A retry may have the same.
+    pub request_id: String,
+}
+
 impl Deadline {
     /// The deadline at a point in time.
     #[must_use]
@@ -77,11 +86,16 @@ impl Deadline {
         if !self.allows_new_work(now) {
             return Err(Failure::retryable("not started: the invocation's deadline is too near"));
         }
-        let give_up = pin!(clock.sleep(self.left(now, limits::REPORT_BEFORE_DEADLINE)));
-        match select(pin!(work), give_up).await {
-            Either::Left((result, _)) => Ok(result),
-            Either::Right(_) => Err(Failure::may_have_happened("no answer before the invocation's deadline")),
-        }
+        let given_up = || Failure::may_have_happened("no answer before the invocation's deadline");
+        within(clock, self.left(now, limits::REPORT_BEFORE_DEADLINE), work).await.ok_or_else(given_up)
+    }
+}
+
+/// The result of `work`, or `None` if it takes longer than `limit`.
+pub async fn within<T>(clock: &impl Clock, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    match select(pin!(work), pin!(clock.sleep(limit))).await {
+        Either::Left((result, _)) => Some(result),
+        Either::Right(_) => None,
     }
 }
 

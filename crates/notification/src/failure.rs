@@ -1,7 +1,5 @@
 //! What a failure means: can it succeed later, and may its effect have happened anyway?
 
-use std::fmt;
-
 /// The kind of a failure, which decides how it is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailureKind {
@@ -28,7 +26,8 @@ impl FailureKind {
 }
 
 /// One failure: its kind, and a text that says what failed. The text never contains payload.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
 pub struct Failure {
     /// What it means.
     pub kind: FailureKind,
@@ -52,14 +51,6 @@ impl Failure {
         Self { kind: FailureKind::Permanent, reason: reason.into() }
     }
 }
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.reason)
-    }
-}
-
-impl std::error::Error for Failure {}
 
 #[cfg(test)]
 mod tests {

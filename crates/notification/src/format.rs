@@ -1,5 +1,7 @@
 //! The formats that CloudEvents requires of attributes. These functions only check a text; they do not decode or copy it.
 
+use jiff::civil::Date;
+
 /// Whether `text` is an [RFC 3339](https://www.rfc-editor.org/rfc/rfc3339#section-5.6) date and time. As the RFC's notes
 /// allow, `T` and `Z` may be lower case, and a space may stand for `T`.
 ///
@@ -12,43 +14,27 @@ pub(crate) fn is_date_time(text: &str) -> bool {
         return false;
     };
     let (Some(date), Some(hour), Some(minute), Some(second)) =
-        (Date::parse(date), number([*h1, *h2]), number([*m1, *m2]), number([*s1, *s2]))
+        (self::date(date), number([*h1, *h2]), number([*m1, *m2]), number([*s1, *s2]))
     else {
         return false;
     };
     let Some(offset) = offset_minutes(without_fraction(&text.as_bytes()[19..])) else { return false };
-    hour <= 23 && minute <= 59 && (second <= 59 || second == 60 && date.has_leap_second(60 * hour + minute - offset))
+    hour <= 23 && minute <= 59 && (second <= 59 || second == 60 && has_leap_second(date, 60 * hour + minute - offset))
 }
 
-/// A day that exists in the calendar.
-struct Date {
-    day: i32,
-    last_of_month: i32,
+fn date(text: &[u8]) -> Option<Date> {
+    let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = text else { return None };
+    let (month, day) = (number([*m1, *m2])?, number([*d1, *d2])?);
+    Date::new(number([*y1, *y2, *y3, *y4])?, month.try_into().ok()?, day.try_into().ok()?).ok()
 }
 
-impl Date {
-    fn parse(date: &[u8]) -> Option<Self> {
-        let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = date else { return None };
-        let year = number([*y1, *y2, *y3, *y4])?;
-        let day = number([*d1, *d2])?;
-        let last_of_month = match number([*m1, *m2])? {
-            1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
-            4 | 6 | 9 | 11 => 30,
-            2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
-            2 => 28,
-            _ => return None,
-        };
-        (1..=last_of_month).contains(&day).then_some(Self { day, last_of_month })
-    }
-
-    /// Whether the minute may end with a leap second: it must be the last one of a month, in UTC. (Which months have one
-    /// is decided half a year ahead.) `minute` counts from the start of this day in UTC; a negative one is in the day before.
-    fn has_leap_second(&self, minute: i32) -> bool {
-        match minute {
-            1439 => self.day == self.last_of_month,
-            -1 => self.day == 1,
-            _ => false,
-        }
+/// Whether the minute may end with a leap second: it must be the last one of a month, in UTC. (Which months have one is
+/// decided half a year ahead.) `minute` counts from the start of this day in UTC; a negative one is in the day before.
+fn has_leap_second(date: Date, minute: i16) -> bool {
+    match minute {
+        1439 => date == date.last_of_month(),
+        -1 => date.day() == 1,
+        _ => false,
     }
 }
 
@@ -63,7 +49,7 @@ fn without_fraction(text: &[u8]) -> &[u8] {
     }
 }
 
-fn offset_minutes(offset: &[u8]) -> Option<i32> {
+fn offset_minutes(offset: &[u8]) -> Option<i16> {
     match offset {
         [b'Z' | b'z'] => Some(0),
         [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] => {
@@ -75,8 +61,8 @@ fn offset_minutes(offset: &[u8]) -> Option<i32> {
     }
 }
 
-fn number<const DIGITS: usize>(digits: [u8; DIGITS]) -> Option<i32> {
-    digits.iter().try_fold(0, |number, digit| digit.is_ascii_digit().then(|| 10 * number + i32::from(digit - b'0')))
+fn number<const DIGITS: usize>(digits: [u8; DIGITS]) -> Option<i16> {
+    digits.iter().try_fold(0, |number, digit| digit.is_ascii_digit().then(|| 10 * number + i16::from(digit - b'0')))
 }
 
 /// Whether `text` begins as an [RFC 2046](https://www.rfc-editor.org/rfc/rfc2045#section-5.1) content type does: with a type

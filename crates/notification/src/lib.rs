@@ -47,7 +47,7 @@ pub mod write;
 pub use action::{Action, ActionError, Effect, Guarantee, MarkDone, Outcome, Put};
 pub use change::{Change, Claim, Stored};
 pub use clock::Clock;
-pub use deadline::Deadline;
+pub use deadline::{Deadline, Invocation};
 pub use envelope::Envelope;
 pub use event::{Malformed, Notification};
 pub use failure::{Failure, FailureKind};

@@ -67,15 +67,6 @@ pub const SQS_BATCH_MAX: usize = 10;
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
 pub const SQS_BATCH_MAX_BYTES: usize = 1024 * 1024;
 
-/// Messages of a standard queue that can be in flight at once: received, but neither deleted nor visible again. At this
-/// limit, the queue delivers no more messages.
-/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
-pub const SQS_IN_FLIGHT_MAX: usize = 120_000;
-
-/// Longest time for which a message can be hidden, counted from when it was received.
-/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html>
-pub const SQS_HIDDEN_MAX: Duration = Duration::from_hours(12);
-
 /// Longest retention of a message in an SQS queue, in days. The queue and its DLQ each have this limit.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
 pub const SQS_RETENTION_DAYS: u32 = 14;

@@ -1,13 +1,14 @@
-//! The report to an event source: the failed records of a batch, so that exactly these are retried. The functions answer with
-//! it in the types of `aws_lambda_events`.
+//! The report to an event source: the failed records of a batch, so that exactly these are retried. It is the
+//! answer of a function, serialized as it is.
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>,
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-batchfailurereporting.html>
 
+use serde::Serialize;
 use std::collections::HashSet;
 
 /// The identifier of a record: an SQS `messageId` or a sequence number of a stream. It is never empty, because Lambda treats
 /// the whole batch as failed if a report has an empty identifier.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Identifier(Box<str>);
 
 impl Identifier {
@@ -47,9 +48,16 @@ pub struct SqsResult<'a> {
 
 /// The answer of a function: the records that must be retried. Lambda uses it only if the event source mapping has
 /// `FunctionResponseTypes: [ReportBatchItemFailures]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct BatchResponse {
-    failed: Vec<Identifier>,
+    batch_item_failures: Vec<BatchItemFailure>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct BatchItemFailure {
+    item_identifier: Identifier,
 }
 
 impl BatchResponse {
@@ -62,7 +70,7 @@ impl BatchResponse {
         for result in results {
             let stopped = result.fifo_group.is_some_and(|group| stopped_groups.contains(group));
             if result.failed || stopped {
-                response.failed.push(result.message_id.clone());
+                response.report(result.message_id);
                 stopped_groups.extend(result.fifo_group);
             }
         }
@@ -76,15 +84,19 @@ impl BatchResponse {
     #[must_use]
     pub fn for_stream<'a>(results: impl IntoIterator<Item = (&'a Identifier, bool)>) -> Self {
         let mut response = Self::default();
-        if let Some((checkpoint, _)) = results.into_iter().find(|&(_, must_come_again)| must_come_again) {
-            response.failed.push(checkpoint.clone());
+        if let Some((checkpoint, _)) = results.into_iter().find(|&(_, is_retried)| is_retried) {
+            response.report(checkpoint);
         }
         response
     }
 
+    fn report(&mut self, identifier: &Identifier) {
+        self.batch_item_failures.push(BatchItemFailure { item_identifier: identifier.clone() });
+    }
+
     /// The identifiers that are reported.
     pub fn identifiers(&self) -> impl Iterator<Item = &str> {
-        self.failed.iter().map(Identifier::as_str)
+        self.batch_item_failures.iter().map(|failure| failure.item_identifier.as_str())
     }
 }
 
@@ -130,6 +142,22 @@ mod tests {
         check([false; 4], &[]);
         check([false, true, false, true], &["m1"]);
         check([true; 4], &["m0"]);
+    }
+
+    #[test]
+    fn rule_3_an_answer_has_the_shape_that_lambda_expects_and_every_identifier_of_the_report() {
+        let ids = identifiers(2);
+        let json = |report| serde_json::to_string(&report).unwrap();
+        let failed = |message_id| SqsResult { message_id, fifo_group: None, failed: true };
+        assert_eq!(
+            json(BatchResponse::for_sqs(ids.iter().map(failed))),
+            r#"{"batchItemFailures":[{"itemIdentifier":"m0"},{"itemIdentifier":"m1"}]}"#
+        );
+        assert_eq!(
+            json(BatchResponse::for_stream([(&ids[0], true)])),
+            r#"{"batchItemFailures":[{"itemIdentifier":"m0"}]}"#
+        );
+        assert_eq!(json(BatchResponse::default()), r#"{"batchItemFailures":[]}"#);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Changes of status together with the items that an action puts: several notifications share one transaction.
 
 use crate::action::Put;
-use crate::batch::{Attempts, call_in_batches};
+use crate::batch::{Attempts, Size, by_count_and_bytes, call_in_batches};
 use crate::change::{Change, Commit};
 use crate::clock::Clock;
 use crate::deadline::Deadline;
@@ -10,7 +10,9 @@ use crate::limits;
 use crate::ports::{Answers, Committed, DownstreamTable, Written};
 use crate::write::{Answer, answer_all};
 use jiff::Timestamp;
-use std::ops::Range;
+
+/// What one transaction can hold.
+const MAX: Size = Size { count: limits::TRANSACT_WRITE_ITEMS_MAX, bytes: limits::TRANSACT_WRITE_ITEMS_MAX_BYTES };
 
 /// Commits changes and their items, in groups, and returns an answer for each in order: both are written, or neither.
 pub async fn commit_all(
@@ -20,7 +22,7 @@ pub async fn commit_all(
     deadline: Deadline,
 ) -> Vec<Result<Answer, Failure>> {
     let at = clock.now();
-    let groups = groups(commits.iter().map(Size::of));
+    let groups = by_count_and_bytes(commits.iter().map(size), MAX);
     let commit = |group: Vec<_>| async move { commit_group(table, group, at).await };
     let written = call_in_batches(clock, deadline, Attempts::Limited, commits, groups, commit).await;
     let changes: Vec<Change<'_>> = commits.iter().map(|commit| commit.change).collect();
@@ -63,41 +65,12 @@ async fn commit_group(table: &impl DownstreamTable, group: Vec<Commit<'_>>, at: 
     Ok(results)
 }
 
-/// How much of a transaction's limits one notification uses.
-struct Size {
-    actions: usize,
-    bytes: usize,
-}
-
-impl Size {
-    fn of(commit: &Commit<'_>) -> Self {
-        let puts: usize = commit.puts.iter().map(Put::bytes).sum();
-        // The whole item of the notification counts, although only its status changes.
-        let event = commit.change.from().event().map_or(0, str::len);
-        Self { actions: 1 + commit.puts.len(), bytes: event + limits::ITEM_RESERVED_BYTES + puts }
-    }
-}
-
-/// Cuts notifications into groups that stay within a transaction's limits.
-fn groups(sizes: impl Iterator<Item = Size>) -> Vec<Range<usize>> {
-    let mut groups: Vec<Range<usize>> = Vec::new();
-    let (mut actions, mut bytes) = (0, 0);
-    for (place, size) in sizes.enumerate() {
-        actions += size.actions;
-        bytes += size.bytes;
-        match groups.last_mut() {
-            Some(group)
-                if actions <= limits::TRANSACT_WRITE_ITEMS_MAX && bytes <= limits::TRANSACT_WRITE_ITEMS_MAX_BYTES =>
-            {
-                group.end = place + 1;
-            }
-            _ => {
-                groups.push(place..place + 1);
-                (actions, bytes) = (size.actions, size.bytes);
-            }
-        }
-    }
-    groups
+/// How much of a transaction one notification uses.
+fn size(commit: &Commit<'_>) -> Size {
+    let puts: usize = commit.puts.iter().map(Put::bytes).sum();
+    // The whole item of the notification counts, although only its status changes.
+    let event = commit.change.from().event().map_or(0, str::len);
+    Size { count: 1 + commit.puts.len(), bytes: event + limits::ITEM_RESERVED_BYTES + puts }
 }
 
 #[cfg(test)]
@@ -107,15 +80,6 @@ mod tests {
     use crate::id::NotificationId;
     use crate::ports::{Orphan, Table, TableReader};
     use crate::testing::TestClock;
-
-    #[test]
-    fn rule_11_groups_stay_within_the_actions_and_bytes_of_a_transaction() {
-        let groups_of = |count, actions, bytes| groups((0..count).map(|_| Size { actions, bytes }));
-        assert_eq!(groups_of(101, 2, 1), [0..50, 50..100, 100..101]);
-        assert_eq!(groups_of(5, 2, 2 * 1024 * 1024), [0..2, 2..4, 4..5]);
-        assert_eq!(groups_of(3, 2, 5 * 1024 * 1024), [0..1, 1..2, 2..3]);
-        assert!(groups_of(0, 2, 1).is_empty());
-    }
 
     /// A table that refuses every transaction without showing the item.
     struct Refusing {

@@ -5,8 +5,7 @@
 pub mod record;
 pub mod sweep;
 
-use aws_lambda_events::streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse};
-use notification::batch::{Attempts, by_count_and_bytes, call_in_batches};
+use notification::batch::{Attempts, Size, by_count_and_bytes, call_in_batches};
 use notification::distinct::Distinct;
 use notification::ports::{PendingTable, Publication, Stream};
 use notification::report::{BatchResponse, MissingIdentifier};
@@ -38,7 +37,7 @@ impl<'de> Deserialize<'de> for Payload {
 #[serde(untagged)]
 pub enum Response {
     /// To a batch.
-    Batch(DynamoDbEventResponse),
+    Batch(BatchResponse),
     /// To the schedule.
     Sweep(Swept),
 }
@@ -69,24 +68,12 @@ pub async fn handle<S: Stream, T: PendingTable, C: Clock>(
 ) -> Result<Response, InvocationError> {
     match payload {
         Payload { records: Some(records), .. } => {
-            Ok(Response::Batch(answer(&publisher.handle(Envelope { records }, deadline).await?)))
+            Ok(Response::Batch(publisher.handle(Envelope { records }, deadline).await?))
         }
         // Boxed, so that its future does not enlarge the future of every batch.
         Payload { sweep: true, .. } => Ok(Response::Sweep(Box::pin(sweep.run(publisher, deadline)).await?)),
         Payload { .. } => Err(InvocationError::UnknownPayload),
     }
-}
-
-/// The answer to a batch: the report, in the type of `aws_lambda_events`.
-#[must_use]
-pub fn answer(report: &BatchResponse) -> DynamoDbEventResponse {
-    let mut answer = DynamoDbEventResponse::default();
-    answer.batch_item_failures.extend(report.identifiers().map(|identifier| {
-        let mut failure = DynamoDbBatchItemFailure::default();
-        failure.item_identifier = Some(identifier.to_owned());
-        failure
-    }));
-    answer
 }
 
 /// The handler, over a stream and a clock.
@@ -123,8 +110,8 @@ impl<S: Stream, C: Clock> Publisher<S, C> {
         let mut retried = Vec::with_capacity(records.len());
         for (record, first) in records.iter().zip(first_at) {
             retried.push(match (&record.image, first) {
-                (Image::Unpublishable(failure), _) => log_and_count_failure(record, failure),
-                (_, Some(first)) => log_and_count(record, &results[first]),
+                (Image::Unpublishable(failure), _) => log_and_count(record, Err(failure)),
+                (_, Some(first)) => log_and_count(record, results[first].as_ref()),
                 (_, None) => false,
             });
         }
@@ -133,8 +120,9 @@ impl<S: Stream, C: Clock> Publisher<S, C> {
 
     /// Publishes, and returns a result for each publication in order.
     async fn publish_all(&self, publications: &[Publication<'_>], deadline: Deadline) -> Vec<Result<(), Failure>> {
-        let sizes = publications.iter().map(|publication| publication.id.as_str().len() + publication.event.len());
-        let ranges = by_count_and_bytes(sizes, limits::PUT_RECORDS_MAX_ENTRIES, limits::PUT_RECORDS_MAX_BYTES);
+        const MAX: Size = Size { count: limits::PUT_RECORDS_MAX_ENTRIES, bytes: limits::PUT_RECORDS_MAX_BYTES };
+        let size = |put: &Publication<'_>| Size { count: 1, bytes: put.id.as_str().len() + put.event.len() };
+        let ranges = by_count_and_bytes(publications.iter().map(size), MAX);
         let put = |batch: Vec<_>| async move { self.stream.put(&batch).await };
         let results = call_in_batches(&self.clock, deadline, Attempts::Limited, publications, ranges, put).await;
         metrics::counter!("Published").increment(results.iter().filter(|result| result.is_ok()).count() as u64);
@@ -142,20 +130,13 @@ impl<S: Stream, C: Clock> Publisher<S, C> {
     }
 }
 
-/// Logs and counts the result of a record, and returns whether it must be retried.
-fn log_and_count(record: &Record, result: &Result<(), Failure>) -> bool {
-    match result {
-        Ok(()) => {
-            record.debug("published");
-            false
-        }
-        Err(failure) => log_and_count_failure(record, failure),
-    }
-}
-
-/// Logs and counts a failure, and returns whether its record must be retried. After a permanent failure it is not, because it
-/// would block its shard. Its notification stays INIT in the table.
-fn log_and_count_failure(record: &Record, failure: &Failure) -> bool {
+/// Logs and counts the result of a record, and returns whether it must be retried. After a permanent failure it is not, because
+/// it would block its shard. Its notification stays INIT in the table.
+fn log_and_count(record: &Record, result: Result<&(), &Failure>) -> bool {
+    let Err(failure) = result else {
+        record.debug("published");
+        return false;
+    };
     let is_retried = failure.kind.is_retryable();
     let _span = record.span().entered();
     if is_retried {
@@ -166,21 +147,4 @@ fn log_and_count_failure(record: &Record, failure: &Failure) -> bool {
         tracing::error!(reason = %failure, "cannot be published; the notification stays INIT in the table");
     }
     is_retried
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use notification::report::Identifier;
-
-    #[test]
-    fn rule_3_an_answer_has_the_shape_that_lambda_expects_and_every_identifier_of_the_report() {
-        let id = Identifier::parse(Some("m0")).unwrap();
-        let json = |report| serde_json::to_string(&answer(&report)).unwrap();
-        assert_eq!(
-            json(BatchResponse::for_stream([(&id, true)])),
-            r#"{"batchItemFailures":[{"itemIdentifier":"m0"}]}"#
-        );
-        assert_eq!(json(BatchResponse::default()), r#"{"batchItemFailures":[]}"#);
-    }
 }

@@ -57,7 +57,7 @@ async fn handle(invocation: Invocation, ports: Ports) -> Result<String, String> 
             let ingest = Ingest::new(ports.clone(), ports.clone(), ports);
             let envelope = serde_json::from_str(&payload).map_err(read)?;
             let response = ingest.handle(envelope, deadline).await.map_err(|error| error.to_string())?;
-            serde_json::to_string(&ingest::answer(&response)).map_err(read)
+            serde_json::to_string(&response).map_err(read)
         }
         Function::Publisher => {
             let publisher = Publisher::new(ports.clone(), ports.clone());
@@ -71,10 +71,9 @@ async fn handle(invocation: Invocation, ports: Ports) -> Result<String, String> 
             let action = SimulatedAction { ports: ports.clone(), guarantee };
             let downstream = Downstream::new(ports.clone(), ports, action);
             let envelope = serde_json::from_str(&payload).map_err(read)?;
-            let request_id = format!("request-{task}");
-            let invocation = downstream::Invocation { deadline, request_id: &request_id };
+            let invocation = notification::Invocation { deadline, request_id: format!("request-{task}") };
             let response = downstream.handle(envelope, invocation).await.map_err(|error| error.to_string())?;
-            serde_json::to_string(&downstream::answer(&response)).map_err(read)
+            serde_json::to_string(&response).map_err(read)
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The meaning of a receiver's answer.
 
-use super::timeout::within;
+use notification::deadline::within;
 use notification::{ActionError, Clock, Deadline, Guarantee, Timestamp, limits};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
@@ -73,35 +73,27 @@ pub(super) async fn outcome(response: Response, clock: &impl Clock, deadline: De
         .earlier(limits::REPORT_BEFORE_DEADLINE)
         .bound(clock, within(clock, limits::WEBHOOK_BODY_TIMEOUT, body_of(response)));
     let omitted = match body.await {
-        Ok(Some(Body::Whole(body))) => {
+        Ok(Some(Ok(body))) => {
             let body = serde_json::from_slice(&body).unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&body)));
             return json!({"status": status, "body": body});
         }
-        Ok(Some(Body::TooLarge)) => format!("the body has more than {} bytes", limits::WEBHOOK_ANSWER_MAX_BYTES),
-        Ok(Some(Body::Cut)) => "the connection broke within the body".to_owned(),
+        Ok(Some(Err(omitted))) => omitted,
         Ok(None) => format!("the body took longer than {} s", limits::WEBHOOK_BODY_TIMEOUT.as_secs()),
         Err(_) => "the deadline left no time for the body".to_owned(),
     };
     json!({"status": status, "omitted": omitted})
 }
 
-enum Body {
-    Whole(Vec<u8>),
-    TooLarge,
-    Cut,
-}
-
-/// Reads the body up to a limit, so that a receiver cannot exhaust the memory.
-async fn body_of(mut response: Response) -> Body {
+/// Reads the body up to a limit, so that a receiver cannot exhaust the memory; or says why it is omitted.
+async fn body_of(mut response: Response) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() > limits::WEBHOOK_ANSWER_MAX_BYTES => return Body::TooLarge,
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => return Body::Whole(body),
-            Err(_) => return Body::Cut,
+    while let Some(chunk) = response.chunk().await.map_err(|_| "the connection broke within the body")? {
+        if body.len() + chunk.len() > limits::WEBHOOK_ANSWER_MAX_BYTES {
+            return Err(format!("the body has more than {} bytes", limits::WEBHOOK_ANSWER_MAX_BYTES));
         }
+        body.extend_from_slice(&chunk);
     }
+    Ok(body)
 }
 
 #[cfg(test)]

@@ -11,50 +11,40 @@
 //! So is an id that itself begins with `sha256:`, so that no two ids have the same key.
 
 use notification::{NotificationId, limits};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 
 const HASHED: &str = "sha256:";
 
+/// What is encoded in `Idempotency-Key`, besides everything that is not ASCII.
+const KEY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
+
+/// What is encoded in `webhook-id`.
+const WEBHOOK_ID: &AsciiSet = &KEY.add(b'.');
+
 /// The id as `Idempotency-Key`.
 pub(super) fn idempotency_key(id: &NotificationId) -> String {
-    encoded_or_hashed(id, b"\"%")
+    encoded_or_hashed(id, KEY)
 }
 
 /// The id as `webhook-id`.
 pub(super) fn webhook_id(id: &NotificationId) -> String {
-    encoded_or_hashed(id, b"\"%.")
+    encoded_or_hashed(id, WEBHOOK_ID)
 }
 
-fn encoded_or_hashed(id: &NotificationId, reserved: &[u8]) -> String {
+fn encoded_or_hashed(id: &NotificationId, reserved: &'static AsciiSet) -> String {
     let id = id.as_str();
-    let encoded = percent_encoded(id, reserved);
+    let encoded = utf8_percent_encode(id, reserved).to_string();
     if encoded.len() <= limits::IDEMPOTENCY_KEY_MAX_BYTES && !id.starts_with(HASHED) {
         return encoded;
     }
     let mut hashed = HASHED.to_owned();
     for byte in Sha256::digest(id) {
-        push(&mut hashed, format_args!("{byte:02x}"));
+        // Writing to a string cannot fail.
+        let _ = write!(hashed, "{byte:02x}");
     }
     hashed
-}
-
-/// Encodes the reserved bytes, and all that are not visible ASCII.
-fn percent_encoded(text: &str, reserved: &[u8]) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_graphic() && !reserved.contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            push(&mut encoded, format_args!("%{byte:02X}"));
-        }
-    }
-    encoded
-}
-
-fn push(text: &mut String, more: std::fmt::Arguments<'_>) {
-    // Writing to a string cannot fail.
-    let _ = text.write_fmt(more);
 }
 
 #[cfg(test)]

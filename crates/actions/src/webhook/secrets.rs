@@ -1,14 +1,14 @@
 //! The current signing secrets. They are read at the start, when they are old, and when the receiver refuses them.
 
 use super::signer::Signer;
-use super::timeout::within;
-use crate::secret::{SecretError, SecretSource};
-use notification::{Clock, Timestamp, limits};
-use std::fmt;
+use crate::secret::SecretSource;
+use notification::deadline::within;
+use notification::{Clock, Failure, Timestamp, limits};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// The current signer, and the source of newer ones.
+#[derive(Debug)]
 pub(super) struct Secrets<S> {
     source: S,
     current: Mutex<Arc<Signer>>,
@@ -16,6 +16,7 @@ pub(super) struct Secrets<S> {
     last_reading: tokio::sync::Mutex<Reading>,
 }
 
+#[derive(Debug)]
 struct Reading {
     began: Timestamp,
     succeeded: bool,
@@ -33,11 +34,10 @@ pub(super) enum Checked {
 }
 
 impl<S: SecretSource> Secrets<S> {
-    /// Reads the secret for the first time. The error says why it cannot be used.
-    pub(super) async fn read(source: S, clock: &impl Clock) -> Result<Self, String> {
+    /// Reads the secret for the first time. The failure says why it cannot be used.
+    pub(super) async fn read(source: S, clock: &impl Clock) -> Result<Self, Failure> {
         let began = clock.now();
-        let text = source.read().await.map_err(|SecretError(problem)| problem)?;
-        let signer = Signer::parse(&text).map_err(|invalid| invalid.to_string())?;
+        let signer = Signer::parse(&source.read().await?)?;
         Ok(Self {
             source,
             current: Mutex::new(Arc::new(signer)),
@@ -85,32 +85,28 @@ impl<S: SecretSource> Secrets<S> {
     /// Reads the secret again. If that fails, the current one stays.
     async fn read_again(&self, last: &mut Reading, clock: &impl Clock) {
         *last = Reading { began: clock.now(), succeeded: false };
-        let text = match within(clock, limits::SECRET_READ_TIMEOUT, self.source.read()).await {
-            Some(Ok(text)) => text,
-            Some(Err(SecretError(problem))) => return warn(&problem),
-            None => return warn("Secrets Manager did not answer in time"),
-        };
-        if !self.known().is_from(&text) {
-            match Signer::parse(&text) {
-                Ok(signer) => *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(signer),
-                Err(invalid) => return warn(&invalid.to_string()),
-            }
+        let unanswered = || Err(Failure::retryable("Secrets Manager did not answer in time"));
+        let read = within(clock, limits::SECRET_READ_TIMEOUT, self.source.read()).await.unwrap_or_else(unanswered);
+        match read.and_then(|text| self.update(&text)) {
+            Ok(()) => last.succeeded = true,
+            Err(problem) => tracing::warn!(
+                %problem,
+                "the signing secret could not be read again; deliveries are signed with the previous one"
+            ),
+        }
+    }
+
+    /// Makes this text the current secret, if it differs.
+    fn update(&self, text: &str) -> Result<(), Failure> {
+        if !self.known().is_from(text) {
+            let signer = Arc::new(Signer::parse(text)?);
+            *self.current.lock().unwrap_or_else(PoisonError::into_inner) = signer;
             tracing::info!("the signing secret has changed; deliveries are signed with the new one");
         }
-        last.succeeded = true;
+        Ok(())
     }
-}
-
-fn warn(problem: &str) {
-    tracing::warn!(problem, "the signing secret could not be read again; deliveries are signed with the previous one");
 }
 
 fn since(time: Timestamp, clock: &impl Clock) -> Duration {
     Duration::try_from(clock.now().duration_since(time)).unwrap_or_default()
-}
-
-impl<S> fmt::Debug for Secrets<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secrets")
-    }
 }

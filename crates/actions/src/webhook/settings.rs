@@ -21,32 +21,29 @@ impl Settings {
     /// Reads `WEBHOOK_URL`, `WEBHOOK_GUARANTEE` (`idempotent`, the default, or `at-most-once`) and `WEBHOOK_SECRET_ID`.
     ///
     /// # Errors
-    /// [`ConfigError`] if one is missing or wrong. The URL must be https, or http with a loopback address.
+    /// [`ConfigError`] if one is missing or invalid. The URL must be https, or http with a loopback address.
     pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
         let text = environment.required(URL, "the URL to deliver notifications to")?;
-        let url = Url::parse(&text).map_err(|error| wrong(URL, error.to_string()))?;
+        let url = Url::parse(&text).map_err(|error| ConfigError::invalid(URL, error.to_string()))?;
         let is_loopback = matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
         match url.scheme() {
             "https" => {}
             "http" if is_loopback => {}
-            _ => return Err(wrong(URL, "it is not https")),
+            _ => return Err(ConfigError::invalid(URL, "it is not https")),
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(wrong(URL, "it contains credentials, which belong in Secrets Manager"));
+            return Err(ConfigError::invalid(URL, "it contains credentials, which belong in Secrets Manager"));
         }
         let guarantee = match environment.get(GUARANTEE) {
             None | Some("idempotent") => Guarantee::Idempotent { timeout: limits::WEBHOOK_TIMEOUT },
             Some("at-most-once") => Guarantee::AtMostOnce { timeout: limits::WEBHOOK_TIMEOUT },
-            Some(_) => return Err(wrong(GUARANTEE, "it is neither \"idempotent\" nor \"at-most-once\"")),
+            Some(_) => {
+                return Err(ConfigError::invalid(GUARANTEE, "it is neither \"idempotent\" nor \"at-most-once\""));
+            }
         };
         let secret_id = environment.required(SECRET_ID, "the name or ARN of the signing secret in Secrets Manager")?;
         Ok(Self { url, guarantee, secret_id })
     }
-}
-
-/// The error for a setting with this problem.
-pub(super) fn wrong(name: &'static str, problem: impl Into<String>) -> ConfigError {
-    ConfigError::Wrong { name, problem: problem.into() }
 }
 
 #[cfg(test)]
@@ -54,7 +51,7 @@ mod tests {
     use super::*;
 
     fn settings(url: &str) -> Result<Settings, String> {
-        let environment = Environment::from([("WEBHOOK_URL", url), ("WEBHOOK_SECRET_ID", "s")]);
+        let environment = Environment::from_iter([("WEBHOOK_URL", url), ("WEBHOOK_SECRET_ID", "s")]);
         Settings::from_environment(&environment).map_err(|error| error.to_string())
     }
 
@@ -66,12 +63,12 @@ mod tests {
         for bad in
             ["http://example.com", "ftp://example.com", "http://127.0.0.1.example.com", "http://localhost.evil.com"]
         {
-            assert!(settings(bad).unwrap_err().contains("WEBHOOK_URL is wrong: it is not https"), "{bad}");
+            assert!(settings(bad).unwrap_err().contains("WEBHOOK_URL is invalid: it is not https"), "{bad}");
         }
         assert!(settings("https://me:secret@example.com").unwrap_err().contains("credentials"));
-        assert!(settings("no URL").unwrap_err().contains("WEBHOOK_URL is wrong"));
+        assert!(settings("no URL").unwrap_err().contains("WEBHOOK_URL is invalid"));
         assert!(settings("").unwrap_err().contains("WEBHOOK_URL is missing"));
-        let no_secret = Settings::from_environment(&Environment::from([("WEBHOOK_URL", "https://example.com")]));
+        let no_secret = Settings::from_environment(&Environment::from_iter([("WEBHOOK_URL", "https://example.com")]));
         assert!(no_secret.unwrap_err().to_string().contains("WEBHOOK_SECRET_ID is missing"));
     }
 }

@@ -4,7 +4,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
-use notification::limits;
+use notification::{Failure, limits};
 use sha2::Sha256;
 use std::fmt;
 
@@ -14,44 +14,26 @@ pub(super) struct Signer {
     macs: Vec<Hmac<Sha256>>,
 }
 
-/// What is wrong with the text of the signing secrets. It quotes none of it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum InvalidSecrets {
-    #[error("the secret is empty; it must contain a Standard Webhooks secret, whsec_ and base64")]
-    None,
-    #[error("the secret contains {count} signing secrets; at most {max} are allowed", max = limits::WEBHOOK_SECRETS_MAX)]
-    TooMany { count: usize },
-    #[error("signing secret {place} of {count} is not a Standard Webhooks secret, whsec_ and base64")]
-    NotBase64 { place: usize, count: usize },
-    #[error(
-        "signing secret {place} of {count} has {bytes} bytes; Standard Webhooks requires {min} to {max}",
-        min = limits::WEBHOOK_SECRET_BYTES.start(), max = limits::WEBHOOK_SECRET_BYTES.end()
-    )]
-    Length { place: usize, count: usize, bytes: usize },
-}
-
 impl Signer {
-    /// Parses secrets that are separated by white space. Each is base64, usually after the prefix `whsec_`.
-    pub(super) fn parse(text: &str) -> Result<Self, InvalidSecrets> {
+    /// Parses secrets that are separated by white space. Each is base64, usually after the prefix `whsec_`. The failure quotes
+    /// none of the text.
+    pub(super) fn parse(text: &str) -> Result<Self, Failure> {
         let secrets: Vec<&str> = text.split_whitespace().collect();
-        let count = secrets.len();
+        let (count, max) = (secrets.len(), limits::WEBHOOK_SECRETS_MAX);
         if secrets.is_empty() {
-            return Err(InvalidSecrets::None);
+            return Err(Failure::permanent(
+                "the secret is empty; it must contain a Standard Webhooks secret, whsec_ and base64",
+            ));
         }
-        if count > limits::WEBHOOK_SECRETS_MAX {
-            return Err(InvalidSecrets::TooMany { count });
+        if count > max {
+            let problem = format!("the secret contains {count} signing secrets; at most {max} are allowed");
+            return Err(Failure::permanent(problem));
         }
-        let mut macs = Vec::with_capacity(count);
-        for (place, secret) in (1..).zip(secrets) {
-            let base64 = secret.strip_prefix("whsec_").unwrap_or(secret);
-            let key = STANDARD.decode(base64).map_err(|_| InvalidSecrets::NotBase64 { place, count })?;
-            let length = InvalidSecrets::Length { place, count, bytes: key.len() };
-            if !limits::WEBHOOK_SECRET_BYTES.contains(&key.len()) {
-                return Err(length);
-            }
-            macs.push(Hmac::new_from_slice(&key).map_err(|_| length)?);
-        }
-        Ok(Self { text: text.into(), macs })
+        let secrets = (1..).zip(secrets);
+        let macs = secrets.map(|(place, secret)| {
+            mac(secret).map_err(|problem| Failure::permanent(format!("signing secret {place} of {count} {problem}")))
+        });
+        Ok(Self { text: text.into(), macs: macs.collect::<Result<_, _>>()? })
     }
 
     /// Whether this text was parsed.
@@ -64,6 +46,17 @@ impl Signer {
         let prefix = format!("{id}.{timestamp}.");
         let signatures: Vec<String> = self.macs.iter().map(|mac| signature(mac, &prefix, payload)).collect();
         signatures.join(" ")
+    }
+}
+
+/// Prepares one secret, or says what is wrong with it.
+fn mac(secret: &str) -> Result<Hmac<Sha256>, String> {
+    let base64 = secret.strip_prefix("whsec_").unwrap_or(secret);
+    let key = STANDARD.decode(base64).map_err(|_| "is not a Standard Webhooks secret, whsec_ and base64")?;
+    let (bytes, allowed) = (key.len(), limits::WEBHOOK_SECRET_BYTES);
+    match Hmac::new_from_slice(&key) {
+        Ok(mac) if allowed.contains(&bytes) => Ok(mac),
+        _ => Err(format!("has {bytes} bytes; Standard Webhooks requires {} to {}", allowed.start(), allowed.end())),
     }
 }
 
@@ -108,19 +101,20 @@ mod tests {
         for bytes in [0, 1, 23, 65, 100] {
             let text = format!("{} {}", secret(24), secret(bytes));
             let error = Signer::parse(&text).unwrap_err();
-            assert_eq!(error, InvalidSecrets::Length { place: 2, count: 2, bytes });
-            assert!(error.to_string().ends_with("bytes; Standard Webhooks requires 24 to 64"), "{error}");
+            let problem = format!("signing secret 2 of 2 has {bytes} bytes; Standard Webhooks requires 24 to 64");
+            assert_eq!(error.reason, problem);
         }
         assert!(Signer::parse(&secret(24)).is_ok() && Signer::parse(&secret(64)).is_ok());
     }
 
     #[test]
     fn anything_but_one_to_four_secrets_is_refused() {
-        assert_eq!(Signer::parse(" \n").unwrap_err(), InvalidSecrets::None);
-        assert_eq!(Signer::parse("not%base64").unwrap_err(), InvalidSecrets::NotBase64 { place: 1, count: 1 });
+        let problem = |text: &str| Signer::parse(text).unwrap_err().reason;
+        assert!(problem(" \n").starts_with("the secret is empty"));
+        assert!(problem("not%base64").starts_with("signing secret 1 of 1 is not a Standard Webhooks secret"));
         assert!(Signer::parse(&[secret(24).as_str(); 4].join(" ")).is_ok());
         let five = [secret(24).as_str(); 5].join(" ");
-        assert_eq!(Signer::parse(&five).unwrap_err(), InvalidSecrets::TooMany { count: 5 });
+        assert_eq!(problem(&five), "the secret contains 5 signing secrets; at most 4 are allowed");
     }
 
     #[test]

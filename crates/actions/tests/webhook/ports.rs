@@ -2,15 +2,14 @@
 
 #![allow(dead_code, reason = "the tests of bad input use only a part of it")]
 
-use actions::secret::{SecretError, SecretSource};
-use notification::Clock;
-use notification::Timestamp;
+use actions::secret::SecretSource;
+use notification::{Clock, Failure, Timestamp};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A secret in memory. Reading it yields to the runtime a few times, so that several readings can overlap.
 #[derive(Debug, Clone)]
-pub(crate) struct Secret(Arc<Mutex<(Result<String, SecretError>, usize)>>);
+pub(crate) struct Secret(Arc<Mutex<(Result<String, Failure>, usize)>>);
 
 impl Secret {
     pub(crate) fn new(text: &str) -> Self {
@@ -22,7 +21,7 @@ impl Secret {
     }
 
     pub(crate) fn fail(&self) {
-        self.0.lock().unwrap().0 = Err(SecretError("AccessDeniedException".to_owned()));
+        self.0.lock().unwrap().0 = Err(Failure::retryable("AccessDeniedException"));
     }
 
     /// How often it was read.
@@ -32,7 +31,7 @@ impl Secret {
 }
 
 impl SecretSource for Secret {
-    async fn read(&self) -> Result<String, SecretError> {
+    async fn read(&self) -> Result<String, Failure> {
         self.0.lock().unwrap().1 += 1;
         for _ in 0..5 {
             tokio::task::yield_now().await;

@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::{
     ReturnValuesOnConditionCheckFailure,
 };
 use notification::change::{After, Change};
-use notification::ports::{Answers, Written};
+use notification::ports::{Answers, Table, Written};
 use notification::{Failure, Notification, Timestamp, limits};
 
 /// The statement that inserts; it fails where the key exists.
@@ -19,20 +19,22 @@ pub(super) fn insert_statement(table_name: &str) -> String {
     )
 }
 
-pub(super) async fn write(table: &DynamoTable, changes: &[Change<'_>], at: Timestamp) -> Answers<Written> {
-    debug_assert!(changes.len() <= limits::BATCH_EXECUTE_STATEMENT_MAX);
-    let mut statements = Vec::with_capacity(changes.len());
-    for change in changes {
-        let (statement, parameters) = match change.to() {
-            After::Inserted(notification) => (table.insert_statement.clone(), inserted(notification, at)),
-            _ => Update::of(change, at, table.done_retention_seconds).statement(&table.table_name),
-        };
-        statements.push(request(statement, parameters)?);
+impl Table for DynamoTable {
+    async fn write(&self, changes: &[Change<'_>], at: Timestamp) -> Answers<Written> {
+        debug_assert!(changes.len() <= limits::BATCH_EXECUTE_STATEMENT_MAX);
+        let mut statements = Vec::with_capacity(changes.len());
+        for change in changes {
+            let (statement, parameters) = match change.to() {
+                After::Inserted(notification) => (self.insert_statement.clone(), inserted(notification, at)),
+                _ => Update::of(change, at, self.done_retention_seconds).statement(&self.table_name),
+            };
+            statements.push(request(statement, parameters)?);
+        }
+        let call = self.client.batch_execute_statement().set_statements(Some(statements)).send().await;
+        let output = call.map_err(|error| classify::failure("BatchExecuteStatement", &error))?;
+        // A 200 response may contain failures.
+        Ok(output.responses.unwrap_or_default().into_iter().map(written).collect())
     }
-    let call = table.client.batch_execute_statement().set_statements(Some(statements)).send().await;
-    let output = call.map_err(|error| classify::failure("BatchExecuteStatement", &error))?;
-    // A 200 response may contain failures.
-    Ok(output.responses.unwrap_or_default().into_iter().map(written).collect())
 }
 
 fn inserted(notification: &Notification, received_at: Timestamp) -> Vec<AttributeValue> {

@@ -1,13 +1,15 @@
 //! The index of pending notifications, the index of unresolved items, and the item that stores the state of the sweep.
 
+use super::DynamoTable;
 use super::item::{number, text, time};
 use super::update::unresolved_partition;
 use crate::classify;
-use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::types::{AttributeValue, ConsumedCapacity, ReturnConsumedCapacity, ReturnValue, Select};
 use notification::id::SWEEP_CURSOR_ID;
-use notification::ports::{IndexKey, Pass, PendingKey, PendingPage, ShardState, SweepState, UnresolvedCount};
+use notification::ports::{
+    IndexKey, Pass, PendingKey, PendingPage, PendingTable, ShardState, SweepState, UnresolvedCount,
+};
 use notification::{Failure, NotificationId, Status, Timestamp};
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,44 +19,115 @@ const UNRESOLVED: &str = "unresolved";
 
 type Item = HashMap<String, AttributeValue>;
 
-pub(super) async fn page(
-    client: &Client,
-    table_name: &str,
-    shard: u64,
-    until: Timestamp,
-    after: Option<&IndexKey>,
-    limit: usize,
-) -> Result<PendingPage, Failure> {
-    let start: Option<Item> = after.map(|after| {
-        let key = [("id", text(&*after.id)), ("pending_shard", number(&shard)), ("pending_since", text(&*after.since))];
-        key.map(|(name, value)| (name.to_owned(), value)).into()
-    });
-    let answer = client
-        .query()
-        .table_name(table_name)
-        .index_name(PENDING)
-        .key_condition_expression("pending_shard = :shard AND pending_since <= :until")
-        .expression_attribute_values(":shard", number(&shard))
-        .expression_attribute_values(":until", time(until))
-        .set_exclusive_start_key(start)
-        .limit(i32::try_from(limit).unwrap_or(i32::MAX))
-        .return_consumed_capacity(ReturnConsumedCapacity::Total)
-        .send()
-        .await
-        .map_err(|error| classify::failure("Query", &error))?;
-    let mut page = PendingPage {
-        next: answer.last_evaluated_key().and_then(|item| index_key(item, "id", "pending_since")),
-        read_units: read_units(answer.consumed_capacity()),
-        ..PendingPage::default()
-    };
-    // The index has an entry for each item with these attributes, whoever wrote it.
-    for entry in answer.items().iter().filter_map(|item| index_key(item, "id", "pending_since")) {
-        match pending_key(&entry) {
-            Some(key) => page.keys.push(key),
-            None => page.invalid.push(entry),
+impl PendingTable for DynamoTable {
+    async fn pending(
+        &self,
+        shard: u64,
+        until: Timestamp,
+        after: Option<&IndexKey>,
+        limit: usize,
+    ) -> Result<PendingPage, Failure> {
+        let start: Option<Item> = after.map(|after| {
+            let key =
+                [("id", text(&*after.id)), ("pending_shard", number(&shard)), ("pending_since", text(&*after.since))];
+            key.map(|(name, value)| (name.to_owned(), value)).into()
+        });
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.table_name)
+            .index_name(PENDING)
+            .key_condition_expression("pending_shard = :shard AND pending_since <= :until")
+            .expression_attribute_values(":shard", number(&shard))
+            .expression_attribute_values(":until", time(until))
+            .set_exclusive_start_key(start)
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .send()
+            .await
+            .map_err(|error| classify::failure("Query", &error))?;
+        let mut page = PendingPage {
+            next: answer.last_evaluated_key().and_then(|item| index_key(item, "id", "pending_since")),
+            read_units: read_units(answer.consumed_capacity()),
+            ..PendingPage::default()
+        };
+        // The index has an entry for each item with these attributes, whoever wrote it.
+        for entry in answer.items().iter().filter_map(|item| index_key(item, "id", "pending_since")) {
+            match pending_key(&entry) {
+                Some(key) => page.keys.push(key),
+                None => page.invalid.push(entry),
+            }
+        }
+        Ok(page)
+    }
+
+    async fn count_unresolved(
+        &self,
+        status: Status,
+        shard: u64,
+        since: Timestamp,
+        limit: usize,
+    ) -> Result<UnresolvedCount, Failure> {
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.table_name)
+            .index_name(UNRESOLVED)
+            .select(Select::Count)
+            .key_condition_expression("unresolved_partition = :partition AND unresolved_since >= :since")
+            .expression_attribute_values(":partition", text(unresolved_partition(status, shard)))
+            .expression_attribute_values(":since", time(since))
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .send()
+            .await
+            .map_err(|error| classify::failure("Query", &error))?;
+        Ok(UnresolvedCount {
+            count: usize::try_from(answer.count()).unwrap_or_default(),
+            more: answer.last_evaluated_key().is_some_and(|key| !key.is_empty()),
+            read_units: read_units(answer.consumed_capacity()),
+        })
+    }
+
+    /// One conditional write takes the lease and returns the state. If its reply is lost, the SDK's retry finds the lease taken:
+    /// then this run does nothing, and the lease expires.
+    async fn begin_sweep(&self, now: Timestamp, lease_until: Timestamp) -> Result<Option<SweepState>, Failure> {
+        let answer = self
+            .client
+            .update_item()
+            .table_name(&self.table_name)
+            .key("id", text(SWEEP_CURSOR_ID))
+            .update_expression("SET lease_until = :until")
+            .condition_expression("attribute_not_exists(lease_until) OR lease_until <= :now")
+            .expression_attribute_values(":until", time(lease_until))
+            .expression_attribute_values(":now", time(now))
+            .return_values(ReturnValue::AllNew)
+            .send()
+            .await;
+        match answer {
+            Ok(answer) => Ok(Some(answer.attributes().map(state).unwrap_or_default())),
+            Err(SdkError::ServiceError(error)) if error.err().is_conditional_check_failed_exception() => Ok(None),
+            Err(error) => Err(classify::failure("UpdateItem", &error)),
         }
     }
-    Ok(page)
+
+    /// The saved item has no lease, also if it was saved before and the reply was lost.
+    async fn end_sweep(&self, state: &SweepState, lease_until: Timestamp) -> Result<(), Failure> {
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.table_name)
+            .set_item(Some(item(state)))
+            .condition_expression("attribute_not_exists(lease_until) OR lease_until = :until")
+            .expression_attribute_values(":until", time(lease_until));
+        match put.send().await {
+            Ok(_) => Ok(()),
+            Err(SdkError::ServiceError(error)) if error.err().is_conditional_check_failed_exception() => {
+                Err(Failure::permanent("another run has the sweep's lease"))
+            }
+            Err(error) => Err(classify::failure("PutItem", &error)),
+        }
+    }
 }
 
 /// The key of an entry of the index. Both attributes are keys of type string, so an entry has them.
@@ -69,82 +142,6 @@ fn pending_key(key: &IndexKey) -> Option<PendingKey> {
 
 fn read_units(consumed: Option<&ConsumedCapacity>) -> f64 {
     consumed.and_then(ConsumedCapacity::capacity_units).unwrap_or_default()
-}
-
-pub(super) async fn count_unresolved(
-    client: &Client,
-    table_name: &str,
-    status: Status,
-    shard: u64,
-    since: Timestamp,
-    limit: usize,
-) -> Result<UnresolvedCount, Failure> {
-    let answer = client
-        .query()
-        .table_name(table_name)
-        .index_name(UNRESOLVED)
-        .select(Select::Count)
-        .key_condition_expression("unresolved_partition = :partition AND unresolved_since >= :since")
-        .expression_attribute_values(":partition", text(unresolved_partition(status, shard)))
-        .expression_attribute_values(":since", time(since))
-        .limit(i32::try_from(limit).unwrap_or(i32::MAX))
-        .return_consumed_capacity(ReturnConsumedCapacity::Total)
-        .send()
-        .await
-        .map_err(|error| classify::failure("Query", &error))?;
-    Ok(UnresolvedCount {
-        count: usize::try_from(answer.count()).unwrap_or_default(),
-        more: answer.last_evaluated_key().is_some_and(|key| !key.is_empty()),
-        read_units: read_units(answer.consumed_capacity()),
-    })
-}
-
-/// One conditional write takes the lease and returns the state. If its reply is lost, the SDK's retry finds the lease taken:
-/// then this run does nothing, and the lease expires.
-pub(super) async fn begin_sweep(
-    client: &Client,
-    table_name: &str,
-    now: Timestamp,
-    lease_until: Timestamp,
-) -> Result<Option<SweepState>, Failure> {
-    let answer = client
-        .update_item()
-        .table_name(table_name)
-        .key("id", text(SWEEP_CURSOR_ID))
-        .update_expression("SET lease_until = :until")
-        .condition_expression("attribute_not_exists(lease_until) OR lease_until <= :now")
-        .expression_attribute_values(":until", time(lease_until))
-        .expression_attribute_values(":now", time(now))
-        .return_values(ReturnValue::AllNew)
-        .send()
-        .await;
-    match answer {
-        Ok(answer) => Ok(Some(answer.attributes().map(state).unwrap_or_default())),
-        Err(SdkError::ServiceError(error)) if error.err().is_conditional_check_failed_exception() => Ok(None),
-        Err(error) => Err(classify::failure("UpdateItem", &error)),
-    }
-}
-
-/// The saved item has no lease, also if it was saved before and the reply was lost.
-pub(super) async fn end_sweep(
-    client: &Client,
-    table_name: &str,
-    state: &SweepState,
-    lease_until: Timestamp,
-) -> Result<(), Failure> {
-    let put = client
-        .put_item()
-        .table_name(table_name)
-        .set_item(Some(item(state)))
-        .condition_expression("attribute_not_exists(lease_until) OR lease_until = :until")
-        .expression_attribute_values(":until", time(lease_until));
-    match put.send().await {
-        Ok(_) => Ok(()),
-        Err(SdkError::ServiceError(error)) if error.err().is_conditional_check_failed_exception() => {
-            Err(Failure::permanent("another run has the sweep's lease"))
-        }
-        Err(error) => Err(classify::failure("PutItem", &error)),
-    }
 }
 
 /// The item that stores a state: a map from the number of each partition to its state.
@@ -201,13 +198,18 @@ fn time_of(entry: &Item, name: &str) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aws_sdk_dynamodb::Client;
     use aws_sdk_dynamodb::operation::put_item::{PutItemError, PutItemOutput};
     use aws_sdk_dynamodb::operation::query::QueryOutput;
     use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
     use aws_sdk_dynamodb::types::error::ConditionalCheckFailedException;
-    use aws_smithy_mocks::{mock, mock_client};
+    use aws_smithy_mocks::{Rule, mock, mock_client};
 
     const SINCE: &str = "2026-11-22T10:00:00.000Z";
+
+    fn table(rule: &Rule) -> DynamoTable {
+        DynamoTable::new(mock_client!(aws_sdk_dynamodb, [rule]), "t".to_owned())
+    }
 
     fn entry(id: &str, since: &str) -> Item {
         let attributes = [("id", text(id)), ("pending_shard", number(&7)), ("pending_since", text(since))];
@@ -232,9 +234,9 @@ mod tests {
                     .set_last_evaluated_key(Some(entry("b", "2026")))
                     .build()
             });
-        let client = mock_client!(aws_sdk_dynamodb, [&rule]);
+        let table = table(&rule);
         let after = index_key("kinesis:before", "0");
-        let page = page(&client, "t", 7, Timestamp::MAX, Some(&after), 3).await.unwrap();
+        let page = table.pending(7, Timestamp::MAX, Some(&after), 3).await.unwrap();
         assert_eq!(page.keys.iter().map(|key| key.id.as_str()).collect::<Vec<_>>(), ["a"]);
         assert_eq!(page.invalid, [index_key("kinesis:x", SINCE), index_key("b", "2026")]);
         assert_eq!(page.next, Some(index_key("b", "2026")));
@@ -246,8 +248,8 @@ mod tests {
             let last = entry("kinesis:x", SINCE);
             QueryOutput::builder().items(last.clone()).set_last_evaluated_key(Some(last)).build()
         });
-        let client = mock_client!(aws_sdk_dynamodb, [&rule]);
-        let page = page(&client, "t", 7, Timestamp::MAX, None, 1).await.unwrap();
+        let table = table(&rule);
+        let page = table.pending(7, Timestamp::MAX, None, 1).await.unwrap();
         assert!(page.keys.is_empty());
         assert_eq!(page.next, Some(index_key("kinesis:x", SINCE)));
         assert_eq!(rule.num_calls(), 1, "one query a page");
@@ -264,8 +266,8 @@ mod tests {
                     && values[":since"] == text("1970-01-01T00:00:00.000Z")
             })
             .then_output(|| QueryOutput::builder().count(5).set_last_evaluated_key(Some(entry("a", SINCE))).build());
-        let client = mock_client!(aws_sdk_dynamodb, [&rule]);
-        let counted = count_unresolved(&client, "t", Status::Failed, 7, Timestamp::UNIX_EPOCH, 5).await.unwrap();
+        let table = table(&rule);
+        let counted = table.count_unresolved(Status::Failed, 7, Timestamp::UNIX_EPOCH, 5).await.unwrap();
         assert_eq!((counted.count, counted.more), (5, true));
     }
 
@@ -290,8 +292,8 @@ mod tests {
                 UpdateItemError::ConditionalCheckFailedException(ConditionalCheckFailedException::builder().build())
             })
             .build();
-        let client = mock_client!(aws_sdk_dynamodb, [&rule]);
-        let begin = || begin_sweep(&client, "t", now, until);
+        let table = table(&rule);
+        let begin = || table.begin_sweep(now, until);
         assert_eq!(begin().await.unwrap().unwrap().next_shard, 7);
         assert_eq!(begin().await.unwrap(), None, "another run has it");
     }
@@ -309,8 +311,8 @@ mod tests {
             .output(|| PutItemOutput::builder().build())
             .error(|| PutItemError::ConditionalCheckFailedException(ConditionalCheckFailedException::builder().build()))
             .build();
-        let client = mock_client!(aws_sdk_dynamodb, [&rule]);
-        let end = || async { end_sweep(&client, "t", &SweepState::default(), until).await };
+        let table = table(&rule);
+        let end = || async { table.end_sweep(&SweepState::default(), until).await };
         assert_eq!(end().await, Ok(()));
         assert!(end().await.unwrap_err().reason.contains("another run"));
     }

@@ -5,7 +5,6 @@ use super::DynamoTable;
 use super::item::{refused, text};
 use super::update::Update;
 use crate::classify;
-use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{CancellationReason, Put, TransactWriteItem};
 use notification::change::Commit;
@@ -27,18 +26,14 @@ pub(super) async fn commit(table: &DynamoTable, group: &[Commit<'_>], at: Timest
     }
     debug_assert!(items.len() <= limits::TRANSACT_WRITE_ITEMS_MAX);
     // The SDK gives each call a client request token, so its own retries are the same transaction.
-    match table.client.transact_write_items().set_transact_items(Some(items)).send().await {
-        Ok(_) => Ok(group.iter().map(|_| Ok(Committed::Written(Written::Yes))).collect()),
-        Err(SdkError::ServiceError(error)) if error.err().is_transaction_canceled_exception() => {
-            let reasons = match error.err() {
-                TransactWriteItemsError::TransactionCanceledException(canceled) => canceled.cancellation_reasons(),
-                _ => &[],
-            };
-            let mut reasons = reasons.iter();
-            Ok(group.iter().map(|commit| refusal(commit, &mut reasons)).collect())
-        }
-        Err(error) => Err(classify::failure("TransactWriteItems", &error)),
-    }
+    let Err(error) = table.client.transact_write_items().set_transact_items(Some(items)).send().await else {
+        return Ok(group.iter().map(|_| Ok(Committed::Written(Written::Yes))).collect());
+    };
+    let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) = error.as_service_error() else {
+        return Err(classify::failure("TransactWriteItems", &error));
+    };
+    let mut reasons = canceled.cancellation_reasons().iter();
+    Ok(group.iter().map(|commit| refusal(commit, &mut reasons)).collect())
 }
 
 fn put(write: &notification::Put) -> Result<Put, Failure> {

@@ -97,20 +97,6 @@ impl Update {
 
     /// As an action of a transaction.
     pub(super) fn action(self, table_name: &str) -> Result<types::Update, Failure> {
-        let parts = self.expression();
-        types::Update::builder()
-            .table_name(table_name)
-            .key("id", parts.id)
-            .update_expression(parts.update)
-            .condition_expression(parts.condition)
-            .set_expression_attribute_names(Some(parts.names))
-            .set_expression_attribute_values(Some(parts.values))
-            .return_values_on_condition_check_failure(AllOld)
-            .build()
-            .map_err(|_| Failure::permanent("TransactWriteItems: an update lacks a part"))
-    }
-
-    fn expression(self) -> Expression {
         let value_count = self.set.len() + self.expected.len();
         let mut names = HashMap::with_capacity(value_count + self.removed.len());
         let mut values = HashMap::with_capacity(value_count);
@@ -133,7 +119,16 @@ impl Update {
             names.insert(format!("#{name}"), (*name).to_owned());
             update.extend([if place == 0 { " REMOVE #" } else { ", #" }, name]);
         }
-        Expression { id: self.id, update, condition, names, values }
+        types::Update::builder()
+            .table_name(table_name)
+            .key("id", self.id)
+            .update_expression(update)
+            .condition_expression(condition)
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values(Some(values))
+            .return_values_on_condition_check_failure(AllOld)
+            .build()
+            .map_err(|_| Failure::permanent("TransactWriteItems: an update lacks a part"))
     }
 }
 
@@ -156,12 +151,4 @@ pub(super) fn unresolved_partition(status: Status, shard: u64) -> String {
 /// The attributes that put a notification into the index of pending notifications.
 pub(super) fn pending(id: &NotificationId, since: Timestamp) -> [(&'static str, AttributeValue); 2] {
     [("pending_shard", number(&id.pending_shard())), ("pending_since", time(since))]
-}
-
-struct Expression {
-    id: AttributeValue,
-    update: String,
-    condition: String,
-    names: HashMap<String, String>,
-    values: HashMap<String, AttributeValue>,
 }

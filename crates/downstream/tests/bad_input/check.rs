@@ -4,11 +4,11 @@ use crate::members::text_at;
 use crate::refusals::check_named;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use downstream::Downstream;
 use downstream::record::{Content, Record};
-use downstream::{Downstream, Invocation};
 use notification::report::{BatchResponse, MissingIdentifier};
 use notification::testing::{Memory, TestClock};
-use notification::{Deadline, Envelope, FailureKind, NotificationId, Status, Timestamp};
+use notification::{Deadline, Envelope, FailureKind, Invocation, NotificationId, Status, Timestamp};
 use serde_json::json;
 use serde_json::value::RawValue;
 
@@ -58,7 +58,7 @@ pub(crate) fn batch(mut envelope: Envelope) {
     let memory = Memory::default().with(GOOD, Status::Init, &event);
     let downstream = Downstream::new(&memory, TestClock::at_millis(0), notification::MarkDone);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let invocation = Invocation { deadline: Deadline::at(Timestamp::MAX), request_id: "r" };
+    let invocation = Invocation { deadline: Deadline::at(Timestamp::MAX), request_id: "r".to_owned() };
     match (runtime.block_on(downstream.handle(envelope, invocation)), poison) {
         (Ok(response), Ok(poison)) => {
             assert_eq!(response, BatchResponse::default());

@@ -2,11 +2,11 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
-use downstream::{Downstream, Invocation};
+use downstream::Downstream;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use notification::ports::DownstreamTable;
 use notification::testing::{Memory, TestClock};
-use notification::{Action, Deadline, Envelope, Status, Timestamp};
+use notification::{Action, Deadline, Envelope, Invocation, Status, Timestamp};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -68,7 +68,7 @@ pub(crate) async fn handle_for(
     let deadline = Deadline::at(Timestamp::from_millisecond(now + left_millis).unwrap());
     let request_id = format!("request-at-{at_millis}");
     let downstream = Downstream::new(table, TestClock::at_millis(now), action);
-    let response = downstream.handle(envelope, Invocation { deadline, request_id: &request_id }).await.unwrap();
+    let response = downstream.handle(envelope, Invocation { deadline, request_id }).await.unwrap();
     let counted = snapshotter.snapshot().into_vec().into_iter().map(|(key, _, _, value)| match value {
         DebugValue::Counter(count) => (key.key().name().to_owned(), count),
         other => panic!("{key:?} is not a counter: {other:?}"),

@@ -59,7 +59,7 @@ pub(crate) fn invocation(bytes: &[u8]) {
         }
     };
     if let Ok(Response::Batch(response)) = handle(event).0 {
-        assert_eq!(response, publisher::answer(&BatchResponse::default()));
+        assert_eq!(response, BatchResponse::default());
         let Ok(Envelope { records }) = serde_json::from_slice(bytes) else { return };
         if records.iter().any(|record| record.get().contains(GOOD)) {
             return;

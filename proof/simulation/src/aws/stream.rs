@@ -1,7 +1,7 @@
 //! A stream with its mapping.
 
 use super::shards::Shards;
-use event_source::settings::StreamSettings;
+use event_source::settings::Settings;
 use event_source::stream::{Record, StreamMapping};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ pub(crate) struct StreamSource {
 }
 
 impl StreamSource {
-    pub(crate) fn new(shards: usize, retention: Duration, settings: &StreamSettings) -> Self {
+    pub(crate) fn new(shards: usize, retention: Duration, settings: &Settings) -> Self {
         Self {
             shards: Shards::new(shards, retention),
             mapping: StreamMapping::new(settings.clone()),
