@@ -163,13 +163,11 @@ fn mutants(subject: Subject<'_>) -> ExitCode {
     for (mutant, bug, place) in Mutant::ALL {
         let found = search::first_failure(subject.with_mutant(mutant), 10_000);
         bar.inc(1);
-        let (seeds, broken) = match found {
-            Some((scenario, violations)) => (thousands(scenario.seed + 1), violations[0].clone()),
-            None => {
-                missed += 1;
-                ("–".to_owned(), style("not found").red().to_string())
-            }
-        };
+        missed += usize::from(found.is_none());
+        let (seeds, broken) = found.map_or_else(
+            || ("–".to_owned(), style("not found").red().to_string()),
+            |(scenario, violations)| (thousands(scenario.seed + 1), violations[0].clone()),
+        );
         table.add_row([bug.to_owned(), place.to_owned(), seeds, broken]);
     }
     bar.finish_and_clear();
