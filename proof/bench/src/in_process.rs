@@ -19,7 +19,11 @@ pub(crate) struct InProcess {
 
 /// The environment of a function.
 pub(crate) fn environment() -> Environment {
-    [("AWS_REGION", "us-east-1"), ("AWS_LAMBDA_FUNCTION_NAME", "measured"), ("LEDGER_TABLE_NAME", "ledger")].into()
+    Environment::from_iter([
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_LAMBDA_FUNCTION_NAME", "measured"),
+        ("LEDGER_TABLE_NAME", "ledger"),
+    ])
 }
 
 impl InProcess {
