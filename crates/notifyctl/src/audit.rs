@@ -7,7 +7,7 @@ mod judge;
 
 use crate::cli::AuditArgs;
 use crate::error::Error;
-use crate::ledger::{self, Sums};
+use crate::ledger::{self, Amounts, Sums};
 use crate::stack::Stack;
 use crate::summary::queue;
 use crate::{dead_letters, events, items, output, stream};
@@ -15,7 +15,7 @@ use aws::SystemClock;
 use judge::{Audit, Evidence, Sent, Verdict};
 use notification::{Clock, NotificationId, Status};
 use serde::Serialize;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::process::ExitCode;
 
 /// Largest number of problems shown, and of gaps in the evidence.
@@ -35,8 +35,7 @@ pub(crate) async fn run(stack: &Stack, args: &AuditArgs, json: bool) -> Result<E
     let mut audit = judge::judge(&evidence);
     if let Some(name) = &stack.ledger_table_name {
         let entries = ledger::entries(stack, name, |id| evidence.table.contains_key(id)).await?;
-        let notifications = evidence.table.iter().map(|(id, item)| (id.as_str(), item.status, &*item.event));
-        audit.ledger = Some(ledger::compare(notifications, &entries, &mut audit.problems));
+        audit.ledger = Some(ledger::compare(&evidence.table, &entries, &mut audit.problems));
     }
     let verdict = audit.verdict();
     if json {
@@ -44,16 +43,7 @@ pub(crate) async fn run(stack: &Stack, args: &AuditArgs, json: bool) -> Result<E
     } else {
         print(&audit);
     }
-    Ok(exit(verdict))
-}
-
-/// 0: good. 1: bad. 3: cannot be shown. (2 means that the audit could not be carried out.)
-fn exit(verdict: Verdict) -> ExitCode {
-    ExitCode::from(match verdict {
-        Verdict::Good => 0,
-        Verdict::Bad => 1,
-        Verdict::CannotBeShown => 3,
-    })
+    Ok(ExitCode::from(verdict as u8))
 }
 
 async fn collect(stack: &Stack, sent: Vec<Sent>) -> Result<Evidence, Error> {
@@ -76,27 +66,8 @@ async fn collect(stack: &Stack, sent: Vec<Sent>) -> Result<Evidence, Error> {
 }
 
 fn print(audit: &Audit) {
-    let mut rows = vec![
-        ("sent", audit.sent, "messages put on the queue".to_owned()),
-        ("distinct", audit.distinct, "notification ids among them".to_owned()),
-    ];
-    rows.extend(done_rows(audit));
-    let meaning = "duplicates: same id, same content, nothing written".to_owned();
-    rows.push(("suppressed", audit.duplicates_suppressed, meaning));
-    if audit.done_before_the_stream > 0 {
-        let meaning = "DONE more than 24 hours ago; how many times cannot be shown".to_owned();
-        rows.push(("older", audit.done_before_the_stream, meaning));
-    }
-    if audit.failed > 0 {
-        rows.push(("FAILED", audit.failed, "`notifyctl status ID` has the reason".to_owned()));
-    }
-    if audit.in_doubt > 0 {
-        rows.push(("IN_DOUBT", audit.in_doubt, "the outcome is unknown; `notifyctl resolve ID`".to_owned()));
-    }
-    let dead: usize = audit.dead_lettered.values().sum();
-    rows.push(("DLQ", dead, "refused six times, unchanged in the dead-letter queue".to_owned()));
-    rows.extend(audit.dead_lettered.iter().map(|(reason, &count)| ("", count, format!("  {reason}"))));
-    output::counts(rows);
+    let reasons = audit.dead_lettered.iter().map(|(reason, &count)| ("", count, format!("  {reason}")));
+    output::counts(counts(audit).into_iter().chain(reasons));
     if let Some(Sums { entries, paid, asked }) = &audit.ledger {
         let one_each = if audit.problems.is_empty() { ", one for each notification that is DONE" } else { "" };
         output::pairs([
@@ -105,43 +76,42 @@ fn print(audit: &Audit) {
             ("asked for", format!("{} by the distinct notifications", sums(asked))),
         ]);
     }
-    match audit.verdict() {
-        Verdict::Good => output::line(output::verdict(true, "nothing lost, nothing doubled")),
-        Verdict::Bad => {
-            output::line(output::verdict(false, &counted(audit.problems.len())));
-            examples(&audit.problems);
-            if !audit.cannot_be_shown.is_empty() {
-                output::line("and this cannot be shown:");
-                examples(&audit.cannot_be_shown);
-            }
-        }
-        Verdict::CannotBeShown => {
-            let text = "nothing wrong was found, but it cannot be shown that nothing was lost or doubled:";
-            output::line(output::undecided(text));
-            examples(&audit.cannot_be_shown);
-        }
+    let text = "nothing wrong was found, but it cannot be shown that nothing was lost or doubled:";
+    output::line(match audit.verdict() {
+        Verdict::Good => output::verdict(true, "nothing lost, nothing doubled"),
+        Verdict::Bad => output::verdict(false, &counted(audit.problems.len())),
+        Verdict::CannotBeShown => output::undecided(text),
+    });
+    examples(&audit.problems);
+    if !audit.problems.is_empty() && !audit.cannot_be_shown.is_empty() {
+        output::line("and this cannot be shown:");
     }
+    examples(&audit.cannot_be_shown);
 }
 
 /// Sums of money, one for each currency.
-fn sums(sums: &BTreeMap<String, ledger::Amount>) -> String {
-    let sums: Vec<_> = sums.iter().map(|(currency, sum)| format!("{sum} {currency}")).collect();
+fn sums(sums: &Amounts) -> String {
+    let sums: Vec<_> = sums.iter().map(|(currency, sum)| format!("{} {currency}", sum.to_plain_string())).collect();
     if sums.is_empty() { "nothing".to_owned() } else { sums.join(", ") }
 }
 
-/// The notifications that became DONE once: those whose insert the stream shows, and those whose insert is too old for it.
-fn done_rows(audit: &Audit) -> Vec<(&'static str, usize, String)> {
+/// The counts with their meaning. A row that begins with `false` is left out if its count is zero.
+fn counts(audit: &Audit) -> Vec<(&'static str, usize, String)> {
     let older = audit.inserted_before_the_stream;
-    let seen = audit.done_once - older;
-    let mut rows = Vec::new();
-    if seen > 0 || older == 0 {
-        rows.push(("DONE", seen, "inserted once and DONE once, as the table's stream shows".to_owned()));
-    }
-    if older > 0 {
-        let text = "DONE once, as the table's stream shows; inserted more than 24 hours ago";
-        rows.push(("DONE", older, text.to_owned()));
-    }
-    rows
+    let dead = audit.dead_lettered.values().sum();
+    let rows = [
+        (true, "sent", audit.sent, "messages put on the queue"),
+        (true, "distinct", audit.distinct, "notification ids among them"),
+        (older == 0, "DONE", audit.done_once - older, "inserted once and DONE once, as the table's stream shows"),
+        (false, "DONE", older, "DONE once, as the table's stream shows; inserted more than 24 hours ago"),
+        (true, "suppressed", audit.duplicates_suppressed, "duplicates: same id, same content, nothing written"),
+        (false, "older", audit.done_before_the_stream, "DONE more than 24 hours ago; how many times cannot be shown"),
+        (false, "FAILED", audit.failed, "`notifyctl status ID` has the reason"),
+        (false, "IN_DOUBT", audit.in_doubt, "the outcome is unknown; `notifyctl resolve ID`"),
+        (true, "DLQ", dead, "refused six times, unchanged in the dead-letter queue"),
+    ];
+    let shown = rows.into_iter().filter(|(always, _, count, _)| *always || *count > 0);
+    shown.map(|(_, name, count, meaning)| (name, count, meaning.to_owned())).collect()
 }
 
 fn examples(lines: &[String]) {
@@ -166,7 +136,8 @@ mod tests {
     fn a_notification_whose_insert_was_not_seen_is_not_called_inserted_once() {
         let rows = |done_once, inserted_before_the_stream| {
             let audit = Audit { done_once, inserted_before_the_stream, ..Audit::default() };
-            done_rows(&audit).into_iter().map(|(_, count, text)| (count, text)).collect::<Vec<_>>()
+            let done = counts(&audit).into_iter().filter(|(name, ..)| *name == "DONE");
+            done.map(|(_, count, text)| (count, text)).collect::<Vec<_>>()
         };
         let seen = "inserted once and DONE once, as the table's stream shows".to_owned();
         let unseen = "DONE once, as the table's stream shows; inserted more than 24 hours ago".to_owned();

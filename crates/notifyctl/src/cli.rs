@@ -42,35 +42,6 @@ Exit status:
   3    the audit found no problem, but cannot show that there is none
   130  interrupted";
 
-const WATCH: &str = "\
-Follow the counts until every notification is settled (reads the whole table each time)
-
-Settled means that nothing is left to do: the queue is empty, and every notification is DONE, FAILED or IN_DOUBT.
-
-SQS counts are approximate, and can miss a message for a minute after it was sent. So without --expect, the counts must not
-change for 75 seconds, and --timeout must be longer than that. With --expect N, the table must have N notifications, all of
-them settled; two identical readings in a row are then enough. N includes notifications from before, but not duplicates or
-refused messages, which may still be on their way.";
-
-const AUDIT: &str = "\
-Compare the sent events with the table, its stream and the dead-letter queue: was anything lost or doubled?
-
-The audit calls no function and writes nothing. But reading the dead-letter queue means receiving its messages: dead
-letters are hidden for up to 5 minutes, and their receive count rises. A notification counts as DONE once only if the
-table's stream shows its one change to DONE, and its one insert unless that is more than 24 hours old. The stream keeps
-records for 24 hours, so run the audit within 24 hours of sending. With the action `ledger`, the audit also compares its
-entries, one by one and in sum.
-
-Run `notifyctl watch` first, without --expect if some messages should be refused: the audit reports anything still in flight
-as a problem, and cannot show that a message is lost while the queue has any.
-
-The verdict:
-  good             nothing lost, nothing doubled, as the evidence shows
-  bad              something is lost, doubled or not settled; each problem has its id
-  cannot_be_shown  no problem was found, but the evidence has gaps: a notification is IN_DOUBT, became DONE more than 24
-                   hours ago, or is missing from what could be read of the stream or the dead-letter queue; or a message was
-                   not found, and the queue is not empty";
-
 const AUDIT_EXAMPLES: &str = "\
 Examples:
   notifyctl audit sent.jsonl
@@ -79,17 +50,6 @@ Examples:
 
 Exit status: 0 good, 1 bad, 2 the audit could not be carried out, 3 cannot be shown.";
 
-const DLQ_REDRIVE: &str = "\
-Move messages from the dead-letter queue back to the queue
-
-A message is sent to the queue, then deleted from the dead-letter queue. If the command ends in between, both queues have it, and
-the second is a duplicate. More than one message is moved only with --yes; without it, they are listed. All of them are hidden
-while the command runs, and for up to 5 minutes if it is interrupted.
-
-For SQS, a redriven message is a new one, which it keeps for 14 more days. So the attribute first_sent_at records when it was
-first sent. A message that SQS could keep for longer than the table remembers its id (the stack's DoneRetentionDays, less 22
-days) is refused, because its effect could happen twice. The DLQ redrive of the SQS console does not check this.";
-
 const DLQ_REDRIVE_EXAMPLES: &str = "\
 Examples:
   notifyctl dlq redrive                                    list the messages that would be moved
@@ -97,24 +57,6 @@ Examples:
   notifyctl dlq redrive 3f6f3c1e-0d7e-4f6b-9f7e-2f6c1a5d8f10
 
 Exit status: 0 moved or listed; 1 some were refused or not found; 2 some could not be moved.";
-
-const LATENCY: &str = "\
-Measure how long notifications take, by stage and from end to end
-
-Sends generated notifications at an even rate, waits until they are DONE, and prints the percentiles of each stage in
-milliseconds, by nearest rank: each figure is the time of one notification.
-
-  sent → received       wait in the queue, and ingest's start
-  received → published  table write, the table stream's polling, publisher
-  published → done      Kinesis polling, downstream and its action
-  sent → done           all of it
-
-These are real notifications: the deployed action runs for each, and they stay in the table like any other.
-
-The times come from different clocks: sent from this machine's, received and done from Lambda's (each taken just before its
-write), published from Kinesis'. A stage that is shorter than the difference of the clocks means nothing, and may be negative.
-
-Kinesis is read after all are DONE, so that this does not slow down downstream's reads.";
 
 const LATENCY_EXAMPLES: &str = "\
 Examples:
@@ -126,38 +68,36 @@ Exit status: 1 if some are not DONE; the figures then include only the others.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Send notifications to the queue: from a file or standard input, or generated ones
     Send(SendArgs),
-    /// Show one notification
     Status(StatusArgs),
     /// Count the notifications of each status, and the messages in the queues (reads the whole table)
     Summary,
-    /// Follow the counts until every notification is settled (reads the whole table each time)
-    #[command(long_about = WATCH)]
     Watch(WatchArgs),
-    /// Run failed notifications again: FAILED → INIT
     Redrive(RedriveArgs),
     /// Manage the dead-letter queue
     #[command(subcommand)]
     Dlq(DlqCommand),
-    /// Settle a notification by hand: IN_DOUBT, or CLAIMED by a worker that is gone → DONE, or → INIT to run it again
     Resolve(ResolveArgs),
-    /// Compare the sent events with the table, its stream and the dead-letter queue: was anything lost or doubled?
-    #[command(long_about = AUDIT, after_help = AUDIT_EXAMPLES)]
     Audit(AuditArgs),
-    /// Measure how long notifications take, by stage and from end to end (sends real ones)
-    #[command(long_about = LATENCY, after_help = LATENCY_EXAMPLES)]
     Latency(LatencyArgs),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DlqCommand {
-    /// Move messages back to the queue (without --yes, list them if there is more than one)
-    #[command(long_about = DLQ_REDRIVE, after_help = DLQ_REDRIVE_EXAMPLES)]
     Redrive(DlqRedriveArgs),
 }
 
+/// Move messages back to the queue (without --yes, list them if there is more than one)
+///
+/// A message is sent to the queue, then deleted from the dead-letter queue. If the command ends in between, both queues have it, and
+/// the second is a duplicate. More than one message is moved only with --yes; without it, they are listed. All of them are hidden
+/// while the command runs, and for up to 5 minutes if it is interrupted.
+///
+/// For SQS, a redriven message is a new one, which it keeps for 14 more days. So the attribute first_sent_at records when it was
+/// first sent. A message that SQS could keep for longer than the table remembers its id (the stack's DoneRetentionDays, less 22
+/// days) is refused, because its effect could happen twice. The DLQ redrive of the SQS console does not check this.
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment, after_help = DLQ_REDRIVE_EXAMPLES)]
 pub(crate) struct DlqRedriveArgs {
     /// SQS message ids, as in ingest's log [default: all messages]
     #[arg(value_name = "MESSAGE_ID")]
@@ -172,6 +112,7 @@ pub(crate) struct DlqRedriveArgs {
     pub(crate) yes: bool,
 }
 
+/// Send notifications to the queue: from a file or standard input, or generated ones
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["file", "count"]))]
 pub(crate) struct SendArgs {
@@ -203,6 +144,7 @@ pub(crate) struct SendArgs {
     pub(crate) save: Option<PathBuf>,
 }
 
+/// Show one notification
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
     /// The notification id
@@ -213,6 +155,7 @@ pub(crate) struct StatusArgs {
     pub(crate) event: bool,
 }
 
+/// Run failed notifications again: FAILED → INIT
 #[derive(Debug, Args)]
 pub(crate) struct RedriveArgs {
     /// Notification ids
@@ -220,6 +163,7 @@ pub(crate) struct RedriveArgs {
     pub(crate) ids: Vec<String>,
 }
 
+/// Settle a notification by hand: IN_DOUBT, or CLAIMED by a worker that is gone → DONE, or → INIT to run it again
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("decision").required(true).args(["done", "retry"]))]
 pub(crate) struct ResolveArgs {
@@ -235,7 +179,16 @@ pub(crate) struct ResolveArgs {
     pub(crate) retry: bool,
 }
 
+/// Follow the counts until every notification is settled (reads the whole table each time)
+///
+/// Settled means that nothing is left to do: the queue is empty, and every notification is DONE, FAILED or IN_DOUBT.
+///
+/// SQS counts are approximate, and can miss a message for a minute after it was sent. So without --expect, the counts must not
+/// change for 75 seconds, and --timeout must be longer than that. With --expect N, the table must have N notifications, all of
+/// them settled; two identical readings in a row are then enough. N includes notifications from before, but not duplicates or
+/// refused messages, which may still be on their way.
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct WatchArgs {
     /// Give up after this many seconds; more than 75 without --expect
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
@@ -251,13 +204,48 @@ pub(crate) struct WatchArgs {
     pub(crate) expect: usize,
 }
 
+/// Compare the sent events with the table, its stream and the dead-letter queue: was anything lost or doubled?
+///
+/// The audit calls no function and writes nothing. But reading the dead-letter queue means receiving its messages: dead
+/// letters are hidden for up to 5 minutes, and their receive count rises. A notification counts as DONE once only if the
+/// table's stream shows its one change to DONE, and its one insert unless that is more than 24 hours old. The stream keeps
+/// records for 24 hours, so run the audit within 24 hours of sending. With the action `ledger`, the audit also compares its
+/// entries, one by one and in sum.
+///
+/// Run `notifyctl watch` first, without --expect if some messages should be refused: the audit reports anything still in flight
+/// as a problem, and cannot show that a message is lost while the queue has any.
+///
+/// The verdict:
+///   good             nothing lost, nothing doubled, as the evidence shows
+///   bad              something is lost, doubled or not settled; each problem has its id
+///   cannot_be_shown  no problem was found, but the evidence has gaps: a notification is IN_DOUBT, became DONE more than 24
+///                    hours ago, or is missing from what could be read of the stream or the dead-letter queue; or a message was
+///                    not found, and the queue is not empty
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment, after_help = AUDIT_EXAMPLES)]
 pub(crate) struct AuditArgs {
     /// The sent events, one per line (written by `notifyctl send --save`)
     pub(crate) file: PathBuf,
 }
 
+/// Measure how long notifications take, by stage and from end to end (sends real ones)
+///
+/// Sends generated notifications at an even rate, waits until they are DONE, and prints the percentiles of each stage in
+/// milliseconds, by nearest rank: each figure is the time of one notification.
+///
+///   sent → received       wait in the queue, and ingest's start
+///   received → published  table write, the table stream's polling, publisher
+///   published → done      Kinesis polling, downstream and its action
+///   sent → done           all of it
+///
+/// These are real notifications: the deployed action runs for each, and they stay in the table like any other.
+///
+/// The times come from different clocks: sent from this machine's, received and done from Lambda's (each taken just before its
+/// write), published from Kinesis'. A stage that is shorter than the difference of the clocks means nothing, and may be negative.
+///
+/// Kinesis is read after all are DONE, so that this does not slow down downstream's reads.
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment, after_help = LATENCY_EXAMPLES)]
 pub(crate) struct LatencyArgs {
     /// Send this many notifications
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -280,7 +268,11 @@ mod tests {
 
     fn help(command: &str) -> String {
         let mut cli = Cli::command();
-        cli.find_subcommand_mut(command).unwrap().render_long_help().to_string()
+        let mut found = &mut cli;
+        for name in command.split(' ') {
+            found = found.find_subcommand_mut(name).unwrap();
+        }
+        found.render_long_help().to_string()
     }
 
     #[test]
@@ -291,24 +283,25 @@ mod tests {
     #[test]
     fn the_help_of_watch_has_its_limit() {
         let quiet = limits::WATCH_QUIET.as_secs();
-        assert!(WATCH.contains(&format!("{quiet} seconds")));
         let help = help("watch");
+        assert!(help.contains(&format!("change for {quiet} seconds")), "{help}");
         assert!(help.contains(&format!("more than {quiet} without --expect")), "{help}");
     }
 
     #[test]
     fn the_help_of_audit_says_how_long_dead_letters_are_hidden() {
         let minutes = limits::DEAD_LETTER_HIDDEN.as_secs() / 60;
-        assert!(AUDIT.contains(&format!("letters are hidden for up to {minutes} minutes")));
+        assert!(help("audit").contains(&format!("letters are hidden for up to {minutes} minutes")));
     }
 
     #[test]
     fn the_help_of_dlq_redrive_has_its_limits() {
         let minutes = limits::DEAD_LETTER_HIDDEN.as_secs() / 60;
-        assert!(DLQ_REDRIVE.contains(&format!("for up to {minutes} minutes")));
+        let help = help("dlq redrive");
+        assert!(help.contains(&format!("for up to {minutes} minutes")), "{help}");
         let days = 90 - limits::redrive_days(90);
-        assert!(DLQ_REDRIVE.contains(&format!("less {days}\ndays")));
-        assert!(DLQ_REDRIVE.contains(&format!("for {} more days", limits::SQS_RETENTION_DAYS)));
+        assert!(help.contains(&format!("less {days}\ndays")));
+        assert!(help.contains(&format!("for {} more days", limits::SQS_RETENTION_DAYS)));
     }
 
     #[test]

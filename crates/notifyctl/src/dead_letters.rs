@@ -5,11 +5,13 @@ use crate::stack::Stack;
 use crate::summary::queue;
 use crate::time::since;
 use crate::{events, output};
-use aws::SystemClock;
-use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, Message, MessageSystemAttributeName};
+use aws::{SqsQueue, SystemClock};
+use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
+use notification::ports::{Hide, Queue};
 use notification::{Clock, Timestamp, limits};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::time::Duration;
 
 /// The messages that were read.
 #[derive(Debug, Default)]
@@ -22,37 +24,28 @@ pub(crate) struct DeadLetters {
 
 /// Reads all messages, and counts those whose text is `wanted`.
 pub(crate) async fn read(stack: &Stack, wanted: impl Fn(&str) -> bool) -> Result<DeadLetters, Error> {
-    let mut look = Look::new(count(stack).await?, SystemClock.now());
-    let mut receipts = Vec::new();
-    let result = read_all(stack, &mut look, &mut receipts, wanted).await;
-    show_again(stack, &receipts).await;
-    result?;
+    let mut found = HashMap::new();
+    let mut look = receive_until(stack, |messages| {
+        note_wanted(messages, &wanted, &mut found);
+        false
+    })
+    .await?;
+    show_again(stack, look.receipts.values()).await;
     // Messages may have arrived meanwhile, or not have been counted before.
     look.counted = look.counted.max(count(stack).await?);
-    Ok(DeadLetters { complete: look.is_complete(), found: look.found })
+    Ok(DeadLetters { complete: look.is_complete(), found })
 }
 
 /// Receives messages until they are `enough` or the queue has no more. They stay hidden for a while.
 pub(crate) async fn take(stack: &Stack, enough: impl Fn(&[Message]) -> bool) -> Result<Vec<Message>, Error> {
-    let mut look = Look::new(count(stack).await?, SystemClock.now());
     let mut taken: Vec<Message> = Vec::new();
-    while !enough(&taken) && !look.is_over(SystemClock.now()) {
-        let messages = match receive(stack).await {
-            Ok(messages) => messages,
-            Err(error) => {
-                let receipts: Vec<String> = taken.into_iter().filter_map(|message| message.receipt_handle).collect();
-                show_again(stack, &receipts).await;
-                return Err(error);
-            }
-        };
-        for message in &messages {
-            // Only the latest receipt of a message deletes it.
-            match taken.iter_mut().find(|taken| taken.message_id == message.message_id) {
-                Some(taken) => taken.receipt_handle.clone_from(&message.receipt_handle),
-                None => taken.push(message.clone()),
-            }
-        }
-        look.note(messages, |_| false);
+    let mut look = receive_until(stack, |messages| {
+        taken.extend(messages);
+        enough(&taken)
+    })
+    .await?;
+    for message in &mut taken {
+        message.receipt_handle = look.receipts.remove(message.message_id().unwrap_or_default());
     }
     Ok(taken)
 }
@@ -61,22 +54,36 @@ async fn count(stack: &Stack) -> Result<usize, Error> {
     Ok(queue(stack, &stack.dead_letter_queue_url).await?.all())
 }
 
-async fn read_all(
-    stack: &Stack,
-    look: &mut Look,
-    receipts: &mut Vec<String>,
-    wanted: impl Fn(&str) -> bool,
-) -> Result<(), Error> {
+/// Receives messages until the queue has no more, or `take` says that it has enough: it gets each message once. After an error,
+/// all of them are visible again.
+async fn receive_until(stack: &Stack, mut take: impl FnMut(Vec<Message>) -> bool) -> Result<Look, Error> {
     let bar = output::spinner("reading the dead-letter queue");
-    while !look.is_over(SystemClock.now()) {
-        let messages = receive(stack).await?;
-        receipts.extend(messages.iter().filter_map(|message| message.receipt_handle.clone()));
-        look.note(messages, &wanted);
-        bar.set_message(format!("reading the dead-letter queue: {} messages", output::thousands(look.ids.len())));
+    let mut look = Look::new(count(stack).await?, SystemClock.now());
+    let mut has_enough = false;
+    while !has_enough && !look.is_over(SystemClock.now()) {
+        match receive(stack).await {
+            Ok(messages) => has_enough = take(look.note(messages)),
+            Err(error) => {
+                show_again(stack, look.receipts.values()).await;
+                return Err(error);
+            }
+        }
+        let read = output::thousands(look.receipts.len());
+        bar.set_message(format!("reading the dead-letter queue: {read} messages"));
         bar.tick();
     }
     bar.finish_and_clear();
-    Ok(())
+    Ok(look)
+}
+
+/// Counts the messages whose text is `wanted`.
+fn note_wanted(messages: Vec<Message>, wanted: impl Fn(&str) -> bool, found: &mut HashMap<String, usize>) {
+    for message in messages {
+        let body = events::one_line(&message.body.unwrap_or_default());
+        if wanted(&body) {
+            *found.entry(body).or_default() += 1;
+        }
+    }
 }
 
 /// Makes several calls at once, and returns the messages of all.
@@ -100,22 +107,13 @@ async fn receive_some(stack: &Stack) -> Result<Vec<Message>, Error> {
     Ok(answer.map_err(Error::aws("ReceiveMessage"))?.messages.unwrap_or_default())
 }
 
-/// Makes messages visible again.
-pub(crate) async fn show_again(stack: &Stack, receipts: &[String]) {
-    let calls = stream::iter(receipts.chunks(limits::SQS_BATCH_MAX)).map(|batch| show_some_again(stack, batch));
-    calls.buffer_unordered(limits::CALLS_IN_FLIGHT).collect::<()>().await;
-}
-
-async fn show_some_again(stack: &Stack, receipts: &[String]) {
-    let mut call = stack.sqs.change_message_visibility_batch().queue_url(&stack.dead_letter_queue_url);
-    for (n, receipt) in receipts.iter().enumerate() {
-        let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(n.to_string()).receipt_handle(receipt);
-        if let Ok(entry) = entry.visibility_timeout(0).build() {
-            call = call.entries(entry);
-        }
-    }
-    // If this fails, the messages become visible later.
-    let _ = call.send().await;
+/// Makes messages visible again. If that fails, they become visible later.
+pub(crate) async fn show_again(stack: &Stack, receipts: impl IntoIterator<Item = &String>) {
+    let queue = SqsQueue::new(stack.sqs.clone(), stack.dead_letter_queue_url.clone());
+    let hidden = receipts.into_iter().map(|receipt_handle| Hide { receipt_handle, wait: Duration::ZERO });
+    let hidden: Vec<Hide<'_>> = hidden.collect();
+    let calls = stream::iter(hidden.chunks(limits::SQS_BATCH_MAX)).map(|batch| queue.hide(batch));
+    calls.buffer_unordered(limits::CALLS_IN_FLIGHT).collect::<Vec<_>>().await;
 }
 
 /// The progress of reading.
@@ -123,20 +121,20 @@ struct Look {
     started: Timestamp,
     /// Messages in the queue, as SQS counts them: approximately.
     counted: usize,
-    /// Message ids: a message that is no longer hidden may be received again.
-    ids: HashSet<String>,
-    found: HashMap<String, usize>,
+    /// The latest receipt of each message, by message id. A message that is no longer hidden may be received again, and only
+    /// its latest receipt deletes it.
+    receipts: HashMap<String, String>,
     /// Rounds without a message since the last new message.
     empty_rounds: usize,
 }
 
 impl Look {
     fn new(counted: usize, now: Timestamp) -> Self {
-        Self { started: now, counted, ids: HashSet::new(), found: HashMap::new(), empty_rounds: 0 }
+        Self { started: now, counted, receipts: HashMap::new(), empty_rounds: 0 }
     }
 
     fn is_complete(&self) -> bool {
-        self.ids.len() >= self.counted
+        self.receipts.len() >= self.counted
     }
 
     fn is_over(&self, now: Timestamp) -> bool {
@@ -145,24 +143,20 @@ impl Look {
         self.empty_rounds >= enough || since(self.started, now) >= limits::AUDIT_READ_MAX
     }
 
-    /// Takes the messages of a round.
-    fn note(&mut self, messages: Vec<Message>, wanted: impl Fn(&str) -> bool) {
-        let before = self.ids.len();
+    /// Takes the messages of a round, and returns the new ones.
+    fn note(&mut self, mut messages: Vec<Message>) -> Vec<Message> {
         let is_empty = messages.is_empty();
-        for message in messages {
-            if self.ids.insert(message.message_id.unwrap_or_default()) {
-                let body = events::one_line(&message.body.unwrap_or_default());
-                if wanted(&body) {
-                    *self.found.entry(body).or_default() += 1;
-                }
-            }
-        }
-        if self.ids.len() > before {
+        messages.retain(|message| {
+            let id = message.message_id.clone().unwrap_or_default();
+            self.receipts.insert(id, message.receipt_handle.clone().unwrap_or_default()).is_none()
+        });
+        if !messages.is_empty() {
             self.empty_rounds = 0;
         } else if is_empty || self.is_complete() {
             self.empty_rounds += 1;
         }
         // Otherwise, the queue returned only messages that were read before, but has others.
+        messages
     }
 }
 
@@ -170,7 +164,6 @@ impl Look {
 mod tests {
     use super::*;
     use std::collections::VecDeque;
-    use std::time::Duration;
 
     fn message(id: usize) -> Message {
         Message::builder().message_id(id.to_string()).body(format!("body\n{id}")).build()
@@ -206,19 +199,21 @@ mod tests {
         let mut now = Timestamp::UNIX_EPOCH;
         let mut look = Look::new(length, now);
         let last = format!("body {}", length - 1);
+        let mut found = HashMap::new();
         while !look.is_over(now) {
-            look.note(queue.receive(limits::CALLS_IN_FLIGHT, now, limits::DEAD_LETTER_HIDDEN), |body| body == last);
+            let messages = look.note(queue.receive(limits::CALLS_IN_FLIGHT, now, limits::DEAD_LETTER_HIDDEN));
+            note_wanted(messages, |body| body == last, &mut found);
             now += round;
         }
-        assert!(look.is_complete(), "{} of {length} read", look.ids.len());
-        assert_eq!(look.found, HashMap::from([(last, 1)]));
+        assert!(look.is_complete(), "{} of {length} read", look.receipts.len());
+        assert_eq!(found, HashMap::from([(last, 1)]));
         (look, since(Timestamp::UNIX_EPOCH, now))
     }
 
     #[test]
     fn a_queue_with_as_many_messages_as_sqs_can_hide_is_read_completely_while_they_are_hidden() {
         let (look, taken) = read(120_000, Duration::from_millis(400));
-        assert_eq!(look.ids.len(), 120_000);
+        assert_eq!(look.receipts.len(), 120_000);
         assert!(taken <= limits::DEAD_LETTER_HIDDEN + Duration::from_secs(1), "{taken:?}");
     }
 
@@ -231,25 +226,26 @@ mod tests {
     #[test]
     fn messages_that_were_read_before_do_not_end_reading_while_the_queue_has_others() {
         let mut look = Look::new(2, Timestamp::UNIX_EPOCH);
+        let mut found = look.note(vec![message(1)]);
         for _ in 0..1_000 {
-            look.note(vec![message(1)], |_| true);
+            found.extend(look.note(vec![message(1)]));
             assert!(!look.is_over(Timestamp::UNIX_EPOCH));
         }
-        look.note(vec![message(2)], |_| true);
+        found.extend(look.note(vec![message(2)]));
         for _ in 0..limits::DEAD_LETTER_EMPTY_ROUNDS {
-            look.note(vec![message(1)], |_| true);
+            found.extend(look.note(vec![message(1)]));
         }
         assert!(look.is_over(Timestamp::UNIX_EPOCH) && look.is_complete());
-        assert_eq!(look.found["body 1"], 1, "a message that is received twice counts once");
+        assert_eq!(found, [message(1), message(2)], "a message that is received twice counts once");
     }
 
     #[test]
     fn a_queue_that_shows_fewer_messages_than_it_counts_is_asked_more_often_and_is_then_not_complete() {
         let mut look = Look::new(2, Timestamp::UNIX_EPOCH);
-        look.note(vec![message(1)], |_| true);
+        look.note(vec![message(1)]);
         for _ in 0..limits::DEAD_LETTER_EMPTY_ROUNDS_MAX {
             assert!(!look.is_over(Timestamp::UNIX_EPOCH));
-            look.note(vec![], |_| true);
+            look.note(vec![]);
         }
         assert!(look.is_over(Timestamp::UNIX_EPOCH) && !look.is_complete());
     }

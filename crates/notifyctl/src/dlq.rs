@@ -44,18 +44,14 @@ pub(crate) async fn redrive(stack: &Stack, args: &DlqRedriveArgs, json: bool) ->
     let (mut chosen, mut left): (Vec<_>, Vec<_>) = taken.into_iter().partition(|message| is_wanted(args, message));
     left.extend(chosen.split_off(chosen.len().min(usize::from(args.max))));
     let now = SystemClock.now();
-    let letters: Vec<Letter> =
-        chosen.into_iter().map(|message| judge(message, stack.done_retention_days, now)).collect();
-    let movable = letters.iter().filter(|letter| matches!(letter.fate, Fate::Movable(_))).count();
-    let moves = args.yes || movable <= 1;
-    let letters: Vec<Letter> = if moves {
-        stream::iter(letters).map(|letter| move_it(stack, letter)).buffered(limits::CALLS_IN_FLIGHT).collect().await
-    } else {
-        letters
-    };
+    let judged = chosen.into_iter().map(|message| judge(message, stack.done_retention_days, now));
+    let mut letters: Vec<Letter> = judged.collect();
+    if args.yes || letters.iter().filter(|letter| letter.is_movable()).count() <= 1 {
+        let moves = stream::iter(letters).map(|letter| move_it(stack, letter));
+        letters = moves.buffered(limits::CALLS_IN_FLIGHT).collect().await;
+    }
     let kept = letters.iter().filter(|letter| letter.fate != Fate::Moved).map(|letter| &letter.message);
-    let receipts: Vec<String> = kept.chain(&left).filter_map(|message| message.receipt_handle.clone()).collect();
-    show_again(stack, &receipts).await;
+    show_again(stack, kept.chain(&left).filter_map(|message| message.receipt_handle.as_ref())).await;
     let missing = missing(args, &letters);
     report(&letters, &missing, json);
     Ok(exit(&letters, &missing))
@@ -112,13 +108,12 @@ fn first_sent_at(message: &Message) -> Option<Timestamp> {
 }
 
 /// Moves a message, if it may be moved.
-async fn move_it(stack: &Stack, letter: Letter) -> Letter {
-    let Letter { message, fate: Fate::Movable(first_sent) } = letter else { return letter };
-    let fate = match send_and_delete(stack, &message, first_sent).await {
-        Ok(()) => Fate::Moved,
-        Err(error) => Fate::Failed(error.to_string()),
-    };
-    Letter { message, fate }
+async fn move_it(stack: &Stack, mut letter: Letter) -> Letter {
+    if let Fate::Movable(first_sent) = letter.fate {
+        let moved = send_and_delete(stack, &letter.message, first_sent).await;
+        letter.fate = moved.map_or_else(|error| Fate::Failed(error.to_string()), |()| Fate::Moved);
+    }
+    letter
 }
 
 async fn send_and_delete(stack: &Stack, message: &Message, first_sent: Timestamp) -> Result<(), Error> {
@@ -150,13 +145,12 @@ async fn send_and_delete(stack: &Stack, message: &Message, first_sent: Timestamp
 }
 
 fn report(letters: &[Letter], missing: &[&str], json: bool) {
-    let count = |fate: fn(&Fate) -> bool| letters.iter().filter(|letter| fate(&letter.fate)).count();
-    let (moved, movable) = (count(|fate| *fate == Fate::Moved), count(|fate| matches!(fate, Fate::Movable(_))));
+    let moved = letters.iter().filter(|letter| letter.fate == Fate::Moved).count();
+    let movable = letters.iter().filter(|letter| letter.is_movable()).count();
     if json {
         let messages: Vec<_> = letters.iter().map(Letter::json).collect();
-        return output::json(&json!({
-            "moved": moved, "movable": movable, "messages": messages, "missing": missing,
-        }));
+        let result = json!({"moved": moved, "movable": movable, "messages": messages, "missing": missing});
+        return output::json(&result);
     }
     for letter in letters {
         output::line(letter.text());
@@ -172,15 +166,19 @@ fn report(letters: &[Letter], missing: &[&str], json: bool) {
 }
 
 fn exit(letters: &[Letter], missing: &[&str]) -> ExitCode {
-    let any = |fate: fn(&Fate) -> bool| letters.iter().any(|letter| fate(&letter.fate));
-    ExitCode::from(if any(|fate| matches!(fate, Fate::Failed(_))) {
-        2
-    } else {
-        u8::from(!missing.is_empty() || any(|fate| matches!(fate, Fate::Refused(_))))
-    })
+    let status = letters.iter().map(|letter| match letter.fate {
+        Fate::Movable(_) | Fate::Moved => 0,
+        Fate::Refused(_) => 1,
+        Fate::Failed(_) => 2,
+    });
+    ExitCode::from(status.chain(missing.iter().map(|_| 1)).max().unwrap_or(0))
 }
 
 impl Letter {
+    fn is_movable(&self) -> bool {
+        matches!(self.fate, Fate::Movable(_))
+    }
+
     fn notification_id(&self) -> Option<NotificationId> {
         readable_id(self.message.body()?)
     }

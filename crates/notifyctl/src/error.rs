@@ -1,4 +1,4 @@
-//! What can go wrong, and what to do about it.
+//! Why a command ended without its result, in a line that says what to do.
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use std::fmt::Display;
@@ -11,69 +11,25 @@ pub(crate) enum Error {
     /// A call to AWS failed.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// The stack does not exist.
-    #[error(
-        "there is no stack {stack} in {region}: name it with --stack, deploy it with `sam deploy`, or run `make up` for the local one"
-    )]
-    NoStack { stack: String, region: String },
-    /// The stack is not a deployment of this service.
-    #[error("the stack {stack} has no output {output}: was it deployed from another template, or an older one?")]
-    NoOutput { stack: String, output: &'static str },
-    /// An output of the stack is invalid.
-    #[error("the output {output} of the stack {stack} is {value:?}, not a number")]
-    BadOutput { stack: String, output: &'static str, value: String },
-    /// A file could not be read or written.
-    #[error("{path}: {cause}")]
-    File { path: String, cause: std::io::Error },
-    /// The input has malformed notifications.
-    #[error(
-        "{path}: {lines} of its notifications are malformed, so nothing was sent; --unchecked sends them anyway\n{first}"
-    )]
-    Malformed { path: String, lines: usize, first: String },
-    /// The input is empty.
-    #[error("{path} holds no events")]
-    Empty { path: String },
-    /// Generated notifications would be malformed.
-    #[error("notifications generated with the prefix {prefix:?} would be malformed: {reason}")]
-    BadPrefix { prefix: String, reason: String },
-    /// No region is configured.
-    #[error("no AWS region is set: set AWS_REGION, or a region in the AWS profile")]
-    NoRegion,
-    /// Some messages may not have been sent: a lost answer leaves that open.
-    #[error("{failed} of {all} messages may not have been sent: {reason}; {finish}")]
-    NotSent { failed: usize, all: usize, reason: String, finish: String },
-    /// Ctrl-C while sending messages.
-    #[error("interrupted: some of {all} messages may not have been sent; {finish}")]
-    SendInterrupted { all: usize, finish: String },
-    /// The time for a command ran out.
-    #[error("not settled after {seconds} s: {left}; --timeout waits longer")]
-    NotSettled { seconds: u64, left: String },
-    /// `watch` cannot succeed within its timeout.
-    #[error(
-        "--timeout must be more than {quiet} without --expect: `watch` ends only when no count has changed for {quiet} seconds"
-    )]
-    TimeoutTooShort { quiet: u64 },
-    /// Some notifications of a measurement are not DONE.
-    #[error(
-        "{missing} of {all} notifications are not DONE, so the figures do not include them; `notifyctl status {example}` shows one of them"
-    )]
-    NotDone { missing: usize, all: usize, example: String },
-    /// The text cannot be a notification id.
-    #[error("{id:?} is not a notification id: {reason}")]
-    NoId { id: String, reason: String },
+    /// The command could not be carried out for another reason.
+    #[error("{0}")]
+    Failed(String),
+    /// The command was carried out, and its result is negative.
+    #[error("{0}")]
+    Negative(String),
     /// Ctrl-C.
-    #[error("interrupted")]
-    Interrupted,
+    #[error("{0}")]
+    Interrupted(String),
 }
 
 impl Error {
-    /// 1: the answer is no. 2: the command could not be carried out. 130: interrupted, as in shells. (An audit also has 3.)
+    /// 1: the result is negative. 2: the command could not be carried out. 130: interrupted, as in shells. (An audit also has 3.)
     pub(crate) fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::NotSettled { .. } | Self::NotDone { .. } => ExitCode::from(1),
-            Self::Interrupted | Self::SendInterrupted { .. } => ExitCode::from(130),
-            _ => ExitCode::from(2),
-        }
+        ExitCode::from(match self {
+            Self::Negative(_) => 1,
+            Self::Call(_) | Self::Failed(_) => 2,
+            Self::Interrupted(_) => 130,
+        })
     }
 
     /// The error of an SDK call.
@@ -88,12 +44,6 @@ impl Error {
 
     /// The error of a file.
     pub(crate) fn file(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.display().to_string();
-        move |cause| Self::File { path, cause }
+        move |cause| Self::Failed(format!("{}: {cause}", path.display()))
     }
-}
-
-/// The exit status of a command that answers yes or no.
-pub(crate) fn exit(yes: bool) -> ExitCode {
-    ExitCode::from(u8::from(!yes))
 }

@@ -2,10 +2,8 @@
 
 use crate::cli::SendArgs;
 use crate::error::Error;
-use notification::id::InvalidId;
 use notification::{Notification, NotificationId};
 use serde_json::json;
-use std::io::Read;
 use std::path::Path;
 
 /// Generates refund events. Some are repeated at random places.
@@ -37,15 +35,13 @@ pub(crate) fn made(count: u32, duplicates_percent: u32, prefix: &str, seed: u64,
 
 /// Reads events from a file or, for `-`, from standard input: one per line, or one over several lines.
 pub(crate) fn read(path: &Path) -> Result<Vec<String>, Error> {
-    let text = if path == Path::new("-") {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).map_err(Error::file(path))?;
-        text
-    } else {
-        std::fs::read_to_string(path).map_err(Error::file(path))?
-    };
-    let events = split(&text);
-    if events.is_empty() { Err(Error::Empty { path: path.display().to_string() }) } else { Ok(events) }
+    let is_stdin = path == Path::new("-");
+    let text = if is_stdin { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(path) };
+    let events = split(&text.map_err(Error::file(path))?);
+    if events.is_empty() {
+        return Err(Error::Failed(format!("{} holds no events", path.display())));
+    }
+    Ok(events)
 }
 
 fn split(text: &str) -> Vec<String> {
@@ -65,25 +61,30 @@ pub(crate) fn to_send(args: &SendArgs, seed: u64, prefix: &str, time: &str) -> R
     let Some(path) = &args.file else {
         let count = args.count.unwrap_or_default();
         // Checks the longest id before it generates a million.
-        let id = NotificationId::parse(&format!("{prefix}-{count:06}"));
-        let prefix_error = |invalid: InvalidId| Error::BadPrefix { prefix: prefix.into(), reason: invalid.to_string() };
-        id.map_err(prefix_error)?;
+        NotificationId::parse(&format!("{prefix}-{count:06}")).map_err(|invalid| {
+            Error::Failed(format!("notifications generated with the prefix {prefix:?} would be malformed: {invalid}"))
+        })?;
         return Ok(made(count, args.duplicates, prefix, seed, time));
     };
     let events = read(path)?;
     if args.unchecked {
         return Ok(events);
     }
-    let malformed: Vec<String> = events
-        .iter()
-        .enumerate()
-        .filter_map(|(n, event)| Some(format!("  event {}: {}", n + 1, Notification::parse(event.as_str()).err()?)))
-        .collect();
+    let mut malformed = Vec::new();
+    for (n, event) in (1..).zip(&events) {
+        if let Err(error) = Notification::parse(event.as_str()) {
+            malformed.push(format!("  event {n}: {error}"));
+        }
+    }
     if malformed.is_empty() {
         return Ok(events);
     }
-    let first = malformed[..malformed.len().min(5)].join("\n");
-    Err(Error::Malformed { path: path.display().to_string(), lines: malformed.len(), first })
+    Err(Error::Failed(format!(
+        "{}: {} of its notifications are malformed, so nothing was sent; --unchecked sends them anyway\n{}",
+        path.display(),
+        malformed.len(),
+        malformed[..malformed.len().min(5)].join("\n")
+    )))
 }
 
 #[cfg(test)]

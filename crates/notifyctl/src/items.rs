@@ -2,11 +2,10 @@
 
 use crate::error::Error;
 use crate::stack::Stack;
-use aws::{SystemClock, classify};
+use aws::SystemClock;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
-use notification::batch::{Attempts, by_count, call_in_batches};
-use notification::ports::Answers;
-use notification::{Deadline, Failure, NotificationId, Status, Timestamp, limits};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use notification::{Clock, NotificationId, Status, Timestamp, backoff, limits};
 use std::collections::HashMap;
 
 /// One item of the table.
@@ -29,32 +28,28 @@ impl Item {
     }
 
     fn of(attributes: &HashMap<String, AttributeValue>) -> Self {
-        let text = |name: &str| attributes.get(name).and_then(|value| value.as_s().ok());
         Self {
-            status: text("status").and_then(|status| status.parse().ok()),
-            event: text("event").map(|event| event.as_str().into()).unwrap_or_default(),
-            received_at: text("received_at").and_then(|time| time.parse().ok()),
-            done_at: text("done_at").cloned(),
+            status: text(attributes, "status").and_then(|status| status.parse().ok()),
+            event: text(attributes, "event").unwrap_or_default().into(),
+            received_at: text(attributes, "received_at").and_then(|time| time.parse().ok()),
+            done_at: text(attributes, "done_at").map(str::to_owned),
         }
     }
 }
 
-/// Reads the items with these ids, consistently.
-pub(crate) async fn read(stack: &Stack, ids: &[NotificationId]) -> Result<HashMap<String, Item>, Error> {
-    let refs: Vec<&NotificationId> = ids.iter().collect();
-    let ranges = by_count(refs.len(), limits::BATCH_GET_ITEM_MAX);
-    let read = |batch: Vec<_>| async move { get(stack, &batch).await };
-    let items =
-        call_in_batches(&SystemClock, Deadline::at(Timestamp::MAX), Attempts::Limited, &refs, ranges, read).await;
-    let mut found = HashMap::new();
-    for (id, item) in ids.iter().zip(items) {
-        let item = item.map_err(Error::failed("BatchGetItem"))?;
-        found.extend(item.map(|item| (id.to_string(), item)));
-    }
-    Ok(found)
+/// An attribute of an item, if that is a text.
+pub(crate) fn text<'a>(item: &'a HashMap<String, AttributeValue>, name: &str) -> Option<&'a str> {
+    Some(item.get(name)?.as_s().ok()?)
 }
 
-async fn get(stack: &Stack, ids: &[&NotificationId]) -> Answers<Option<Item>> {
+/// Reads the items with these ids, consistently. Returns those that exist, by their ids.
+pub(crate) async fn read(stack: &Stack, ids: &[NotificationId]) -> Result<HashMap<String, Item>, Error> {
+    let calls = stream::iter(ids.chunks(limits::BATCH_GET_ITEM_MAX)).map(|batch| get(stack, batch));
+    calls.buffer_unordered(limits::CALLS_IN_FLIGHT).try_concat().await
+}
+
+/// Reads a batch. An answer may leave out keys as unprocessed: those are read again.
+async fn get(stack: &Stack, ids: &[NotificationId]) -> Result<HashMap<String, Item>, Error> {
     let keys = ids.iter().map(|id| HashMap::from([("id".to_owned(), AttributeValue::S(id.to_string()))])).collect();
     let wanted = KeysAndAttributes::builder()
         .set_keys(Some(keys))
@@ -62,26 +57,20 @@ async fn get(stack: &Stack, ids: &[&NotificationId]) -> Answers<Option<Item>> {
         .projection_expression("id, #status, event, received_at, done_at")
         .expression_attribute_names("#status", "status")
         .build()
-        .map_err(|_| Failure::permanent("BatchGetItem: no keys"))?;
-    let answer = stack.dynamodb.batch_get_item().request_items(&stack.table_name, wanted).send().await;
-    let answer = answer.map_err(|error| classify::failure("BatchGetItem", &error))?;
-
-    // The answer has its own order, and may leave out keys as unprocessed.
-    let items = answer.responses.unwrap_or_default().into_values().flatten();
-    let mut found: HashMap<String, Item> = items.filter_map(|item| Some((key(&item)?, Item::of(&item)))).collect();
-    let unprocessed = answer.unprocessed_keys.unwrap_or_default().into_values().flat_map(|rest| rest.keys);
-    let unprocessed: Vec<String> = unprocessed.filter_map(|item| key(&item)).collect();
-    let mut results = Vec::with_capacity(ids.len());
-    for id in ids {
-        results.push(if unprocessed.iter().any(|key| key == id.as_str()) {
-            Err(Failure::retryable("BatchGetItem: this key was not processed"))
-        } else {
-            Ok(found.remove(id.as_str()))
-        });
+        .map_err(Error::failed("BatchGetItem"))?;
+    let mut found = HashMap::new();
+    let mut unread = HashMap::from([(stack.table_name.clone(), wanted)]);
+    for attempt in 1..=limits::ENTRY_ATTEMPTS {
+        let answer = stack.dynamodb.batch_get_item().set_request_items(Some(unread)).send().await;
+        let answer = answer.map_err(Error::aws("BatchGetItem"))?;
+        for item in answer.responses.unwrap_or_default().into_values().flatten() {
+            found.extend(text(&item, "id").map(|id| (id.to_owned(), Item::of(&item))));
+        }
+        unread = answer.unprocessed_keys.unwrap_or_default();
+        if unread.is_empty() {
+            return Ok(found);
+        }
+        SystemClock.sleep(backoff::delay(attempt, SystemClock.now())).await;
     }
-    Ok(results)
-}
-
-fn key(item: &HashMap<String, AttributeValue>) -> Option<String> {
-    item.get("id")?.as_s().ok().cloned()
+    Err(Error::failed("BatchGetItem")("it left some keys unprocessed each time; try again"))
 }

@@ -1,14 +1,15 @@
 //! `notifyctl latency`: how long notifications take, by stage and from end to end.
 
 use crate::cli::LatencyArgs;
-use crate::error::{Error, exit};
+use crate::error::Error;
 use crate::items::Item;
 use crate::stack::Stack;
 use crate::time::{after, since};
 use crate::{arrivals, events, items, output, send};
 use aws::SystemClock;
 use notification::batch::by_count;
-use notification::{Clock, Notification, NotificationId, Status, Timestamp, limits};
+use notification::event::readable_id;
+use notification::{Clock, NotificationId, Status, Timestamp, limits};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::process::ExitCode;
@@ -61,46 +62,48 @@ struct Way {
     done: Timestamp,
 }
 
-/// `received_at` and `done_at` of a notification that is DONE.
-#[derive(Debug, Clone, Copy)]
-struct Done {
-    received: Timestamp,
-    done: Timestamp,
-}
-
 pub(crate) async fn run(stack: &Stack, args: &LatencyArgs, json: bool) -> Result<ExitCode, Error> {
     let start = SystemClock.now();
     // Random, as in `send`: no two runs make the same id.
     let seed = fastrand::u64(..);
     let prefix = format!("latency-{seed:016x}");
     let events = events::made(args.count, 0, &prefix, seed, &format!("{start:.0}"));
-    let ids: Vec<NotificationId> =
-        events.iter().filter_map(|event| Some(Notification::parse(event.as_str()).ok()?.id().clone())).collect();
+    let ids: Vec<NotificationId> = events.iter().filter_map(|event| readable_id(event)).collect();
 
     let due = |n| after(start, due_after(n, args.rate));
-    let sent = send::all(stack, &events, by_count(events.len(), messages_a_call(args.rate)), due).await?;
+    let ranges = by_count(events.len(), messages_a_call(args.rate));
+    let others = "the others are on their way, and are real notifications";
+    let sent = send::all(stack, &events, ranges, due, others).await?;
     let settled = wait(stack, &ids, Duration::from_secs(args.timeout)).await?;
     let published = arrivals::first(stack, &prefix, start, SystemClock.now()).await?;
 
     let mut ways = Vec::new();
+    let mut missing = Vec::new();
     for (id, &sent) in ids.iter().zip(&sent) {
-        if let Some(Done { received, done }) = settled.get(id).copied().flatten() {
-            ways.push(Way { sent, received, published: published.get(id.as_str()).copied(), done });
+        let published = published.get(id.as_str()).copied();
+        match settled.get(id.as_str()).and_then(|item| Way::of(item, sent, published)) {
+            Some(way) => ways.push(way),
+            None => missing.push(id),
         }
     }
-    let sending = sent.last().map(|last| last.duration_since(start).as_secs_f64()).unwrap_or_default();
-    let missing = ids.len() - ways.len();
-    let report =
-        Report { count: args.count, rate: args.rate, sending_seconds: sending, missing, milliseconds: stages(&ways) };
+    let report = Report {
+        count: args.count,
+        rate: args.rate,
+        sending_seconds: sent.last().map(|last| last.duration_since(start).as_secs_f64()).unwrap_or_default(),
+        missing: missing.len(),
+        milliseconds: stages(&ways),
+    };
     if json {
         output::json(&report);
     } else {
         print(&report, &prefix);
     }
-    match ids.iter().find(|id| settled.get(*id).copied().flatten().is_none()) {
-        Some(example) => Err(Error::NotDone { missing, all: ids.len(), example: example.to_string() }),
-        None => Ok(exit(true)),
-    }
+    let Some(example) = missing.first() else { return Ok(ExitCode::SUCCESS) };
+    Err(Error::Negative(format!(
+        "{} of {} notifications are not DONE, so the figures do not include them; `notifyctl status {example}` shows one of them",
+        missing.len(),
+        ids.len()
+    )))
 }
 
 /// How long after the first message the n-th is due, counted from 0.
@@ -112,24 +115,15 @@ fn messages_a_call(rate: u32) -> usize {
     (rate as usize / limits::LATENCY_CALLS_PER_SECOND).clamp(1, limits::SQS_BATCH_MAX)
 }
 
-/// Waits until all notifications are settled or the time is over. Returns the settled ones, with `None` for those that are not
-/// DONE: they stay as they are.
-async fn wait(
-    stack: &Stack,
-    ids: &[NotificationId],
-    timeout: Duration,
-) -> Result<HashMap<NotificationId, Option<Done>>, Error> {
+/// Waits until all notifications are settled or the time is over. Returns the items of the settled ones, by their ids.
+async fn wait(stack: &Stack, ids: &[NotificationId], timeout: Duration) -> Result<HashMap<String, Item>, Error> {
     let start = SystemClock.now();
     let bar = output::progress(ids.len(), "waiting");
     let mut settled = HashMap::new();
     loop {
-        let waiting: Vec<NotificationId> = ids.iter().filter(|id| !settled.contains_key(*id)).cloned().collect();
+        let waiting: Vec<_> = ids.iter().filter(|id| !settled.contains_key(id.as_str())).cloned().collect();
         let items = items::read(stack, &waiting).await?;
-        for id in waiting {
-            if let Some(item) = items.get(id.as_str()).filter(|item| is_settled(item)) {
-                settled.insert(id, Done::of(item));
-            }
-        }
+        settled.extend(items.into_iter().filter(|(_, item)| is_settled(item)));
         bar.set_position(settled.len() as u64);
         if settled.len() == ids.len() || since(start, SystemClock.now()) > timeout {
             bar.finish_and_clear();
@@ -143,11 +137,11 @@ fn is_settled(item: &Item) -> bool {
     item.status.is_some_and(|status| !status.is_pending())
 }
 
-impl Done {
-    /// The times of an item that is DONE.
-    fn of(item: &Item) -> Option<Self> {
+impl Way {
+    /// `None` if the notification is not DONE.
+    fn of(item: &Item, sent: Timestamp, published: Option<Timestamp>) -> Option<Self> {
         let is_done = item.status == Some(Status::Done);
-        is_done.then_some(Self { received: item.received_at?, done: item.done_time()? })
+        is_done.then_some(Self { sent, received: item.received_at?, published, done: item.done_time()? })
     }
 }
 
@@ -202,10 +196,11 @@ fn print(report: &Report, prefix: &str) {
 }
 
 fn row(name: &str, figures: Option<Figures>, remark: &str) -> [String; 7] {
-    let figure = |of: fn(Figures) -> i64| figures.map_or("–".to_owned(), |figures| signed(of(figures)));
-    let notifications = output::thousands(figures.map_or(0, |figures| figures.notifications));
-    let [p50, p95, p99, max] = [figure(|f| f.p50), figure(|f| f.p95), figure(|f| f.p99), figure(|f| f.max)];
-    [name.to_owned(), p50, p95, p99, max, notifications, remark.to_owned()]
+    let Some(Figures { p50, p95, p99, max, notifications }) = figures else {
+        return [name, "–", "–", "–", "–", "0", remark].map(str::to_owned);
+    };
+    let [p50, p95, p99, max] = [p50, p95, p99, max].map(signed);
+    [name.to_owned(), p50, p95, p99, max, output::thousands(notifications), remark.to_owned()]
 }
 
 /// A number with its sign and separators, for people.
@@ -282,9 +277,10 @@ mod tests {
             assert!(!is_settled(&item(pending)), "{pending:?}");
         }
         for not_done in [Status::Failed, Status::InDoubt] {
-            assert!(is_settled(&item(Some(not_done))) && Done::of(&item(Some(not_done))).is_none());
+            let item = item(Some(not_done));
+            assert!(is_settled(&item) && Way::of(&item, at(0), None).is_none());
         }
-        let Done { received, done } = Done::of(&item(Some(Status::Done))).unwrap();
+        let Way { received, done, .. } = Way::of(&item(Some(Status::Done)), at(0), None).unwrap();
         assert_eq!((received, done), (at(123), at(1_000)));
     }
 

@@ -1,41 +1,44 @@
 //! Audits the ledger: compares the sum paid with the sum that the distinct notifications ask for.
 
-mod amount;
-
 use crate::error::Error;
+use crate::items::{Item, text};
 use crate::stack::Stack;
-pub(crate) use amount::Amount;
 use aws_sdk_dynamodb::types::AttributeValue;
+use bigdecimal::BigDecimal;
 use notification::{Notification, Status};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, HashMap};
 
-/// Sums by currency.
+/// Sums by currency: exact decimals of any length, equal by their value (0.1 is 0.10).
+pub(crate) type Amounts = BTreeMap<String, BigDecimal>;
+
+/// The ledger in sums.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Sums {
     /// Entries in the ledger for the sent notifications.
     pub(crate) entries: usize,
     /// Their sums.
-    pub(crate) paid: BTreeMap<String, Amount>,
+    #[serde(serialize_with = "plain")]
+    pub(crate) paid: Amounts,
     /// The sums that the distinct DONE notifications ask for.
-    pub(crate) asked: BTreeMap<String, Amount>,
+    #[serde(serialize_with = "plain")]
+    pub(crate) asked: Amounts,
+}
+
+fn plain<S: Serializer>(sums: &Amounts, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(sums.iter().map(|(currency, sum)| (currency, sum.to_plain_string())))
 }
 
 /// A payment: made by an entry, or asked for by a notification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Payment {
-    amount: Amount,
+    amount: BigDecimal,
     currency: String,
 }
 
-/// One entry of the ledger.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Entry {
-    Payment(Payment),
-    /// It has no amount or currency, or its amount is not a decimal number.
-    Unreadable,
-}
+/// The entries of the ledger by their ids; `None` for an entry without a currency or a readable amount.
+pub(crate) type Entries = HashMap<String, Option<Payment>>;
 
 impl Payment {
     /// The payment that a notification asks for. "19.99" and 19.99 are the same, and neither becomes a float.
@@ -48,71 +51,63 @@ impl Payment {
         }
         let notification = Notification::parse(event).ok()?;
         let refund: Refund<'_> = serde_json::from_str(notification.data()?).ok()?;
-        Some(Self { amount: refund.amount.get().trim_matches('"').parse().ok()?, currency: refund.currency })
+        Some(Self { amount: amount(refund.amount.get().trim_matches('"'))?, currency: refund.currency })
     }
 
-    fn add_to(&self, sums: &mut BTreeMap<String, Amount>) {
-        let sum = sums.entry(self.currency.clone()).or_default();
-        *sum = sum.add(&self.amount);
+    /// The payment that an entry made.
+    fn made_by(entry: &HashMap<String, AttributeValue>) -> Option<Self> {
+        Some(Self { amount: amount(text(entry, "amount")?)?, currency: text(entry, "currency")?.to_owned() })
     }
-}
 
-impl Entry {
-    fn of(item: &HashMap<String, AttributeValue>) -> Self {
-        let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
-        let payment = || Some(Payment { amount: text("amount")?.parse().ok()?, currency: text("currency")?.clone() });
-        payment().map_or(Self::Unreadable, Self::Payment)
+    fn add_to(&self, sums: &mut Amounts) {
+        *sums.entry(self.currency.clone()).or_default() += &self.amount;
     }
 }
 
-/// The entries of the notifications that are `wanted`, by their ids.
-pub(crate) async fn entries(
-    stack: &Stack,
-    table: &str,
-    wanted: impl Fn(&str) -> bool,
-) -> Result<HashMap<String, Entry>, Error> {
+/// An amount of money: digits with at most one point among them, as the action `ledger` accepts them.
+fn amount(text: &str) -> Option<BigDecimal> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let are_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    if are_digits(whole) && are_digits(fraction) { text.parse().ok() } else { None }
+}
+
+/// The entries of the notifications that are `wanted`.
+pub(crate) async fn entries(stack: &Stack, table: &str, wanted: impl Fn(&str) -> bool) -> Result<Entries, Error> {
     let mut pages = stack.dynamodb.scan().table_name(table).consistent_read(true).into_paginator().send();
     let mut entries = HashMap::new();
     while let Some(page) = pages.next().await {
         for item in page.map_err(Error::aws("Scan"))?.items() {
-            let id = item.get("id").and_then(|id| id.as_s().ok()).filter(|id| wanted(id));
-            entries.extend(id.map(|id| (id.clone(), Entry::of(item))));
+            let id = text(item, "id").filter(|id| wanted(id));
+            entries.extend(id.map(|id| (id.to_owned(), Payment::made_by(item))));
         }
     }
     Ok(entries)
 }
 
 /// Compares the entries with what the notifications in the table ask for, one by one and in sum.
-pub(crate) fn compare<'a>(
-    notifications: impl IntoIterator<Item = (&'a str, Option<Status>, &'a str)>,
-    entries: &HashMap<String, Entry>,
-    problems: &mut Vec<String>,
-) -> Sums {
+pub(crate) fn compare(table: &HashMap<String, Item>, entries: &Entries, problems: &mut Vec<String>) -> Sums {
     let mut sums = Sums::default();
-    for (id, status, event) in notifications {
-        let entry = entries.get(id);
-        sums.entries += usize::from(entry.is_some());
-        if let Some(Entry::Payment(payment)) = entry {
-            payment.add_to(&mut sums.paid);
-        }
-        if status != Some(Status::Done) {
-            if entry.is_some() {
-                problems.push(format!("{id}: not DONE, and the ledger has an entry for it"));
-            }
-            continue;
-        }
-        let asked = Payment::asked_by(event);
+    for (id, item) in table {
+        let is_done = item.status == Some(Status::Done);
+        let asked = if is_done { Payment::asked_by(&item.event) } else { None };
         if let Some(asked) = &asked {
             asked.add_to(&mut sums.asked);
         }
+        let entry = entries.get(id);
+        sums.entries += usize::from(entry.is_some());
+        if let Some(Some(paid)) = entry {
+            paid.add_to(&mut sums.paid);
+        }
         let problem = match (entry, asked) {
-            (Some(Entry::Payment(paid)), Some(asked)) if *paid == asked => continue,
-            (Some(Entry::Payment(_)), Some(_)) => "the ledger has another amount for it",
-            (Some(Entry::Payment(_)), None) => "its event has no amount that could be compared with the ledger's",
-            (Some(Entry::Unreadable), _) => "the ledger's entry for it has no readable amount",
-            (None, _) => "the ledger has no entry for it",
+            (Some(Some(paid)), Some(asked)) if *paid == asked => continue,
+            (None, _) if !is_done => continue,
+            (Some(_), _) if !is_done => "not DONE, and the ledger has an entry for it",
+            (Some(Some(_)), Some(_)) => "DONE, and the ledger has another amount for it",
+            (Some(Some(_)), None) => "DONE, and its event has no amount that could be compared with the ledger's",
+            (Some(None), _) => "DONE, and the ledger's entry for it has no readable amount",
+            (None, _) => "DONE, and the ledger has no entry for it",
         };
-        problems.push(format!("{id}: DONE, and {problem}"));
+        problems.push(format!("{id}: {problem}"));
     }
     sums
 }
@@ -127,14 +122,19 @@ mod tests {
         )
     }
 
+    fn item(status: Status, event: &str) -> Item {
+        Item { status: Some(status), event: event.into(), received_at: None, done_at: None }
+    }
+
     fn check(status: Status, asked: &str, paid: Option<&str>, problem: Option<&str>) -> Sums {
         let event = event("a", asked);
         let attribute = |name: &str, value: &str| (name.to_owned(), AttributeValue::S(value.to_owned()));
-        let entry =
-            |amount: &str| Entry::of(&HashMap::from([attribute("amount", amount), attribute("currency", "EUR")]));
+        let entry = |amount: &str| {
+            Payment::made_by(&HashMap::from([attribute("amount", amount), attribute("currency", "EUR")]))
+        };
         let entries = paid.map(|amount| ("a".to_owned(), entry(amount))).into_iter().collect();
         let mut problems = Vec::new();
-        let sums = compare([("a", Some(status), event.as_str())], &entries, &mut problems);
+        let sums = compare(&[("a".to_owned(), item(status, &event))].into(), &entries, &mut problems);
         assert_eq!(problems.len(), usize::from(problem.is_some()), "{problems:?}");
         assert!(problem.is_none_or(|problem| problems[0].contains(problem)), "{problems:?}");
         sums
@@ -169,14 +169,59 @@ mod tests {
         check(Status::Done, &longest, Some(&format!("{}8", &longest[1..])), Some("another amount"));
 
         let (a, b) = (event("a", &longest), event("b", "0.01"));
-        let payment =
-            |amount: &str| Entry::Payment(Payment { amount: amount.parse().unwrap(), currency: "EUR".into() });
+        let payment = |text: &str| Some(Payment { amount: amount(text).unwrap(), currency: "EUR".into() });
         let entries = [("a".to_owned(), payment(&longest)), ("b".to_owned(), payment("0.01"))].into();
         let mut problems = vec![];
-        let done = Some(Status::Done);
-        let sums = compare([("a", done, a.as_str()), ("b", done, b.as_str())], &entries, &mut problems);
+        let table = [("a", a), ("b", b)].map(|(id, event)| (id.to_owned(), item(Status::Done, &event)));
+        let sums = compare(&table.into(), &entries, &mut problems);
         assert_eq!(problems, Vec::<String>::new());
-        assert_eq!(sums.paid["EUR"].to_string(), format!("{longest}.01"));
+        assert_eq!(sums.paid["EUR"].to_plain_string(), format!("{longest}.01"));
         assert_eq!(sums.asked, sums.paid);
+    }
+
+    #[test]
+    fn an_amount_is_digits_with_at_most_one_point_among_them() {
+        for text in ["", ".", "1.", ".5", "1.2.3", "-1", "+1", "1e3", " 1", "1,000", "NaN", "١"] {
+            assert_eq!(amount(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn amounts_are_equal_by_their_value() {
+        for (a, b, expected) in [
+            ("0.1", "0.10", true),
+            ("007", "7.00", true),
+            ("0", "0.000", true),
+            ("10", "1", false),
+            ("0.1", "0.01", false),
+            ("1234567890123456789012345678901234567890", "1234567890123456789012345678901234567891", false),
+        ] {
+            assert_eq!(amount(a) == amount(b), expected, "{a} and {b}");
+            assert_eq!(amount(b) == amount(a), expected, "{b} and {a}");
+        }
+    }
+
+    #[test]
+    fn a_sum_is_exact_however_long_the_amounts_are() {
+        let sum_of = |a, b| (amount(a).unwrap() + amount(b).unwrap()).to_plain_string();
+        let nines = "9".repeat(40);
+        for (a, b, sum) in [
+            ("0.10", "0.2", "0.30"),
+            ("99.99", "0.01", "100.00"),
+            ("0", "0", "0"),
+            ("007", "1", "8"),
+            (nines.as_str(), "1", &format!("1{}", "0".repeat(40))),
+            (nines.as_str(), "0.0000000000000000000000000000000000001", &format!("{nines}.{}1", "0".repeat(36))),
+        ] {
+            assert_eq!(sum_of(a, b), sum);
+            assert_eq!(sum_of(b, a), sum);
+        }
+    }
+
+    #[test]
+    fn an_amount_is_shown_with_its_own_places() {
+        for (text, shown) in [("19.90", "19.90"), ("007", "7"), ("0.05", "0.05"), ("00", "0"), ("0.00", "0.00")] {
+            assert_eq!(amount(text).unwrap().to_plain_string(), shown);
+        }
     }
 }

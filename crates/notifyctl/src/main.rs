@@ -31,15 +31,12 @@ async fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = tokio::select! {
         result = run(&cli) => result,
-        _ = tokio::signal::ctrl_c() => Err(Error::Interrupted),
+        _ = tokio::signal::ctrl_c() => Err(Error::Interrupted("interrupted".to_owned())),
     };
-    match result {
-        Ok(code) => code,
-        Err(error) => {
-            output::error(&error);
-            error.exit_code()
-        }
-    }
+    result.unwrap_or_else(|error| {
+        output::error(&error);
+        error.exit_code()
+    })
 }
 
 async fn run(cli: &Cli) -> Result<ExitCode, Error> {

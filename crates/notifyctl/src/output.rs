@@ -23,14 +23,9 @@ pub(crate) fn compact(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
-/// Prints a line to standard error.
-pub(crate) fn remark(text: impl Display) {
-    let _ = writeln!(std::io::stderr(), "{text}");
-}
-
-/// Prints an error.
+/// Prints an error to standard error.
 pub(crate) fn error(error: &impl Display) {
-    remark(format_args!("{} {error}", style("error:").red().bold().for_stderr()));
+    let _ = writeln!(std::io::stderr(), "{} {error}", style("error:").red().bold().for_stderr());
 }
 
 /// Prints rows of a name and a value.
@@ -71,21 +66,21 @@ pub(crate) fn undecided(text: &str) -> String {
 
 /// Progress without a known end, on standard error; hidden unless that is a terminal. The caller ticks it.
 pub(crate) fn spinner(what: &'static str) -> ProgressBar {
-    let bar = ProgressBar::new_spinner().with_message(what);
-    if let Ok(template) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
-        bar.set_style(template);
-    }
-    bar
+    styled(ProgressBar::new_spinner().with_message(what), "{spinner} {msg} {elapsed}")
 }
 
 /// A progress bar on standard error; hidden unless that is a terminal.
 pub(crate) fn progress(total: usize, what: &'static str) -> ProgressBar {
     let bar = ProgressBar::new(total as u64).with_message(what);
-    let template = "{msg:>10} [{bar:40.green}] {human_pos}/{human_len} {elapsed}";
-    if let Ok(template) = ProgressStyle::with_template(template) {
-        bar.set_style(template.progress_chars("=> "));
+    styled(bar, "{msg:>10} [{bar:40.green}] {human_pos}/{human_len} {elapsed}")
+}
+
+/// A progress bar that looks like this.
+pub(crate) fn styled(bar: ProgressBar, template: &str) -> ProgressBar {
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style.progress_chars("=> ")),
+        Err(_) => bar,
     }
-    bar
 }
 
 #[cfg(test)]

@@ -10,10 +10,10 @@ use crate::time::since;
 use crate::{events, output};
 use aws::SystemClock;
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
-use futures_util::stream::{self, StreamExt};
 use indicatif::ProgressBar;
-use notification::batch::by_count_and_bytes;
-use notification::{Clock, Notification, Timestamp, backoff, limits};
+use notification::batch::{Attempts, by_count_and_bytes, call_in_batches};
+use notification::ports::Answers;
+use notification::{Clock, Deadline, Failure, Notification, Timestamp, limits};
 use serde_json::json;
 use std::collections::HashSet;
 use std::fs::OpenOptions;
@@ -29,15 +29,19 @@ pub(crate) async fn run(stack: &Stack, args: &SendArgs, json: bool) -> Result<Ex
     let prefix = args.prefix.clone().unwrap_or_else(|| format!("made-{seed:016x}"));
     let events = events::to_send(args, seed, &prefix, &format!("{now:.0}"))?;
     // Saved before anything is sent, so that all sent messages are in the file even after an interruption.
-    let saved = args.save.as_deref().map_or(Ok(Saved::Nothing), |path| save(path, &events))?;
+    let is_saved_alone = args.save.as_deref().map_or(Ok(false), |path| save(path, &events))?;
 
     let ranges = by_count_and_bytes(events.iter().map(String::len), limits::SQS_BATCH_MAX, limits::SQS_BATCH_MAX_BYTES);
-    let finish = || how_to_finish(&stack.name, args, saved, seed, &prefix);
+    let finish = how_to_finish(&stack.name, args, is_saved_alone, seed, &prefix);
+    let all_sent = all(stack, &events, ranges, |_| now, &finish);
     tokio::select! {
         biased;
-        result = all(stack, &events, ranges, |_| now) => result.map_err(|error| error.with(finish())).map(drop),
-        _ = tokio::signal::ctrl_c() => Err(Error::SendInterrupted { all: events.len(), finish: finish() }),
-    }?;
+        result = all_sent => drop(result?),
+        _ = tokio::signal::ctrl_c() => {
+            let unsent = format!("interrupted: some of {} messages may not have been sent; {finish}", events.len());
+            return Err(Error::Interrupted(unsent));
+        }
+    }
 
     let distinct = distinct_ids(&events);
     if json {
@@ -53,57 +57,23 @@ pub(crate) async fn run(stack: &Stack, args: &SendArgs, json: bool) -> Result<Ex
     Ok(ExitCode::SUCCESS)
 }
 
-/// Some messages may not have been sent.
-#[derive(Debug)]
-pub(crate) struct NotSent {
-    failed: usize,
-    all: usize,
-    reason: String,
-}
-
-impl NotSent {
-    fn with(self, finish: String) -> Error {
-        Error::NotSent { failed: self.failed, all: self.all, reason: self.reason, finish }
-    }
-}
-
-impl From<NotSent> for Error {
-    fn from(not_sent: NotSent) -> Self {
-        not_sent.with("the others are on their way, and are real notifications".to_owned())
-    }
-}
-
-/// The content of the file of `--save`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Saved {
-    /// There is none.
-    Nothing,
-    /// Only the events of this run.
-    ThisRun,
-    /// The events of this run, after others.
-    MoreThanThisRun,
-}
-
 /// How to send the messages that were not sent: a command that sends all of them again. It names the stack, because the
-/// environment variable NOTIFY_STACK may name a different one.
-fn how_to_finish(stack: &str, args: &SendArgs, saved: Saved, seed: u64, prefix: &str) -> String {
-    let mut command = format!("notifyctl send --stack {}", word(stack));
-    let mut add = |text: &str| command.extend([" ", text]);
+/// environment variable NOTIFY_STACK may name a different one. `is_saved_alone`: the file of `--save` has only the
+/// events of this run.
+fn how_to_finish(stack: &str, args: &SendArgs, is_saved_alone: bool, seed: u64, prefix: &str) -> String {
     let file = args.file.as_deref().filter(|file| *file != Path::new("-"));
-    let copy = args.save.as_deref().filter(|_| saved == Saved::ThisRun);
+    let copy = args.save.as_deref().filter(|_| is_saved_alone);
     let mut input = "";
-    if let Some(count) = args.count {
-        let (duplicates, prefix) = (args.duplicates, word(prefix));
-        add(&format!("--count {count} --duplicates {duplicates} --prefix {prefix} --seed {seed}"));
+    let events = if let Some(count) = args.count {
+        format!("--count {count} --duplicates {} --prefix {} --seed {seed}", args.duplicates, word(prefix))
     } else if let Some(file) = file.or(copy) {
-        add(&word(&file.display().to_string()));
+        word(&file.display().to_string())
     } else {
-        add("-");
         input = " with the same input";
-    }
-    if args.unchecked {
-        add("--unchecked");
-    }
+        "-".to_owned()
+    };
+    let unchecked = if args.unchecked { " --unchecked" } else { "" };
+    let command = format!("notifyctl send --stack {} {events}{unchecked}", word(stack));
     let audit = args.save.as_ref().map_or_else(String::new, |saved| {
         let saved = word(&saved.display().to_string());
         let lost = format!("so until then `notifyctl audit {saved}` reports the unsent ones as lost");
@@ -123,77 +93,72 @@ fn word(text: &str) -> String {
 }
 
 /// Sends all events, with one call for each range and several calls at once, and shows the progress. A call starts when its
-/// first event is due, or later if others have not ended. Returns when the call of each event started.
+/// first event is due, or later if others have not ended. Returns when the call that sent each event started. An error ends
+/// with `finish`, which says what to do about the rest.
 pub(crate) async fn all(
     stack: &Stack,
     events: &[String],
     ranges: Vec<Range<usize>>,
-    due: impl Fn(usize) -> Timestamp,
-) -> Result<Vec<Timestamp>, NotSent> {
+    due: impl Fn(usize) -> Timestamp + Sync,
+    finish: &str,
+) -> Result<Vec<Timestamp>, Error> {
     let bar = output::progress(events.len(), "sending");
-    let calls = stream::iter(ranges).map(|range| {
-        let due = due(range.start);
-        send_when_due(stack, &events[range], due, &bar)
-    });
-    let results: Vec<_> = calls.buffered(limits::CALLS_IN_FLIGHT).collect().await;
+    let places: Vec<usize> = (0..events.len()).collect();
+    let send = |batch: Vec<usize>| send_when_due(stack, events, due(batch[0]), batch, &bar);
+    let deadline = Deadline::at(Timestamp::MAX);
+    let sent = call_in_batches(&SystemClock, deadline, Attempts::Limited, &places, ranges, send).await;
     bar.finish_and_clear();
 
-    let times = results.iter().flat_map(|(batch, started, _)| std::iter::repeat_n(*started, batch.len())).collect();
-    let failed = results.iter().filter_map(|(.., result)| Some(result.as_ref().err()?.failed)).sum();
-    match results.into_iter().find_map(|(.., result)| result.err()) {
-        Some(NotSent { reason, .. }) => Err(NotSent { failed, all: events.len(), reason }),
-        None => Ok(times),
-    }
+    let failed = sent.iter().filter(|sent| sent.is_err()).count();
+    let times: Result<_, Failure> = sent.into_iter().collect();
+    times.map_err(|Failure { reason, .. }| {
+        Error::Failed(format!("{failed} of {} messages may not have been sent: {reason}; {finish}", events.len()))
+    })
 }
 
-/// Sends a batch when it is due. Returns it, with the time when the call started.
-async fn send_when_due<'a>(
+/// Sends a batch when it is due. Returns for each of its events when the call started.
+async fn send_when_due(
     stack: &Stack,
-    batch: &'a [String],
+    events: &[String],
     due: Timestamp,
+    batch: Vec<usize>,
     bar: &ProgressBar,
-) -> (&'a [String], Timestamp, Result<(), NotSent>) {
+) -> Answers<Timestamp> {
     SystemClock.sleep(since(SystemClock.now(), due)).await;
     let started = SystemClock.now();
-    let result = send_batch(stack, batch).await;
-    bar.inc(batch.len() as u64);
-    (batch, started, result)
+    let mut call = stack.sqs.send_message_batch().queue_url(&stack.queue_url);
+    for (place, &n) in batch.iter().enumerate() {
+        let entry = SendMessageBatchRequestEntry::builder().id(place.to_string()).message_body(&events[n]).build();
+        call = call.entries(entry.map_err(|error| Failure::permanent(error.to_string()))?);
+    }
+    let answer = call
+        .send()
+        .await
+        .map_err(|error| Failure::may_have_happened(Error::aws("SendMessageBatch")(error).to_string()))?;
+    bar.inc(answer.successful.len() as u64);
+    let mut sent = vec![Ok(started); batch.len()];
+    for failed in answer.failed {
+        if let Some(sent) = failed.id.parse().ok().and_then(|place: usize| sent.get_mut(place)) {
+            *sent = Err(Failure::retryable(format!("SendMessageBatch: {} for an entry", failed.code)));
+        }
+    }
+    Ok(sent)
 }
 
-/// Appends events to a file, one per line. Returns what the file now contains.
-fn save(path: &Path, events: &[String]) -> Result<Saved, Error> {
+/// Appends events to a file, one per line. Returns whether it now contains only them, and can be read again.
+fn save(path: &Path, events: &[String]) -> Result<bool, Error> {
     let mut lines = events.iter().map(|event| events::one_line(event)).collect::<Vec<_>>().join("\n");
     lines.push('\n');
     let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(Error::file(path))?;
     let before = file.metadata().map_err(Error::file(path))?;
     file.write_all(lines.as_bytes()).map_err(Error::file(path))?;
     // A pipe or a terminal cannot be read again.
-    Ok(if before.is_file() && before.len() == 0 { Saved::ThisRun } else { Saved::MoreThanThisRun })
+    Ok(before.is_file() && before.len() == 0)
 }
 
 fn distinct_ids(events: &[String]) -> usize {
     let ids = events.iter().filter_map(|event| Some(Notification::parse(event.as_str()).ok()?.id().clone()));
     ids.collect::<HashSet<_>>().len()
-}
-
-/// Sends a batch. Entries that fail within the answer are sent again, without the others.
-async fn send_batch(stack: &Stack, batch: &[String]) -> Result<(), NotSent> {
-    let mut pending: Vec<usize> = (0..batch.len()).collect();
-    let mut reason = String::new();
-    for attempt in 1..=limits::ENTRY_ATTEMPTS {
-        let entry =
-            |&n: &usize| SendMessageBatchRequestEntry::builder().id(n.to_string()).message_body(&batch[n]).build();
-        let not_sent = |reason| NotSent { failed: pending.len(), all: batch.len(), reason };
-        let entries = pending.iter().map(entry).collect::<Result<_, _>>();
-        let entries = entries.map_err(|error| not_sent(error.to_string()))?;
-        let sent = stack.sqs.send_message_batch().queue_url(&stack.queue_url).set_entries(Some(entries)).send().await;
-        let failed = sent.map_err(|error| not_sent(Error::aws("SendMessageBatch")(error).to_string()))?.failed;
-        let Some(first) = failed.first() else { return Ok(()) };
-        reason = format!("SendMessageBatch: {} for an entry", first.code());
-        pending = failed.iter().filter_map(|entry| entry.id().parse().ok()).collect();
-        SystemClock.sleep(backoff::delay(attempt, SystemClock.now())).await;
-    }
-    Err(NotSent { failed: pending.len(), all: batch.len(), reason })
 }
 
 #[cfg(test)]
@@ -204,12 +169,12 @@ mod tests {
     use notification::content;
 
     /// Checks the command that sends the rest of what this one should have sent, and returns the whole text.
-    fn check(command: &str, saved: Saved, finish: &str) -> String {
+    fn check(command: &str, is_saved_alone: bool, finish: &str) -> String {
         let args = match Cli::parse_from(command.split(' ')).command {
             Command::Send(args) => args,
             other => panic!("{other:?}"),
         };
-        let text = how_to_finish("notifications-dev", &args, saved, 7, "made-7");
+        let text = how_to_finish("notifications-dev", &args, is_saved_alone, 7, "made-7");
         assert!(text.contains(&format!("`{finish}`")), "{text}");
         text
     }
@@ -217,14 +182,14 @@ mod tests {
     /// NOTIFY_STACK may name another stack: clap's default is not what the shell would take.
     #[test]
     fn the_finishing_command_names_its_stack_even_if_it_is_the_default() {
-        check("notifyctl send a.jsonl", Saved::Nothing, "notifyctl send --stack notifications-dev a.jsonl");
+        check("notifyctl send a.jsonl", false, "notifyctl send --stack notifications-dev a.jsonl");
     }
 
     #[test]
     fn generated_events_are_finished_by_generating_the_same_ones_again() {
         check(
             "notifyctl send --count 3 --duplicates 50",
-            Saved::Nothing,
+            false,
             "notifyctl send --stack notifications-dev --count 3 --duplicates 50 --prefix made-7 --seed 7",
         );
         let made = |time| events::made(30, 50, "made-7", 7, time);
@@ -240,7 +205,7 @@ mod tests {
     fn the_events_of_a_file_are_finished_by_the_file() {
         check(
             "notifyctl send a.jsonl --unchecked --save sent.jsonl",
-            Saved::ThisRun,
+            true,
             "notifyctl send --stack notifications-dev a.jsonl --unchecked",
         );
     }
@@ -248,14 +213,14 @@ mod tests {
     #[test]
     fn the_events_of_standard_input_are_finished_by_what_was_saved_or_the_same_input() {
         let command = "notifyctl send - --save sent.jsonl";
-        check(command, Saved::ThisRun, "notifyctl send --stack notifications-dev sent.jsonl");
-        let same_input = |command, saved| {
-            let text = check(command, saved, "notifyctl send --stack notifications-dev -");
+        check(command, true, "notifyctl send --stack notifications-dev sent.jsonl");
+        let same_input = |command| {
+            let text = check(command, false, "notifyctl send --stack notifications-dev -");
             assert!(text.contains("` with the same input"), "{text}");
         };
-        same_input("notifyctl send -", Saved::Nothing);
+        same_input("notifyctl send -");
         // Events of an earlier run would be sent again, and may have expired from the table.
-        same_input(command, Saved::MoreThanThisRun);
+        same_input(command);
     }
 
     #[test]
@@ -266,14 +231,14 @@ mod tests {
         std::fs::write(&path, "").unwrap();
         let saved = [saved[0], saved[1], save()];
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(saved, [Saved::ThisRun, Saved::MoreThanThisRun, Saved::ThisRun]);
+        assert_eq!(saved, [true, false, true]);
     }
 
     #[test]
     fn the_error_says_that_an_audit_reports_saved_but_unsent_messages_as_lost() {
         let command = "notifyctl send --count 3 --save sent.jsonl";
         let finish = "notifyctl send --stack notifications-dev --count 3 --duplicates 0 --prefix made-7 --seed 7";
-        let text = check(command, Saved::ThisRun, finish);
+        let text = check(command, true, finish);
         let expected = "sent.jsonl already lists every message, so until then `notifyctl audit sent.jsonl` reports";
         assert!(text.contains(expected), "{text}");
         assert!(!text.contains('\n'));

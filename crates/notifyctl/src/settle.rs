@@ -5,6 +5,7 @@ use crate::cli::{RedriveArgs, ResolveArgs};
 use crate::error::Error;
 use crate::output;
 use crate::stack::Stack;
+use crate::time::after;
 use aws::{DynamoTable, SystemClock};
 use notification::batch::Attempts;
 use notification::write::{Answer, write_all};
@@ -15,38 +16,57 @@ use std::process::ExitCode;
 /// Why a claim becomes IN_DOUBT before it is resolved.
 const EXPIRED: &str = "its claim expired; an operator resolves it";
 
-/// The effect of a decision.
+/// The result of a decision.
 #[derive(Debug, PartialEq, Eq)]
-enum Decided {
-    /// The notification had the first status, and now has the second.
-    Changed(Status, Status),
-    /// It does not have the status that the decision is for. This is its status, if it has a known one.
-    NotAsExpected(Option<Status>),
-    /// A worker holds it, until this time at the latest.
-    Held(Timestamp),
-    /// The table does not have it.
-    Absent,
+struct Decided {
+    changed: bool,
+    /// The notification's status now, if it has a known one.
+    status: Option<Status>,
+    text: String,
+}
+
+impl Decided {
+    fn changed(from: Status, to: Status) -> Self {
+        Self { changed: true, status: Some(to), text: format!("{from} → {to}") }
+    }
+
+    /// Nothing was changed, because the notification does not have the status that the decision is for.
+    fn not_expected(expected: Status, status: Option<Status>) -> Self {
+        let is = status.map_or("of unknown status", Status::as_str);
+        Self { changed: false, status, text: format!("not {expected}: it is {is}; nothing was changed") }
+    }
+
+    /// Nothing was changed, because a worker may still hold the notification.
+    fn held(until: Timestamp) -> Self {
+        let from = held_until(until);
+        let text = format!("CLAIMED by a worker until {until:.0} at the latest; try again at {from:.0}");
+        Self { changed: false, status: Some(Status::Claimed), text }
+    }
+
+    /// The result of a change that is for a notification in the status `expected`. It led from the status `from` to `to`.
+    fn by(answer: Answer, expected: Status, from: Status, to: Status) -> Self {
+        match answer {
+            Answer::Made => Self::changed(from, to),
+            Answer::NotAsExpected(stored) => Self::not_expected(expected, stored.status),
+            Answer::Absent => Self { changed: false, status: None, text: "not in the table".to_owned() },
+        }
+    }
 }
 
 pub(crate) async fn redrive(stack: &Stack, args: &RedriveArgs, json: bool) -> Result<ExitCode, Error> {
     let table = table(stack);
-    let mut status = Exit::default();
+    let mut worst = 0;
     for id in &args.ids {
-        let decided = match parse(id) {
-            Ok(id) => redrive_one(&table, &id).await,
-            Err(error) => Err(error),
-        };
-        status.note(id, "FAILED", decided, json);
+        worst = worst.max(report(id, redrive_one(&table, id).await, json));
     }
-    Ok(status.code())
+    Ok(ExitCode::from(worst))
 }
 
 pub(crate) async fn resolve(stack: &Stack, args: &ResolveArgs, json: bool) -> Result<ExitCode, Error> {
     let id = parse(&args.id)?;
     let change = if args.done { Change::resolve_done(&id) } else { Change::resolve_retry(&id) };
-    let mut status = Exit::default();
-    status.note(&args.id, "IN_DOUBT", resolve_one(&table(stack), change).await, json);
-    Ok(status.code())
+    let decided = resolve_one(&table(stack), change).await;
+    Ok(ExitCode::from(report(&args.id, decided, json)))
 }
 
 fn table(stack: &Stack) -> DynamoTable {
@@ -54,45 +74,42 @@ fn table(stack: &Stack) -> DynamoTable {
 }
 
 fn parse(id: &str) -> Result<NotificationId, Error> {
-    NotificationId::parse(id).map_err(|invalid| Error::NoId { id: id.to_owned(), reason: invalid.to_string() })
+    NotificationId::parse(id).map_err(|invalid| Error::Failed(format!("{id:?} is not a notification id: {invalid}")))
 }
 
-async fn redrive_one(table: &DynamoTable, id: &NotificationId) -> Result<Decided, Error> {
-    Ok(match write(table, Change::redrive(id)).await? {
-        Answer::Made => Decided::Changed(Status::Failed, Status::Init),
-        Answer::NotAsExpected(stored) => Decided::NotAsExpected(stored.status),
-        Answer::Absent => Decided::Absent,
-    })
+async fn redrive_one(table: &DynamoTable, id: &str) -> Result<Decided, Error> {
+    let answer = write(table, Change::redrive(&parse(id)?)).await?;
+    Ok(Decided::by(answer, Status::Failed, Status::Failed, Status::Init))
 }
 
 /// Resolves a notification that is IN_DOUBT, or CLAIMED by a worker that is gone.
 async fn resolve_one(table: &DynamoTable, change: Change<'_>) -> Result<Decided, Error> {
-    let resolved = change.to().status();
-    let claim = match write(table, change).await? {
-        Answer::Made => return Ok(Decided::Changed(Status::InDoubt, resolved)),
-        Answer::NotAsExpected(Stored { status: Some(Status::Claimed), claim, .. }) => claim,
-        Answer::NotAsExpected(stored) => return Ok(Decided::NotAsExpected(stored.status)),
-        Answer::Absent => return Ok(Decided::Absent),
-    };
-    let in_doubt = match &claim {
-        Some(claim) if is_live(claim, SystemClock.now()) => return Ok(Decided::Held(claim.lease_until)),
-        Some(claim) => Change::doubt_claimed(change.id(), claim, EXPIRED),
-        // No worker can present a claim that cannot be read.
-        None => Change::doubt_unreadable_claim(change.id(), EXPIRED),
-    };
-    for next in [in_doubt, change] {
-        match write(table, next).await? {
-            Answer::Made => {}
-            Answer::NotAsExpected(stored) => return Ok(Decided::NotAsExpected(stored.status)),
-            Answer::Absent => return Ok(Decided::Absent),
-        }
+    let mut from = Status::InDoubt;
+    let mut answer = write(table, change).await?;
+    if let Answer::NotAsExpected(Stored { status: Some(Status::Claimed), claim, .. }) = &answer {
+        let in_doubt = match claim {
+            Some(claim) if is_live(claim, SystemClock.now()) => return Ok(Decided::held(claim.lease_until)),
+            Some(claim) => Change::doubt_claimed(change.id(), claim, EXPIRED),
+            // No worker can present a claim that cannot be read.
+            None => Change::doubt_unreadable_claim(change.id(), EXPIRED),
+        };
+        from = Status::Claimed;
+        answer = match write(table, in_doubt).await? {
+            Answer::Made => write(table, change).await?,
+            other => other,
+        };
     }
-    Ok(Decided::Changed(Status::Claimed, resolved))
+    Ok(Decided::by(answer, Status::InDoubt, from, change.to().status()))
 }
 
-/// Whether a worker may still hold a claim, even if this machine's clock is fast.
+/// Whether a worker may still hold a claim.
 fn is_live(claim: &Claim, now: Timestamp) -> bool {
-    now < claim.lease_until.saturating_add(limits::OPERATOR_CLOCK_SKEW).unwrap_or(Timestamp::MAX)
+    now < held_until(claim.lease_until)
+}
+
+/// The time at which a claim has expired even if this machine's clock is fast.
+fn held_until(lease_until: Timestamp) -> Timestamp {
+    after(lease_until, limits::OPERATOR_CLOCK_SKEW)
 }
 
 async fn write(table: &DynamoTable, change: Change<'_>) -> Result<Answer, Error> {
@@ -101,63 +118,24 @@ async fn write(table: &DynamoTable, change: Change<'_>) -> Result<Answer, Error>
     answer.unwrap_or(Ok(Answer::Absent)).map_err(Error::failed("BatchExecuteStatement"))
 }
 
-/// The exit status of the command: 0 if all were changed, 1 if some were not as expected, 2 if a call failed.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Exit {
-    some_no: bool,
-    some_failed: bool,
-}
-
-impl Exit {
-    /// Prints the result for one id.
-    fn note(&mut self, id: &str, expected: &str, decided: Result<Decided, Error>, json: bool) {
-        let decided = match decided {
-            Ok(decided) => decided,
-            Err(error) => {
-                self.some_failed = true;
-                if json {
-                    output::json(&json!({"id": id, "changed": false, "error": error.to_string()}));
-                }
-                return output::error(&format!("{id}: {error}"));
-            }
-        };
-        let (changed, text) = described(id, expected, &decided);
-        self.some_no |= !changed;
-        if json {
-            let status = match decided {
-                Decided::Changed(_, status) => Some(status),
-                Decided::NotAsExpected(status) => status,
-                Decided::Held(_) => Some(Status::Claimed),
-                Decided::Absent => None,
-            };
-            output::json(&json!({"id": id, "changed": changed, "status": status.map(Status::as_str)}));
-        } else {
-            output::line(output::verdict(changed, &text));
-        }
-    }
-
-    fn code(self) -> ExitCode {
-        ExitCode::from(match self {
-            Self { some_failed: true, .. } => 2,
-            Self { some_no: true, .. } => 1,
-            _ => 0,
-        })
-    }
-}
-
-/// Whether the notification was changed, and the result in words.
-fn described(id: &str, expected: &str, decided: &Decided) -> (bool, String) {
+/// Prints the result for one id. Returns the exit status: 0 if it was changed, 1 if it was not as expected, 2 if a call failed.
+fn report(id: &str, decided: Result<Decided, Error>, json: bool) -> u8 {
     match decided {
-        Decided::Changed(from, to) => (true, format!("{id}: {from} → {to}")),
-        Decided::NotAsExpected(status) => {
-            let is = status.map_or("of unknown status", Status::as_str);
-            (false, format!("{id}: not {expected}: it is {is}; nothing was changed"))
+        Ok(Decided { changed, status, text }) => {
+            if json {
+                output::json(&json!({"id": id, "changed": changed, "status": status.map(Status::as_str)}));
+            } else {
+                output::line(output::verdict(changed, &format!("{id}: {text}")));
+            }
+            u8::from(!changed)
         }
-        Decided::Held(until) => {
-            let from = until.saturating_add(limits::OPERATOR_CLOCK_SKEW).unwrap_or(Timestamp::MAX);
-            (false, format!("{id}: CLAIMED by a worker until {until:.0} at the latest; try again at {from:.0}"))
+        Err(error) => {
+            if json {
+                output::json(&json!({"id": id, "changed": false, "error": error.to_string()}));
+            }
+            output::error(&format!("{id}: {error}"));
+            2
         }
-        Decided::Absent => (false, format!("{id}: not in the table")),
     }
 }
 
@@ -167,11 +145,11 @@ mod tests {
 
     #[test]
     fn a_decision_is_described_by_its_result() {
-        let describe = |decided| described("a", "IN_DOUBT", &decided);
-        assert_eq!(describe(Decided::Changed(Status::Claimed, Status::Done)), (true, "a: CLAIMED → DONE".to_owned()));
-        let (changed, text) = describe(Decided::NotAsExpected(Some(Status::Done)));
+        let Decided { changed, text, .. } = Decided::changed(Status::Claimed, Status::Done);
+        assert_eq!((changed, text), (true, "CLAIMED → DONE".to_owned()));
+        let Decided { changed, text, .. } = Decided::not_expected(Status::InDoubt, Some(Status::Done));
         assert!(!changed && text.contains("it is DONE; nothing was changed"), "{text}");
-        let (changed, text) = describe(Decided::Held(Timestamp::UNIX_EPOCH));
+        let Decided { changed, text, .. } = Decided::held(Timestamp::UNIX_EPOCH);
         assert!(!changed && text.contains("until 1970-01-01T00:00:00Z"), "{text}");
         assert!(text.contains("try again at 1970-01-01T00:05:00Z"), "{text}");
     }
@@ -184,12 +162,12 @@ mod tests {
     }
 
     #[test]
-    fn an_error_does_not_stop_the_other_ids_and_the_exit_status_is_the_worst_of_all() {
-        let mut exit = Exit::default();
-        exit.note("a", "FAILED", Ok(Decided::Changed(Status::Failed, Status::Init)), true);
-        assert_eq!(exit, Exit::default());
-        exit.note("b", "FAILED", Err(Error::NoRegion), true);
-        exit.note("c", "FAILED", Ok(Decided::Absent), true);
-        assert_eq!(exit, Exit { some_no: true, some_failed: true });
+    fn an_error_counts_more_than_a_notification_that_is_not_as_expected() {
+        let statuses = [
+            report("a", Ok(Decided::changed(Status::Failed, Status::Init)), true),
+            report("b", Err(Error::Failed("no answer".to_owned())), true),
+            report("c", Ok(Decided::by(Answer::Absent, Status::Failed, Status::Failed, Status::Init)), true),
+        ];
+        assert_eq!(statuses, [0, 2, 1]);
     }
 }

@@ -5,8 +5,8 @@ use aws::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_cloudformation::error::ProvideErrorMetadata;
-use aws_sdk_cloudformation::types::Output;
 use notification::limits;
+use std::collections::HashMap;
 use stream_reader::dynamodb::TableStream;
 use stream_reader::kinesis::DataStream;
 
@@ -28,87 +28,84 @@ pub(crate) struct Stack {
     pub(crate) dynamodb: aws_sdk_dynamodb::Client,
 }
 
-/// The outputs of a stack.
-struct Outputs {
-    stack: String,
-    outputs: Vec<Output>,
-}
-
-impl Outputs {
-    /// Reads the outputs of a stack.
-    async fn read(config: &SdkConfig, stack: &str) -> Result<Self, Error> {
-        let cloudformation = aws_sdk_cloudformation::Client::new(config);
-        let described = cloudformation.describe_stacks().stack_name(stack).send().await;
-        // "Stack with id … does not exist" has no error code of its own.
-        let is_missing = described.as_ref().is_err_and(|error| error.code() == Some("ValidationError"));
-        let stacks = if is_missing { None } else { described.map_err(Error::aws("DescribeStacks"))?.stacks };
-        let Some(found) = stacks.unwrap_or_default().into_iter().next() else {
-            let region = config.region().map(Region::to_string).unwrap_or_default();
-            return Err(Error::NoStack { stack: stack.to_owned(), region });
-        };
-        Ok(Self { stack: stack.to_owned(), outputs: found.outputs.unwrap_or_default() })
-    }
-
-    /// The value of an output.
-    fn get(&self, key: &'static str) -> Result<String, Error> {
-        let found = self.outputs.iter().find(|output| output.output_key() == Some(key));
-        found
-            .and_then(|output| output.output_value())
-            .map(str::to_owned)
-            .ok_or_else(|| Error::NoOutput { stack: self.stack.clone(), output: key })
-    }
-
-    /// The value of an output that is a number.
-    fn number(&self, key: &'static str) -> Result<u32, Error> {
-        let value = self.get(key)?;
-        value.parse().map_err(|_| Error::BadOutput { stack: self.stack.clone(), output: key, value })
-    }
-}
-
 impl Stack {
     /// Finds a stack by its name, in its outputs.
     pub(crate) async fn find(name: &str) -> Result<Self, Error> {
         let config = aws_config::load_defaults(BehaviorVersion::v2026_01_12()).await;
         if config.region().is_none() {
-            return Err(Error::NoRegion);
+            let text = "no AWS region is set: set AWS_REGION, or a region in the AWS profile";
+            return Err(Error::Failed(text.to_owned()));
         }
-        let outputs = Outputs::read(&config, name).await?;
+        let outputs = outputs(&config, name).await?;
+        let output = |key| output(name, &outputs, key);
         let streams = aws_sdk_dynamodbstreams::Client::new(&config);
         let retries = RetryConfig::standard().with_max_attempts(limits::STREAM_READ_ATTEMPTS);
         let kinesis = aws_sdk_kinesis::config::Builder::from(&config).retry_config(retries).build();
         let kinesis = aws_sdk_kinesis::Client::from_conf(kinesis);
         Ok(Self {
             name: name.to_owned(),
-            queue_url: outputs.get("QueueUrl")?,
-            dead_letter_queue_url: outputs.get("DeadLetterQueueUrl")?,
-            publisher_failures_url: outputs.get("PublisherFailuresUrl")?,
-            downstream_failures_url: outputs.get("DownstreamFailuresUrl")?,
-            table_name: outputs.get("TableName")?,
-            table_stream: TableStream::new(streams, outputs.get("TableStreamArn")?),
-            data_stream: DataStream::by_name(kinesis, outputs.get("StreamName")?),
-            ledger_table_name: outputs.get("LedgerTableName").ok(),
-            done_retention_days: outputs.number("DoneRetentionDays")?,
+            queue_url: output("QueueUrl")?,
+            dead_letter_queue_url: output("DeadLetterQueueUrl")?,
+            publisher_failures_url: output("PublisherFailuresUrl")?,
+            downstream_failures_url: output("DownstreamFailuresUrl")?,
+            table_name: output("TableName")?,
+            table_stream: TableStream::new(streams, output("TableStreamArn")?),
+            data_stream: DataStream::by_name(kinesis, output("StreamName")?),
+            ledger_table_name: output("LedgerTableName").ok(),
+            done_retention_days: number(name, &outputs, "DoneRetentionDays")?,
             sqs: aws_sdk_sqs::Client::new(&config),
             dynamodb: aws_sdk_dynamodb::Client::new(&config),
         })
     }
 }
 
+/// The outputs of a stack, by their names.
+async fn outputs(config: &SdkConfig, stack: &str) -> Result<HashMap<String, String>, Error> {
+    let cloudformation = aws_sdk_cloudformation::Client::new(config);
+    let described = cloudformation.describe_stacks().stack_name(stack).send().await;
+    // "Stack with id … does not exist" has no error code of its own.
+    let is_missing = described.as_ref().is_err_and(|error| error.code() == Some("ValidationError"));
+    let stacks = if is_missing { None } else { described.map_err(Error::aws("DescribeStacks"))?.stacks };
+    let Some(found) = stacks.unwrap_or_default().into_iter().next() else {
+        let region = config.region().map(Region::to_string).unwrap_or_default();
+        return Err(Error::Failed(format!(
+            "there is no stack {stack} in {region}: name it with --stack, deploy it with `sam deploy`, or run `make up` for the \
+             local one"
+        )));
+    };
+    let outputs = found.outputs.unwrap_or_default().into_iter();
+    Ok(outputs.filter_map(|output| Some((output.output_key?, output.output_value?))).collect())
+}
+
+fn output(stack: &str, outputs: &HashMap<String, String>, key: &str) -> Result<String, Error> {
+    outputs.get(key).cloned().ok_or_else(|| {
+        Error::Failed(format!(
+            "the stack {stack} has no output {key}: was it deployed from another template, or an older one?"
+        ))
+    })
+}
+
+fn number(stack: &str, outputs: &HashMap<String, String>, key: &str) -> Result<u32, Error> {
+    let value = output(stack, outputs, key)?;
+    value
+        .parse()
+        .map_err(|_| Error::Failed(format!("the output {key} of the stack {stack} is {value:?}, not a number")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn number(outputs: &[(&str, &str)]) -> Result<u32, String> {
-        let output = |(key, value): &(&str, &str)| Output::builder().output_key(*key).output_value(*value).build();
-        let outputs = Outputs { stack: "s".into(), outputs: outputs.iter().map(output).collect() };
-        outputs.number("DoneRetentionDays").map_err(|error| error.to_string())
+    fn days(outputs: &[(&str, &str)]) -> Result<u32, String> {
+        let outputs = outputs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        number("s", &outputs, "DoneRetentionDays").map_err(|error| error.to_string())
     }
 
     #[test]
     fn an_output_that_is_missing_or_not_a_number_is_named() {
-        assert_eq!(number(&[("Other", "1"), ("DoneRetentionDays", "90")]), Ok(90));
-        assert!(number(&[]).unwrap_err().contains("the stack s has no output DoneRetentionDays"));
-        let error = number(&[("DoneRetentionDays", "many")]).unwrap_err();
+        assert_eq!(days(&[("Other", "1"), ("DoneRetentionDays", "90")]), Ok(90));
+        assert!(days(&[]).unwrap_err().contains("the stack s has no output DoneRetentionDays"));
+        let error = days(&[("DoneRetentionDays", "many")]).unwrap_err();
         assert_eq!(error, "the output DoneRetentionDays of the stack s is \"many\", not a number");
     }
 }

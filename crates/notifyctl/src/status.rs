@@ -1,7 +1,7 @@
 //! `notifyctl status`: shows one notification.
 
 use crate::cli::StatusArgs;
-use crate::error::{Error, exit};
+use crate::error::Error;
 use crate::output;
 use crate::stack::Stack;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -49,7 +49,7 @@ pub(crate) async fn run(stack: &Stack, args: &StatusArgs, json: bool) -> Result<
                 args.id
             ));
         }
-        return Ok(exit(false));
+        return Ok(ExitCode::FAILURE);
     };
     let mut found = Vec::new();
     for name in ATTRIBUTES.into_iter().chain(args.event.then_some("event")) {
@@ -62,5 +62,5 @@ pub(crate) async fn run(stack: &Stack, args: &StatusArgs, json: bool) -> Result<
     } else {
         output::pairs(found);
     }
-    Ok(exit(true))
+    Ok(ExitCode::SUCCESS)
 }

@@ -12,7 +12,6 @@ use crate::time::since;
 use aws::SystemClock;
 use aws_sdk_dynamodbstreams::types::{AttributeValue, OperationType, Record};
 use futures_util::stream::{self, StreamExt};
-use indicatif::ProgressBar;
 use notification::{Clock, Status, Timestamp, limits};
 use reader::{Answer, Next, Position, Reader};
 use std::collections::{HashMap, HashSet};
@@ -48,7 +47,7 @@ pub(crate) async fn read(
     wanted: impl Fn(&str) -> bool,
 ) -> Result<Reading, Error> {
     let bar = output::spinner("reading the table's stream");
-    let mut reading = Reading::default();
+    let mut changes = HashMap::new();
     let mut reader = Reader::new(SystemClock.now());
     let mut records = 0;
     loop {
@@ -60,7 +59,12 @@ pub(crate) async fn read(
             },
             Next::Wait(until) => SystemClock.sleep(since(SystemClock.now(), until)).await,
             Next::Read(shards) => {
-                for (shard, answer) in read_shards(stack, shards).await {
+                let calls = stream::iter(shards).map(|(shard, position)| async move {
+                    let answer = read_shard(stack, &shard, position).await;
+                    (shard, answer)
+                });
+                let mut answers = calls.buffer_unordered(limits::CALLS_IN_FLIGHT);
+                while let Some((shard, answer)) = answers.next().await {
                     let (found, next) = match answer {
                         Ok(answer) => answer,
                         Err(error) if error.is_throttled() => {
@@ -71,39 +75,24 @@ pub(crate) async fn read(
                     };
                     records += found.len();
                     for record in &found {
-                        note(record, &wanted, &mut missing, &mut reading.changes);
+                        note(record, &wanted, &mut missing, &mut changes);
                     }
                     let later_than_audit = found.iter().any(|record| is_later_than(record, started));
                     let answer = Answer { empty: found.is_empty(), later_than_audit, next };
                     reader.answer(&shard, answer, SystemClock.now());
                 }
-                show(&bar, records, &reader);
+                let ((ended, all), records) = (reader.shards(), output::thousands(records));
+                bar.set_message(format!(
+                    "reading the table's stream: {records} records, {ended} of {all} shards to their end"
+                ));
+                bar.tick();
             }
             Next::Stop { whole } => {
                 bar.finish_and_clear();
-                return Ok(Reading { whole, ..reading });
+                return Ok(Reading { changes, whole });
             }
         }
     }
-}
-
-/// Reads once from each of these shards.
-async fn read_shards(
-    stack: &Stack,
-    shards: Vec<(String, Position)>,
-) -> Vec<(String, Result<(Vec<Record>, Position), CallError>)> {
-    let calls = stream::iter(shards).map(|(shard, position)| async move {
-        let answer = read_shard(stack, &shard, position).await;
-        (shard, answer)
-    });
-    calls.buffer_unordered(limits::CALLS_IN_FLIGHT).collect().await
-}
-
-fn show(bar: &ProgressBar, records: usize, reader: &Reader) {
-    let (ended, all) = reader.shards();
-    let records = output::thousands(records);
-    bar.set_message(format!("reading the table's stream: {records} records, {ended} of {all} shards to their end"));
-    bar.tick();
 }
 
 /// Reads once from a shard.

@@ -1,9 +1,9 @@
 //! `notifyctl summary`: counts the notifications of each status, and the messages in the queues.
 
-use crate::error::{Error, exit};
+use crate::error::Error;
+use crate::items::text;
 use crate::output;
 use crate::stack::Stack;
-use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sqs::types::QueueAttributeName;
 use notification::Status;
 use serde::Serialize;
@@ -68,19 +68,20 @@ pub(crate) async fn run(stack: &Stack, json: bool) -> Result<ExitCode, Error> {
     let summary = Summary::read(stack).await?;
     if json {
         output::json(&summary);
-        return Ok(exit(true));
+        return Ok(ExitCode::SUCCESS);
     }
-    let queue = |queue: Queue, meaning: &str| format!("{meaning} ({} in flight)", output::thousands(queue.in_flight));
-    let statuses =
-        Status::ALL.into_iter().map(|status| (status.as_str(), summary.count(status), meaning(status).to_owned()));
-    let queues = [
+    let mut rows =
+        Status::ALL.map(|status| (status.as_str(), summary.count(status), meaning(status).to_owned())).to_vec();
+    for (name, queue, meaning) in [
         ("queue", summary.queue, "messages on their way to ingest"),
         ("DLQ", summary.dead_letter_queue, "messages refused six times"),
         ("publisher failures", summary.publisher_failures, "batches that Lambda gave up on"),
         ("downstream failures", summary.downstream_failures, "batches that Lambda gave up on"),
-    ];
-    output::counts(statuses.chain(queues.map(|(name, counts, text)| (name, counts.all(), queue(counts, text)))));
-    Ok(exit(true))
+    ] {
+        rows.push((name, queue.all(), format!("{meaning} ({} in flight)", output::thousands(queue.in_flight))));
+    }
+    output::counts(rows);
+    Ok(ExitCode::SUCCESS)
 }
 
 fn meaning(status: Status) -> &'static str {
@@ -107,8 +108,8 @@ async fn statuses(stack: &Stack) -> Result<BTreeMap<String, usize>, Error> {
     let mut counts = BTreeMap::new();
     while let Some(page) = pages.next().await {
         for item in page.map_err(Error::aws("Scan"))?.items() {
-            if let Some(AttributeValue::S(status)) = item.get("status") {
-                *counts.entry(status.clone()).or_default() += 1;
+            if let Some(status) = text(item, "status") {
+                *counts.entry(status.to_owned()).or_default() += 1;
             }
         }
     }
@@ -117,25 +118,12 @@ async fn statuses(stack: &Stack) -> Result<BTreeMap<String, usize>, Error> {
 
 /// Counts the messages of a queue, as SQS does: approximately.
 pub(crate) async fn queue(stack: &Stack, url: &str) -> Result<Queue, Error> {
-    use QueueAttributeName::{
-        ApproximateNumberOfMessages, ApproximateNumberOfMessagesDelayed, ApproximateNumberOfMessagesNotVisible,
-    };
-    let attributes = stack
-        .sqs
-        .get_queue_attributes()
-        .queue_url(url)
-        .attribute_names(ApproximateNumberOfMessages)
-        .attribute_names(ApproximateNumberOfMessagesNotVisible)
-        .attribute_names(ApproximateNumberOfMessagesDelayed)
-        .send()
-        .await
-        .map_err(Error::aws("GetQueueAttributes"))?
-        .attributes
-        .unwrap_or_default();
+    let call = stack.sqs.get_queue_attributes().queue_url(url).attribute_names(QueueAttributeName::All);
+    let attributes = call.send().await.map_err(Error::aws("GetQueueAttributes"))?.attributes.unwrap_or_default();
     let number = |name| attributes.get(&name).and_then(|text| text.parse().ok()).unwrap_or_default();
     Ok(Queue {
-        visible: number(ApproximateNumberOfMessages),
-        in_flight: number(ApproximateNumberOfMessagesNotVisible),
-        delayed: number(ApproximateNumberOfMessagesDelayed),
+        visible: number(QueueAttributeName::ApproximateNumberOfMessages),
+        in_flight: number(QueueAttributeName::ApproximateNumberOfMessagesNotVisible),
+        delayed: number(QueueAttributeName::ApproximateNumberOfMessagesDelayed),
     })
 }

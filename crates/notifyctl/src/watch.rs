@@ -1,56 +1,56 @@
 //! `notifyctl watch`: shows the counts until every notification is settled.
 
 use crate::cli::WatchArgs;
-use crate::error::{Error, exit};
+use crate::error::Error;
 use crate::output;
 use crate::stack::Stack;
 use crate::summary::Summary;
 use crate::time::since;
 use aws::SystemClock;
 use console::Term;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use notification::{Clock, Status, Timestamp, limits};
 use std::process::ExitCode;
 use std::time::Duration;
 
 pub(crate) async fn run(stack: &Stack, args: &WatchArgs, json: bool) -> Result<ExitCode, Error> {
-    let bar = ProgressBar::new(0);
-    if let Ok(template) = ProgressStyle::with_template("{elapsed:>4} [{bar:40.green}] {msg}") {
-        bar.set_style(template.progress_chars("=> "));
-    }
-    let is_terminal = Term::stderr().is_term();
+    let bar = output::styled(ProgressBar::new(0), "{elapsed:>4} [{bar:40.green}] {msg}");
+    let prints_changes = json || !Term::stderr().is_term();
     let start = SystemClock.now();
     let timeout = timeout_of(args)?;
-    let mut watch = Watch::new(args.expect);
-    let mut last = None;
+    let mut watch = Watch { expect: args.expect, last: None };
+    let mut last = String::new();
     loop {
         let summary = Summary::read(stack).await?;
         let now = SystemClock.now();
-        let seen = if json { output::compact(&summary) } else { counts(&summary) };
-        if last.as_ref() != Some(&seen) && (json || !is_terminal) {
+        let mut line = counts(&summary);
+        let seen = if json { output::compact(&summary) } else { line.clone() };
+        if seen != last && prints_changes {
             output::line(&seen);
         }
-        last = Some(seen);
-        let state = watch.look(&summary, now);
+        last = seen;
         bar.set_length(summary.total().max(args.expect).max(1) as u64);
         bar.set_position((summary.total() - summary.pending()) as u64);
-        let line = match state {
+        match watch.look(&summary, now) {
+            State::Working => {}
+            State::Quiet(since) => {
+                let quiet = limits::WATCH_QUIET.as_secs();
+                line = format!("{line} · unchanged for {} of {quiet} s", since.as_secs());
+            }
             State::Settled => {
                 bar.finish_and_clear();
                 if !json {
-                    output::line(format_args!("{}: {}", output::verdict(true, "all settled"), counts(&summary)));
+                    output::line(format_args!("{}: {line}", output::verdict(true, "all settled")));
                 }
-                return Ok(exit(true));
+                return Ok(ExitCode::SUCCESS);
             }
-            State::Quiet(since) => {
-                let quiet = limits::WATCH_QUIET.as_secs();
-                format!("{} · unchanged for {} of {quiet} s", counts(&summary), since.as_secs())
-            }
-            State::Working => counts(&summary),
-        };
+        }
         if since(start, now) > timeout {
             bar.finish_and_clear();
-            return Err(Error::NotSettled { seconds: args.timeout, left: line });
+            return Err(Error::Negative(format!(
+                "not settled after {} s: {line}; --timeout waits longer",
+                args.timeout
+            )));
         }
         bar.set_message(line);
         SystemClock.sleep(Duration::from_secs(args.interval)).await;
@@ -61,7 +61,11 @@ pub(crate) async fn run(stack: &Stack, args: &WatchArgs, json: bool) -> Result<E
 fn timeout_of(args: &WatchArgs) -> Result<Duration, Error> {
     let timeout = Duration::from_secs(args.timeout);
     if args.expect == 0 && timeout <= limits::WATCH_QUIET {
-        return Err(Error::TimeoutTooShort { quiet: limits::WATCH_QUIET.as_secs() });
+        let quiet = limits::WATCH_QUIET.as_secs();
+        return Err(Error::Failed(format!(
+            "--timeout must be more than {quiet} without --expect: `watch` ends only when no count has changed for {quiet} \
+             seconds"
+        )));
     }
     Ok(timeout)
 }
@@ -88,24 +92,19 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(expect: usize) -> Self {
-        Self { expect, last: None }
-    }
-
     fn look(&mut self, summary: &Summary, now: Timestamp) -> State {
-        let unchanged = self.last.as_ref().filter(|(last, _)| last == summary).map(|(_, first)| *first);
-        let is_repeated = unchanged.is_some();
-        let first = unchanged.unwrap_or(now);
+        let unchanged_since = self.last.take().filter(|(last, _)| last == summary).map(|(_, first)| first);
+        let first = unchanged_since.unwrap_or(now);
         self.last = Some((summary.clone(), first));
-        if !summary.is_settled() || summary.total() < self.expect {
-            return State::Working;
-        }
         let quiet = since(first, now);
-        match self.expect {
-            0 if quiet < limits::WATCH_QUIET => State::Quiet(quiet),
-            0 => State::Settled,
-            _ if is_repeated => State::Settled,
-            _ => State::Working,
+        if !summary.is_settled() || summary.total() < self.expect {
+            State::Working
+        } else if self.expect == 0 {
+            if quiet < limits::WATCH_QUIET { State::Quiet(quiet) } else { State::Settled }
+        } else if unchanged_since.is_some() {
+            State::Settled
+        } else {
+            State::Working
         }
     }
 }
@@ -145,7 +144,7 @@ mod tests {
 
     /// Checks the state after readings of the counts (INIT, DONE, queue) at these seconds.
     fn check(expect: usize, looks: &[(i64, (usize, usize, usize))], expected: &State) {
-        let mut watch = Watch::new(expect);
+        let mut watch = Watch { expect, last: None };
         let look = |(second, (init, done, queue)): &(i64, (usize, usize, usize))| {
             watch.look(&summary(*init, *done, *queue), Timestamp::from_second(*second).unwrap())
         };

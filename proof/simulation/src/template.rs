@@ -1,6 +1,6 @@
 //! The settings of the deployment, read from `template.yaml`, so the simulation runs with what is deployed.
 
-use event_source::settings::{QueueSettings, StreamSettings};
+use event_source::settings::Settings;
 use saphyr::{LoadableYamlNode, ScalarOwned, YamlOwned};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -9,11 +9,11 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub struct Deployed {
     /// The queue's mapping.
-    pub ingest: QueueSettings,
+    pub ingest: Settings,
     /// The mapping of the table's stream.
-    pub publisher: StreamSettings,
+    pub publisher: Settings,
     /// The mapping of the Kinesis stream.
-    pub downstream: StreamSettings,
+    pub downstream: Settings,
     /// The timeout of ingest.
     pub ingest_timeout: Duration,
     /// The timeout of publisher and downstream.
@@ -75,11 +75,11 @@ impl Deployed {
         let number = |pointer: &str| number(pointer, &at(pointer)?);
         let seconds = |pointer: &str| number(pointer).map(Duration::from_secs);
         let stream = |pointer: &str| {
-            StreamSettings::from_properties(&at(pointer)?).map_err(|error| WrongTemplate(format!("{pointer}: {error}")))
+            Settings::of_stream(&at(pointer)?).map_err(|error| WrongTemplate(format!("{pointer}: {error}")))
         };
         let hours = |hours: u64| Duration::from_secs(hours * 60 * 60);
         Ok(Self {
-            ingest: QueueSettings::from_properties(&at("/Ingest/Properties/Events/Queue/Properties")?)
+            ingest: Settings::of_queue(&at("/Ingest/Properties/Events/Queue/Properties")?)
                 .map_err(|error| WrongTemplate(error.to_string()))?,
             publisher: stream("/Publisher/Properties/Events/Table/Properties")?,
             downstream: stream("/Downstream/Properties/Events/Stream/Properties")?,

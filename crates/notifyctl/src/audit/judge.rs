@@ -5,6 +5,7 @@ use crate::events;
 use crate::items::Item;
 use crate::ledger::Sums;
 use crate::stream::{Changes, Reading};
+use crate::time::since;
 use notification::{Malformed, Notification, NotificationId, Status, Timestamp, content, limits};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -16,16 +17,16 @@ const STREAM_RETENTION: Duration = Duration::from_hours(24 * limits::DYNAMODB_ST
 /// Why a message that was not found may not be lost.
 const STILL_QUEUED: &str = "and the queue still has messages; run `notifyctl watch` first";
 
-/// The answer to "was anything lost or doubled?"
+/// The answer to "was anything lost or doubled?", with its exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Verdict {
     /// No, and the evidence shows it.
-    Good,
+    Good = 0,
     /// Something is wrong.
-    Bad,
+    Bad = 1,
     /// Nothing wrong was found, but the evidence has gaps.
-    CannotBeShown,
+    CannotBeShown = 3,
 }
 
 /// One message that was sent.
@@ -100,6 +101,13 @@ impl Audit {
     }
 }
 
+/// Something that is wrong with a message or a notification, or that cannot be shown about it.
+enum Finding {
+    Problem(String),
+    Gap(String),
+}
+use Finding::{Gap, Problem};
+
 /// Judges the evidence.
 ///
 /// A notification counts as DONE once only if the stream shows it, together with its insert unless that is too old for the
@@ -108,45 +116,51 @@ impl Audit {
 /// taken as good.
 pub(crate) fn judge(evidence: &Evidence) -> Audit {
     let mut audit = Audit { sent: evidence.sent.len(), ..Audit::default() };
-    let mut dead = DeadLettersLeft(evidence.dead_letters.found.clone());
+    // The dead letters that no message has been matched with yet, by their text.
+    let mut dead = evidence.dead_letters.found.clone();
 
     let mut accepted: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (line, Sent { event, id }) in (1..).zip(&evidence.sent) {
-        match id {
-            Err(malformed) => {
-                audit.refused(&format!("line {line}"), reason(malformed), dead.take(event), evidence);
-            }
+        let (name, reason) = match id {
+            Err(malformed) => (format!("line {line}"), reason(malformed)),
             Ok(id) => {
                 let copies = accepted.entry(id.as_str()).or_default();
                 match evidence.table.get(id.as_str()) {
                     Some(item) if !content::same(event, &item.event) => {
-                        let reason = "conflict: the id exists with other content".to_owned();
-                        audit.refused(id.as_str(), reason, dead.take(event), evidence);
+                        (id.to_string(), "conflict: the id exists with other content".to_owned())
                     }
-                    _ => copies.push(event),
+                    _ => {
+                        copies.push(event);
+                        continue;
+                    }
                 }
             }
+        };
+        if take(&mut dead, event) {
+            *audit.dead_lettered.entry(reason).or_default() += 1;
+        } else {
+            audit.note(&name, refused_and_not_found(&reason, evidence));
         }
     }
 
     audit.distinct = accepted.len();
     for (id, copies) in accepted {
-        let dead = copies.iter().filter(|event| dead.take(event)).count();
+        let dead = copies.iter().filter(|event| take(&mut dead, event)).count();
         let Some(item) = evidence.table.get(id) else {
-            audit.absent(id, dead > 0, evidence);
+            audit.note(id, absent(dead > 0, evidence));
             continue;
         };
         audit.duplicates_suppressed += copies.len().saturating_sub(1);
-        audit.present(id, item, evidence);
+        if let Some(finding) = audit.present(id, item, evidence) {
+            audit.note(id, finding);
+        }
         if dead > 0 {
             audit.problems.push(format!("{id}: accepted, and {dead} of its messages are in the dead-letter queue"));
         }
     }
     if audit.done_before_the_stream > 0 {
-        let older = audit.done_before_the_stream;
-        audit
-            .cannot_be_shown
-            .push(format!("{older} DONE more than 24 hours ago: the table's stream no longer shows how often"));
+        let text = "DONE more than 24 hours ago: the table's stream no longer shows how often";
+        audit.cannot_be_shown.push(format!("{} {text}", audit.done_before_the_stream));
     }
     if !evidence.stream.whole {
         let minutes = limits::AUDIT_READ_MAX.as_secs() / 60;
@@ -156,110 +170,96 @@ pub(crate) fn judge(evidence: &Evidence) -> Audit {
 }
 
 impl Audit {
-    /// Judges a notification that the table does not have. `is_dead`: one of its messages is in the dead-letter queue.
-    fn absent(&mut self, id: &str, is_dead: bool, evidence: &Evidence) {
-        if is_dead {
-            let reason = "ingest's log has the reason";
-            self.problems.push(format!("{id}: not in the table but in the dead-letter queue; {reason}"));
-        } else if !evidence.queue_is_empty {
-            self.cannot_be_shown.push(format!("{id}: not in the table, {STILL_QUEUED}"));
-        } else if evidence.dead_letters.complete {
-            self.problems.push(format!("{id}: lost, it is not in the table"));
-        } else {
-            let text = "not in the table, nor in what could be read of the dead-letter queue";
-            self.problems.push(format!("{id}: {text}"));
+    /// Notes a finding about the message or the notification of this name.
+    fn note(&mut self, name: &str, finding: Finding) {
+        match finding {
+            Problem(text) => self.problems.push(format!("{name}: {text}")),
+            Gap(text) => self.cannot_be_shown.push(format!("{name}: {text}")),
         }
     }
 
-    /// Judges a message that must be rejected. `found`: it is in the dead-letter queue.
-    fn refused(&mut self, name: &str, reason: String, found: bool, evidence: &Evidence) {
-        if found {
-            *self.dead_lettered.entry(reason).or_default() += 1;
-        } else if !evidence.queue_is_empty {
-            let text = "not in the dead-letter queue";
-            self.cannot_be_shown.push(format!("{name}: refused ({reason}), {text}, {STILL_QUEUED}"));
-        } else if evidence.dead_letters.complete {
-            self.problems.push(format!("{name}: lost, refused ({reason}) and not in the dead-letter queue"));
-        } else {
-            let text = "and not in what could be read of the dead-letter queue";
-            self.cannot_be_shown.push(format!("{name}: refused ({reason}), {text}"));
-        }
-    }
-
-    /// Judges a notification that the table has.
-    fn present(&mut self, id: &str, item: &Item, evidence: &Evidence) {
+    /// Judges and counts a notification that the table has.
+    fn present(&mut self, id: &str, item: &Item, evidence: &Evidence) -> Option<Finding> {
         let none = Changes::default();
         let changes = evidence.stream.changes.get(id).unwrap_or(&none);
         if changes.left_done > 0 {
-            self.problems.push(format!("{id}: was DONE, and was then changed"));
-            return;
+            return Some(Problem("was DONE, and was then changed".into()));
         }
         match item.status {
-            Some(Status::Done) => match done(item, changes, evidence.started) {
-                Done::Once => {
-                    self.done_once += 1;
-                    self.inserted_before_the_stream += usize::from(changes.inserted == 0);
-                }
-                Done::BeforeTheStream => self.done_before_the_stream += 1,
-                Done::NotShown(gap) => self.cannot_be_shown.push(format!("{id}: DONE, {gap}")),
-                Done::NotOnce(how) => self.problems.push(format!("{id}: {how}")),
-            },
+            Some(Status::Done) => self.done(item, changes, evidence.started),
             Some(Status::Failed) => {
                 self.failed += 1;
-                self.problems.extend(contradiction(id, Status::Failed, changes));
+                contradiction(Status::Failed, changes)
             }
             Some(Status::InDoubt) => {
                 self.in_doubt += 1;
-                match contradiction(id, Status::InDoubt, changes) {
-                    Some(problem) => self.problems.push(problem),
-                    None => self
-                        .cannot_be_shown
-                        .push(format!("{id}: IN_DOUBT, the outcome is unknown; `notifyctl resolve ID` decides")),
-                }
+                let unknown = "IN_DOUBT, the outcome is unknown; `notifyctl resolve ID` decides";
+                contradiction(Status::InDoubt, changes).or(Some(Gap(unknown.into())))
             }
-            Some(status @ (Status::Init | Status::Claimed)) => {
-                self.problems.push(format!("{id}: not settled, it is {status}"));
-            }
-            None => self.problems.push(format!("{id}: its item has no known status")),
+            Some(status @ (Status::Init | Status::Claimed)) => Some(Problem(format!("not settled, it is {status}"))),
+            None => Some(Problem("its item has no known status".into())),
         }
+    }
+
+    /// Judges and counts a notification that is DONE.
+    fn done(&mut self, item: &Item, changes: &Changes, started: Timestamp) -> Option<Finding> {
+        let older = |time| is_older_than_the_stream(time, started);
+        Some(match (changes.inserted, changes.done) {
+            (0 | 1, 0) if older(item.done_time()) => {
+                self.done_before_the_stream += 1;
+                return None;
+            }
+            (0 | 1, 0) => Gap("DONE, but the table's stream does not show it".into()),
+            (0, 1) if !older(item.received_at) => Gap("DONE, but the table's stream does not show its insert".into()),
+            (0 | 1, 1) => match (&changes.done_at, &item.done_at) {
+                (Some(streamed), Some(stored)) if streamed == stored => {
+                    self.done_once += 1;
+                    self.inserted_before_the_stream += usize::from(changes.inserted == 0);
+                    return None;
+                }
+                (Some(streamed), Some(stored)) => Problem(format!(
+                    "DONE twice: at {streamed} as the table's stream shows, and at {stored} as the table has it"
+                )),
+                _ => Gap("DONE, but has no done_at to compare with the table's stream".into()),
+            },
+            (inserted, done) => Problem(format!("inserted {} and DONE {}", times(inserted), times(done))),
+        })
     }
 }
 
-/// How often a notification became DONE.
-enum Done {
-    Once,
-    BeforeTheStream,
-    NotShown(&'static str),
-    NotOnce(String),
+/// Judges a notification that the table does not have. `is_dead`: one of its messages is in the dead-letter queue.
+fn absent(is_dead: bool, evidence: &Evidence) -> Finding {
+    if is_dead {
+        Problem("not in the table but in the dead-letter queue; ingest's log has the reason".into())
+    } else if !evidence.queue_is_empty {
+        Gap(format!("not in the table, {STILL_QUEUED}"))
+    } else if evidence.dead_letters.complete {
+        Problem("lost, it is not in the table".into())
+    } else {
+        Problem("not in the table, nor in what could be read of the dead-letter queue".into())
+    }
+}
+
+/// Judges a message that must be rejected, and was not found in the dead-letter queue.
+fn refused_and_not_found(reason: &str, evidence: &Evidence) -> Finding {
+    if !evidence.queue_is_empty {
+        Gap(format!("refused ({reason}), not in the dead-letter queue, {STILL_QUEUED}"))
+    } else if evidence.dead_letters.complete {
+        Problem(format!("lost, refused ({reason}) and not in the dead-letter queue"))
+    } else {
+        Gap(format!("refused ({reason}), and not in what could be read of the dead-letter queue"))
+    }
 }
 
 /// Whether the stream no longer had records of this time when the audit started. An unknown time is not older.
 pub(crate) fn is_older_than_the_stream(time: Option<Timestamp>, started: Timestamp) -> bool {
-    time.is_some_and(|time| Duration::try_from(started.duration_since(time)).is_ok_and(|age| age >= STREAM_RETENTION))
-}
-
-fn done(item: &Item, changes: &Changes, started: Timestamp) -> Done {
-    let older = |time| is_older_than_the_stream(time, started);
-    match (changes.inserted, changes.done) {
-        (0 | 1, 0) if older(item.done_time()) => Done::BeforeTheStream,
-        (0 | 1, 0) => Done::NotShown("but the table's stream does not show it"),
-        (0, 1) if !older(item.received_at) => Done::NotShown("but the table's stream does not show its insert"),
-        (0 | 1, 1) => match (&changes.done_at, &item.done_at) {
-            (Some(streamed), Some(stored)) if streamed == stored => Done::Once,
-            (Some(streamed), Some(stored)) => Done::NotOnce(format!(
-                "DONE twice: at {streamed} as the table's stream shows, and at {stored} as the table has it"
-            )),
-            _ => Done::NotShown("but has no done_at to compare with the table's stream"),
-        },
-        (inserted, done) => Done::NotOnce(format!("inserted {} and DONE {}", times(inserted), times(done))),
-    }
+    time.is_some_and(|time| since(time, started) >= STREAM_RETENTION)
 }
 
 /// A notification that is FAILED or IN_DOUBT although the stream shows a second insert or a change to DONE.
-fn contradiction(id: &str, status: Status, Changes { inserted, done, .. }: &Changes) -> Option<String> {
-    let (insert, change) = (times(*inserted), times(*done));
-    let text = || format!("{id}: {status}, but the table's stream shows it inserted {insert} and DONE {change}");
-    (*inserted > 1 || *done > 0).then(text)
+fn contradiction(status: Status, Changes { inserted, done, .. }: &Changes) -> Option<Finding> {
+    let shown = format!("the table's stream shows it inserted {} and DONE {}", times(*inserted), times(*done));
+    (*inserted > 1 || *done > 0).then(|| Problem(format!("{status}, but {shown}")))
 }
 
 fn times(count: usize) -> String {
@@ -270,15 +270,10 @@ fn times(count: usize) -> String {
     }
 }
 
-/// The dead letters that no message has been matched with yet, by their text.
-struct DeadLettersLeft(HashMap<String, usize>);
-
-impl DeadLettersLeft {
-    /// Takes a dead letter with this text, if there is one.
-    fn take(&mut self, event: &str) -> bool {
-        let left = self.0.get_mut(event).filter(|left| **left > 0);
-        left.map(|left| *left -= 1).is_some()
-    }
+/// Takes a dead letter with this text, if there is one.
+fn take(dead: &mut HashMap<String, usize>, event: &str) -> bool {
+    let left = dead.get_mut(event).filter(|left| **left > 0);
+    left.map(|left| *left -= 1).is_some()
 }
 
 /// The reason, which is the same for all messages that break the same rule.

@@ -2,7 +2,7 @@
 
 use super::lambda::Function;
 use super::shards::Shards;
-use event_source::settings::StreamSettings;
+use event_source::settings::Settings;
 use event_source::stream::{Record, StreamMapping};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -40,7 +40,7 @@ pub(crate) enum StreamName {
 pub(crate) struct Alarm(Option<Timestamp>);
 
 impl StreamSource {
-    pub(crate) fn new(shards: usize, retention: Duration, settings: &StreamSettings, function: Function) -> Self {
+    pub(crate) fn new(shards: usize, retention: Duration, settings: &Settings, function: Function) -> Self {
         Self {
             shards: Shards::new(shards, retention),
             mapping: StreamMapping::new(settings.clone()),

@@ -4,7 +4,6 @@
 use super::{Outage, PATIENCE};
 use crate::template::Deployed;
 use event_source::limits::{BACKOFF_BASE, BACKOFF_CAP};
-use event_source::settings::StreamSettings;
 use jiff::Timestamp;
 use notification::limits;
 use publisher::sweep::due::is_due;
@@ -66,16 +65,15 @@ impl Settings {
     /// The template's, with so many shards. A Kinesis stream on demand starts with four.
     #[must_use]
     pub fn of(deployed: &Deployed, shards: u64) -> Self {
-        let StreamSettings { maximum_retry_attempts, maximum_record_age, batch_size, parallelization_factor, .. } =
-            deployed.downstream;
+        let mapping = &deployed.downstream;
         Self {
-            retries: maximum_retry_attempts,
-            record_age: maximum_record_age.unwrap_or(deployed.kinesis_retention),
+            retries: mapping.maximum_retry_attempts,
+            record_age: mapping.maximum_record_age.unwrap_or(deployed.kinesis_retention),
             sweep_every: deployed.sweep_every,
             sweep_age: deployed.sweep_age,
             timeout: deployed.stream_function_timeout,
-            batch: batch_size as u64,
-            lanes: shards * parallelization_factor as u64,
+            batch: mapping.batch_size as u64,
+            lanes: shards * mapping.parallelization_factor as u64,
         }
     }
 

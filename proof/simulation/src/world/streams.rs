@@ -138,10 +138,8 @@ impl World {
             self.check_deliveries(name, records);
         }
         let now = self.now;
-        let mapping = &mut self.stream(name).mapping;
-        let bisects = mapping.bisects();
-        let answered = mapping.answered(number, ended.answer(), now);
-        if mapping.bisects() > bisects {
+        let answered = self.stream(name).mapping.answered(number, ended.answer(), now);
+        if answered.bisected {
             self.note("a batch is bisected");
         }
         self.check_acknowledged(name, &answered.done);
