@@ -19,6 +19,9 @@ const FRESH: u64 = 60;
 /// The shortest time that a failing invocation takes, in seconds. The shorter it is, the sooner retries are used up.
 const FAILS_AFTER: u64 = 1;
 
+/// Shards of the stream: as many as a Kinesis stream on demand starts with.
+const SHARDS: u64 = 4;
+
 #[expect(clippy::cast_possible_truncation, reason = "there are 32")]
 const PARTITIONS: usize = limits::PENDING_SHARDS as usize;
 
@@ -62,9 +65,9 @@ pub struct StreamOutcome {
 }
 
 impl Settings {
-    /// The template's, with so many shards. A Kinesis stream on demand starts with four.
+    /// The template's.
     #[must_use]
-    pub fn of(deployed: &Deployed, shards: u64) -> Self {
+    pub fn of(deployed: &Deployed) -> Self {
         let mapping = &deployed.downstream;
         Self {
             retries: mapping.maximum_retry_attempts,
@@ -73,7 +76,7 @@ impl Settings {
             sweep_age: deployed.sweep_age,
             timeout: deployed.stream_function_timeout,
             batch: mapping.batch_size as u64,
-            lanes: shards * mapping.parallelization_factor as u64,
+            lanes: SHARDS * mapping.parallelization_factor as u64,
         }
     }
 
@@ -314,7 +317,7 @@ mod tests {
     use super::*;
 
     fn settings() -> Settings {
-        Settings::of(&Deployed::read().unwrap(), 4)
+        Settings::of(&Deployed::read().unwrap())
     }
 
     fn outage(minutes: u64, capacity: u64) -> Outage {
