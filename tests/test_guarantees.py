@@ -277,7 +277,7 @@ def test_an_id_with_a_dot_is_delivered_under_its_own_key(stack, prefix, receiver
     "variables, expected",
     [
         ({}, "WEBHOOK_URL is missing"),
-        ({"WEBHOOK_URL": "http://example.com"}, "WEBHOOK_URL is wrong: it is not https"),
+        ({"WEBHOOK_URL": "http://example.com"}, "WEBHOOK_URL is invalid: it is not https"),
         ({"WEBHOOK_URL": "https://example.com"}, "WEBHOOK_SECRET_ID is missing"),
         ({"WEBHOOK_URL": "https://example.com", "WEBHOOK_SECRET_ID": "none"}, "the secret none cannot be read"),
     ],

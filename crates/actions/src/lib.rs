@@ -39,7 +39,7 @@ impl Chosen {
                 Ok(Self::Webhook(Box::new(Webhook::new(settings, secret, SystemClock).await?)))
             }
             Some(other) => {
-                Err(ConfigError::invalid(NAME, format!("{other:?} is not one of mark-done, ledger and webhook")))
+                Err(ConfigError::wrong(NAME, format!("{other:?} is not one of mark-done, ledger and webhook")))
             }
         }
     }

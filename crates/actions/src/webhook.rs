@@ -62,10 +62,9 @@ impl<S: SecretSource, C: Clock> Webhook<S, C> {
     pub async fn new(settings: Settings, source: S, clock: C) -> Result<Self, ConfigError> {
         let secrets = Secrets::read(source, &clock)
             .await
-            .map_err(|failure| ConfigError::invalid(settings::SECRET_ID, failure.reason))?;
-        let client = client(settings.guarantee)
-            .build()
-            .map_err(|error| ConfigError::invalid(settings::URL, error.to_string()))?;
+            .map_err(|failure| ConfigError::wrong(settings::SECRET_ID, failure.reason))?;
+        let client =
+            client(settings.guarantee).build().map_err(|error| ConfigError::wrong(settings::URL, error.to_string()))?;
         Ok(Self { client, url: settings.url, secrets, clock, guarantee: settings.guarantee })
     }
 

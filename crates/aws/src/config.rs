@@ -47,7 +47,7 @@ pub fn done_retention_days(environment: &Environment) -> Result<u32, ConfigError
     let days = number(environment, NAME, "days", limits::DONE_RETENTION_DEFAULT_DAYS)?;
     if days < MIN {
         let problem = format!("{days} days are too short: a message can be redelivered for {MIN} days");
-        return Err(ConfigError::invalid(NAME, problem));
+        return Err(ConfigError::wrong(NAME, problem));
     }
     Ok(days)
 }
@@ -65,7 +65,7 @@ pub fn sweep_age(environment: &Environment) -> Result<Duration, ConfigError> {
 /// A whole number of a unit; the default if it is not set.
 fn number<N: FromStr>(environment: &Environment, name: &'static str, unit: &str, default: N) -> Result<N, ConfigError> {
     let Some(text) = environment.get(name) else { return Ok(default) };
-    text.parse().map_err(|_| ConfigError::invalid(name, format!("{text:?} is not a number of {unit}")))
+    text.parse().map_err(|_| ConfigError::wrong(name, format!("{text:?} is not a number of {unit}")))
 }
 
 /// The SDK's settings for a function, from its environment only:

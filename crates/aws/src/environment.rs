@@ -16,7 +16,7 @@ pub enum ConfigError {
     },
     /// An environment variable has an invalid value.
     #[error("the environment variable {name} is invalid: {problem}")]
-    Invalid {
+    Wrong {
         /// Its name.
         name: &'static str,
         /// What is wrong with it.
@@ -26,8 +26,8 @@ pub enum ConfigError {
 
 impl ConfigError {
     /// The error of a variable with this problem.
-    pub fn invalid(name: &'static str, problem: impl Into<String>) -> Self {
-        Self::Invalid { name, problem: problem.into() }
+    pub fn wrong(name: &'static str, problem: impl Into<String>) -> Self {
+        Self::Wrong { name, problem: problem.into() }
     }
 }
 

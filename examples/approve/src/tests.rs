@@ -77,6 +77,6 @@ async fn data_without_an_amount_is_rejected() {
 fn a_limit_must_be_a_positive_decimal_number() {
     for limit in ["0", "-1", "NaN", "inf", "1e400", "", "much"] {
         let error = parse_limit(limit).unwrap_err().to_string();
-        assert!(error.contains("REFUND_LIMIT is wrong"), "{limit}: {error}");
+        assert!(error.contains("REFUND_LIMIT is invalid"), "{limit}: {error}");
     }
 }

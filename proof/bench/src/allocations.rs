@@ -36,7 +36,7 @@ struct Row {
 pub(crate) fn run(options: &Options, json: bool) -> Result<(), Error> {
     let variables =
         [("AWS_REGION", "us-east-1"), ("AWS_LAMBDA_FUNCTION_NAME", "measured"), ("LEDGER_TABLE_NAME", "ledger")];
-    let environment = Environment::from(variables);
+    let environment = Environment::from_iter(variables);
     // Spans allocate, so they must be configured as in a function.
     aws::telemetry::init(&environment).map_err(Error::cannot(RUN))?;
     // The backend has its own thread. It has no TLS, because which certificates are trusted is set for a whole process.

@@ -24,21 +24,21 @@ impl Settings {
     /// [`ConfigError`] if one is missing or invalid. The URL must be https, or http with a loopback address.
     pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
         let text = environment.required(URL, "the URL to deliver notifications to")?;
-        let url = Url::parse(&text).map_err(|error| ConfigError::invalid(URL, error.to_string()))?;
+        let url = Url::parse(&text).map_err(|error| ConfigError::wrong(URL, error.to_string()))?;
         let is_loopback = matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
         match url.scheme() {
             "https" => {}
             "http" if is_loopback => {}
-            _ => return Err(ConfigError::invalid(URL, "it is not https")),
+            _ => return Err(ConfigError::wrong(URL, "it is not https")),
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(ConfigError::invalid(URL, "it contains credentials, which belong in Secrets Manager"));
+            return Err(ConfigError::wrong(URL, "it contains credentials, which belong in Secrets Manager"));
         }
         let guarantee = match environment.get(GUARANTEE) {
             None | Some("idempotent") => Guarantee::Idempotent { timeout: limits::WEBHOOK_TIMEOUT },
             Some("at-most-once") => Guarantee::AtMostOnce { timeout: limits::WEBHOOK_TIMEOUT },
             Some(_) => {
-                return Err(ConfigError::invalid(GUARANTEE, "it is neither \"idempotent\" nor \"at-most-once\""));
+                return Err(ConfigError::wrong(GUARANTEE, "it is neither \"idempotent\" nor \"at-most-once\""));
             }
         };
         let secret_id = environment.required(SECRET_ID, "the name or ARN of the signing secret in Secrets Manager")?;

@@ -28,9 +28,7 @@ pub(crate) fn named<T: Debug>(name: &str, setting: Result<T, ConfigError>) -> Op
         Ok(value) => return Some(value),
         Err(error) => error,
     };
-    assert!(
-        matches!(error, ConfigError::Missing { name: of, .. } | ConfigError::Invalid { name: of, .. } if of == name)
-    );
+    assert!(matches!(error, ConfigError::Missing { name: of, .. } | ConfigError::Wrong { name: of, .. } if of == name));
     for text in [error.to_string(), format!("{error:?}")] {
         assert!(text.starts_with(&format!("the environment variable {name} is ")), "{text}");
         assert!(!text.chars().any(char::is_control), "{text}");
