@@ -11,7 +11,7 @@ use crate::{events, output};
 use aws::SystemClock;
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use indicatif::ProgressBar;
-use notification::batch::{Attempts, by_count_and_bytes, call_in_batches};
+use notification::batch::{Attempts, Size, by_count_and_bytes, call_in_batches};
 use notification::ports::Answers;
 use notification::{Clock, Deadline, Failure, Notification, Timestamp, limits};
 use serde_json::json;
@@ -31,7 +31,8 @@ pub(crate) async fn run(stack: &Stack, args: &SendArgs, json: bool) -> Result<Ex
     // Saved before anything is sent, so that all sent messages are in the file even after an interruption.
     let is_saved_alone = args.save.as_deref().map_or(Ok(false), |path| save(path, &events))?;
 
-    let ranges = by_count_and_bytes(events.iter().map(String::len), limits::SQS_BATCH_MAX, limits::SQS_BATCH_MAX_BYTES);
+    let sizes = events.iter().map(|event| Size { count: 1, bytes: event.len() });
+    let ranges = by_count_and_bytes(sizes, Size { count: limits::SQS_BATCH_MAX, bytes: limits::SQS_BATCH_MAX_BYTES });
     let finish = how_to_finish(&stack.name, args, is_saved_alone, seed, &prefix);
     let all_sent = all(stack, &events, ranges, |_| now, &finish);
     tokio::select! {
