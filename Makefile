@@ -99,8 +99,8 @@ bench: tools ## Build as for AWS, and compare with the straightforward functions
 	@PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo lambda build --release --bin straightforward
 	@$(BENCH) $(or $(ARGS),--plot docs/bench.svg)
 
-profile: ## Attribute instructions and time to code, with flame graphs in target/profiles (needs valgrind and perf; ARGS)
-	@RUSTFLAGS="-C force-frame-pointers=yes" cargo build --profile profiling --bin ingest --bin publisher --bin downstream
+profile: ## Count the instructions for a notification, by owner of the code (needs valgrind; ARGS)
+	@cargo build --profile profiling --bin ingest --bin publisher --bin downstream
 	@$(BENCH) profile $(ARGS)
 
 # The program that measures needs no link-time optimisation.

@@ -233,22 +233,6 @@ impl<'a> Before<'a> {
             Self::Absent | Self::Status(_) | Self::Claim(_) => None,
         }
     }
-
-    /// Whether this item, or its absence, is as expected.
-    #[must_use]
-    pub fn holds(&self, stored: Option<&Stored>) -> bool {
-        if stored.and_then(|stored| stored.status) != self.status() {
-            return false;
-        }
-        match (self, stored) {
-            (Self::Absent, stored) => stored.is_none(),
-            (_, None) => false,
-            (Self::Status(_), Some(_)) => true,
-            (Self::Event(event), Some(stored)) => **event == *stored.event,
-            (Self::Untouched(event), Some(stored)) => **event == *stored.event && !stored.unknown_call,
-            (Self::Claim(claim), Some(stored)) => stored.claim.as_ref() == Some(*claim),
-        }
-    }
 }
 
 impl After<'_> {
@@ -348,23 +332,5 @@ mod tests {
         let note = Change::note_unknown_call(id, EVENT);
         check(note, Stored { unknown_call: true, ..stored(Status::Init) }, true);
         check(note, stored(Status::Init), false);
-    }
-
-    #[test]
-    fn a_condition_holds_only_for_its_status_event_and_claim() {
-        let (mine, theirs) = (claim("mine"), claim("theirs"));
-        let init = Stored { status: Some(Status::Init), event: "e".into(), ..Stored::default() };
-        let unknown = Stored { unknown_call: true, ..init.clone() };
-        let claimed = Stored { status: Some(Status::Claimed), claim: Some(mine.clone()), ..init.clone() };
-        let holds =
-            |before: Before<'_>| [None, Some(&init), Some(&unknown), Some(&claimed)].map(|stored| before.holds(stored));
-        assert_eq!(holds(Before::Absent), [true, false, false, false]);
-        assert_eq!(holds(Before::Status(Status::Claimed)), [false, false, false, true]);
-        assert_eq!(holds(Before::Event("e")), [false, true, true, false]);
-        assert_eq!(holds(Before::Event("other")), [false; 4]);
-        assert_eq!(holds(Before::Untouched("e")), [false, true, false, false]);
-        assert_eq!(holds(Before::Claim(&mine)), [false, false, false, true]);
-        assert_eq!(holds(Before::Claim(&theirs)), [false; 4]);
-        assert!(!Before::Absent.holds(Some(&Stored::default())), "an item without a status is an item");
     }
 }

@@ -2,22 +2,28 @@
 //!
 //! | file | concern |
 //! |---|---|
-//! | `table` | the model of the table: conditions, transactions, indexes, the sweep's lease. The simulation uses it as well |
+//! | `change` | a change that owns its parts |
+//! | `item` | an item of the table |
+//! | `table` | the model of the table: conditions, transactions, indexes, stream, expiry, the sweep's lease |
 //! | `index` | the model of the index of pending notifications |
-//! | `memory` | every port in memory |
-//! | `faulty` | a port whose calls fail as a plan says |
+//! | `ports` | every port, over any backend in memory and any faults. The simulation uses it with its own |
+//! | `memory` | a backend whose calls take effect at once, and fail as a plan says |
 //! | `clock` | a clock that only sleeping moves |
 
+mod change;
 mod clock;
-mod faulty;
 mod index;
+mod item;
 mod memory;
+mod ports;
 mod table;
 
+pub use change::{OwnedChange, OwnedCommit};
 pub use clock::TestClock;
-pub use faulty::{Call, Fault, Faulty};
-pub use memory::{InMemory, Memory};
-pub use table::{Item, Table, key_of};
+pub use item::Item;
+pub use memory::{Fault, InMemory, Memory};
+pub use ports::{Backend, Call, Calls, Entries, Refused, each};
+pub use table::{Captured, Table};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

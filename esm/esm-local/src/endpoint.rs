@@ -12,27 +12,33 @@ pub(crate) async fn config(endpoint: Option<&str>) -> Result<SdkConfig, Error> {
     let loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).endpoint_url(on_this_machine(endpoint)?);
     let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
     let config = loader.timeout_config(timeouts).load().await;
-    if config.region().is_some() { Ok(config) } else { Err(Error::NoRegion) }
+    config.region().ok_or("no AWS region is set: set AWS_REGION, or a region in the AWS profile")?;
+    Ok(config)
 }
 
 /// The endpoint, if it is on this machine.
 fn on_this_machine(endpoint: Option<&str>) -> Result<String, Error> {
-    let Some(endpoint) = endpoint.filter(|endpoint| !endpoint.is_empty()) else {
-        return Err(Error::NotLocal { found: "not set".to_owned() });
+    let found = match endpoint.filter(|endpoint| !endpoint.is_empty()).map(Url::parse) {
+        None => "not set".to_owned(),
+        Some(Err(_)) => "not a URL".to_owned(),
+        Some(Ok(url)) if is_local(&url) => return Ok(url.into()),
+        // The URL may contain a password: only its host is shown.
+        Some(Ok(url)) => format!("at {}", url.host_str().unwrap_or("no host")),
     };
-    // The URL may contain a password: only its host is shown.
-    let url = Url::parse(endpoint).map_err(|_| Error::NotLocal { found: "not a URL".to_owned() })?;
+    Err(format!(
+        "esm-local polls only a local AWS: AWS_ENDPOINT_URL must be an address of this machine, such as http://127.0.0.1:4566, but it is {found}"
+    )
+    .into())
+}
+
+fn is_local(url: &Url) -> bool {
     let is_loopback = match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
         Some(Host::Domain(name)) => name == "localhost",
         None => false,
     };
-    if is_loopback && matches!(url.scheme(), "http" | "https") {
-        Ok(url.into())
-    } else {
-        Err(Error::NotLocal { found: format!("at {}", url.host_str().unwrap_or("no host")) })
-    }
+    is_loopback && matches!(url.scheme(), "http" | "https")
 }
 
 #[cfg(test)]

@@ -57,7 +57,8 @@ async fn run(cli: &Cli) -> Result<(), Error> {
     let permits = Semaphore::new(limits::INVOCATIONS_AT_ONCE);
     let runners = mappings.iter().map(|mapping| Runner::new(mapping, &config, &permits, &report));
     let runners = try_join_all(runners).await?.into_iter().map(Runner::run);
-    let mut terminated = signal(SignalKind::terminate()).map_err(Error::Signal)?;
+    let mut terminated =
+        signal(SignalKind::terminate()).map_err(|error| format!("cannot listen for signals: {error}"))?;
     // Invocations in flight go on in their functions. Nobody waits for their answers, as when a poller of Lambda's fails.
     tokio::select! {
         ended = try_join_all(runners) => ended.map(|_| ())?,

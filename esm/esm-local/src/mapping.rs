@@ -13,20 +13,14 @@ use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::interceptors::context::AfterDeserializationInterceptorContextRef;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
-use event_source::settings::StreamSettings;
-use serde_json::Value;
-use std::sync::{Arc, Mutex, PoisonError};
+use event_source::settings::Settings;
+use serde_json::{Map, Value};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use stream_reader::CallError;
 
-/// Properties that must be numbers.
-const NUMBERS: [&str; 5] = [
-    "BatchSize",
-    "MaximumBatchingWindowInSeconds",
-    "ParallelizationFactor",
-    "MaximumRetryAttempts",
-    "MaximumRecordAgeInSeconds",
-];
+/// A mapping, in messages.
+const MAPPING: &str = "event source mapping of a DynamoDB or Kinesis stream";
 
 /// A mapping of a stream to a function.
 #[derive(Debug)]
@@ -38,7 +32,7 @@ pub(crate) struct Mapping {
     /// Time for one invocation.
     pub(crate) timeout: Duration,
     pub(crate) stream_arn: String,
-    pub(crate) settings: StreamSettings,
+    pub(crate) settings: Settings,
     /// Settings that are not supported here.
     pub(crate) not_supported: Vec<String>,
 }
@@ -54,10 +48,9 @@ impl Mapping {
         let provider = AssumeRoleProvider::builder(&self.role_arn).session_name(self.function()).configure(config);
         let provider = provider.build().await;
         // Tried here, because a call without credentials does not say why there are none.
-        provider.provide_credentials().await.map_err(|error| Error::Role {
-            function: self.function().to_owned(),
-            role: self.role_arn.clone(),
-            cause: root_cause(&error),
+        provider.provide_credentials().await.map_err(|error| {
+            let (function, role, cause) = (self.function(), &self.role_arn, root_cause(&error));
+            format!("{function} runs under the role {role}, which cannot be assumed: {cause}; does the role exist?")
         })?;
         let provider = SharedCredentialsProvider::new(provider);
         Ok(config.to_builder().credentials_provider(provider).build())
@@ -74,20 +67,20 @@ pub(crate) async fn find(config: &SdkConfig, cli: &Cli) -> Result<Vec<Mapping>, 
     let lambda = Client::new(config);
     let mut found = list(&lambda).await?;
     found.retain(|properties| matches!(arn::part(text(properties, "EventSourceArn"), 2), "dynamodb" | "kinesis"));
-    if let Some(stack) = &cli.stack {
-        let functions = functions_of(config, stack).await?;
+    let functions = match &cli.stack {
+        Some(stack) => functions_of(config, stack).await?,
+        None => cli.function.clone(),
+    };
+    let is_mapped = |function: &String| found.iter().any(|mapping| is_of(mapping, function));
+    if let Some(function) = cli.function.iter().find(|function| !is_mapped(function)) {
+        return Err(format!("the function {function} has no {MAPPING}").into());
+    }
+    if cli.stack.is_some() || !cli.function.is_empty() {
         found.retain(|mapping| functions.iter().any(|function| is_of(mapping, function)));
-    } else if !cli.function.is_empty() {
-        if let Some(function) =
-            cli.function.iter().find(|function| !found.iter().any(|mapping| is_of(mapping, function)))
-        {
-            return Err(Error::NoMapping { function: function.clone() });
-        }
-        found.retain(|mapping| cli.function.iter().any(|function| is_of(mapping, function)));
     }
     if found.is_empty() {
         let of = cli.stack.as_ref().map_or("of this AWS".to_owned(), |stack| format!("of the stack {stack}"));
-        return Err(Error::NoMappings { of });
+        return Err(format!("no function {of} has an {MAPPING}; deploy one first").into());
     }
     let mut mappings = Vec::new();
     for properties in found {
@@ -122,11 +115,8 @@ async fn functions_of(config: &SdkConfig, stack: &str) -> Result<Vec<String>, Er
 /// Reads a mapping, and what it needs to know of its function.
 async fn mapping(lambda: &Client, properties: &Value) -> Result<Mapping, Error> {
     let (stream_arn, function_arn) = (text(properties, "EventSourceArn"), text(properties, "FunctionArn"));
-    let settings = StreamSettings::from_properties(properties).map_err(|cause| Error::Mapping {
-        function: arn::function_name(function_arn).to_owned(),
-        stream: stream_arn.to_owned(),
-        cause,
-    })?;
+    let settings = Settings::of_stream(properties)
+        .map_err(|error| format!("the mapping of {stream_arn} to {}: {error}", arn::function_name(function_arn)))?;
     let function = lambda.get_function_configuration().function_name(function_arn).send().await;
     let function = function.map_err(CallError::of("GetFunctionConfiguration"))?;
     let seconds = function.timeout().and_then(|seconds| u64::try_from(seconds).ok());
@@ -149,7 +139,7 @@ async fn list(lambda: &Client) -> Result<Vec<Value>, Error> {
         let call = lambda.list_event_source_mappings().set_marker(marker).customize().interceptor(body.clone());
         let sent = call.send().await;
         // MiniStack has text for some numbers. The SDK refuses such an answer, but it is one.
-        let Some(mut answer) = body.json() else {
+        let Some(mut answer) = body.0.get().cloned() else {
             return Ok(sent.map(|_| mappings).map_err(CallError::of("ListEventSourceMappings"))?);
         };
         if let Value::Array(page) = answer["EventSourceMappings"].take() {
@@ -162,19 +152,17 @@ async fn list(lambda: &Client) -> Result<Vec<Value>, Error> {
     }
 }
 
-/// Turns text into numbers where numbers belong: MiniStack leaves values of template parameters as text.
+/// Turns text into numbers: MiniStack leaves values of template parameters as text. No other property is a number in text.
 fn with_numbers(mut properties: Value) -> Value {
-    for name in NUMBERS {
-        if let Some(value) = properties.get_mut(name)
-            && let Some(number) = value.as_str().and_then(|text| text.parse::<i64>().ok())
-        {
+    for value in properties.as_object_mut().into_iter().flat_map(Map::values_mut) {
+        if let Some(number) = value.as_str().and_then(|text| text.parse::<i64>().ok()) {
             *value = number.into();
         }
     }
     properties
 }
 
-fn not_supported(properties: &Value, settings: &StreamSettings) -> Vec<String> {
+fn not_supported(properties: &Value, settings: &Settings) -> Vec<String> {
     let mut found = Vec::new();
     if properties["TumblingWindowInSeconds"].as_i64().is_some_and(|seconds| seconds > 0) {
         found.push("TumblingWindowInSeconds: tumbling windows are not supported".to_owned());
@@ -189,13 +177,7 @@ fn not_supported(properties: &Value, settings: &StreamSettings) -> Vec<String> {
 
 /// The body of a successful answer, as the service sent it.
 #[derive(Debug, Clone, Default)]
-struct Body(Arc<Mutex<Option<Value>>>);
-
-impl Body {
-    fn json(&self) -> Option<Value> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
+struct Body(Arc<OnceLock<Value>>);
 
 impl Intercept for Body {
     fn name(&self) -> &'static str {
@@ -209,9 +191,10 @@ impl Intercept for Body {
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let answer = Some(context.response()).filter(|answer| answer.status().is_success());
-        let bytes = answer.and_then(|answer| answer.body().bytes());
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
-            bytes.and_then(|bytes| serde_json::from_slice(bytes).ok());
+        let body = answer.and_then(|answer| serde_json::from_slice(answer.body().bytes()?).ok());
+        if let Some(body) = body {
+            self.0.get_or_init(|| body);
+        }
         Ok(())
     }
 }
@@ -237,7 +220,7 @@ mod tests {
 
     #[test]
     fn settings_are_read_from_the_answer_of_the_api_even_if_its_numbers_are_text() {
-        let settings = StreamSettings::from_properties(&with_numbers(properties())).unwrap();
+        let settings = Settings::of_stream(&with_numbers(properties())).unwrap();
         assert_eq!(settings.starting_position, StartingPosition::TrimHorizon);
         assert_eq!((settings.batch_size, settings.parallelization_factor), (200, 2));
         assert_eq!(settings.maximum_retry_attempts, Some(6));
@@ -252,7 +235,7 @@ mod tests {
         let mut properties = properties();
         properties["TumblingWindowInSeconds"] = 30.into();
         properties["DestinationConfig"]["OnFailure"]["Destination"] = "arn:aws:sns:us-east-1:000000000000:t".into();
-        let settings = StreamSettings::from_properties(&with_numbers(properties.clone())).unwrap();
+        let settings = Settings::of_stream(&with_numbers(properties.clone())).unwrap();
         let [window, destination] = not_supported(&properties, &settings).try_into().unwrap();
         assert!(window.contains("tumbling") && destination.contains(":sns:"));
     }

@@ -3,13 +3,12 @@
 use crate::clock;
 use aws_sdk_dynamodbstreams::types::{AttributeValue, OperationType, StreamViewType};
 use aws_sdk_kinesis::types;
-use aws_smithy_types::{Blob, DateTime};
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use aws_smithy_types::DateTime;
 use event_source::record::{KinesisRecord, TableChange};
 use event_source::stream::Record;
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_dynamo::Item;
+use serde_json::{Value, json};
 use std::collections::HashMap;
 
 /// A record of a Kinesis stream.
@@ -38,26 +37,23 @@ pub(crate) fn of_kinesis(found: &types::Record, shard: &str, stream_arn: &str, r
 pub(crate) fn of_table(found: &aws_sdk_dynamodbstreams::types::Record, stream_arn: &str) -> Option<Record> {
     let change = found.dynamodb()?;
     let sequence_number = change.sequence_number()?;
+    let keys = change.keys().cloned().map(item).unwrap_or_default();
+    let key = key(&keys).into();
     let changed_at = timestamp(change.approximate_creation_date_time.as_ref());
     let event = TableChange {
         event_id: found.event_id().unwrap_or_default(),
         event_name: found.event_name().map_or("", OperationType::as_str),
         sequence_number,
         changed_at,
-        keys: change.keys().map(item).unwrap_or_default(),
-        new_image: change.new_image().map(item),
-        old_image: change.old_image().map(item),
+        keys,
+        new_image: change.new_image().cloned().map(item),
+        old_image: change.old_image().cloned().map(item),
         size_bytes: change.size_bytes().unwrap_or_default(),
         view_type: change.stream_view_type().map_or("", StreamViewType::as_str),
         is_expiry: found.user_identity.is_some(),
         stream_arn,
     };
-    Some(Record {
-        sequence_number: sequence_number.into(),
-        key: change.keys().map(key).unwrap_or_default().into(),
-        arrived_at: changed_at,
-        event: event.to_json(),
-    })
+    Some(Record { sequence_number: sequence_number.into(), key, arrived_at: changed_at, event: event.to_json() })
 }
 
 /// The time of a record; now, if the stream does not tell it.
@@ -65,34 +61,17 @@ fn timestamp(time: Option<&DateTime>) -> Timestamp {
     time.and_then(stream_reader::timestamp).unwrap_or_else(clock::now)
 }
 
+/// An item in DynamoDB's JSON.
+fn item(attributes: HashMap<String, AttributeValue>) -> Value {
+    json!(Item::from(attributes))
+}
+
 /// The key of an item as one text, which is the same for all of its changes.
-fn key(keys: &HashMap<String, AttributeValue>) -> String {
-    let mut parts: Vec<_> = keys.iter().map(|(name, attribute)| format!("{name}={}", value(attribute))).collect();
+fn key(keys: &Value) -> String {
+    let attributes = keys.as_object().into_iter().flatten();
+    let mut parts: Vec<_> = attributes.map(|(name, value)| format!("{name}={value}")).collect();
     parts.sort_unstable();
     parts.join(" ")
-}
-
-/// An item in DynamoDB's JSON.
-fn item(attributes: &HashMap<String, AttributeValue>) -> Value {
-    attributes.iter().map(|(name, attribute)| (name.clone(), value(attribute))).collect::<Map<_, _>>().into()
-}
-
-fn value(attribute: &AttributeValue) -> Value {
-    let base64 = |blob: &Blob| BASE64_STANDARD.encode(blob);
-    match attribute {
-        AttributeValue::B(blob) => json!({"B": base64(blob)}),
-        AttributeValue::Bool(is) => json!({"BOOL": is}),
-        AttributeValue::Bs(blobs) => json!({"BS": blobs.iter().map(base64).collect::<Vec<_>>()}),
-        AttributeValue::L(list) => json!({"L": list.iter().map(value).collect::<Vec<_>>()}),
-        AttributeValue::M(map) => json!({"M": item(map)}),
-        AttributeValue::N(number) => json!({"N": number}),
-        AttributeValue::Ns(numbers) => json!({"NS": numbers}),
-        AttributeValue::Null(is) => json!({"NULL": is}),
-        AttributeValue::S(text) => json!({"S": text}),
-        AttributeValue::Ss(texts) => json!({"SS": texts}),
-        // A type that this version of the SDK does not know.
-        _ => json!({}),
-    }
 }
 
 #[cfg(test)]
@@ -100,6 +79,7 @@ mod tests {
     use super::*;
     use aws_sdk_dynamodbstreams::types::builders::StreamRecordBuilder;
     use aws_sdk_dynamodbstreams::types::{Identity, Record as Found, StreamRecord};
+    use aws_smithy_types::Blob;
 
     const TABLE_STREAM: &str = "arn:aws:dynamodb:us-east-1:000000000000:table/t/stream/2026-11-22T09:00:00.000";
 
@@ -208,7 +188,7 @@ mod tests {
             (AttributeValue::Ss(vec!["x".to_owned()]), json!({"SS": ["x"]})),
         ];
         for (attribute, json) in attributes {
-            assert_eq!(value(&attribute), json);
+            assert_eq!(item(HashMap::from([("a".to_owned(), attribute)])), json!({"a": json}));
         }
     }
 }

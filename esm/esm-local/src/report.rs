@@ -6,13 +6,14 @@ use crate::function::Outcome;
 use crate::mapping::Mapping;
 use crate::output;
 use console::{Color, style};
-use event_source::stream::{Discarded, Invocation, Record};
+use event_source::stream::{Answered, Discarded, Invocation, Record};
 use serde_json::{Value, json};
 use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Prints what happens, and counts it.
+#[derive(Default)]
 pub(crate) struct Report {
     json: bool,
     /// Whether only failures are printed.
@@ -24,130 +25,72 @@ pub(crate) struct Report {
     records: Cell<usize>,
 }
 
-/// An invocation and its outcome.
-pub(crate) struct Seen<'a> {
-    pub(crate) mapping: &'a Mapping,
-    pub(crate) invocation: &'a Invocation,
-    pub(crate) outcome: &'a Outcome,
-    /// Records that the function is done with.
-    pub(crate) done: usize,
-    /// Whether the batch is retried in two halves.
-    pub(crate) halved: bool,
-    pub(crate) took: Duration,
-}
-
-impl Seen<'_> {
-    fn result(&self) -> &'static str {
-        match self.outcome {
-            Outcome::Returned(_) if self.done == self.invocation.records.len() => "done",
-            Outcome::Returned(_) if self.done > 0 => "partial",
-            Outcome::Returned(_) | Outcome::Failed(_) => "failed",
-            Outcome::NotRun(_) => "not_run",
-        }
-    }
-
-    /// The details after the result.
-    fn remark(&self) -> String {
-        let halved = if self.halved { ", retried in halves" } else { "" };
-        match self.outcome {
-            Outcome::Returned(_) if self.result() == "done" => String::new(),
-            Outcome::Returned(_) => {
-                let left = self.invocation.records.len() - self.done;
-                format!("{} done, {left} not{halved}", self.done)
-            }
-            Outcome::Failed(why) => format!("{why}{halved}"),
-            Outcome::NotRun(why) => why.clone(),
-        }
-    }
-}
-
 impl Report {
     pub(crate) fn new(json: bool, quiet: bool, mappings: &[Mapping]) -> Self {
         let function_width = mappings.iter().map(|mapping| mapping.function().len()).max().unwrap_or_default();
-        Self {
-            json,
-            quiet,
-            function_width,
-            shard_width: Cell::new(0),
-            invocations: Cell::new(0),
-            records: Cell::new(0),
-        }
+        Self { json, quiet, function_width, ..Self::default() }
     }
 
     /// A mapping is polled from now on.
     pub(crate) fn polls(&self, mapping: &Mapping) {
+        let settings = &mapping.settings;
+        let retries = settings.maximum_retry_attempts.map_or("any".to_owned(), |attempts| attempts.to_string());
+        let line = format!(
+            "{} polls {} (batches of {}, {} at once for a shard, {retries} retries)",
+            style(mapping.function()).bold(),
+            arn::stream_name(&mapping.stream_arn),
+            settings.batch_size,
+            settings.parallelization_factor,
+        );
+        let object = json!({
+            "batch_size": settings.batch_size,
+            "batching_window_seconds": settings.batching_window.as_secs(),
+            "parallelization_factor": settings.parallelization_factor,
+            "bisect_batch_on_function_error": settings.bisect_batch_on_function_error,
+            "maximum_retry_attempts": settings.maximum_retry_attempts,
+            "maximum_record_age_seconds": settings.maximum_record_age.map(|age| age.as_secs()),
+            "reports_batch_item_failures": settings.reports_batch_item_failures,
+            "filtered": settings.filter.is_some(),
+            "on_failure": settings.on_failure,
+        });
         if !self.quiet {
-            self.settings(mapping);
+            self.print("polls", mapping, object, &line);
         }
         for not_supported in &mapping.not_supported {
             self.problem(mapping, not_supported);
         }
     }
 
-    fn settings(&self, mapping: &Mapping) {
-        let settings = &mapping.settings;
-        if self.json {
-            object(
-                "polls",
-                mapping,
-                json!({
-                    "batch_size": settings.batch_size,
-                    "batching_window_seconds": settings.batching_window.as_secs(),
-                    "parallelization_factor": settings.parallelization_factor,
-                    "bisect_batch_on_function_error": settings.bisect_batch_on_function_error,
-                    "maximum_retry_attempts": settings.maximum_retry_attempts,
-                    "maximum_record_age_seconds": settings.maximum_record_age.map(|age| age.as_secs()),
-                    "reports_batch_item_failures": settings.reports_batch_item_failures,
-                    "filtered": settings.filter.is_some(),
-                    "on_failure": settings.on_failure,
-                }),
-            );
-        } else {
-            let retries = settings.maximum_retry_attempts.map_or("any".to_owned(), |attempts| attempts.to_string());
-            output::line(format_args!(
-                "{} polls {} (batches of {}, {} at once for a shard, {retries} retries)",
-                style(mapping.function()).bold(),
-                arn::stream_name(&mapping.stream_arn),
-                settings.batch_size,
-                settings.parallelization_factor,
-            ));
-        }
-    }
-
     /// An invocation ended.
-    pub(crate) fn invoked(&self, seen: &Seen<'_>) {
-        let Seen { mapping, invocation, outcome, done, halved, took } = seen;
-        let (result, count) = (seen.result(), invocation.records.len());
+    pub(crate) fn invoked(
+        &self,
+        mapping: &Mapping,
+        invocation: &Invocation,
+        outcome: &Outcome,
+        answered: &Answered,
+        took: Duration,
+    ) {
+        let (count, done) = (invocation.records.len(), answered.done.len());
         self.invocations.set(self.invocations.get() + 1);
         self.records.set(self.records.get() + done);
+        let (result, mark, colour, error) = match outcome {
+            Outcome::Returned(_) if done == count => ("done", "✔", Color::Green, None),
+            Outcome::Returned(_) if done > 0 => ("partial", "!", Color::Yellow, None),
+            Outcome::Returned(_) => ("failed", "✘", Color::Red, None),
+            Outcome::Failed(why) => ("failed", "✘", Color::Red, Some(why)),
+            Outcome::NotRun(why) => ("not_run", "!", Color::Yellow, Some(why)),
+        };
         if self.quiet && result == "done" {
             return;
         }
-        if self.json {
-            let error = match outcome {
-                Outcome::Returned(_) => None,
-                Outcome::Failed(why) | Outcome::NotRun(why) => Some(why),
-            };
-            let [first, last] = ends(&invocation.records);
-            object(
-                "invoked",
-                mapping,
-                json!({
-                    "shard": invocation.shard, "records": count, "first": first, "last": last, "result": result,
-                    "done": done, "halved": halved, "error": error,
-                    "milliseconds": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-                }),
-            );
-            return;
-        }
-        self.shard_width.set(self.shard_width.get().max(invocation.shard.len()));
-        let (mark, colour) = match result {
-            "done" => ("✔", Color::Green),
-            "partial" | "not_run" => ("!", Color::Yellow),
-            _ => ("✘", Color::Red),
+        let details = match error {
+            Some(why) => why.clone(),
+            None if done == count => String::new(),
+            None => format!("{done} done, {} not", count - done),
         };
+        self.shard_width.set(self.shard_width.get().max(invocation.shard.len()));
         let line = format!(
-            "{} {} {:<function_width$}  {:<shard_width$}  {count:>5} {:<7} {:>6} ms  {:<7}  {}",
+            "{} {} {:<function_width$}  {:<shard_width$}  {count:>5} {:<7} {:>6} ms  {:<7}  {details}{}",
             time_of_day(),
             style(mark).fg(colour).bold(),
             mapping.function(),
@@ -155,31 +98,25 @@ impl Report {
             if count == 1 { "record" } else { "records" },
             took.as_millis(),
             style(result).fg(colour),
-            seen.remark(),
+            if answered.bisected { ", retried in halves" } else { "" },
             function_width = self.function_width,
             shard_width = self.shard_width.get(),
         );
-        output::line(line.trim_end());
+        let [first, last] = ends(&invocation.records);
+        let object = json!({
+            "shard": invocation.shard, "records": count, "first": first, "last": last, "result": result,
+            "done": done, "halved": answered.bisected, "error": error,
+            "milliseconds": took.as_millis(),
+        });
+        self.print("invoked", mapping, object, line.trim_end());
     }
 
     /// Records were discarded.
     pub(crate) fn gave_up(&self, mapping: &Mapping, discarded: &Discarded) {
-        let [first, last] = ends(&discarded.records);
         // As in the message to the on-failure destination.
         let condition = format!("{:?}", discarded.condition);
         let destination = mapping.settings.on_failure.as_deref();
-        if self.json {
-            object(
-                "gave_up",
-                mapping,
-                json!({
-                    "shard": discarded.shard, "records": discarded.records.len(), "first": first, "last": last,
-                    "condition": condition, "invocations": discarded.invocations, "destination": destination,
-                }),
-            );
-            return;
-        }
-        output::line(format_args!(
+        let line = format!(
             "{} {} {}: gave up {} of {} after {} invocations: {condition}{}",
             time_of_day(),
             style("✘").red().bold(),
@@ -188,13 +125,19 @@ impl Report {
             discarded.shard,
             discarded.invocations,
             destination.map(|arn| format!("; see {}", arn::part(arn, 5))).unwrap_or_default(),
-        ));
+        );
+        let [first, last] = ends(&discarded.records);
+        let object = json!({
+            "shard": discarded.shard, "records": discarded.records.len(), "first": first, "last": last,
+            "condition": condition, "invocations": discarded.invocations, "destination": destination,
+        });
+        self.print("gave_up", mapping, object, &line);
     }
 
     /// A problem outside of an invocation, or its end.
     pub(crate) fn problem(&self, mapping: &Mapping, problem: &str) {
         if self.json {
-            object("problem", mapping, json!({"problem": problem}));
+            print_object("problem", mapping, json!({"problem": problem}));
         } else {
             output::remark(format_args!(
                 "{} {} {}: {problem}",
@@ -205,6 +148,11 @@ impl Report {
         }
     }
 
+    /// Prints what happened, as the options say.
+    fn print(&self, kind: &str, mapping: &Mapping, object: Value, line: &str) {
+        if self.json { print_object(kind, mapping, object) } else { output::line(line) }
+    }
+
     /// The counts, in one line.
     pub(crate) fn total(&self) -> String {
         let (invocations, records) = (self.invocations.get(), counted(self.records.get()));
@@ -213,7 +161,7 @@ impl Report {
 }
 
 /// Prints a JSON object on a line.
-fn object(kind: &str, mapping: &Mapping, more: Value) {
+fn print_object(kind: &str, mapping: &Mapping, more: Value) {
     let mut object = json!({
         "time": format!("{:.3}", clock::now()),
         "event": kind,

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 /// Patterns. A record passes if it matches at least one.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Filter(Vec<Node>);
+pub struct Filter(Vec<Pattern>);
 
 /// A filter pattern that is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -18,19 +18,12 @@ pub struct InvalidFilter {
     problem: &'static str,
 }
 
-/// One level of a pattern.
 #[derive(Debug, Clone, PartialEq)]
-struct Node {
-    /// All of these must match.
-    fields: Vec<(String, Field)>,
-    /// One of these must match, unless there are none (`$or`).
-    any_of: Vec<Node>,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-enum Field {
-    /// A nested object.
-    Inside(Node),
+enum Pattern {
+    /// An object, all of whose fields must match.
+    Object(Vec<(String, Self)>),
+    /// `$or`: the object that has this field must match one of these.
+    AnyOf(Vec<Self>),
     /// A value, which must pass one of these tests.
     Value(Vec<Test>),
 }
@@ -52,11 +45,8 @@ impl Filter {
     ///
     /// # Errors
     /// [`InvalidFilter`] names the pattern and the problem.
-    pub fn parse(patterns: &[&str]) -> Result<Self, InvalidFilter> {
-        let nodes = patterns
-            .iter()
-            .map(|pattern| parse(pattern).map_err(|problem| InvalidFilter { pattern: (*pattern).to_owned(), problem }));
-        nodes.collect::<Result<_, _>>().map(Self)
+    pub fn parse(patterns: &[impl AsRef<str>]) -> Result<Self, InvalidFilter> {
+        patterns.iter().map(|pattern| parse(pattern.as_ref())).collect::<Result<_, _>>().map(Self)
     }
 
     /// Whether a record, as the function would get it, passes. A body or data that is not JSON passes no pattern that looks
@@ -65,7 +55,7 @@ impl Filter {
     pub fn passes(&self, record: &RawValue) -> bool {
         let Ok(mut record) = serde_json::from_str::<Value>(record.get()) else { return false };
         decode(&mut record);
-        self.0.iter().any(|node| node.matches(&record))
+        self.0.iter().any(|pattern| pattern.matches(Some(&record)))
     }
 }
 
@@ -82,26 +72,26 @@ fn decode(record: &mut Value) {
     }
 }
 
-fn parse(pattern: &str) -> Result<Node, &'static str> {
-    node(&serde_json::from_str(pattern).map_err(|_| "not JSON")?)
+fn parse(pattern: &str) -> Result<Pattern, InvalidFilter> {
+    let parsed = serde_json::from_str(pattern).map_err(|_| "not JSON").and_then(|pattern| object(&pattern));
+    parsed.map_err(|problem| InvalidFilter { pattern: pattern.to_owned(), problem })
 }
 
-fn node(pattern: &Value) -> Result<Node, &'static str> {
+fn object(pattern: &Value) -> Result<Pattern, &'static str> {
     let object = pattern.as_object().ok_or("a pattern must be an object")?;
-    let mut any_of = Vec::new();
-    let mut fields = Vec::new();
-    for (name, value) in object {
-        match value {
-            Value::Array(nodes) if name == "$or" => any_of = nodes.iter().map(node).collect::<Result<_, _>>()?,
-            Value::Object(_) => fields.push((name.clone(), Field::Inside(node(value)?))),
-            Value::Array(tests) => {
-                let tests = tests.iter().map(test).collect::<Result<_, _>>()?;
-                fields.push((name.clone(), Field::Value(tests)));
-            }
-            _ => return Err("values must be in a list"),
+    let fields = object.iter().map(|(name, value)| Ok((name.clone(), field(name, value)?)));
+    fields.collect::<Result<_, _>>().map(Pattern::Object)
+}
+
+fn field(name: &str, value: &Value) -> Result<Pattern, &'static str> {
+    match value {
+        Value::Array(objects) if name == "$or" => {
+            objects.iter().map(object).collect::<Result<_, _>>().map(Pattern::AnyOf)
         }
+        Value::Array(tests) => tests.iter().map(test).collect::<Result<_, _>>().map(Pattern::Value),
+        Value::Object(_) => object(value),
+        _ => Err("values must be in a list"),
     }
-    Ok(Node { fields, any_of })
 }
 
 fn test(test: &Value) -> Result<Test, &'static str> {
@@ -144,18 +134,15 @@ fn holds(value: f64, sign: &str, bound: f64) -> Option<bool> {
     }
 }
 
-impl Node {
-    fn matches(&self, record: &Value) -> bool {
-        self.fields.iter().all(|(name, field)| field.matches(record.get(name)))
-            && (self.any_of.is_empty() || self.any_of.iter().any(|node| node.matches(record)))
-    }
-}
-
-impl Field {
+impl Pattern {
     fn matches(&self, value: Option<&Value>) -> bool {
         match (self, value) {
-            // All fields of an absent object are absent.
-            (Self::Inside(node), value) => node.matches(value.unwrap_or(&Value::Null)),
+            (Self::Object(fields), object) => fields.iter().all(|(name, field)| match field {
+                Self::AnyOf(_) => field.matches(object),
+                // All fields of an absent object are absent.
+                _ => field.matches(object.and_then(|object| object.get(name))),
+            }),
+            (Self::AnyOf(patterns), object) => patterns.iter().any(|pattern| pattern.matches(object)),
             (Self::Value(tests), Some(Value::Array(values))) => {
                 tests.iter().any(|test| values.iter().any(|value| test.passes(Some(value))))
             }

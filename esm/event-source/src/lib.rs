@@ -7,6 +7,7 @@
 //! | [`settings`] | the settings of a mapping, by the names that CloudFormation and the Lambda API give them |
 //! | [`filter`] | filter patterns |
 //! | [`record`] | the JSON of a record: an SQS message, a Kinesis record, a change of a DynamoDB item |
+//! | `gathering` | records that wait for a batch |
 //! | [`response`] | partial batch responses |
 //! | [`stream`] | a mapping of a DynamoDB or Kinesis stream: shards, batches, retries, bisect, checkpoints |
 //! | [`queue`] | an SQS standard queue, and a mapping of one |
@@ -56,6 +57,7 @@
 //! open, the module says which way it takes; [`settings::RetriesAfterProgress`] lets a driver try both.
 
 pub mod filter;
+mod gathering;
 pub mod limits;
 pub mod queue;
 pub mod record;
@@ -82,26 +84,6 @@ pub enum Answer<'a> {
 /// The payload that a function is invoked with: `{"Records": […]}`.
 #[must_use]
 pub fn payload<'a>(records: impl IntoIterator<Item = &'a RawValue>) -> String {
-    let mut payload = String::from(r#"{"Records":["#);
-    for (place, record) in records.into_iter().enumerate() {
-        if place > 0 {
-            payload.push(',');
-        }
-        payload.push_str(record.get());
-    }
-    payload.push_str("]}");
-    payload
-}
-
-/// How many of these records, and of at most `batch_size`, fit into one payload. A record that does not fit goes alone.
-fn fitting<'a>(records: impl IntoIterator<Item = &'a RawValue>, batch_size: usize) -> usize {
-    let (mut count, mut bytes) = (0, 0);
-    for record in records.into_iter().take(batch_size) {
-        bytes += record.get().len() + 1;
-        if bytes > limits::PAYLOAD_MAX_BYTES {
-            break;
-        }
-        count += 1;
-    }
-    count.max(1)
+    let records: Vec<&str> = records.into_iter().map(RawValue::get).collect();
+    format!(r#"{{"Records":[{}]}}"#, records.join(","))
 }

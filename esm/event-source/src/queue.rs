@@ -2,12 +2,13 @@
 //! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html>,
 //! <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html>
 
+use crate::gathering::Gathering;
 use crate::response::{self, Verdict};
-use crate::settings::QueueSettings;
-use crate::{Answer, InvocationNumber, fitting, limits};
+use crate::settings::Settings;
+use crate::{Answer, InvocationNumber, limits};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The number of a message, unique in its queue.
@@ -44,7 +45,7 @@ pub struct Message {
 }
 
 /// The result of a receive.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Received {
     /// The messages, which are now invisible.
     pub messages: Vec<Message>,
@@ -92,25 +93,22 @@ impl Queue {
     /// Receives up to `max` visible messages, which become invisible. A message that was received as often as the redrive
     /// policy allows moves to the dead-letter queue instead.
     pub fn receive(&mut self, max: usize, now: Timestamp) -> Received {
-        let mut received = Received::default();
-        let (retention, max_receive_count) = (self.retention, self.max_receive_count.unwrap_or(u32::MAX));
-        self.messages.retain(|_, message| age(message, now) <= retention);
-        let visible: Vec<MessageNumber> =
-            self.messages().filter(|message| message.visible_at <= now).map(|message| message.number).collect();
-        let in_flight = self.messages().count() - visible.len();
+        let oldest = now.saturating_sub(self.retention).unwrap_or(Timestamp::MIN);
+        self.messages.retain(|_, message| message.sent_at >= oldest);
+        let max_receive_count = self.max_receive_count.unwrap_or(u32::MAX);
+        let is_visible = |message: &Message| !message.deleted && message.visible_at <= now;
+        let is_dead = |message: &Message| is_visible(message) && message.receive_count >= max_receive_count;
+        let dead = self.messages.extract_if(.., |_, message| is_dead(message)).map(|(_, message)| message).collect();
+        let in_flight = self.messages().filter(|message| message.visible_at > now).count();
         let max = max.min(limits::MESSAGES_IN_FLIGHT_MAX.saturating_sub(in_flight));
-        for number in visible {
-            let Some(message) = self.messages.get_mut(&number) else { continue };
-            if message.receive_count >= max_receive_count {
-                received.dead.extend(self.messages.remove(&number));
-            } else if received.messages.len() < max {
-                message.receive_count += 1;
-                message.received_at = now;
-                message.visible_at = now.saturating_add(self.visibility_timeout).unwrap_or(Timestamp::MAX);
-                received.messages.push(message.clone());
-            }
+        let mut messages = Vec::new();
+        for message in self.messages.values_mut().filter(|message| is_visible(message)).take(max) {
+            message.receive_count += 1;
+            message.received_at = now;
+            message.visible_at = now.saturating_add(self.visibility_timeout).unwrap_or(Timestamp::MAX);
+            messages.push(message.clone());
         }
-        received
+        Received { messages, dead }
     }
 
     /// `ChangeMessageVisibility`: a message in flight becomes visible again after `timeout` from now. This applies to the
@@ -160,16 +158,11 @@ impl Queue {
     }
 }
 
-fn age(message: &Message, now: Timestamp) -> Duration {
-    Duration::try_from(now.duration_since(message.sent_at)).unwrap_or_default()
-}
-
 /// A mapping of a queue to a function.
 #[derive(Debug)]
 pub struct QueueMapping {
-    settings: QueueSettings,
-    gathering: VecDeque<Gathered>,
-    gathering_since: Option<Timestamp>,
+    settings: Settings,
+    gathering: Gathering<Gathered>,
     in_flight: BTreeMap<InvocationNumber, Vec<Gathered>>,
     invocations: InvocationNumber,
 }
@@ -197,8 +190,8 @@ pub struct QueueInvocation {
 impl QueueMapping {
     /// A mapping that has received nothing yet.
     #[must_use]
-    pub fn new(settings: QueueSettings) -> Self {
-        Self { settings, gathering: VecDeque::new(), gathering_since: None, in_flight: BTreeMap::new(), invocations: 0 }
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, gathering: Gathering::default(), in_flight: BTreeMap::new(), invocations: 0 }
     }
 
     /// How many messages may be received now: none while as many invocations run as are allowed.
@@ -217,8 +210,8 @@ impl QueueMapping {
         let mut filtered = Vec::new();
         for message in messages {
             if self.settings.filter.as_ref().is_none_or(|filter| filter.passes(&message.event)) {
-                self.gathering_since.get_or_insert(now);
-                self.gathering.push_back(message);
+                let bytes = message.event.get().len();
+                self.gathering.push(message, bytes, now);
             } else {
                 filtered.push(message.number);
             }
@@ -229,15 +222,9 @@ impl QueueMapping {
     /// The invocations that are due now.
     pub fn due(&mut self, now: Timestamp) -> Vec<QueueInvocation> {
         let mut due = Vec::new();
-        while let Some(since) = self.gathering_since {
-            let count = fitting(self.gathering.iter().map(|message| &*message.event), self.settings.batch_size);
-            let is_full = count == self.settings.batch_size || count < self.gathering.len();
-            let has_gathered = since.saturating_add(self.settings.batching_window).unwrap_or(Timestamp::MAX) <= now;
-            if self.is_busy() || !(is_full || has_gathered) {
-                break;
-            }
-            let messages: Vec<Gathered> = self.gathering.drain(..count).collect();
-            self.gathering_since = (!self.gathering.is_empty()).then_some(now);
+        while !self.is_busy()
+            && let Some(messages) = self.gathering.take(&self.settings, now)
+        {
             self.invocations += 1;
             self.in_flight.insert(self.invocations, messages.clone());
             due.push(QueueInvocation { number: self.invocations, messages });
@@ -250,13 +237,8 @@ impl QueueMapping {
     /// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>
     pub fn answered(&mut self, number: InvocationNumber, answer: Answer<'_>) -> Vec<MessageNumber> {
         let Some(messages) = self.in_flight.remove(&number) else { return vec![] };
-        let verdict = match answer {
-            Answer::Throttled | Answer::FunctionError => Verdict::Failed,
-            Answer::Response(answer) => {
-                let place = |identifier: &str| messages.iter().position(|message| &*message.message_id == identifier);
-                response::read(answer, self.settings.reports_batch_item_failures, place)
-            }
-        };
+        let place = |identifier: &str| messages.iter().position(|message| &*message.message_id == identifier);
+        let verdict = response::read(answer, self.settings.reports_batch_item_failures, place);
         let failed: Vec<&str> = match &verdict {
             Verdict::Complete => vec![],
             Verdict::Partial(places) => places.iter().map(|&place| &*messages[place].message_id).collect(),
@@ -270,7 +252,7 @@ impl QueueMapping {
     /// When the batching window ends, if one has begun.
     #[must_use]
     pub fn wake_at(&self) -> Option<Timestamp> {
-        self.gathering_since.and_then(|since| since.saturating_add(self.settings.batching_window).ok())
+        self.gathering.window_ends(&self.settings)
     }
 }
 
@@ -373,7 +355,7 @@ mod tests {
     fn mapping(properties: &serde_json::Value) -> QueueMapping {
         let mut all = json!({"BatchSize": 2, "FunctionResponseTypes": ["ReportBatchItemFailures"]});
         all.as_object_mut().unwrap().extend(properties.as_object().unwrap().clone());
-        QueueMapping::new(QueueSettings::from_properties(&all).unwrap())
+        QueueMapping::new(Settings::of_queue(&all).unwrap())
     }
 
     fn messages(numbers: std::ops::Range<u64>) -> Vec<Gathered> {

@@ -2,9 +2,10 @@
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-batchfailurereporting.html>,
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html#services-sqs-batchfailurereporting>
 
+use crate::Answer;
 use serde_json::Value;
 
-/// What a response says about its batch.
+/// What an answer says about its batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// All records are done.
@@ -15,12 +16,13 @@ pub enum Verdict {
     Failed,
 }
 
-/// Reads a response. `reports` says whether the mapping has `ReportBatchItemFailures`: without it, every response is a
+/// Reads an answer. `reports` says whether the mapping has `ReportBatchItemFailures`: without it, every response is a
 /// complete success. `place` finds an identifier in the batch.
 ///
 /// An absent, null or empty list is a complete success. An identifier that is empty, null, under a wrong name or not in this
 /// batch makes the response a complete failure.
-pub fn read(response: &[u8], reports: bool, place: impl Fn(&str) -> Option<usize>) -> Verdict {
+pub fn read(answer: Answer<'_>, reports: bool, place: impl Fn(&str) -> Option<usize>) -> Verdict {
+    let Answer::Response(response) = answer else { return Verdict::Failed };
     if !reports {
         return Verdict::Complete;
     }
@@ -48,7 +50,7 @@ mod tests {
 
     fn check(answer: &str, expected: &Verdict) {
         let place = |identifier: &str| ["a", "b", "c"].iter().position(|&known| known == identifier);
-        assert_eq!(&read(answer.as_bytes(), true, place), expected, "{answer}");
+        assert_eq!(&read(Answer::Response(answer.as_bytes()), true, place), expected, "{answer}");
     }
 
     #[test]
@@ -78,6 +80,6 @@ mod tests {
     #[test]
     fn a_partial_response_counts_only_if_the_mapping_has_report_batch_item_failures() {
         let answer = br#"{"batchItemFailures":[{"itemIdentifier":"a"}]}"#;
-        assert_eq!(read(answer, false, |_| Some(0)), Verdict::Complete);
+        assert_eq!(read(Answer::Response(answer), false, |_| Some(0)), Verdict::Complete);
     }
 }

@@ -2,59 +2,50 @@
 //! `ListEventSourceMappings` use the same names.
 //! <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
 
-use crate::filter::{Filter, InvalidFilter};
+use crate::filter::Filter;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::time::Duration;
 
-/// Settings of a mapping of a DynamoDB or Kinesis stream.
+/// Settings of a mapping of a DynamoDB stream, a Kinesis stream or an SQS queue. As in the API, those that are for streams only
+/// or for queues only are among them.
 #[derive(Debug, Clone, PartialEq)]
-pub struct StreamSettings {
-    /// Where it starts in a shard that is older than the mapping.
+pub struct Settings {
+    /// Where it starts in a shard that is older than the mapping. Streams only.
     pub starting_position: StartingPosition,
     /// Largest number of records in one invocation.
     pub batch_size: usize,
     /// How long records are gathered for a batch.
     pub batching_window: Duration,
-    /// Concurrent invocations for one shard. Records of one key still stay in order.
+    /// Concurrent invocations for one shard. Records of one key still stay in order. Streams only.
     pub parallelization_factor: usize,
-    /// Whether a batch whose invocation failed is split in two.
+    /// Concurrent invocations; `None` means no limit. Queues only.
+    pub maximum_concurrency: Option<usize>,
+    /// Whether a batch whose invocation failed is split in two. Streams only.
     pub bisect_batch_on_function_error: bool,
-    /// Retries of a batch before it is discarded; `None` means no limit.
+    /// Retries of a batch before it is discarded; `None` means no limit. Streams only.
     pub maximum_retry_attempts: Option<u32>,
-    /// Age from which a record is discarded; `None` means no limit.
+    /// Age from which a record is discarded; `None` means no limit. Streams only.
     pub maximum_record_age: Option<Duration>,
     /// Whether `batchItemFailures` in a response count.
     pub reports_batch_item_failures: bool,
-    /// Which records the function gets; `None` means all.
+    /// Which records the function gets; the other messages of a queue are deleted. `None` means all.
     pub filter: Option<Filter>,
-    /// The ARN of the on-failure destination, which gets messages about discarded records.
+    /// The ARN of the on-failure destination, which gets messages about discarded records. Streams only.
     pub on_failure: Option<String>,
-    /// What progress does to the count of retries.
+    /// What progress does to the count of retries. Streams only.
     pub retries_after_progress: RetriesAfterProgress,
 }
 
-/// Settings of a mapping of an SQS queue.
-#[derive(Debug, Clone, PartialEq)]
-pub struct QueueSettings {
-    /// Largest number of messages in one invocation.
-    pub batch_size: usize,
-    /// How long messages are gathered for a batch.
-    pub batching_window: Duration,
-    /// Concurrent invocations; `None` means no limit.
-    pub maximum_concurrency: Option<usize>,
-    /// Whether `batchItemFailures` in a response count.
-    pub reports_batch_item_failures: bool,
-    /// Which messages the function gets; the others are deleted. `None` means all.
-    pub filter: Option<Filter>,
-}
-
 /// Where a mapping starts in a shard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 pub enum StartingPosition {
     /// At the oldest record.
     #[serde(rename = "TRIM_HORIZON")]
     TrimHorizon,
     /// After the newest record.
+    #[default]
     #[serde(rename = "LATEST")]
     Latest,
 }
@@ -69,38 +60,52 @@ pub enum RetriesAfterProgress {
     Reset,
 }
 
-/// Settings that are invalid.
+/// Settings that are invalid: a property has the wrong type, or a filter pattern is invalid.
 #[derive(Debug, thiserror::Error)]
-pub enum InvalidSettings {
-    /// A property is missing or has the wrong type.
-    #[error("the event source mapping is invalid: {0}")]
-    Property(#[from] serde_json::Error),
-    /// A filter pattern is invalid.
-    #[error(transparent)]
-    Filter(#[from] InvalidFilter),
-}
+#[error("the event source mapping is invalid: {0}")]
+pub struct InvalidSettings(String);
 
-/// The properties as CloudFormation, SAM and the Lambda API name them.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Properties {
-    starting_position: Option<StartingPosition>,
-    batch_size: Option<usize>,
-    maximum_batching_window_in_seconds: Option<u64>,
-    parallelization_factor: Option<usize>,
-    bisect_batch_on_function_error: Option<bool>,
-    maximum_retry_attempts: Option<i64>,
-    maximum_record_age_in_seconds: Option<i64>,
-    function_response_types: Option<Vec<String>>,
-    filter_criteria: Option<FilterCriteria>,
-    destination_config: Option<DestinationConfig>,
-    scaling_config: Option<ScalingConfig>,
-}
+impl Settings {
+    /// Reads the properties of a mapping of a stream. Absent properties have the service's defaults.
+    ///
+    /// # Errors
+    /// [`InvalidSettings`] names the property or the pattern.
+    pub fn of_stream(properties: &Value) -> Result<Self, InvalidSettings> {
+        Self::read(properties, 100)
+    }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct FilterCriteria {
-    filters: Option<Vec<Pattern>>,
+    /// Reads the properties of a mapping of a queue. Absent properties have the service's defaults.
+    ///
+    /// # Errors
+    /// [`InvalidSettings`] names the property or the pattern.
+    pub fn of_queue(properties: &Value) -> Result<Self, InvalidSettings> {
+        Self::read(properties, 10)
+    }
+
+    fn read(properties: &Value, default_batch_size: usize) -> Result<Self, InvalidSettings> {
+        let window = property(properties, "/MaximumBatchingWindowInSeconds")?.unwrap_or(0);
+        // -1 means no limit.
+        let retries: Option<i64> = property(properties, "/MaximumRetryAttempts")?;
+        let age: Option<i64> = property(properties, "/MaximumRecordAgeInSeconds")?;
+        let response_types: Option<Vec<String>> = property(properties, "/FunctionResponseTypes")?;
+        let patterns: Option<Vec<Pattern>> = property(properties, "/FilterCriteria/Filters")?;
+        let patterns: Vec<String> = patterns.into_iter().flatten().map(|filter| filter.pattern).collect();
+        let filter = Filter::parse(&patterns).map_err(|error| InvalidSettings(error.to_string()))?;
+        Ok(Self {
+            starting_position: property(properties, "/StartingPosition")?.unwrap_or_default(),
+            batch_size: property(properties, "/BatchSize")?.unwrap_or(default_batch_size).max(1),
+            batching_window: Duration::from_secs(window),
+            parallelization_factor: property(properties, "/ParallelizationFactor")?.unwrap_or(1).max(1),
+            maximum_concurrency: property(properties, "/ScalingConfig/MaximumConcurrency")?,
+            bisect_batch_on_function_error: property(properties, "/BisectBatchOnFunctionError")?.unwrap_or_default(),
+            maximum_retry_attempts: retries.and_then(|retries| retries.try_into().ok()),
+            maximum_record_age: age.and_then(|age| age.try_into().ok()).map(Duration::from_secs),
+            reports_batch_item_failures: response_types.iter().flatten().any(|kind| kind == "ReportBatchItemFailures"),
+            filter: (!patterns.is_empty()).then_some(filter),
+            on_failure: property(properties, "/DestinationConfig/OnFailure/Destination")?,
+            retries_after_progress: RetriesAfterProgress::default(),
+        })
+    }
 }
 
 #[derive(Deserialize)]
@@ -109,84 +114,10 @@ struct Pattern {
     pattern: String,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct DestinationConfig {
-    on_failure: Option<OnFailure>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct OnFailure {
-    destination: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct ScalingConfig {
-    maximum_concurrency: Option<usize>,
-}
-
-impl Properties {
-    fn reports_batch_item_failures(&self) -> bool {
-        self.function_response_types.iter().flatten().any(|kind| kind == "ReportBatchItemFailures")
-    }
-
-    fn filter(&self) -> Result<Option<Filter>, InvalidFilter> {
-        let patterns = self.filter_criteria.iter().flat_map(|criteria| criteria.filters.iter().flatten());
-        let patterns: Vec<&str> = patterns.map(|filter| filter.pattern.as_str()).collect();
-        if patterns.is_empty() { Ok(None) } else { Filter::parse(&patterns).map(Some) }
-    }
-
-    fn batching_window(&self) -> Duration {
-        Duration::from_secs(self.maximum_batching_window_in_seconds.unwrap_or(0))
-    }
-}
-
-impl StreamSettings {
-    /// Reads the properties of a mapping. Absent properties have the service's defaults.
-    ///
-    /// # Errors
-    /// [`InvalidSettings`] names the property or the pattern.
-    pub fn from_properties(properties: &serde_json::Value) -> Result<Self, InvalidSettings> {
-        let properties = Properties::deserialize(properties)?;
-        // -1 means no limit.
-        let limit = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok());
-        Ok(Self {
-            starting_position: properties.starting_position.unwrap_or(StartingPosition::Latest),
-            batch_size: properties.batch_size.unwrap_or(100).max(1),
-            batching_window: properties.batching_window(),
-            parallelization_factor: properties.parallelization_factor.unwrap_or(1).max(1),
-            bisect_batch_on_function_error: properties.bisect_batch_on_function_error.unwrap_or(false),
-            maximum_retry_attempts: limit(properties.maximum_retry_attempts)
-                .map(|attempts| u32::try_from(attempts).unwrap_or(u32::MAX)),
-            maximum_record_age: limit(properties.maximum_record_age_in_seconds).map(Duration::from_secs),
-            reports_batch_item_failures: properties.reports_batch_item_failures(),
-            filter: properties.filter()?,
-            on_failure: properties
-                .destination_config
-                .and_then(|config| config.on_failure)
-                .and_then(|on_failure| on_failure.destination),
-            retries_after_progress: RetriesAfterProgress::default(),
-        })
-    }
-}
-
-impl QueueSettings {
-    /// Reads the properties of a mapping. Absent properties have the service's defaults.
-    ///
-    /// # Errors
-    /// [`InvalidSettings`] names the property or the pattern.
-    pub fn from_properties(properties: &serde_json::Value) -> Result<Self, InvalidSettings> {
-        let properties = Properties::deserialize(properties)?;
-        Ok(Self {
-            batch_size: properties.batch_size.unwrap_or(10).max(1),
-            batching_window: properties.batching_window(),
-            maximum_concurrency: properties.scaling_config.as_ref().and_then(|config| config.maximum_concurrency),
-            reports_batch_item_failures: properties.reports_batch_item_failures(),
-            filter: properties.filter()?,
-        })
-    }
+/// The value of a property, which is named by a JSON pointer; `None` if it is absent or null.
+fn property<T: DeserializeOwned>(properties: &Value, property: &str) -> Result<Option<T>, InvalidSettings> {
+    let value = properties.pointer(property).unwrap_or(&Value::Null);
+    Option::deserialize(value).map_err(|error| InvalidSettings(format!("{property}: {error}")))
 }
 
 #[cfg(test)]
@@ -196,17 +127,17 @@ mod tests {
 
     #[test]
     fn absent_properties_have_the_defaults_of_the_service() {
-        let stream = StreamSettings::from_properties(&json!({})).unwrap();
+        let stream = Settings::of_stream(&json!({})).unwrap();
         assert_eq!((stream.batch_size, stream.parallelization_factor), (100, 1));
         assert_eq!((stream.maximum_retry_attempts, stream.maximum_record_age), (None, None));
         assert!(!stream.reports_batch_item_failures && !stream.bisect_batch_on_function_error);
-        let queue = QueueSettings::from_properties(&json!({})).unwrap();
+        let queue = Settings::of_queue(&json!({})).unwrap();
         assert_eq!((queue.batch_size, queue.maximum_concurrency), (10, None));
     }
 
     #[test]
     fn properties_are_read_by_the_names_that_cloudformation_and_the_api_give_them() {
-        let stream = StreamSettings::from_properties(&json!({
+        let stream = Settings::of_stream(&json!({
             "StartingPosition": "TRIM_HORIZON", "BatchSize": 200, "MaximumBatchingWindowInSeconds": 5,
             "ParallelizationFactor": 2, "BisectBatchOnFunctionError": true, "MaximumRetryAttempts": 6,
             "MaximumRecordAgeInSeconds": 3600, "FunctionResponseTypes": ["ReportBatchItemFailures"],
@@ -222,12 +153,12 @@ mod tests {
         assert!(stream.reports_batch_item_failures && stream.bisect_batch_on_function_error && stream.filter.is_some());
         assert_eq!(stream.on_failure.as_deref(), Some("arn:aws:sqs:::q"));
         let unlimited = json!({"MaximumRetryAttempts": -1, "MaximumRecordAgeInSeconds": -1});
-        assert_eq!(StreamSettings::from_properties(&unlimited).unwrap().maximum_retry_attempts, None);
+        assert_eq!(Settings::of_stream(&unlimited).unwrap().maximum_retry_attempts, None);
     }
 
     #[test]
     fn an_invalid_property_is_named() {
-        let error = |properties| StreamSettings::from_properties(&properties).unwrap_err().to_string();
+        let error = |properties| Settings::of_stream(&properties).unwrap_err().to_string();
         assert!(error(json!({"BatchSize": "many"})).contains("mapping is invalid"));
         assert!(error(json!({"FilterCriteria": {"Filters": [{"Pattern": "{\"a\":1}"}]}})).contains("filter pattern"));
     }

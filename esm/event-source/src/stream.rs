@@ -9,9 +9,10 @@
 //! The documentation leaves two things open. Here, a retry waits one second, then twice as long each time, up to a minute;
 //! and a record that is too old is discarded when its batch is due next.
 
+use crate::gathering::Gathering;
 use crate::response::{self, Verdict};
-use crate::settings::{RetriesAfterProgress, StartingPosition, StreamSettings};
-use crate::{Answer, InvocationNumber, fitting, limits};
+use crate::settings::{RetriesAfterProgress, Settings, StartingPosition};
+use crate::{Answer, InvocationNumber, limits};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -74,6 +75,8 @@ pub struct Answered {
     pub done: Vec<Arc<Record>>,
     /// The records that are discarded.
     pub discarded: Option<Discarded>,
+    /// Whether the batch was split in two.
+    pub bisected: bool,
 }
 
 /// Why records were discarded.
@@ -88,42 +91,48 @@ pub enum Condition {
 /// A mapping of a stream to a function.
 #[derive(Debug)]
 pub struct StreamMapping {
-    settings: StreamSettings,
+    settings: Settings,
     shards: BTreeMap<Box<str>, Shard>,
     started: bool,
     invocations: InvocationNumber,
-    /// How often a batch was split in two.
-    bisects: u64,
 }
+
+/// A record with its place: its number among all records that were read from its shard.
+type Placed = (usize, Arc<Record>);
 
 #[derive(Debug)]
 struct Shard {
     parents: Vec<Box<str>>,
     /// Where the next read starts.
     position: ReadFrom,
-    /// Where a restart of the mapping continues.
-    checkpoint: ReadFrom,
     /// Whether it was read to its end.
     ended: bool,
+    progress: Progress,
+    lanes: Vec<Lane>,
+}
+
+/// How far the records of a shard are done.
+#[derive(Debug)]
+struct Progress {
+    /// Where a restart of the mapping continues.
+    checkpoint: ReadFrom,
     /// The records after the checkpoint that were read: the sequence number, and whether it is done.
     open: VecDeque<(Box<str>, bool)>,
-    /// The place of the first of them, counted from the first record that was read.
-    first_open: u64,
-    lanes: Vec<Lane>,
+    /// The place of the first of them.
+    first_open: usize,
 }
 
 /// One of the concurrent sequences of batches of a shard. All records of a key are in the same lane.
 #[derive(Debug, Default)]
 struct Lane {
-    gathering: VecDeque<(u64, Arc<Record>)>,
-    gathering_since: Option<Timestamp>,
+    gathering: Gathering<Placed>,
     /// Batches in order; only the first is invoked.
     batches: VecDeque<Batch>,
 }
 
 #[derive(Debug)]
 struct Batch {
-    records: Vec<(u64, Arc<Record>)>,
+    records: Vec<Placed>,
     /// Failed invocations that count towards the retry limit.
     failures: u32,
     /// All invocations.
@@ -137,13 +146,13 @@ struct Batch {
 impl StreamMapping {
     /// A mapping that has read nothing yet.
     #[must_use]
-    pub fn new(settings: StreamSettings) -> Self {
-        Self { settings, shards: BTreeMap::new(), started: false, invocations: 0, bisects: 0 }
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, shards: BTreeMap::new(), started: false, invocations: 0 }
     }
 
     /// Its settings.
     #[must_use]
-    pub fn settings(&self) -> &StreamSettings {
+    pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
@@ -160,10 +169,8 @@ impl StreamMapping {
             self.shards.entry(shard.into()).or_insert_with(|| Shard {
                 parents: parents.into_iter().map(Into::into).collect(),
                 position: position.clone(),
-                checkpoint: position.clone(),
                 ended: false,
-                open: VecDeque::new(),
-                first_open: 0,
+                progress: Progress { checkpoint: position.clone(), open: VecDeque::new(), first_open: 0 },
                 lanes: std::iter::repeat_with(Lane::default).take(factor).collect(),
             });
         }
@@ -172,10 +179,11 @@ impl StreamMapping {
 
     /// The shards to read now, and from where: none whose parents are unfinished, and none too far ahead of the function.
     pub fn to_read(&self) -> impl Iterator<Item = (&str, &ReadFrom)> {
-        let finished = |parent: &str| self.shards.get(parent).is_none_or(Shard::is_finished);
+        let finished =
+            |parent: &str| self.shards.get(parent).is_none_or(|shard| shard.ended && shard.progress.open.is_empty());
         let ahead = self.settings.batch_size * limits::READ_AHEAD_BATCHES * self.settings.parallelization_factor;
         let may_be_read = move |shard: &Shard| {
-            !shard.ended && shard.open.len() < ahead && shard.parents.iter().all(|parent| finished(parent))
+            !shard.ended && shard.progress.open.len() < ahead && shard.parents.iter().all(|parent| finished(parent))
         };
         self.shards.iter().filter(move |(_, shard)| may_be_read(shard)).map(|(name, shard)| (&**name, &shard.position))
     }
@@ -184,36 +192,31 @@ impl StreamMapping {
     pub fn read(&mut self, shard: &str, records: impl IntoIterator<Item = Record>, ended: bool, now: Timestamp) {
         let Some(shard) = self.shards.get_mut(shard) else { return };
         for record in records {
-            let place = shard.first_open + shard.open.len() as u64;
             let passes = self.settings.filter.as_ref().is_none_or(|filter| filter.passes(&record.event));
-            shard.open.push_back((record.sequence_number.clone(), !passes));
+            let place = shard.progress.add(&record, !passes);
             shard.position = ReadFrom::After(record.sequence_number.clone());
             if passes {
-                let lane = lane_of(&record.key, shard.lanes.len());
-                shard.lanes[lane].gathering_since.get_or_insert(now);
-                shard.lanes[lane].gathering.push_back((place, Arc::new(record)));
+                let (lane, bytes) = (lane_of(&record.key, shard.lanes.len()), record.event.get().len());
+                shard.lanes[lane].gathering.push((place, Arc::new(record)), bytes, now);
             }
         }
-        shard.ended = ended;
-        shard.move_checkpoint();
+        shard.ended |= ended;
+        shard.progress.move_checkpoint();
     }
 
     /// The invocations that are due now, and the records that are discarded because they are too old.
     pub fn due(&mut self, now: Timestamp) -> (Vec<Invocation>, Vec<Discarded>) {
         let (mut invocations, mut discarded) = (Vec::new(), Vec::new());
         for (name, shard) in &mut self.shards {
-            let mut done = Vec::new();
             for lane in &mut shard.lanes {
                 // If all records of a batch are too old, the next batch may be due at once.
                 while let Some(batch) = lane.due_batch(&self.settings, now) {
                     let too_old = self.settings.maximum_record_age.map_or(0, |age| batch.older_than(age, now));
                     if too_old > 0 {
-                        let records: Vec<_> = batch.records.drain(..too_old).collect();
-                        done.extend(records.iter().map(|(place, _)| *place));
                         discarded.push(Discarded {
                             condition: Condition::RecordAgeExceeded,
                             shard: name.clone(),
-                            records: records.into_iter().map(|(_, record)| record).collect(),
+                            records: shard.progress.finish(batch.records.drain(..too_old)),
                             invocations: batch.invocations,
                         });
                     }
@@ -227,80 +230,60 @@ impl StreamMapping {
                     invocations.push(Invocation { number: self.invocations, shard: name.clone(), records });
                 }
             }
-            shard.finish(&done);
         }
         (invocations, discarded)
     }
 
     /// Takes the answer to an invocation. The answer to an invocation from before a restart is ignored.
     pub fn answered(&mut self, number: InvocationNumber, answer: Answer<'_>, now: Timestamp) -> Answered {
-        let is_it = |lane: &Lane| lane.batches.front().is_some_and(|batch| batch.in_flight == Some(number));
-        let found = self
-            .shards
-            .iter_mut()
-            .find_map(|(name, shard)| shard.lanes.iter().position(is_it).map(|lane| (name, shard, lane)));
-        let Some((name, shard, lane)) = found else { return Answered::default() };
-        let Some(mut batch) = shard.lanes[lane].batches.pop_front() else { return Answered::default() };
+        let mut answered = Answered::default();
+        let found = self.shards.iter_mut().find_map(|(name, shard)| {
+            let (lane, batch) = shard.lanes.iter_mut().find_map(|lane| lane.take_invoked(number))?;
+            Some((name, &mut shard.progress, lane, batch))
+        });
+        let Some((shard, progress, lane, mut batch)) = found else { return answered };
         batch.in_flight = None;
         batch.due_at = now.saturating_add(backoff(batch.waits)).unwrap_or(Timestamp::MAX);
         batch.waits += 1;
-        let settings = &self.settings;
-        let verdict = match answer {
-            Answer::Throttled => {
-                // The function did not run, so this uses up no retry: it is repeated until the records are too old.
-                shard.lanes[lane].batches.push_front(batch);
-                return Answered::default();
-            }
-            Answer::FunctionError => Verdict::Failed,
-            Answer::Response(answer) => {
-                let place = |identifier: &str| {
-                    batch.records.iter().position(|(_, record)| &*record.sequence_number == identifier)
-                };
-                response::read(answer, settings.reports_batch_item_failures, place)
-            }
-        };
+        if answer == Answer::Throttled {
+            // The function did not run, so this uses up no retry: it is repeated until the records are too old.
+            lane.batches.push_front(batch);
+            return answered;
+        }
         batch.invocations += 1;
-        let mut done = Vec::new();
-        let mut rest = match verdict {
-            Verdict::Complete => {
-                return Answered { done: shard.finish_all(batch.records), discarded: None };
-            }
+        let settings = &self.settings;
+        let place =
+            |identifier: &str| batch.records.iter().position(|(_, record)| &*record.sequence_number == identifier);
+        match response::read(answer, settings.reports_batch_item_failures, place) {
+            Verdict::Complete => answered.done = progress.finish(batch.records.drain(..)),
             // The lowest reported sequence number is the checkpoint: all records from there on are retried.
             Verdict::Partial(places) => {
-                let rest = batch.records.split_off(places[0]);
-                let progress = !batch.records.is_empty();
-                done = shard.finish_all(std::mem::take(&mut batch.records));
-                let failures = match settings.retries_after_progress {
-                    RetriesAfterProgress::Reset if progress => 0,
+                answered.done = progress.finish(batch.records.drain(..places[0]));
+                batch.failures = match settings.retries_after_progress {
+                    RetriesAfterProgress::Reset if !answered.done.is_empty() => 0,
                     _ => batch.failures + 1,
                 };
-                Batch { records: rest, failures, ..batch }
             }
             Verdict::Failed if settings.bisect_batch_on_function_error && batch.records.len() > 1 => {
                 // Splitting a batch uses up no retry.
                 let second = batch.records.split_off(batch.records.len() / 2);
-                let second = Batch { records: second, in_flight: None, ..batch };
-                self.bisects += 1;
-                shard.lanes[lane].batches.push_front(second);
-                batch
+                lane.batches.push_front(Batch { records: second, ..batch });
+                answered.bisected = true;
             }
-            Verdict::Failed => {
-                batch.failures += 1;
-                batch
-            }
-        };
-        let exhausted = settings.maximum_retry_attempts.is_some_and(|attempts| rest.failures > attempts);
-        if !exhausted {
-            shard.lanes[lane].batches.push_front(rest);
-            return Answered { done, discarded: None };
+            Verdict::Failed => batch.failures += 1,
         }
-        let discarded = Discarded {
-            condition: Condition::RetryAttemptsExhausted,
-            shard: name.clone(),
-            records: shard.finish_all(std::mem::take(&mut rest.records)),
-            invocations: rest.invocations,
-        };
-        Answered { done, discarded: Some(discarded) }
+        if settings.maximum_retry_attempts.is_some_and(|attempts| batch.failures > attempts) {
+            answered.discarded = Some(Discarded {
+                condition: Condition::RetryAttemptsExhausted,
+                shard: shard.clone(),
+                records: progress.finish(batch.records.drain(..)),
+                invocations: batch.invocations,
+            });
+        }
+        if !batch.records.is_empty() {
+            lane.batches.push_front(batch);
+        }
+        answered
     }
 
     /// The next time at which something becomes due without a new record or answer.
@@ -310,89 +293,66 @@ impl StreamMapping {
         lanes.filter_map(|lane| lane.wake_at(&self.settings)).min()
     }
 
-    /// Whether all records that were read are done.
-    #[must_use]
-    pub fn is_idle(&self) -> bool {
-        self.shards.values().all(|shard| shard.open.is_empty())
-    }
-
-    /// How often a batch was split in two.
-    #[must_use]
-    pub fn bisects(&self) -> u64 {
-        self.bisects
-    }
-
     /// Restarts from its checkpoints, as after a failure of the poller: the records after them are read again, and answers to
     /// invocations in flight are ignored. An event source mapping delivers at least once.
     /// <https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventsourcemapping.html>
     pub fn restart(&mut self) {
         for shard in self.shards.values_mut() {
-            shard.position = shard.checkpoint.clone();
-            shard.first_open += shard.open.len() as u64;
-            shard.open.clear();
+            shard.position = shard.progress.checkpoint.clone();
+            shard.progress.first_open += shard.progress.open.len();
+            shard.progress.open.clear();
             shard.ended = false;
             shard.lanes.iter_mut().for_each(|lane| *lane = Lane::default());
         }
     }
 }
 
-impl Shard {
-    fn is_finished(&self) -> bool {
-        self.ended && self.open.is_empty()
+impl Progress {
+    /// Adds a record that was read, and returns its place.
+    fn add(&mut self, record: &Record, is_done: bool) -> usize {
+        self.open.push_back((record.sequence_number.clone(), is_done));
+        self.first_open + self.open.len() - 1
     }
 
-    fn finish_all(&mut self, records: Vec<(u64, Arc<Record>)>) -> Vec<Arc<Record>> {
-        let (places, records): (Vec<u64>, Vec<Arc<Record>>) = records.into_iter().unzip();
-        self.finish(&places);
+    /// These records are done, or discarded.
+    fn finish(&mut self, records: impl Iterator<Item = Placed>) -> Vec<Arc<Record>> {
+        let (places, records): (Vec<usize>, Vec<Arc<Record>>) = records.unzip();
+        for place in places {
+            self.open[place - self.first_open].1 = true;
+        }
+        self.move_checkpoint();
         records
     }
 
-    fn finish(&mut self, places: &[u64]) {
-        for place in places {
-            let open = place.checked_sub(self.first_open).and_then(|place| usize::try_from(place).ok());
-            if let Some(open) = open.and_then(|place| self.open.get_mut(place)) {
-                open.1 = true;
-            }
-        }
-        self.move_checkpoint();
-    }
-
     fn move_checkpoint(&mut self) {
-        while let Some((sequence_number, true)) = self.open.front() {
-            self.checkpoint = ReadFrom::After(sequence_number.clone());
-            self.open.pop_front();
+        while let Some((sequence_number, _)) = self.open.pop_front_if(|(_, is_done)| *is_done) {
+            self.checkpoint = ReadFrom::After(sequence_number);
             self.first_open += 1;
         }
     }
 }
 
 impl Lane {
-    /// Its first batch, if it is due.
-    fn due_batch(&mut self, settings: &StreamSettings, now: Timestamp) -> Option<&mut Batch> {
-        self.gather(settings, now);
+    /// Its first batch, if it is due. A new batch begins only when the last is done.
+    fn due_batch(&mut self, settings: &Settings, now: Timestamp) -> Option<&mut Batch> {
+        if self.batches.is_empty() {
+            let records = self.gathering.take(settings, now)?;
+            let batch = Batch { records, failures: 0, invocations: 0, waits: 0, due_at: now, in_flight: None };
+            self.batches.push_back(batch);
+        }
         self.batches.front_mut().filter(|batch| batch.in_flight.is_none() && batch.due_at <= now)
     }
 
-    /// Makes a batch if enough records were gathered, or for long enough. A new batch begins only when the last is done.
-    fn gather(&mut self, settings: &StreamSettings, now: Timestamp) {
-        if !self.batches.is_empty() || self.gathering.is_empty() {
-            return;
-        }
-        let count = fitting(self.gathering.iter().map(|(_, record)| &*record.event), settings.batch_size);
-        let is_full = count == settings.batch_size || count < self.gathering.len();
-        let gathered_since = self.gathering_since.unwrap_or(now);
-        if !is_full && gathered_since.saturating_add(settings.batching_window).unwrap_or(Timestamp::MAX) > now {
-            return;
-        }
-        let records: Vec<_> = self.gathering.drain(..count).collect();
-        self.gathering_since = (!self.gathering.is_empty()).then_some(now);
-        self.batches.push_back(Batch { records, failures: 0, invocations: 0, waits: 0, due_at: now, in_flight: None });
+    /// Takes out the batch of this invocation.
+    fn take_invoked(&mut self, number: InvocationNumber) -> Option<(&mut Self, Batch)> {
+        let batch = self.batches.pop_front_if(|batch| batch.in_flight == Some(number))?;
+        Some((self, batch))
     }
 
-    fn wake_at(&self, settings: &StreamSettings) -> Option<Timestamp> {
+    fn wake_at(&self, settings: &Settings) -> Option<Timestamp> {
         match self.batches.front() {
             Some(batch) => batch.in_flight.is_none().then_some(batch.due_at),
-            None => self.gathering_since.and_then(|since| since.saturating_add(settings.batching_window).ok()),
+            None => self.gathering.window_ends(settings),
         }
     }
 }
@@ -400,10 +360,8 @@ impl Lane {
 impl Batch {
     /// How many of its first records are older than `age`.
     fn older_than(&self, age: Duration, now: Timestamp) -> usize {
-        let too_old = |(_, record): &&(u64, Arc<Record>)| {
-            Duration::try_from(now.duration_since(record.arrived_at)).unwrap_or_default() > age
-        };
-        self.records.iter().take_while(too_old).count()
+        let oldest = now.saturating_sub(age).unwrap_or(Timestamp::MIN);
+        self.records.iter().take_while(|(_, record)| record.arrived_at < oldest).count()
     }
 }
 
@@ -413,8 +371,6 @@ impl Discarded {
     pub fn message(&self, function_arn: &str, stream_arn: &str, now: Timestamp) -> Value {
         let info = if stream_arn.contains(":dynamodb:") { "DDBStreamBatchInfo" } else { "KinesisBatchInfo" };
         let (first, last) = (self.records.first(), self.records.last());
-        let sequence_number = |record: Option<&Arc<Record>>| record.map(|record| record.sequence_number.to_string());
-        let arrival = |record: Option<&Arc<Record>>| record.map(|record| record.arrived_at.to_string());
         json!({
             "requestContext": {
                 "functionArn": function_arn,
@@ -425,10 +381,10 @@ impl Discarded {
             "timestamp": now.to_string(),
             info: {
                 "shardId": *self.shard,
-                "startSequenceNumber": sequence_number(first),
-                "endSequenceNumber": sequence_number(last),
-                "approximateArrivalOfFirstRecord": arrival(first),
-                "approximateArrivalOfLastRecord": arrival(last),
+                "startSequenceNumber": first.map(|record| &record.sequence_number),
+                "endSequenceNumber": last.map(|record| &record.sequence_number),
+                "approximateArrivalOfFirstRecord": first.map(|record| record.arrived_at.to_string()),
+                "approximateArrivalOfLastRecord": last.map(|record| record.arrived_at.to_string()),
                 "batchSize": self.records.len(),
                 "streamArn": stream_arn,
             },
@@ -457,13 +413,13 @@ mod tests {
         Timestamp::from_second(seconds).unwrap()
     }
 
-    fn settings(properties: &Value) -> StreamSettings {
+    fn settings(properties: &Value) -> Settings {
         let mut all = json!({
             "StartingPosition": "TRIM_HORIZON", "BatchSize": 100, "MaximumRetryAttempts": 2,
             "FunctionResponseTypes": ["ReportBatchItemFailures"],
         });
         all.as_object_mut().unwrap().extend(properties.as_object().unwrap().clone());
-        StreamSettings::from_properties(&all).unwrap()
+        Settings::of_stream(&all).unwrap()
     }
 
     /// A mapping with one shard "s", which has records with these numbers. Each has a key of its own.
@@ -500,8 +456,13 @@ mod tests {
         json!({"batchItemFailures": items}).to_string()
     }
 
+    /// Whether all records that were read are done.
+    fn is_idle(mapping: &StreamMapping) -> bool {
+        mapping.shards.values().all(|shard| shard.progress.open.is_empty())
+    }
+
     fn checkpoint(mapping: &StreamMapping) -> &ReadFrom {
-        &mapping.shards["s"].checkpoint
+        &mapping.shards["s"].progress.checkpoint
     }
 
     #[test]
@@ -546,7 +507,7 @@ mod tests {
         let (number, records) = only(&mut mapping, 0);
         assert_eq!(records, ["0", "2"]);
         mapping.answered(number, Answer::Response(b"{}"), at(1));
-        assert!(mapping.is_idle());
+        assert!(is_idle(&mapping));
         assert_eq!(*checkpoint(&mapping), ReadFrom::After("3".into()));
     }
 
@@ -565,7 +526,7 @@ mod tests {
         let mut mapping = mapping(&json!({"FunctionResponseTypes": []}), 0..2);
         let (number, _) = only(&mut mapping, 0);
         mapping.answered(number, Answer::Response(failed(&["0"]).as_bytes()), at(0));
-        assert!(mapping.is_idle());
+        assert!(is_idle(&mapping));
     }
 
     #[test]
@@ -592,7 +553,7 @@ mod tests {
         assert_eq!(message["requestContext"]["condition"], "RetryAttemptsExhausted");
         assert_eq!(message["KinesisBatchInfo"]["startSequenceNumber"], "0");
         assert_eq!(message["KinesisBatchInfo"]["endSequenceNumber"], "1");
-        assert!(mapping.is_idle(), "the shard continues");
+        assert!(is_idle(&mapping), "the shard continues");
     }
 
     #[test]
@@ -614,21 +575,24 @@ mod tests {
     fn a_bisect_splits_a_failed_batch_in_order_and_uses_up_no_retry() {
         let mut mapping = mapping(&json!({"BisectBatchOnFunctionError": true, "MaximumRetryAttempts": 0}), 0..4);
         let (number, _) = only(&mut mapping, 0);
-        assert!(mapping.answered(number, Answer::FunctionError, at(0)).discarded.is_none(), "a bisect is not a retry");
+        let answered = mapping.answered(number, Answer::FunctionError, at(0));
+        assert!(answered.bisected && answered.discarded.is_none(), "a bisect is not a retry");
         let (number, records) = only(&mut mapping, 10);
         assert_eq!(records, ["0", "1"]);
-        assert!(mapping.answered(number, Answer::FunctionError, at(10)).discarded.is_none());
+        let answered = mapping.answered(number, Answer::FunctionError, at(10));
+        assert!(answered.bisected && answered.discarded.is_none());
         let (number, records) = only(&mut mapping, 20);
         assert_eq!(records, ["0"]);
-        let discarded = mapping.answered(number, Answer::FunctionError, at(20)).discarded.unwrap();
+        let answered = mapping.answered(number, Answer::FunctionError, at(20));
+        assert!(!answered.bisected);
+        let discarded = answered.discarded.unwrap();
         assert_eq!(&*discarded.records[0].sequence_number, "0", "only the poison record is discarded");
         for (second, expected) in [(30, vec!["1"]), (40, vec!["2", "3"])] {
             let (number, records) = only(&mut mapping, second);
             assert_eq!(records, expected);
-            mapping.answered(number, Answer::Response(b"{}"), at(second));
+            assert!(!mapping.answered(number, Answer::Response(b"{}"), at(second)).bisected);
         }
-        assert!(mapping.is_idle());
-        assert_eq!(mapping.bisects(), 2);
+        assert!(is_idle(&mapping));
     }
 
     #[test]
@@ -706,7 +670,7 @@ mod tests {
         mapping.read("s", (0..60).map(|number| record(number, keys[number as usize % 6])), false, at(0));
         let mut seen: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
         let mut at_once = 0;
-        while !mapping.is_idle() {
+        while !is_idle(&mapping) {
             let due = due(&mut mapping, 0);
             at_once = at_once.max(due.len());
             for (number, records) in due {

@@ -1,9 +1,9 @@
 //! The stream of a DynamoDB table.
 //! <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html>
 
-use crate::{CallError, Page, ReadFrom, Shard};
+use crate::{CallError, Page, ReadFrom, Shard, iterator_type};
 use aws_sdk_dynamodbstreams::Client;
-use aws_sdk_dynamodbstreams::types::{self, Record, ShardIteratorType};
+use aws_sdk_dynamodbstreams::types::{self, Record};
 
 /// The stream of a table.
 #[derive(Debug, Clone)]
@@ -44,13 +44,9 @@ impl TableStream {
     /// # Errors
     /// [`CallError`] if the call fails.
     pub async fn iterator(&self, shard: &str, from: &ReadFrom) -> Result<Option<String>, CallError> {
-        let (kind, after) = match from {
-            ReadFrom::TrimHorizon => (ShardIteratorType::TrimHorizon, None),
-            ReadFrom::Latest => (ShardIteratorType::Latest, None),
-            ReadFrom::After(number) => (ShardIteratorType::AfterSequenceNumber, Some(number.to_string())),
-        };
+        let (kind, after) = iterator_type(from);
         let call = self.client.get_shard_iterator().stream_arn(&self.arn).shard_id(shard);
-        let answer = call.shard_iterator_type(kind).set_sequence_number(after).send().await;
+        let answer = call.shard_iterator_type(kind.into()).set_sequence_number(after).send().await;
         Ok(answer.map_err(CallError::of("GetShardIterator"))?.shard_iterator)
     }
 

@@ -1,7 +1,7 @@
 //! A Kinesis data stream.
 //! <https://docs.aws.amazon.com/streams/latest/dev/developing-consumers-with-sdk.html>
 
-use crate::{CallError, Page, ReadFrom, Shard};
+use crate::{CallError, Page, ReadFrom, Shard, iterator_type};
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::operation::get_shard_iterator::builders::GetShardIteratorFluentBuilder;
 use aws_sdk_kinesis::types::{self, Record, ShardIteratorType};
@@ -58,13 +58,8 @@ impl DataStream {
     /// # Errors
     /// [`CallError`] if the call fails.
     pub async fn iterator(&self, shard: &str, from: &ReadFrom) -> Result<Option<String>, CallError> {
-        let call = match from {
-            ReadFrom::TrimHorizon => self.get_iterator(shard, ShardIteratorType::TrimHorizon),
-            ReadFrom::Latest => self.get_iterator(shard, ShardIteratorType::Latest),
-            ReadFrom::After(number) => {
-                self.get_iterator(shard, ShardIteratorType::AfterSequenceNumber).starting_sequence_number(&**number)
-            }
-        };
+        let (kind, after) = iterator_type(from);
+        let call = self.get_iterator(shard, kind.into()).set_starting_sequence_number(after);
         Ok(call.send().await.map_err(CallError::of("GetShardIterator"))?.shard_iterator)
     }
 

@@ -39,6 +39,15 @@ pub struct Page<R> {
     pub millis_behind_latest: Option<i64>,
 }
 
+/// The type of a shard iterator, as both APIs name it, and the sequence number after which it begins.
+fn iterator_type(from: &ReadFrom) -> (&'static str, Option<String>) {
+    match from {
+        ReadFrom::TrimHorizon => ("TRIM_HORIZON", None),
+        ReadFrom::Latest => ("LATEST", None),
+        ReadFrom::After(number) => ("AFTER_SEQUENCE_NUMBER", Some(number.to_string())),
+    }
+}
+
 /// The time of a record, to the millisecond. The services send a fraction of seconds, which is not exact as a binary
 /// number.
 #[must_use]

@@ -1,21 +1,25 @@
 //! Allocations per notification, by a counting allocator: parsing the payload, the handler, the adapters, the SDK and HTTP.
 //! The Lambda runtime and the backend's thread are not counted.
 
-use crate::backend::Behaviour;
+use crate::backend::{Backend, Behaviour};
+use crate::cli::Options;
 use crate::error::Error;
 use crate::events;
-use crate::in_process::{self, InProcess};
-use crate::measure::pairs;
 use crate::output::{self, MEBIBYTE, thousands};
 use crate::subject::Function;
 use actions::ledger::Ledger;
-use aws::{ConfigError, DynamoTable, KinesisStream, SqsQueue, SystemClock};
+use aws::{ConfigError, DynamoTable, Environment, KinesisStream, SdkConfig, SqsQueue, SystemClock};
+use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
 use downstream::Downstream;
 use ingest::Ingest;
 use notification::{Deadline, Envelope, Invocation, MarkDone, Timestamp};
 use publisher::Publisher;
 use serde::Serialize;
 use serde_json::to_vec;
+use tokio::runtime::Builder;
+
+/// What failed before anything was counted.
+const RUN: &str = "run the handlers";
 
 /// Figures per notification, apart from the last.
 #[derive(Debug, Serialize)]
@@ -29,20 +33,35 @@ struct Row {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "the counts are far below 2^52")]
-pub(crate) fn run(functions: &[Function], batches: &[usize], json: bool) -> Result<(), Error> {
+pub(crate) fn run(options: &Options, json: bool) -> Result<(), Error> {
+    let variables =
+        [("AWS_REGION", "us-east-1"), ("AWS_LAMBDA_FUNCTION_NAME", "measured"), ("LEDGER_TABLE_NAME", "ledger")];
+    let environment = Environment::from(variables);
     // Spans allocate, so they must be configured as in a function.
-    aws::telemetry::init(&in_process::environment()).map_err(Error::handler)?;
-    let process = InProcess::start(Behaviour::default())?;
-    let handlers = Handlers::new(&process).map_err(Error::handler)?;
+    aws::telemetry::init(&environment).map_err(Error::cannot(RUN))?;
+    // The backend has its own thread. It has no TLS, because which certificates are trusted is set for a whole process.
+    let backend_runtime =
+        Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(Error::cannot(RUN))?;
+    let backend = backend_runtime.block_on(async { Backend::start(Behaviour::default(), None) });
+    let backend = backend.map_err(Error::cannot(RUN))?;
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(Error::cannot(RUN))?;
+    let sdk = runtime
+        .block_on(aws::config::sdk(&environment))
+        .map_err(Error::cannot(RUN))?
+        .into_builder()
+        .endpoint_url(format!("http://{}", backend.server.address))
+        .credentials_provider(SharedCredentialsProvider::new(Credentials::new("test", "test", None, None, "bench")))
+        .build();
+    let handlers = Handlers::new(&sdk, &environment).map_err(Error::cannot(RUN))?;
     let mut rows = Vec::new();
-    for (function, batch) in pairs(functions, batches) {
+    for (function, batch) in options.pairs() {
         let event = events::batch(function, batch);
-        let handle = || process.runtime.block_on(handlers.handle(function, &event));
+        let handle = || runtime.block_on(handlers.handle(function, &event));
         // The first invocation makes connections and everything else that is made once.
         let warmed_up = handle();
         let mut handled = Ok(());
         let counted = allocation_counter::measure(|| handled = handle());
-        warmed_up.and(handled).map_err(Error::handler)?;
+        warmed_up.and(handled).map_err(Error::cannot(RUN))?;
         let notifications = batch as f64;
         rows.push(Row {
             function,
@@ -71,11 +90,11 @@ struct Handlers {
 }
 
 impl Handlers {
-    fn new(process: &InProcess) -> Result<Self, ConfigError> {
-        let table = DynamoTable::new(aws_sdk_dynamodb::Client::new(&process.sdk), "notifications".to_owned());
-        let stream = KinesisStream::new(aws_sdk_kinesis::Client::new(&process.sdk), "notifications".to_owned());
-        let queue = SqsQueue::new(aws_sdk_sqs::Client::new(&process.sdk), "https://queue".to_owned());
-        let ledger = Ledger::from_environment(&in_process::environment())?;
+    fn new(sdk: &SdkConfig, environment: &Environment) -> Result<Self, ConfigError> {
+        let table = DynamoTable::new(aws_sdk_dynamodb::Client::new(sdk), "notifications".to_owned());
+        let stream = KinesisStream::new(aws_sdk_kinesis::Client::new(sdk), "notifications".to_owned());
+        let queue = SqsQueue::new(aws_sdk_sqs::Client::new(sdk), "https://queue".to_owned());
+        let ledger = Ledger::from_environment(environment)?;
         Ok(Self {
             ingest: Ingest::new(table.clone(), queue, SystemClock),
             publisher: Publisher::new(stream, SystemClock),

@@ -1,31 +1,36 @@
 //! A backend that stores nothing. It answers as DynamoDB (JSON 1.0) and Kinesis (JSON 1.1) do, with a delay and failures if
 //! asked to.
 
-use crate::http::{self, Answer, Server, lock};
+use crate::http::{Answer, Server};
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio_rustls::TlsAcceptor;
 
 const THROTTLED: &str = "throttled on purpose";
 
 /// How the backend behaves.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, clap::Args)]
 pub(crate) struct Behaviour {
-    /// Delay of each answer, in milliseconds.
-    pub(crate) latency_ms: u64,
-    /// Percentage of calls that are throttled.
-    pub(crate) throttled_calls: u8,
-    /// Percentage of entries that fail within a successful response.
-    pub(crate) throttled_entries: u8,
+    /// Delay of each answer of the backend, in milliseconds
+    #[arg(long = "latency", global = true, value_name = "MS", default_value_t = 0)]
+    latency_ms: u64,
+
+    /// Percentage of calls that the backend throttles
+    #[arg(long, global = true, value_name = "PCT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
+    throttled_calls: u8,
+
+    /// Percentage of entries in a batch call that the backend throttles within a successful response; the straightforward
+    /// functions make no such calls
+    #[arg(long, global = true, value_name = "PCT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
+    throttled_entries: u8,
 }
 
 /// The requests that it got.
@@ -34,16 +39,13 @@ pub(crate) struct Counts {
     pub(crate) calls: u64,
     /// Bytes of the requests: request line, headers and body.
     pub(crate) bytes: u64,
-    pub(crate) connections: u64,
-    in_flight: u64,
-    pub(crate) most_in_flight: u64,
 }
 
 /// A running backend.
 #[derive(Debug)]
 pub(crate) struct Backend {
     shared: Arc<Shared>,
-    server: Server,
+    pub(crate) server: Server,
 }
 
 #[derive(Debug)]
@@ -58,20 +60,9 @@ impl Backend {
         // The seed is fixed so that each round is throttled in the same way.
         let random = Mutex::new(fastrand::Rng::with_seed(1));
         let shared = Arc::new(Shared { behaviour, counts: Mutex::default(), random });
-        let (connected, answering) = (Arc::clone(&shared), Arc::clone(&shared));
-        let server = http::serve(
-            tls,
-            move || lock(&connected.counts).connections += 1,
-            move |request| {
-                let shared = Arc::clone(&answering);
-                async move { shared.answer(request).await }
-            },
-        )?;
+        let answering = Arc::clone(&shared);
+        let server = Server::start(tls, move |request| Arc::clone(&answering).answer(request))?;
         Ok(Self { shared, server })
-    }
-
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.server.address
     }
 
     pub(crate) fn counts(&self) -> Counts {
@@ -80,10 +71,10 @@ impl Backend {
 }
 
 impl Shared {
-    async fn answer(&self, request: Request<Incoming>) -> hyper::Result<Answer> {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
         let (head, body) = request.into_parts();
         let target = head.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
-        let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+        let operation = target.rsplit('.').next().unwrap_or_default();
         let headers: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
         let request_line = format!("{} {} HTTP/1.1\r\n\r\n", head.method, head.uri).len();
         let body = body.collect().await?.to_bytes();
@@ -91,8 +82,6 @@ impl Shared {
             let mut counts = lock(&self.counts);
             counts.calls += 1;
             counts.bytes += (request_line + headers + body.len()) as u64;
-            counts.in_flight += 1;
-            counts.most_in_flight = counts.most_in_flight.max(counts.in_flight);
         }
         if self.behaviour.latency_ms > 0 {
             tokio::time::sleep(Duration::from_millis(self.behaviour.latency_ms)).await;
@@ -101,20 +90,21 @@ impl Shared {
             let kind = "ProvisionedThroughputExceededException";
             (StatusCode::BAD_REQUEST, json!({"__type": kind, "message": THROTTLED}))
         } else {
-            match answer(&operation, &body, || self.chance(self.behaviour.throttled_entries)) {
+            match answer(operation, &body, || self.chance(self.behaviour.throttled_entries)) {
                 Some(answer) => (StatusCode::OK, answer),
                 None => (StatusCode::BAD_REQUEST, json!({"__type": "ValidationException", "message": operation})),
             }
         };
-        lock(&self.counts).in_flight -= 1;
-        let mut response = Response::new(Full::new(Bytes::from(answer.to_string())));
-        *response.status_mut() = status;
-        Ok(response)
+        Ok(Response::builder().status(status).body(Full::from(answer.to_string()))?)
     }
 
     fn chance(&self, percent: u8) -> bool {
         percent > 0 && lock(&self.random).u8(0..100) < percent
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The answer to a call; `None` if the call is unknown or cannot be parsed.

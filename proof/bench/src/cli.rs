@@ -5,6 +5,7 @@ use crate::measure::Effort;
 use crate::subject::Function;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Measure the cost of a notification, in the deployed and in the straightforward variant of each function
 ///
@@ -29,7 +30,7 @@ pub(crate) struct Cli {
     quick: bool,
 
     #[command(flatten)]
-    pub(crate) compare: CompareArgs,
+    pub(crate) options: Options,
 }
 
 const EXAMPLES: &str = "\
@@ -41,16 +42,15 @@ Examples:
   bench --against ../before/target/lambda                  with the binaries of another commit
   bench --throttled-entries 5                              with 5 % of the entries throttled inside a 200
   bench --json | jq '.comparisons[] | [.function, .batch, .cpu_ratio.median]'
-  bench backends                                           how many calls should be in flight?
   bench allocations                                        allocations per notification
   bench memory --latency 4                                 speed and cost of each memory setting, cold starts included
-  make profile                                             where instructions and time go
+  make profile                                             where instructions go
 
 CPU is the user and system time of all threads of the process, including those that have ended, in nanoseconds
 (clock_getcpuclockid). Compare only figures of the same run.";
 
 #[derive(Debug, Args)]
-pub(crate) struct CompareArgs {
+pub(crate) struct Options {
     /// Measure only this function; repeatable
     #[arg(long, global = true, value_enum, value_name = "NAME")]
     function: Vec<Function>,
@@ -59,22 +59,8 @@ pub(crate) struct CompareArgs {
     #[arg(long, global = true, value_name = "N")]
     pub(crate) batch: Vec<usize>,
 
-    /// Delay of each answer of the backend, in milliseconds
-    #[arg(long, global = true, value_name = "MS", default_value_t = 0)]
-    latency: u64,
-
-    /// Percentage of calls that the backend throttles
-    #[arg(long, global = true, value_name = "PCT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
-    throttled_calls: u8,
-
-    /// Percentage of entries in a batch call that the backend throttles within a successful response; the straightforward
-    /// functions make no such calls
-    #[arg(long, global = true, value_name = "PCT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
-    throttled_entries: u8,
-
-    /// Have the functions also trust the certificates in this file, to measure what it costs to read them at start
-    #[arg(long, global = true, value_name = "PATH")]
-    pub(crate) roots: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) behaviour: Behaviour,
 
     /// Draw CPU by batch size into this SVG file
     #[arg(long, value_name = "PATH")]
@@ -92,31 +78,28 @@ pub(crate) struct CompareArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Measure time and CPU for 1,000 notifications by calls in flight and backend latency
-    Backends,
     /// Count allocations per notification: handler, adapters and SDK, without the Lambda runtime
     Allocations,
     /// Measure time and cost by memory setting, which determines the CPU (needs root, for a control group)
     Memory,
-    /// Measure instructions and CPU time by owner, and draw flame graphs (needs valgrind and perf; see `make profile`)
+    /// Count instructions per notification by owner, without the kernel (needs valgrind; see `make profile`)
     Profile {
         /// Output directory of `cargo build --profile profiling`
         #[arg(long, value_name = "DIR", default_value = "target/profiling")]
         built: PathBuf,
-
-        /// Directory for the flame graphs
-        #[arg(long, value_name = "DIR", default_value = "target/profiles")]
-        into: PathBuf,
     },
 }
 
 impl Cli {
     pub(crate) fn effort(&self) -> Effort {
-        if self.quick { Effort::quick() } else { Effort::thorough(self.rounds.into()) }
+        if self.quick {
+            return Effort { rounds: 1, cpu: Duration::from_millis(20), wall: Duration::from_millis(100) };
+        }
+        Effort { rounds: self.rounds.into(), cpu: Duration::from_millis(300), wall: Duration::from_secs(3) }
     }
 }
 
-impl CompareArgs {
+impl Options {
     pub(crate) fn functions(&self) -> &[Function] {
         if self.function.is_empty() { &Function::ALL } else { &self.function }
     }
@@ -126,12 +109,14 @@ impl CompareArgs {
         self.batch.first().copied().unwrap_or(1_000)
     }
 
-    pub(crate) fn behaviour(&self) -> Behaviour {
-        Behaviour {
-            latency_ms: self.latency,
-            throttled_calls: self.throttled_calls,
-            throttled_entries: self.throttled_entries,
+    /// Each function with each batch size to measure.
+    pub(crate) fn pairs(&self) -> Vec<(Function, usize)> {
+        let mut pairs = Vec::new();
+        for &function in self.functions() {
+            let sizes = function.batches().iter().filter(|size| self.batch.is_empty() || self.batch.contains(size));
+            pairs.extend(sizes.map(|&size| (function, size)));
         }
+        pairs
     }
 }
 
@@ -143,5 +128,15 @@ mod tests {
     #[test]
     fn the_options_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_function_is_measured_only_at_its_own_batch_sizes() {
+        let pairs = |arguments: &[&str]| Cli::parse_from(arguments).options.pairs();
+        assert_eq!(
+            pairs(&["bench", "--function", "ingest", "--function", "ledger", "--batch", "1000", "--batch", "10000"]),
+            [(Function::Ingest, 1_000), (Function::Ingest, 10_000), (Function::Ledger, 1_000)]
+        );
+        assert_eq!(pairs(&["bench"]).len(), 13);
     }
 }

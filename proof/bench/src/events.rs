@@ -29,7 +29,7 @@ fn id(number: usize) -> String {
 }
 
 /// The event of one notification: CloudEvents JSON.
-pub(crate) fn event(number: usize) -> String {
+fn event(number: usize) -> String {
     json!({
         "specversion": "1.0",
         "id": id(number),

@@ -3,15 +3,14 @@
 
 use crate::backend::{Backend, Behaviour};
 use crate::error::Error;
-use crate::http::{self, Answer, Server};
+use crate::http::{Answer, Server};
 use crate::limits;
-use crate::subject::Subject;
+use crate::subject::Function;
 use crate::throttle::Throttle;
 use crate::tls::{self, Authority};
 use aws::SystemClock;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::HeaderValue;
 use hyper::{Request, Response, StatusCode};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
@@ -20,7 +19,6 @@ use nix::unistd::Pid;
 use notification::Clock;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -39,6 +37,9 @@ const ENDED_AFTER: Duration = Duration::from_secs(10);
 /// Length of the session token in each call, as with a role's credentials. AWS does not specify one.
 const SESSION_TOKEN_CHARS: usize = 800;
 
+/// The task that failed if the system has no answer about the process.
+const MEASURE: &str = "measure the process";
+
 /// How AWS and Lambda behave while a function is measured.
 #[derive(Clone, Copy)]
 pub(crate) struct Conditions<'a> {
@@ -56,19 +57,20 @@ pub(crate) struct Host {
     pub(crate) backend: Backend,
     /// From exec until it asked for its first invocation.
     pub(crate) init: Duration,
-    binary: &'static str,
+    /// The program that was started, for errors.
+    program: PathBuf,
     next: Option<oneshot::Sender<Bytes>>,
-    runtime: mpsc::Receiver<FromFunction>,
+    runtime: mpsc::Receiver<(Instant, FromFunction)>,
     _runtime_api: Server,
 }
 
 /// What the function sends to the Runtime API.
 #[derive(Debug)]
 enum FromFunction {
-    /// It asks for an invocation.
-    Next { at: Instant, reply: oneshot::Sender<Bytes> },
-    /// It answers an invocation.
-    Answer { at: Instant, body: Bytes, is_error: bool },
+    /// It asks for an invocation, and waits for its payload.
+    Next(oneshot::Sender<Bytes>),
+    /// It answers an invocation, or reports an error.
+    Answer(Bytes),
 }
 
 /// One invocation, answered.
@@ -80,63 +82,25 @@ pub(crate) struct Invocation {
     pub(crate) complete: bool,
 }
 
-/// A program to run as a function.
-#[derive(Debug, Clone)]
-pub(crate) struct Program {
-    /// The function's binary.
-    pub(crate) binary: PathBuf,
-    /// The program that runs it, with its arguments; empty if it runs directly.
-    pub(crate) under: Vec<OsString>,
-    /// Environment variables, in addition to those of the subject.
-    pub(crate) variables: Vec<(&'static str, &'static str)>,
-}
-
-impl From<PathBuf> for Program {
-    fn from(binary: PathBuf) -> Self {
-        Self { binary, under: Vec::new(), variables: Vec::new() }
-    }
-}
-
-impl Program {
-    fn command(&self) -> Command {
-        match self.under.split_first() {
-            None => Command::new(&self.binary),
-            Some((program, arguments)) => {
-                let mut command = Command::new(program);
-                command.args(arguments).arg(&self.binary);
-                command
-            }
-        }
-    }
-}
-
 impl Host {
-    /// Starts the process and waits until it is ready.
+    /// Starts a function by a command, and waits until it is ready.
     pub(crate) async fn start(
-        program: &Program,
-        subject: Subject,
+        mut command: Command,
+        function: Function,
         Conditions { behaviour, authority, throttle }: Conditions<'_>,
     ) -> Result<Self, Error> {
-        let binary = subject.binary();
-        let backend = Backend::start(behaviour, Some(authority.acceptor.clone())).map_err(Error::Server)?;
+        let server = "start a server on loopback";
+        let backend = Backend::start(behaviour, Some(authority.acceptor.clone())).map_err(Error::cannot(server))?;
         let (to_host, runtime) = mpsc::channel(1);
-        let runtime_api = http::serve(
-            None,
-            || {},
-            move |request| {
-                let to_host = to_host.clone();
-                async move { runtime_api(request, &to_host).await }
-            },
-        )
-        .map_err(Error::Server)?;
+        let runtime_api = Server::start(None, move |request| answer(request, to_host.clone()));
+        let runtime_api = runtime_api.map_err(Error::cannot(server))?;
 
-        let mut command = program.command();
         // Nothing is inherited.
         command
             .env_clear()
             .env("AWS_LAMBDA_RUNTIME_API", runtime_api.address.to_string())
-            .env("AWS_ENDPOINT_URL", format!("https://{}:{}", tls::HOST, backend.address().port()))
-            .env("SSL_CERT_FILE", authority.roots())
+            .env("AWS_ENDPOINT_URL", format!("https://{}:{}", tls::HOST, backend.server.address.port()))
+            .env("SSL_CERT_FILE", &authority.roots)
             .env("AWS_LAMBDA_FUNCTION_NAME", "measured")
             .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")
@@ -150,20 +114,20 @@ impl Host {
             .env("QUEUE_URL", "https://queue")
             .env("STREAM_NAME", "notifications")
             .env("LEDGER_TABLE_NAME", "ledger")
-            .envs(subject.variables())
-            .envs(program.variables.iter().copied())
+            .env("ACTION", function.action())
+            .env("FUNCTION", function.binary())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let started_by = || program.under.first().map_or(program.binary.clone(), PathBuf::from);
+        let program = PathBuf::from(command.get_program());
         let mut spawn = || (Instant::now(), spawn(&mut command));
         let (started, process) = match throttle {
             None => spawn(),
             Some(throttle) => throttle.inside(spawn)?,
         };
-        let process = process.map_err(|cause| Error::Program { path: started_by(), cause })?;
+        let process = process.map_err(Error::cannot(format!("start {}", program.display())))?;
         let init = Duration::ZERO;
-        let mut host = Self { backend, init, binary, process, next: None, runtime, _runtime_api: runtime_api };
+        let mut host = Self { process, backend, init, program, next: None, runtime, _runtime_api: runtime_api };
         host.init = host.ready().await? - started;
         Ok(host)
     }
@@ -171,13 +135,9 @@ impl Host {
     /// Invokes the function, and waits until it asks for the next invocation.
     pub(crate) async fn invoke(&mut self, event: Bytes) -> Result<Invocation, Error> {
         let started = Instant::now();
-        // Where nobody takes it, the process has ended, which is seen next.
+        // If nobody takes it, the process has ended, which `heard` reports.
         let _ = self.next.take().map(|next| next.send(event));
-        let (at, body) = match self.heard().await? {
-            FromFunction::Answer { at, body, is_error: false } => (at, body),
-            FromFunction::Answer { body, .. } => return Err(self.refused(&body)),
-            FromFunction::Next { .. } => return Err(self.refused(b"none")),
-        };
+        let (at, FromFunction::Answer(body)) = self.heard().await? else { return Err(self.refused(b"none")) };
         let report: Report = serde_json::from_slice(&body).map_err(|_| self.refused(&body))?;
         self.ready().await?;
         Ok(Invocation { wall: at - started, complete: report.batch_item_failures.is_empty() })
@@ -186,65 +146,63 @@ impl Host {
     /// Waits until the function asks for an invocation. Returns when it did.
     async fn ready(&mut self) -> Result<Instant, Error> {
         match self.heard().await? {
-            FromFunction::Next { at, reply } => {
+            (at, FromFunction::Next(reply)) => {
                 self.next = Some(reply);
                 Ok(at)
             }
-            FromFunction::Answer { body, .. } => Err(self.refused(&body)),
+            (_, FromFunction::Answer(body)) => Err(self.refused(&body)),
         }
     }
 
-    /// Waits for the next message of the function.
-    async fn heard(&mut self) -> Result<FromFunction, Error> {
+    /// Waits for the next message of the function. Returns it with its time.
+    async fn heard(&mut self) -> Result<(Instant, FromFunction), Error> {
         let give_up = Instant::now() + TIMEOUT;
         while Instant::now() < give_up {
             match tokio::time::timeout(CHECK_EVERY, self.runtime.recv()).await {
                 Ok(Some(heard)) => return Ok(heard),
                 Ok(None) => break,
                 Err(_) => {
-                    if let Some(status) = self.process.0.try_wait().map_err(Error::unmeasurable)? {
-                        return Err(Error::Ended { binary: self.binary, status });
+                    if let Some(status) = self.process.0.try_wait().map_err(Error::cannot(MEASURE))? {
+                        return Err(Error::Crashed { program: self.program.clone(), status });
                     }
                 }
             }
         }
-        Err(Error::Silent { binary: self.binary, seconds: TIMEOUT.as_secs() })
+        Err(Error::Silent { program: self.program.clone(), seconds: TIMEOUT.as_secs() })
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.process.0.id()
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.process.0.id().cast_signed())
     }
 
     /// CPU that the process has used so far: user and system time of all its threads, including those that have ended, in
     /// nanoseconds (`clock_getcpuclockid`).
     pub(crate) fn cpu(&self) -> Result<Duration, Error> {
-        let pid = self.pid().try_into().map(Pid::from_raw).map_err(Error::unmeasurable)?;
-        let time = ClockId::pid_cpu_clock_id(pid).and_then(ClockId::now);
-        time.map(Duration::from).map_err(Error::unmeasurable)
+        let time = ClockId::pid_cpu_clock_id(self.pid()).and_then(ClockId::now);
+        time.map(Duration::from).map_err(Error::cannot(MEASURE))
     }
 
     /// A size in the status of the process, in bytes: its memory now (`VmRSS:`), or its largest (`VmHWM:`).
     pub(crate) fn memory(&self, name: &str) -> Result<f64, Error> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).map_err(Error::unmeasurable)?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).map_err(Error::cannot(MEASURE))?;
         let kibibytes =
             status.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse::<f64>().ok());
-        kibibytes.map(|size| size * 1024.0).ok_or_else(|| Error::unmeasurable(format!("its status has no {name}")))
+        let bytes = kibibytes.map(|size| size * 1024.0);
+        bytes.ok_or_else(|| Error::cannot(MEASURE)(format!("its status has no {name}")))
     }
 
     /// Ends the process and its servers: anything left open would affect the next measurement.
     pub(crate) async fn stop(mut self) {
         // SIGTERM first: the program that runs it, such as valgrind, may still have something to write.
-        if let Ok(pid) = self.pid().try_into() {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-        }
-        let given_up = Instant::now() + ENDED_AFTER;
-        while matches!(self.process.0.try_wait(), Ok(None)) && Instant::now() < given_up {
+        let _ = kill(self.pid(), Signal::SIGTERM);
+        let give_up = Instant::now() + ENDED_AFTER;
+        while matches!(self.process.0.try_wait(), Ok(None)) && Instant::now() < give_up {
             tokio::time::sleep(CHECK_EVERY / 100).await;
         }
     }
 
     fn refused(&self, answer: &[u8]) -> Error {
-        Error::Refused { binary: self.binary, answer: String::from_utf8_lossy(answer).into_owned() }
+        Error::Refused { program: self.program.clone(), answer: String::from_utf8_lossy(answer).into_owned() }
     }
 }
 
@@ -271,36 +229,26 @@ fn spawn(command: &mut Command) -> std::io::Result<Process> {
 }
 
 /// Answers a request of the function, and passes it to the host.
-async fn runtime_api(request: Request<Incoming>, to_host: &mpsc::Sender<FromFunction>) -> hyper::Result<Answer> {
-    let at = Instant::now();
-    if request.uri().path().ends_with("/invocation/next") {
-        let (reply, event) = oneshot::channel();
+async fn answer(request: Request<Incoming>, to_host: mpsc::Sender<(Instant, FromFunction)>) -> Answer {
+    if !request.uri().path().ends_with("/invocation/next") {
+        let body = request.into_body().collect().await?.to_bytes();
         // If the host is gone, the process is about to end.
-        let _ = to_host.send(FromFunction::Next { at, reply }).await;
-        return Ok(invocation(event.await.unwrap_or_default()));
+        let _ = to_host.send((Instant::now(), FromFunction::Answer(body))).await;
+        let ok = Full::from(r#"{"status":"OK"}"#);
+        return Ok(Response::builder().status(StatusCode::ACCEPTED).body(ok)?);
     }
-    let is_error = !request.uri().path().ends_with("/response");
-    let body = request.into_body().collect().await?.to_bytes();
-    let _ = to_host.send(FromFunction::Answer { at: Instant::now(), body, is_error }).await;
-    let mut response = Response::new(Full::new(Bytes::from_static(b"{\"status\":\"OK\"}")));
-    *response.status_mut() = StatusCode::ACCEPTED;
-    Ok(response)
-}
-
-fn invocation(event: Bytes) -> Answer {
-    let deadline = SystemClock.now().as_millisecond() + i64::try_from(TIMEOUT.as_millis()).unwrap_or(i64::MAX);
-    let mut response = Response::new(Full::new(event));
-    let headers = response.headers_mut();
-    for (name, value) in [
-        ("content-type", "application/json"),
-        ("lambda-runtime-aws-request-id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd"),
-        ("lambda-runtime-invoked-function-arn", "arn:aws:lambda:us-east-1:123456789012:function:measured"),
-        ("lambda-runtime-trace-id", "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=0"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    headers.insert("lambda-runtime-deadline-ms", deadline.into());
-    response
+    let (reply, event) = oneshot::channel();
+    let _ = to_host.send((Instant::now(), FromFunction::Next(reply))).await;
+    let event = event.await?;
+    let deadline = SystemClock.now().as_millisecond() + i64::try_from(TIMEOUT.as_millis())?;
+    let trace = "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=0";
+    let response = Response::builder()
+        .header("content-type", "application/json")
+        .header("lambda-runtime-aws-request-id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd")
+        .header("lambda-runtime-invoked-function-arn", "arn:aws:lambda:us-east-1:123456789012:function:measured")
+        .header("lambda-runtime-trace-id", trace)
+        .header("lambda-runtime-deadline-ms", deadline);
+    Ok(response.body(Full::new(event))?)
 }
 
 /// The answer of a function: the records that failed.

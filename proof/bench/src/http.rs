@@ -8,13 +8,14 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use tokio::io::{AsyncRead, AsyncWrite};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-pub(crate) type Answer = Response<Full<Bytes>>;
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Answer = Result<Response<Full<Bytes>>, BoxError>;
 
 /// Connections that can wait to be accepted: the straightforward variant opens a thousand at once.
 const BACKLOG: u32 = 4_096;
@@ -23,58 +24,52 @@ const BACKLOG: u32 = 4_096;
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    connections: Arc<AtomicU64>,
     _accepting: JoinSet<()>,
 }
 
-/// Answers requests with `answer`, over TLS if there is an acceptor. `connected` is called for each new connection.
-pub(crate) fn serve<F: Future<Output = hyper::Result<Answer>> + Send + 'static>(
-    tls: Option<TlsAcceptor>,
-    connected: impl Fn() + Send + 'static,
-    answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static,
-) -> io::Result<Server> {
-    let socket = TcpSocket::new_v4()?;
-    socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
-    let listener = socket.listen(BACKLOG)?;
-    let address = listener.local_addr()?;
-    let mut accepting = JoinSet::new();
-    accepting.spawn(async move {
-        let mut connections = JoinSet::new();
-        // If no more connections can be accepted, the client reports it.
-        while let Ok((stream, _)) = listener.accept().await {
-            connected();
-            let _ = stream.set_nodelay(true);
-            connections.spawn(answer_over(tls.clone(), stream, answer.clone()));
-            while connections.try_join_next().is_some() {}
-        }
-    });
-    Ok(Server { address, _accepting: accepting })
-}
-
-async fn answer_over<F: Future<Output = hyper::Result<Answer>>>(
-    tls: Option<TlsAcceptor>,
-    stream: TcpStream,
-    answer: impl Fn(Request<Incoming>) -> F,
-) {
-    match tls {
-        None => answer_all(stream, answer).await,
-        Some(tls) => {
-            // If the client does not trust the certificate, it reports that.
-            if let Ok(stream) = tls.accept(stream).await {
-                answer_all(stream, answer).await;
+impl Server {
+    /// Answers requests with `answer`, over TLS if there is an acceptor.
+    pub(crate) fn start<F: Future<Output = Answer> + Send + 'static>(
+        tls: Option<TlsAcceptor>,
+        answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    ) -> io::Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        let listener = socket.listen(BACKLOG)?;
+        let address = listener.local_addr()?;
+        let connections = Arc::new(AtomicU64::new(0));
+        let connected = Arc::clone(&connections);
+        let mut accepting = JoinSet::new();
+        accepting.spawn(async move {
+            let mut open = JoinSet::new();
+            // If no more connections can be accepted, the client reports it.
+            while let Ok((stream, _)) = listener.accept().await {
+                connected.fetch_add(1, Ordering::Relaxed);
+                open.spawn(answer_all(tls.clone(), stream, answer.clone()));
+                while open.try_join_next().is_some() {}
             }
-        }
+        });
+        Ok(Self { address, connections, _accepting: accepting })
+    }
+
+    /// The number of connections that it has accepted.
+    pub(crate) fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
     }
 }
 
-/// Answers the requests of one connection.
-async fn answer_all<F: Future<Output = hyper::Result<Answer>>>(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
+/// Answers the requests of one connection. If it breaks, or the client does not trust the certificate, the client reports it.
+async fn answer_all<F: Future<Output = Answer>>(
+    tls: Option<TlsAcceptor>,
+    stream: TcpStream,
     answer: impl Fn(Request<Incoming>) -> F,
-) {
-    // If the connection breaks, the client reports it.
-    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer)).await;
-}
-
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+) -> Result<(), BoxError> {
+    stream.set_nodelay(true)?;
+    let (http, service) = (http1::Builder::new(), service_fn(answer));
+    match tls {
+        None => http.serve_connection(TokioIo::new(stream), service).await?,
+        Some(tls) => http.serve_connection(TokioIo::new(tls.accept(stream).await?), service).await?,
+    }
+    Ok(())
 }

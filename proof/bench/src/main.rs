@@ -3,28 +3,25 @@
 //!
 //! | file | concern |
 //! |---|---|
-//! | `host` | the Lambda Runtime API, and the function's process |
+//! | `subject`, `events` | what is measured: a function in a variant, with batches as the event sources send them |
+//! | `host`, `limits` | the Lambda Runtime API, and the function's process |
 //! | `backend`, `http`, `tls` | the stub of DynamoDB and Kinesis |
-//! | `events` | batches as the event sources send them |
-//! | `subject`, `binaries`, `measure` | what is measured, and in which order |
-//! | `output`, `plot` | tables, JSON, SVG |
-//! | `backends`, `allocations`, `in_process` | measurements of the adapters and handlers in this process |
-//! | `memory`, `throttle` | time and cost by the memory setting |
-//! | `profile`, `callgrind`, `owner` | instructions and time by owner |
-//! | `limits` | what Lambda gives a function, and its price |
+//! | `measure` | rounds, and the figures of a process |
+//! | `compare`, `plot` | `bench`: both variants, as tables, JSON and SVG |
+//! | `allocations` | `bench allocations`: the handlers and adapters in this process |
+//! | `memory`, `throttle` | `bench memory`: time and cost by the memory setting |
+//! | `profile`, `callgrind`, `owner` | `bench profile`: instructions by owner |
 //! | `bin/straightforward` | the straightforward variants |
 
 mod allocations;
 mod backend;
-mod backends;
-mod binaries;
 mod callgrind;
 mod cli;
+mod compare;
 mod error;
 mod events;
 mod host;
 mod http;
-mod in_process;
 mod limits;
 mod measure;
 mod memory;
@@ -36,63 +33,24 @@ mod subject;
 mod throttle;
 mod tls;
 
-use binaries::Binaries;
 use clap::Parser;
-use cli::{Cli, Command, CompareArgs};
-use error::Error;
-use host::Conditions;
-use measure::Effort;
-use serde_json::json;
+use cli::{Cli, Command};
 use std::process::ExitCode;
-use tls::Authority;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let (args, effort, json) = (&cli.compare, cli.effort(), cli.json);
+    let (options, effort, json) = (&cli.options, cli.effort(), cli.json);
     let done = match cli.command {
-        None => compare(args, effort, json),
-        Some(Command::Backends) => backends::run(effort, json),
-        Some(Command::Allocations) => allocations::run(args.functions(), &args.batch, json),
-        Some(Command::Memory) => Binaries::kept(&args.binaries, None, args.functions())
-            .and_then(|binaries| memory::run(&binaries, args, effort, json)),
-        Some(Command::Profile { built, into }) => profile::run(&built, args.functions(), args.one_batch(), &into, json),
+        None => compare::run(options, effort, json),
+        Some(Command::Allocations) => allocations::run(options, json),
+        Some(Command::Memory) => memory::run(options, effort, json),
+        Some(Command::Profile { built }) => profile::run(&built, options, json),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output::error(&error);
-            error.exit_code()
+            ExitCode::from(2)
         }
-    }
-}
-
-/// Measures both variants of the functions.
-#[tokio::main(flavor = "current_thread")]
-async fn compare(args: &CompareArgs, effort: Effort, json: bool) -> Result<(), Error> {
-    let binaries = Binaries::kept(&args.binaries, args.against.as_deref(), args.functions())?;
-    let authority = Authority::make(args.roots.as_deref())?;
-    let conditions = Conditions { behaviour: args.behaviour(), authority: &authority, throttle: None };
-    let pairs = measure::pairs(args.functions(), &args.batch);
-    let bar = output::progress(2 * pairs.len() * effort.rounds);
-    let work = measure::compare(&binaries, &pairs, conditions, effort, || bar.inc(1));
-    // Dropping the work ends the processes that it started.
-    let comparisons = tokio::select! {
-        comparisons = work => comparisons?,
-        _ = tokio::signal::ctrl_c() => return Err(Error::Interrupted),
-    };
-    bar.finish_and_clear();
-    if json {
-        output::json(&json!({
-            "rounds": effort.rounds,
-            "backend": args.behaviour(),
-            "against": binaries.baseline.words(),
-            "comparisons": comparisons,
-        }));
-    } else {
-        output::comparisons(&comparisons, &binaries);
-    }
-    match &args.plot {
-        Some(path) => plot::draw(path, &comparisons, binaries.baseline),
-        None => Ok(()),
     }
 }

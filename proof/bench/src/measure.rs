@@ -1,46 +1,30 @@
-//! Rounds of measurement. Each round measures every subject once, in a new process, so that a change of the machine's load
-//! affects all of them. A ratio compares two figures of the same round.
+//! The measurements of a process. Each round of a command measures every subject once, in a new process, so that a change of
+//! the machine's load affects all of them.
 
-use crate::binaries::Binaries;
 use crate::error::Error;
 use crate::events;
-use crate::host::{Conditions, Host, Program};
+use crate::host::{Conditions, Host};
 use crate::subject::{Function, Subject, Variant};
 use hyper::body::Bytes;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::time::Duration;
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Effort {
     pub(crate) rounds: usize,
-    /// CPU time to measure of a process in one round.
+    /// CPU time to measure of a process in one round, after a third of it to warm up.
     pub(crate) cpu: Duration,
     /// Longest time of a turn, even if it used less CPU.
-    wall: Duration,
+    pub(crate) wall: Duration,
 }
 
 /// Minimum number of invocations in a turn.
 const LEAST_INVOCATIONS: usize = 3;
 
-impl Effort {
-    pub(crate) fn thorough(rounds: usize) -> Self {
-        Self { rounds, cpu: Duration::from_millis(300), wall: Duration::from_secs(3) }
-    }
-
-    /// For a smoke test; the figures are noise.
-    pub(crate) fn quick() -> Self {
-        Self { rounds: 1, cpu: Duration::from_millis(20), wall: Duration::from_millis(100) }
-    }
-
-    /// How long a process is warmed up before it is measured.
-    fn warm_up(self) -> Duration {
-        self.cpu / 3
-    }
-}
-
-/// What is measured of a process. The work of a process that crashed has no figures.
+/// What is measured of a process. The work of a process that crashed or reported failed records has no figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Metric {
@@ -54,8 +38,6 @@ pub(crate) enum Metric {
     RequestBytes,
     /// Connections to the backend that the process made.
     Connections,
-    /// Largest number of calls in flight at once.
-    MostInFlight,
     /// From exec until it asks for its first invocation, in milliseconds.
     InitMs,
     /// CPU in that time, in milliseconds.
@@ -72,8 +54,8 @@ pub(crate) enum Metric {
     MemoryAtStart,
     /// Largest memory, in bytes.
     PeakMemory,
-    /// Fraction of invocations that reported failed records; 1 if the process crashed.
-    Incomplete,
+    /// Size of the binary, in bytes.
+    BinarySize,
 }
 
 /// The measurements of one turn.
@@ -96,37 +78,33 @@ impl Figure {
         Self { median: f64::midpoint(at(low), at(high)), min: at(0), max: at(values.len().max(1) - 1) }
     }
 
-    pub(crate) fn times(self, factor: f64) -> Self {
-        Self { median: self.median * factor, min: self.min * factor, max: self.max * factor }
-    }
-
     /// The range of the rounds as a fraction of the median.
     pub(crate) fn spread(self) -> f64 {
         (self.max - self.min) / self.median
     }
 }
 
-/// The figures of a subject.
+/// The figures of a subject, of those metrics that each of its samples has.
 #[derive(Debug, Serialize)]
 pub(crate) struct Cost(BTreeMap<Metric, Figure>);
 
 impl Cost {
     pub(crate) fn of(samples: &[Sample]) -> Self {
-        let metrics = samples.iter().flat_map(Sample::keys);
-        Self(
-            metrics
-                .map(|metric| (*metric, Figure::of(samples.iter().filter_map(|s| s.get(metric).copied()))))
-                .collect(),
-        )
+        let mut figures = BTreeMap::new();
+        for &metric in samples.iter().flat_map(Sample::keys) {
+            let values: Option<Vec<f64>> = samples.iter().map(|sample| sample.get(&metric).copied()).collect();
+            figures.extend(values.map(|values| (metric, Figure::of(values))));
+        }
+        Self(figures)
     }
 
+    /// Not a number if a sample lacks it.
     pub(crate) fn figure(&self, metric: Metric) -> Figure {
         self.0.get(&metric).copied().unwrap_or(Figure::of([]))
     }
 
-    /// Whether all batches were processed.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.figure(Metric::Incomplete).max == 0.0
+    pub(crate) fn medians(&self) -> Sample {
+        self.0.iter().map(|(metric, figure)| (*metric, figure.median)).collect()
     }
 }
 
@@ -142,83 +120,39 @@ pub(crate) struct Comparison {
 }
 
 impl Comparison {
-    fn of(subject: Subject, deployed: &[Sample], baseline: &[Sample]) -> Self {
+    pub(crate) fn of(function: Function, batch: usize, deployed: &[Sample], baseline: &[Sample]) -> Self {
         Self {
-            function: subject.function,
-            batch: subject.batch,
+            function,
+            batch,
             deployed: Cost::of(deployed),
             baseline: Cost::of(baseline),
             cpu_ratio: ratio(Metric::CpuUs, deployed, baseline),
             wall_ratio: ratio(Metric::WallUs, deployed, baseline),
         }
     }
-
-    /// Whether both variants processed all batches.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.deployed.is_complete() && self.baseline.is_complete()
-    }
 }
 
-/// The ratio of the baseline to the deployed variant, of the rounds that have both.
+/// The ratio of the baseline to the deployed variant in each round. Not a number if a round lacks one of them.
 fn ratio(metric: Metric, deployed: &[Sample], baseline: &[Sample]) -> Figure {
     let rounds = deployed.iter().zip(baseline);
-    Figure::of(rounds.filter_map(|(deployed, baseline)| Some(baseline.get(&metric)? / deployed.get(&metric)?)))
-}
-
-/// Measures functions. `done` is called after each turn.
-pub(crate) async fn compare(
-    binaries: &Binaries,
-    pairs: &[(Function, usize)],
-    conditions: Conditions<'_>,
-    effort: Effort,
-    done: impl Fn(),
-) -> Result<Vec<Comparison>, Error> {
-    let mut turns = Vec::new();
-    for &(function, batch) in pairs {
-        let event = Bytes::from(events::batch(function, batch));
-        for variant in [Variant::Deployed, binaries.baseline] {
-            turns.push((Subject { function, variant, batch }, event.clone(), Vec::with_capacity(effort.rounds)));
-        }
-    }
-    for _ in 0..effort.rounds {
-        for (subject, event, samples) in &mut turns {
-            samples.push(turn(&binaries.program(*subject), *subject, event, conditions, effort).await?);
-            done();
-        }
-    }
-    let (both, _) = turns.as_chunks();
-    Ok(both
-        .iter()
-        .map(|[(subject, _, deployed), (_, _, baseline)]| Comparison::of(*subject, deployed, baseline))
-        .collect())
-}
-
-/// Each function with each batch size to measure.
-pub(crate) fn pairs(functions: &[Function], batches: &[usize]) -> Vec<(Function, usize)> {
-    let mut pairs = Vec::new();
-    for &function in functions {
-        let wanted = function.batches().iter().filter(|batch| batches.is_empty() || batches.contains(batch));
-        pairs.extend(wanted.map(|&batch| (function, batch)));
-    }
-    pairs
+    let ratios: Option<Vec<f64>> =
+        rounds.map(|(deployed, baseline)| Some(baseline.get(&metric)? / deployed.get(&metric)?)).collect();
+    Figure::of(ratios.unwrap_or_default())
 }
 
 /// Measures a new process: its start, and its work when it is warm.
-pub(crate) async fn turn(
-    program: &Program,
-    subject: Subject,
-    event: &Bytes,
-    conditions: Conditions<'_>,
-    effort: Effort,
-) -> Result<Sample, Error> {
-    let mut host = Host::start(program, subject, conditions).await?;
-    let mut sample = start(&mut host, subject).await?;
-    match work(&mut host, event, subject.batch, effort).await {
+#[expect(clippy::cast_precision_loss, reason = "a file has fewer than 2^52 bytes")]
+pub(crate) async fn turn(subject: Subject<'_>, conditions: Conditions<'_>, effort: Effort) -> Result<Sample, Error> {
+    let binary = subject.binary();
+    let size = std::fs::metadata(&binary).map(|file| file.len());
+    let size = size.map_err(Error::cannot(format!("find {} (`make bench` builds it)", binary.display())))?;
+    let mut host = Host::start(Command::new(&binary), subject.function, conditions).await?;
+    let mut sample = start(&mut host, subject.function).await?;
+    sample.insert(Metric::BinarySize, size as f64);
+    match work(&mut host, subject, effort).await {
         Ok(work) => sample.extend(work),
         // Without a free socket, it cannot even ask for another invocation.
-        Err(Error::Ended { .. }) if subject.variant == Variant::Straightforward => {
-            sample.insert(Metric::Incomplete, 1.0);
-        }
+        Err(Error::Crashed { .. }) if matches!(subject.variant, Variant::Straightforward(_)) => {}
         Err(error) => return Err(error),
     }
     host.stop().await;
@@ -226,9 +160,9 @@ pub(crate) async fn turn(
 }
 
 /// Has a process that has just started settle one notification.
-async fn start(host: &mut Host, subject: Subject) -> Result<Sample, Error> {
+async fn start(host: &mut Host, function: Function) -> Result<Sample, Error> {
     let (init, init_cpu, memory) = (host.init, host.cpu()?, host.memory("VmRSS:")?);
-    let first = host.invoke(Bytes::from(events::batch(subject.function, 1))).await?.wall;
+    let first = host.invoke(Bytes::from(events::batch(function, 1))).await?.wall;
     let settled_cpu = host.cpu()?;
     Ok(BTreeMap::from([
         (Metric::InitMs, milliseconds(init)),
@@ -241,38 +175,38 @@ async fn start(host: &mut Host, subject: Subject) -> Result<Sample, Error> {
     ]))
 }
 
-/// Warms a process up, and has it process batches.
+/// Warms a process up, and has it process batches. There are no figures if it reports failed records.
 #[expect(clippy::cast_precision_loss, reason = "the counts are far below 2^52")]
-async fn work(host: &mut Host, event: &Bytes, batch: usize, effort: Effort) -> Result<Sample, Error> {
+async fn work(host: &mut Host, subject: Subject<'_>, effort: Effort) -> Result<Sample, Error> {
+    let event = Bytes::from(events::batch(subject.function, subject.batch));
     let (mut warm_ups, mut warm_up) = (0, Duration::ZERO);
-    while warm_ups < LEAST_INVOCATIONS || warm_up < effort.warm_up() {
+    while warm_ups < LEAST_INVOCATIONS || warm_up < effort.cpu / 3 {
         warm_up += host.invoke(event.clone()).await?.wall;
         warm_ups += 1;
     }
 
     let before = host.backend.counts();
     let cpu_before = host.cpu()?;
-    let (mut invocations, mut incomplete) = (0, 0);
-    let (mut cpu, mut wall) = (Duration::ZERO, Duration::ZERO);
+    let (mut invocations, mut cpu, mut wall) = (0, Duration::ZERO, Duration::ZERO);
     while invocations < LEAST_INVOCATIONS || (cpu < effort.cpu && wall < effort.wall) {
         let invocation = host.invoke(event.clone()).await?;
+        if !invocation.complete {
+            return Ok(Sample::new());
+        }
         wall += invocation.wall;
-        incomplete += usize::from(!invocation.complete);
         invocations += 1;
         cpu = host.cpu()?.saturating_sub(cpu_before);
     }
     let after = host.backend.counts();
-    let notifications = (invocations * batch) as f64;
+    let notifications = (invocations * subject.batch) as f64;
     let thousands = notifications / 1e3;
     Ok(BTreeMap::from([
         (Metric::CpuUs, cpu.as_secs_f64() * 1e6 / notifications),
         (Metric::WallUs, wall.as_secs_f64() * 1e6 / notifications),
         (Metric::Calls, (after.calls - before.calls) as f64 / thousands),
         (Metric::RequestBytes, (after.bytes - before.bytes) as f64 / thousands),
-        (Metric::Connections, after.connections as f64),
-        (Metric::MostInFlight, after.most_in_flight as f64),
+        (Metric::Connections, host.backend.server.connections() as f64),
         (Metric::PeakMemory, host.memory("VmHWM:")?),
-        (Metric::Incomplete, incomplete as f64 / invocations as f64),
     ]))
 }
 
@@ -289,14 +223,5 @@ mod tests {
         assert_eq!(Figure::of([3.0, 1.0, 2.0]), Figure { median: 2.0, min: 1.0, max: 3.0 });
         assert_eq!(Figure::of([4.0, 1.0, 2.0, 3.0]), Figure { median: 2.5, min: 1.0, max: 4.0 });
         assert!(Figure::of([]).median.is_nan());
-    }
-
-    #[test]
-    fn a_function_is_measured_only_at_its_own_batch_sizes() {
-        assert_eq!(
-            pairs(&[Function::Ingest, Function::Ledger], &[1_000, 10_000]),
-            [(Function::Ingest, 1_000), (Function::Ingest, 10_000), (Function::Ledger, 1_000)]
-        );
-        assert_eq!(pairs(&Function::ALL, &[]).len(), 13);
     }
 }

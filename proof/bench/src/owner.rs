@@ -1,88 +1,68 @@
 //! The owners of the work in a profile, by the crate of a source file or a symbol.
 
-use serde::Serialize;
+const ALLOCATOR: &str = "allocator";
 
-/// An owner of work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) enum Owner {
-    Ours,
-    Json,
-    Sdk,
-    Signing,
-    Tls,
-    Http,
-    LambdaRuntime,
-    AsyncRuntime,
-    LogsAndMetrics,
-    Allocator,
-    Kernel,
-    Rest,
-}
+/// The owner of what has no other owner.
+pub(crate) const REST: &str = "rest (standard library, C library)";
 
-/// The owners with their names, and how the names of their crates begin (with `_` for `-`). The longest beginning decides.
-pub(crate) const OWNERS: [(Owner, &str, &[&str]); 12] = [
-    (Owner::Ours, "this project", &["notification", "ingest", "publisher", "downstream", "actions", "aws"]),
-    (Owner::Json, "reading JSON (serde_json)", &["serde"]),
-    (Owner::Sdk, "AWS SDK", &["aws_"]),
-    (
-        Owner::Signing,
-        "signing (SigV4, SHA-256)",
-        &["aws_sigv4", "sha2", "hmac", "digest", "block_buffer", "crypto_common"],
-    ),
-    (Owner::Tls, "TLS", &["aws_lc", "rustls", "webpki", "tokio_rustls"]),
-    (Owner::Http, "HTTP (hyper)", &["hyper", "http", "tower", "h2"]),
-    (Owner::LambdaRuntime, "Lambda runtime", &["lambda_runtime"]),
-    (Owner::AsyncRuntime, "tokio, futures", &["tokio", "futures", "mio"]),
-    (Owner::LogsAndMetrics, "logs, metrics", &["tracing", "metrics"]),
-    (Owner::Allocator, "allocator", &["mimalloc", "libmimalloc"]),
-    (Owner::Kernel, "kernel", &[]),
-    (Owner::Rest, "rest (standard library, C library)", &[]),
+/// The owners, and how the names of their crates begin (with `_` for `-`). The longest beginning decides.
+pub(crate) const OWNERS: [(&str, &[&str]); 11] = [
+    ("this project", &["notification", "ingest", "publisher", "downstream", "actions", "aws"]),
+    ("reading JSON (serde_json)", &["serde"]),
+    ("AWS SDK", &["aws_"]),
+    ("signing (SigV4, SHA-256)", &["aws_sigv4", "sha2", "hmac", "digest", "block_buffer", "crypto_common"]),
+    ("TLS", &["aws_lc", "rustls", "webpki", "tokio_rustls"]),
+    ("HTTP (hyper)", &["hyper", "http", "tower", "h2"]),
+    ("Lambda runtime", &["lambda_runtime"]),
+    ("tokio, futures", &["tokio", "futures", "mio"]),
+    ("logs, metrics", &["tracing", "metrics"]),
+    (ALLOCATOR, &["mimalloc", "libmimalloc"]),
+    (REST, &[]),
 ];
 
-impl Owner {
-    /// The owner of a crate. `None` for the standard library and for utility crates, whose work belongs to their caller.
-    fn of_crate(name: &str) -> Option<Self> {
-        let name = name.replace('-', "_");
-        let beginnings = OWNERS.iter().flat_map(|(owner, _, beginnings)| beginnings.iter().map(move |b| (b, *owner)));
-        let matching = beginnings.filter(|(beginning, _)| name.starts_with(**beginning));
-        matching.max_by_key(|(beginning, _)| beginning.len()).map(|(_, owner)| owner)
-    }
+/// The functions of the C library's allocator.
+const ALLOCATING: [&str; 9] = [
+    "malloc",
+    "_int_malloc",
+    "free",
+    "cfree",
+    "_int_free",
+    "realloc",
+    "_int_realloc",
+    "malloc_consolidate",
+    "unlink_chunk",
+];
 
-    /// The owner of a source file, by its path: in cargo's registry, or in this workspace.
-    pub(crate) fn of_file(path: &str) -> Option<Self> {
-        if let Some((_, registry)) = path.split_once("/registry/src/") {
-            let directory = registry.split('/').nth(1)?;
-            let name = directory.rsplit_once('-').map_or(directory, |(name, _)| name);
-            return Self::of_crate(name);
-        }
-        let (_, here) = path.split_once("crates/")?;
-        Self::of_crate(here.split('/').next()?)
-    }
+/// The owner of a crate. `None` for the standard library and for utility crates, whose work belongs to their caller.
+fn of_crate(name: &str) -> Option<&'static str> {
+    let name = name.replace('-', "_");
+    let beginnings = OWNERS.iter().flat_map(|(owner, beginnings)| beginnings.iter().map(move |b| (b, *owner)));
+    let matching = beginnings.filter(|(beginning, _)| name.starts_with(**beginning));
+    matching.max_by_key(|(beginning, _)| beginning.len()).map(|(_, owner)| owner)
+}
 
-    /// The owner of a symbol: the first crate in it that has an owner, such as the SDK in
-    /// `core::ptr::drop_in_place<aws_sdk_kinesis::…>`.
-    pub(crate) fn of_symbol(symbol: &str) -> Option<Self> {
-        const ALLOCATOR: [&str; 9] = [
-            "malloc",
-            "_int_malloc",
-            "free",
-            "cfree",
-            "_int_free",
-            "realloc",
-            "_int_realloc",
-            "malloc_consolidate",
-            "unlink_chunk",
-        ];
-        let plain = symbol.split(['.', '@']).next().unwrap_or(symbol);
-        if ALLOCATOR.contains(&plain) || plain.starts_with("mi_") || plain.starts_with("_mi_") {
-            return Some(Self::Allocator);
-        }
-        let paths = symbol.split("::").map(|part| part.rsplit(|c: char| !(c.is_alphanumeric() || c == '_')).next());
-        // The part after the last "::" is not a crate.
-        let crates = symbol.matches("::").count();
-        paths.take(crates).flatten().find_map(Self::of_crate)
+/// The owner of a source file, by its path: in cargo's registry, or in this workspace.
+pub(crate) fn of_file(path: &str) -> Option<&'static str> {
+    if let Some((_, registry)) = path.split_once("/registry/src/") {
+        let directory = registry.split('/').nth(1)?;
+        let name = directory.rsplit_once('-').map_or(directory, |(name, _)| name);
+        return of_crate(name);
     }
+    let (_, here) = path.split_once("crates/")?;
+    of_crate(here.split('/').next()?)
+}
+
+/// The owner of a symbol: the first crate in it that has an owner, such as the SDK in
+/// `core::ptr::drop_in_place<aws_sdk_kinesis::…>`.
+pub(crate) fn of_symbol(symbol: &str) -> Option<&'static str> {
+    let plain = symbol.split(['.', '@']).next().unwrap_or(symbol);
+    if ALLOCATING.contains(&plain) || plain.starts_with("mi_") || plain.starts_with("_mi_") {
+        return Some(ALLOCATOR);
+    }
+    let paths = symbol.split("::").map(|part| part.rsplit(|c: char| !(c.is_alphanumeric() || c == '_')).next());
+    // The part after the last "::" is not a crate.
+    let crates = symbol.matches("::").count();
+    paths.take(crates).flatten().find_map(of_crate)
 }
 
 #[cfg(test)]
@@ -92,25 +72,28 @@ mod tests {
     #[test]
     fn a_file_belongs_to_its_crate() {
         let registry = "/home/x/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f";
-        let of = |path: &str| Owner::of_file(&format!("{registry}/{path}"));
-        assert_eq!(of("aws-sdk-dynamodb-1.136.0/src/a.rs"), Some(Owner::Sdk));
-        assert_eq!(of("aws-sigv4-1.6.4/src/a.rs"), Some(Owner::Signing));
-        assert_eq!(of("aws-lc-sys-0.47.0/aws-lc/crypto/a.c"), Some(Owner::Tls));
+        let of = |path: &str| of_file(&format!("{registry}/{path}"));
+        assert_eq!(of("aws-sdk-dynamodb-1.136.0/src/a.rs"), Some("AWS SDK"));
+        assert_eq!(of("aws-sigv4-1.6.4/src/a.rs"), Some("signing (SigV4, SHA-256)"));
+        assert_eq!(of("aws-lc-sys-0.47.0/aws-lc/crypto/a.c"), Some("TLS"));
         assert_eq!(of("itoa-1.0.19/src/lib.rs"), None);
-        assert_eq!(Owner::of_file("/x/y/crates/publisher/src/record.rs"), Some(Owner::Ours));
-        assert_eq!(Owner::of_file("/rustc/abc/library/core/src/str/mod.rs"), None);
+        assert_eq!(of_file("/x/y/crates/publisher/src/record.rs"), Some("this project"));
+        assert_eq!(of_file("/rustc/abc/library/core/src/str/mod.rs"), None);
     }
 
     #[test]
     fn a_symbol_belongs_to_the_first_crate_in_it_that_has_an_owner() {
-        let of = Owner::of_symbol;
-        assert_eq!(of("<serde_json::read::SliceRead as serde_json::read::Read>::ignore_str"), Some(Owner::Json));
-        assert_eq!(of("core::ptr::drop_in_place<aws_sdk_kinesis::types::Record>"), Some(Owner::Sdk));
+        let of = of_symbol;
+        assert_eq!(
+            of("<serde_json::read::SliceRead as serde_json::read::Read>::ignore_str"),
+            Some("reading JSON (serde_json)")
+        );
+        assert_eq!(of("core::ptr::drop_in_place<aws_sdk_kinesis::types::Record>"), Some("AWS SDK"));
         assert_eq!(of("<alloc::vec::Vec<T> as core::iter::FromIterator>::from_iter"), None);
-        assert_eq!(of("_int_free"), Some(Owner::Allocator));
-        assert_eq!(of("unlink_chunk.constprop.0"), Some(Owner::Allocator));
-        assert_eq!(of("cfree@GLIBC_2.2.5"), Some(Owner::Allocator));
-        assert_eq!(of("_mi_page_malloc"), Some(Owner::Allocator));
+        assert_eq!(of("_int_free"), Some("allocator"));
+        assert_eq!(of("unlink_chunk.constprop.0"), Some("allocator"));
+        assert_eq!(of("cfree@GLIBC_2.2.5"), Some("allocator"));
+        assert_eq!(of("_mi_page_malloc"), Some("allocator"));
         assert_eq!(of("notification"), None, "a symbol that is not a path");
     }
 }

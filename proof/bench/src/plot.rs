@@ -3,7 +3,6 @@
 use crate::error::Error;
 use crate::measure::{Comparison, Cost, Metric};
 use crate::output::thousands;
-use crate::subject::Variant;
 use plotters::prelude::*;
 use std::path::Path;
 
@@ -20,14 +19,14 @@ const SIZE: (u32, u32) = (900, 640);
 const FONT: &str = "sans-serif";
 
 /// Draws comparisons: a chart for each function.
-pub(crate) fn draw(path: &Path, comparisons: &[Comparison], baseline: Variant) -> Result<(), Error> {
+pub(crate) fn draw(path: &Path, comparisons: &[Comparison], baseline: &str) -> Result<(), Error> {
     let mut svg = String::new();
-    charts(&mut svg, comparisons, baseline).map_err(|error| Error::Plot(error.to_string()))?;
+    charts(&mut svg, comparisons, baseline).map_err(Error::cannot("draw the plot"))?;
     let styled = svg.replacen(">\n", &format!(">\n{STYLE}\n"), 1);
-    std::fs::write(path, styled).map_err(Error::file(path))
+    std::fs::write(path, styled).map_err(Error::cannot(format!("write {}", path.display())))
 }
 
-fn charts(svg: &mut String, comparisons: &[Comparison], baseline: Variant) -> Result<(), Box<dyn std::error::Error>> {
+fn charts(svg: &mut String, comparisons: &[Comparison], baseline: &str) -> Result<(), Box<dyn std::error::Error>> {
     let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     let root = root.titled("CPU for a notification in µs, by size of batch", (FONT, 18))?;
     let all = || comparisons.iter().flat_map(|c| [cpu(&c.deployed), cpu(&c.baseline)]);
@@ -55,11 +54,11 @@ fn charts(svg: &mut String, comparisons: &[Comparison], baseline: Variant) -> Re
             .y_label_formatter(&|micros| format!("{micros}"))
             .draw()?;
         for (name, colour, cost) in [
-            (baseline.words(), BASELINE, (|c| &c.baseline) as fn(&Comparison) -> &Cost),
+            (baseline, BASELINE, (|c| &c.baseline) as fn(&Comparison) -> &Cost),
             ("deployed", DEPLOYED, |c| &c.deployed),
         ] {
-            let complete = of_function.iter().filter(|c| cost(c).is_complete());
-            let points: Vec<_> = complete.map(|c| (c.batch, cpu(cost(c)))).collect();
+            let points = of_function.iter().map(|c| (c.batch, cpu(cost(c))));
+            let points: Vec<_> = points.filter(|(_, micros)| !micros.is_nan()).collect();
             chart.draw_series(LineSeries::new(points.clone(), colour.stroke_width(2)).point_size(3))?;
             for (place, &(batch, micros)) in points.iter().enumerate() {
                 let name = if place + 1 == points.len() { name } else { "" };

@@ -2,9 +2,10 @@
 
 use clap::ValueEnum;
 use serde::Serialize;
+use std::path::{Path, PathBuf};
 
 /// A function, with its action if it has one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Function {
     Ingest,
@@ -27,6 +28,23 @@ impl Function {
         }
     }
 
+    /// The name of its deployed binary.
+    pub(crate) fn binary(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Publisher => "publisher",
+            Self::Downstream | Self::Ledger => "downstream",
+        }
+    }
+
+    /// The value of `ACTION`, which only downstream reads.
+    pub(crate) fn action(self) -> &'static str {
+        match self {
+            Self::Ledger => "ledger",
+            _ => "mark-done",
+        }
+    }
+
     /// The batch sizes to measure. Batches of a queue and of a stream may have up to 10,000 records, but only SQS fills them
     /// after a backlog without further settings.
     pub(crate) fn batches(self) -> &'static [usize] {
@@ -37,55 +55,41 @@ impl Function {
     }
 }
 
-/// A variant of a function.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Variant {
-    /// The binary that is deployed to AWS.
-    Deployed,
+/// A variant of the functions, with the output directory of the `cargo lambda build` that made it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Variant<'a> {
+    /// As they are deployed to AWS.
+    Deployed(&'a Path),
     /// The default baseline: `src/bin/straightforward.rs`.
-    Straightforward,
-    /// Another baseline, for example the deployed binary of another commit.
-    Other,
+    Straightforward(&'a Path),
+    /// Another baseline, for example the deployed functions of another commit.
+    Other(&'a Path),
 }
 
-impl Variant {
+impl Variant<'_> {
     pub(crate) fn words(self) -> &'static str {
         match self {
-            Self::Deployed => "deployed",
-            Self::Straightforward => "straightforward",
-            Self::Other => "other",
+            Self::Deployed(_) => "deployed",
+            Self::Straightforward(_) => "straightforward",
+            Self::Other(_) => "other",
         }
     }
 }
 
 /// One thing to measure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Subject {
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Subject<'a> {
     pub(crate) function: Function,
-    pub(crate) variant: Variant,
+    pub(crate) variant: Variant<'a>,
     pub(crate) batch: usize,
 }
 
-impl Subject {
-    /// The binary's name.
-    pub(crate) fn binary(self) -> &'static str {
-        match (self.variant, self.function) {
-            (Variant::Straightforward, _) => "straightforward",
-            (_, Function::Ingest) => "ingest",
-            (_, Function::Publisher) => "publisher",
-            (_, Function::Downstream | Function::Ledger) => "downstream",
-        }
-    }
-
-    /// Its environment variables, in addition to those that every function has.
-    pub(crate) fn variables(self) -> Vec<(&'static str, &'static str)> {
-        match (self.variant, self.function) {
-            (Variant::Straightforward, Function::Ingest) => vec![("FUNCTION", "ingest")],
-            (Variant::Straightforward, Function::Publisher) => vec![("FUNCTION", "publisher")],
-            (Variant::Straightforward, Function::Downstream) => vec![("FUNCTION", "downstream")],
-            (Variant::Straightforward, Function::Ledger) => vec![("FUNCTION", "ledger")],
-            (_, Function::Ledger) => vec![("ACTION", "ledger")],
-            (_, _) => vec![],
-        }
+impl Subject<'_> {
+    pub(crate) fn binary(self) -> PathBuf {
+        let (built, name) = match self.variant {
+            Variant::Deployed(built) | Variant::Other(built) => (built, self.function.binary()),
+            Variant::Straightforward(built) => (built, "straightforward"),
+        };
+        built.join(name).join("bootstrap")
     }
 }

@@ -24,33 +24,31 @@ impl Throttle {
         let root = Path::new("/sys/fs/cgroup");
         let is_unified = root.join("cgroup.controllers").exists();
         let parent = if is_unified { root.to_owned() } else { root.join("cpu") };
-        let dir = parent.join(format!("bench-{}-{megabytes}", std::process::id()));
-        std::fs::create_dir_all(&dir).map_err(|cause| Error::Throttle { path: dir.clone(), cause })?;
-        let throttle = Self { dir };
+        let throttle = Self { dir: parent.join(format!("bench-{}-{megabytes}", std::process::id())) };
+        let made = std::fs::create_dir_all(&throttle.dir);
+        made.map_err(Error::cannot(format!("make {} (control groups need root)", throttle.dir.display())))?;
         let period = u64::try_from(PERIOD.as_micros()).unwrap_or(u64::MAX);
         let quota = period * megabytes / limits::MEGABYTES_OF_A_CPU;
         if is_unified {
-            throttle.write("cpu.max", &format!("{quota} {period}"))?;
+            write(&throttle.dir.join("cpu.max"), &format!("{quota} {period}"))?;
         } else {
-            throttle.write("cpu.cfs_period_us", &period.to_string())?;
-            throttle.write("cpu.cfs_quota_us", &quota.to_string())?;
+            write(&throttle.dir.join("cpu.cfs_period_us"), &period.to_string())?;
+            write(&throttle.dir.join("cpu.cfs_quota_us"), &quota.to_string())?;
         }
         Ok(throttle)
     }
 
     /// Runs `work` inside the group. A process that it starts stays there, but this process returns to the parent group.
     pub(crate) fn inside<T>(&self, work: impl FnOnce() -> T) -> Result<T, Error> {
-        let above = self.dir.with_file_name("cgroup.procs");
-        self.write("cgroup.procs", OURSELVES)?;
+        write(&self.dir.join("cgroup.procs"), OURSELVES)?;
         let done = work();
-        std::fs::write(&above, OURSELVES).map_err(|cause| Error::Throttle { path: above, cause })?;
+        write(&self.dir.with_file_name("cgroup.procs"), OURSELVES)?;
         Ok(done)
     }
+}
 
-    fn write(&self, name: &str, value: &str) -> Result<(), Error> {
-        let path = self.dir.join(name);
-        std::fs::write(&path, value).map_err(|cause| Error::Throttle { path, cause })
-    }
+fn write(path: &Path, value: &str) -> Result<(), Error> {
+    std::fs::write(path, value).map_err(Error::cannot(format!("write {} (control groups need root)", path.display())))
 }
 
 impl Drop for Throttle {

@@ -4,13 +4,14 @@
 //! and those of Amazon, so that the function reads as many roots as it has built in for AWS, plus one.
 
 use crate::error::Error;
+use crate::http::BoxError;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 /// The host name in the backend's certificate. A function resolves it, as on AWS.
 pub(crate) const HOST: &str = "localhost";
@@ -24,28 +25,16 @@ pub(crate) struct Authority {
     /// The backend's side of a connection.
     pub(crate) acceptor: TlsAcceptor,
     /// The file of the certificates that functions trust. It is removed when this is dropped.
-    roots: PathBuf,
+    pub(crate) roots: PathBuf,
 }
 
 impl Authority {
-    /// Makes an authority. Functions also trust the certificates in `others`.
-    pub(crate) fn make(others: Option<&Path>) -> Result<Self, Error> {
-        let read = |path: &Path| std::fs::read_to_string(path).map_err(Error::file(path));
-        let others = others.map(read).transpose()?.unwrap_or_default();
-        let unusable = |error: &dyn std::fmt::Display| Error::Tls(error.to_string());
-        let Certificates { root, chain, key } = certificates().map_err(|error| unusable(&error))?;
-        let server = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .and_then(|config| config.with_no_client_auth().with_single_cert(chain, key))
-            .map_err(|error| unusable(&error))?;
+    pub(crate) fn make() -> Result<Self, Error> {
+        let (root, server) = certificates().map_err(Error::cannot("make certificates for the backend"))?;
         let roots = std::env::temp_dir().join(format!("bench-roots-{}.pem", std::process::id()));
-        std::fs::write(&roots, format!("{AMAZON_ROOTS}{root}{others}")).map_err(Error::file(&roots))?;
+        let written = std::fs::write(&roots, format!("{AMAZON_ROOTS}{root}"));
+        written.map_err(Error::cannot(format!("write {}", roots.display())))?;
         Ok(Self { acceptor: TlsAcceptor::from(Arc::new(server)), roots })
-    }
-
-    /// The file of the certificates that functions trust.
-    pub(crate) fn roots(&self) -> &Path {
-        &self.roots
     }
 }
 
@@ -56,24 +45,18 @@ impl Drop for Authority {
     }
 }
 
-struct Certificates {
-    /// In PEM.
-    root: String,
-    /// The backend's certificate, and that of the intermediate that signed it.
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-}
-
-fn certificates() -> Result<Certificates, rcgen::Error> {
+/// The root in PEM, and the backend's configuration with its certificate and that of the intermediate that signed it.
+fn certificates() -> Result<(String, ServerConfig), BoxError> {
     let root = CertifiedIssuer::self_signed(authority("root"), key()?)?;
     let intermediate = CertifiedIssuer::signed_by(authority("intermediate"), key()?, &root)?;
     let key = key()?;
     let backend = named("backend", CertificateParams::new([HOST.to_owned()])?).signed_by(&key, &intermediate)?;
-    Ok(Certificates {
-        root: root.pem(),
-        chain: vec![backend.into(), intermediate.der().clone()],
-        key: PrivateKeyDer::from(key),
-    })
+    let chain = vec![backend.into(), intermediate.der().clone()];
+    let server = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, PrivateKeyDer::from(key))?;
+    Ok((root.pem(), server))
 }
 
 fn key() -> Result<KeyPair, rcgen::Error> {

@@ -1,5 +1,5 @@
 //! What must hold at the end of a run. The rules of every write and every acknowledgement are checked where they happen, in
-//! `aws::table` and `world`.
+//! `world`.
 
 use crate::scenario::{SLOW_ACTION, named};
 use crate::world::World;
@@ -19,7 +19,7 @@ pub(crate) fn at_the_end(world: &World) -> Vec<String> {
 /// What the real pipeline promises.
 pub(crate) fn pipeline(world: &World) -> Vec<String> {
     let mut violations = Vec::new();
-    let items = world.table.every_item();
+    let items = world.every_item();
     let dead: Vec<&str> = world.upstream.dead.messages().map(|message| message.body.as_str()).collect();
 
     for message in &world.scenario.messages {
@@ -38,7 +38,7 @@ pub(crate) fn pipeline(world: &World) -> Vec<String> {
     for (id, item) in &items {
         violations.extend(item_is_settled(world, id, item));
         violations.extend(effect_is_as_promised(world, id, item));
-        let done = world.table.times_done(id);
+        let done = world.done.get(*id).copied().unwrap_or(0);
         if done > 1 {
             violations.push(format!("{id} became DONE {done} times"));
         }
@@ -77,12 +77,17 @@ fn item_is_settled(world: &World, id: &str, item: &Item) -> Option<String> {
     }
 }
 
-fn effect_is_as_promised(world: &World, id: &str, item: &Item) -> Option<String> {
-    let (status, guarantee) = (item.status, world.scenario.guarantee);
-    let effects = match guarantee {
+/// How often the effect of a notification happened.
+pub(crate) fn effects(world: &World, id: &str) -> usize {
+    match world.scenario.guarantee {
         Guarantee::Transactional => usize::from(world.table.others().contains_key(&format!("ledger/{id}"))),
         _ => world.effects.get(id).copied().unwrap_or(0),
-    };
+    }
+}
+
+fn effect_is_as_promised(world: &World, id: &str, item: &Item) -> Option<String> {
+    let (status, guarantee) = (item.status, world.scenario.guarantee);
+    let effects = effects(world, id);
     let wrong = match (guarantee, status) {
         (Guarantee::Transactional | Guarantee::AtMostOnce { .. }, Status::Done) => effects != 1,
         (Guarantee::Transactional, _) | (_, Status::Failed) => effects != 0,

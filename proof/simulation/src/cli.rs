@@ -8,8 +8,9 @@ use notification::{Guarantee, limits};
 use simulation::designs::{Design, Invariant};
 use simulation::mutants::Mutant;
 use simulation::outage::{self, Outage, Settings, Stage};
+use simulation::run::Subject;
 use simulation::scenario::{self, AT_MOST_ONCE, IDEMPOTENT, Scenario};
-use simulation::search::{self, Found, Subject};
+use simulation::search::{self, Found};
 use simulation::template::Deployed;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -36,12 +37,6 @@ pub(crate) struct Cli {
     /// Run only this seed, and show what happens
     #[arg(long, conflicts_with_all = ["seeds", "from"])]
     seed: Option<u64>,
-    /// With --seed: leave out everything that its failure does not need
-    #[arg(long, requires = "seed")]
-    shrink: bool,
-    /// With --seed: a Mermaid sequence diagram instead of text
-    #[arg(long, requires = "seed")]
-    diagram: bool,
 }
 
 #[derive(Subcommand)]
@@ -53,27 +48,14 @@ enum Command {
         /// How long the outage lasts
         #[arg(long, default_value_t = 30)]
         minutes: u64,
-        /// Notifications a second
-        #[arg(long, default_value_t = 1_000)]
-        rate: u64,
-        /// Notifications a second that can be processed; by default twice the rate
-        #[arg(long)]
-        capacity: Option<u64>,
-        /// Shards of the stream
-        #[arg(long, default_value_t = 4)]
-        shards: u64,
+        /// How many notifications can be processed in a second; 1,000 are sent
+        #[arg(long, default_value_t = 2_000)]
+        capacity: u64,
     },
     /// Put known bugs back one at a time, and count the seeds until each is found
-    Mutants {
-        /// Seeds after which a bug counts as not found
-        #[arg(long, default_value_t = 10_000)]
-        most: u64,
-    },
+    Mutants,
     /// Compare the designs that were tried
     Designs {
-        /// Seeds to try if a single fault breaks nothing
-        #[arg(long, default_value_t = 300)]
-        seeds: u64,
         /// Show the shortest run that breaks each invariant as a sequence diagram
         #[arg(long)]
         diagrams: bool,
@@ -91,16 +73,15 @@ pub(crate) fn run(cli: &Cli) -> ExitCode {
     let subject = Subject::new(&deployed);
     match &cli.command {
         None => match cli.seed {
-            Some(seed) => replay(subject, seed, cli),
+            Some(seed) => show_run(subject, &Scenario::of(seed)),
             None => seeds(subject, cli),
         },
         Some(Command::Sweep) => sweep(subject),
-        Some(Command::Outage { minutes, rate, capacity, shards }) => {
-            let (lasts, capacity) = (Duration::from_mins(*minutes), capacity.unwrap_or(rate * 2));
-            outage(Outage { lasts, rate: *rate, capacity }, &deployed, *shards)
+        Some(Command::Outage { minutes, capacity }) => {
+            outage(Outage { lasts: Duration::from_mins(*minutes), rate: 1_000, capacity: *capacity }, &deployed)
         }
-        Some(Command::Mutants { most }) => mutants(subject, *most),
-        Some(Command::Designs { seeds, diagrams }) => designs(subject, *seeds, *diagrams),
+        Some(Command::Mutants) => mutants(subject),
+        Some(Command::Designs { diagrams }) => designs(subject, *diagrams),
     }
 }
 
@@ -123,16 +104,14 @@ fn seeds(subject: Subject<'_>, cli: &Cli) -> ExitCode {
 fn sweep(subject: Subject<'_>) -> ExitCode {
     let mut all_well = true;
     for guarantee in [Guarantee::Transactional, IDEMPOTENT, AT_MOST_ONCE] {
-        let bar = ProgressBar::new_spinner();
-        let found = search::every_fault(subject, guarantee, || bar.inc(1));
-        bar.finish_and_clear();
+        let found = search::every_fault(subject, guarantee);
         say(&format!("{}: {} runs", scenario::named(guarantee), thousands(found.runs)));
         all_well &= verdict(subject, &found) == ExitCode::SUCCESS;
     }
     if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn outage(outage: Outage, deployed: &Deployed, shards: u64) -> ExitCode {
+fn outage(outage: Outage, deployed: &Deployed) -> ExitCode {
     let minutes = |time: Duration| format!("{} min", time.as_secs().div_ceil(60));
     let after = |time: Option<Duration>| time.map_or_else(|| "never".to_owned(), minutes);
     let mut table =
@@ -145,7 +124,7 @@ fn outage(outage: Outage, deployed: &Deployed, shards: u64) -> ExitCode {
         table.add_row([name.to_owned(), after(outcome.caught_up), thousands(outcome.dead), thousands(outcome.calls)]);
     }
     say(&format!("{table}\n"));
-    let template = Settings::of(deployed, shards);
+    let template = Settings::of(deployed);
     let minute = |minutes| Duration::from_mins(minutes);
     let six = Settings { retries: Some(6), record_age: minute(360), ..template };
     let rows = [
@@ -177,20 +156,20 @@ fn outage(outage: Outage, deployed: &Deployed, shards: u64) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn mutants(subject: Subject<'_>, most: u64) -> ExitCode {
+fn mutants(subject: Subject<'_>) -> ExitCode {
     let mut table = table(&["bug", "where", "seeds", "what breaks"]);
     let bar = progress(Mutant::ALL.len() as u64);
     let mut missed = 0;
     for (mutant, bug, place) in Mutant::ALL {
-        let found = search::first_failure(subject.with_mutant(mutant), most);
+        let found = search::first_failure(subject.with_mutant(mutant), 10_000);
         bar.inc(1);
-        let (seeds, broken) = found.map_or_else(
-            || {
+        let (seeds, broken) = match found {
+            Some((scenario, violations)) => (thousands(scenario.seed + 1), violations[0].clone()),
+            None => {
                 missed += 1;
                 ("–".to_owned(), style("not found").red().to_string())
-            },
-            |(scenario, violations)| (thousands(scenario.seed + 1), violations[0].clone()),
-        );
+            }
+        };
         table.add_row([bug.to_owned(), place.to_owned(), seeds, broken]);
     }
     bar.finish_and_clear();
@@ -199,15 +178,13 @@ fn mutants(subject: Subject<'_>, most: u64) -> ExitCode {
     ExitCode::from(u8::from(missed > 0))
 }
 
-fn designs(subject: Subject<'_>, seeds: u64, diagrams: bool) -> ExitCode {
+fn designs(subject: Subject<'_>, diagrams: bool) -> ExitCode {
     let headers: Vec<&str> = ["design"].into_iter().chain(Invariant::ALL.map(Invariant::words)).collect();
     let mut table = table(&headers);
     let mut as_known = true;
     let mut shown = Vec::new();
-    let bar = progress(Design::ALL.len() as u64);
     for design in Design::ALL {
-        let broken = design.broken(subject, seeds);
-        bar.inc(1);
+        let broken = design.broken(subject, 300);
         let mut row = vec![design.words().to_owned()];
         for invariant in Invariant::ALL {
             row.push(match broken.get(&invariant) {
@@ -219,29 +196,17 @@ fn designs(subject: Subject<'_>, seeds: u64, diagrams: bool) -> ExitCode {
         as_known &= broken.keys().eq(design.breaks());
         shown.extend(broken.into_values().map(|broken| (design, broken)));
     }
-    bar.finish_and_clear();
     say(&table.to_string());
     for (design, broken) in shown {
-        let Some(trace) = broken.report.trace else { continue };
         say(&format!("\n{} — {}", style(design.words()).bold(), broken.violation));
-        say(&if diagrams { format!("```mermaid\n{}```", trace.diagram()) } else { trace.text() });
+        say(&if diagrams { format!("```mermaid\n{}```", broken.trace.diagram()) } else { broken.trace.text() });
     }
     ExitCode::from(u8::from(!as_known))
 }
 
-fn replay(subject: Subject<'_>, seed: u64, cli: &Cli) -> ExitCode {
-    let mut scenario = Scenario::of(seed);
-    if cli.shrink {
-        scenario = search::shrink(subject, &scenario);
-    }
-    show_run(subject, &scenario, cli.diagram)
-}
-
-fn show_run(subject: Subject<'_>, scenario: &Scenario, diagram: bool) -> ExitCode {
+fn show_run(subject: Subject<'_>, scenario: &Scenario) -> ExitCode {
     let report = subject.run(scenario, true);
-    if let Some(trace) = report.trace {
-        say(&if diagram { trace.diagram() } else { trace.text() });
-    }
+    say(&report.trace.text());
     for violation in &report.violations {
         say_error(violation);
     }
@@ -264,7 +229,7 @@ fn verdict(subject: Subject<'_>, found: &Found) -> ExitCode {
     } else {
         say(&format!("{failed}: {:?}\n", smallest.faults));
     }
-    show_run(subject, &smallest, false)
+    show_run(subject, &smallest)
 }
 
 fn show_seen(found: &Found) {

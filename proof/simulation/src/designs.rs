@@ -1,17 +1,19 @@
 //! The designs that were tried before this one, as small flows in the same world. They show what each design breaks.
 
-use crate::aws::lambda::Function;
-use crate::aws::queue::QueueName;
+use crate::aws::lambda::Invocation;
+use crate::aws::source::{Function, Source};
+use crate::checks;
 use crate::pipeline::Pipeline;
 use crate::ports::Ports;
-use crate::run::{Deployment, Invocation, Report, Work};
+use crate::run::{Deployment, Report, Subject, Work};
 use crate::scenario::{AT_MOST_ONCE, IDEMPOTENT, Scenario};
-use crate::search::{self, Subject};
+use crate::search;
 use crate::trace::Trace;
-use crate::world::{Call, Wiring, World};
+use crate::world::{EFFECT, SEND, Wiring, World};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use notification::ports::{Publication, Stream, Table, TableReader, Written};
+use notification::testing::{Call, Calls};
 use notification::{Change, Clock, Failure, Guarantee, Notification, Status};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -67,7 +69,7 @@ pub struct Broken {
     /// What it broke.
     pub violation: String,
     /// What happened in it.
-    pub report: Report,
+    pub trace: Trace,
 }
 
 impl Design {
@@ -109,11 +111,16 @@ impl Design {
         }
     }
 
+    const fn is_this_project(self) -> bool {
+        matches!(self, Self::Idempotent | Self::AtMostOnce | Self::Transactional)
+    }
+
     const fn guarantee(self) -> Guarantee {
         match self {
-            Self::AtMostOnce => AT_MOST_ONCE,
+            Self::Idempotent => IDEMPOTENT,
             Self::Transactional => Guarantee::Transactional,
-            _ => IDEMPOTENT,
+            // The receiver cannot dedupe.
+            _ => AT_MOST_ONCE,
         }
     }
 
@@ -121,7 +128,7 @@ impl Design {
     /// seeds.
     #[must_use]
     pub fn broken(self, subject: Subject<'_>, seeds: u64) -> BTreeMap<Invariant, Broken> {
-        let subject = subject.with_deployment(&self);
+        let subject = Subject { deployment: &self, ..subject };
         let mut broken: BTreeMap<Invariant, Broken> = BTreeMap::new();
         let mut small = Scenario::small(self.guarantee());
         small.messages.truncate(1);
@@ -143,12 +150,10 @@ impl Design {
 /// Remembers a run if it is the shortest so far that breaks an invariant.
 fn note(subject: Subject<'_>, scenario: &Scenario, broken: &mut BTreeMap<Invariant, Broken>) {
     let report = subject.run(scenario, true);
-    let length = |report: &Report| report.trace.as_ref().map_or(usize::MAX, Trace::len);
-    for violation in &report.violations {
-        let Some(invariant) = invariant_of(violation) else { continue };
-        if broken.get(&invariant).is_none_or(|known| length(&known.report) > length(&report)) {
-            let report = subject.run(scenario, true);
-            broken.insert(invariant, Broken { violation: violation.clone(), report });
+    for violation in report.violations {
+        let Some(invariant) = invariant_of(&violation) else { continue };
+        if broken.get(&invariant).is_none_or(|known| known.trace.len() > report.trace.len()) {
+            broken.insert(invariant, Broken { violation, trace: report.trace.clone() });
         }
     }
 }
@@ -161,36 +166,29 @@ fn invariant_of(violation: &str) -> Option<Invariant> {
 
 impl Deployment for Design {
     fn wiring(&self) -> Wiring {
-        match self {
-            Self::PublishThenDone | Self::DoneThenPublish => {
-                Wiring { reads_table_stream: false, sweeps: false, hands_over: false }
-            }
-            Self::WorkQueue | Self::DoneWhenPublished => {
-                Wiring { reads_table_stream: true, sweeps: false, hands_over: false }
-            }
-            _ => Pipeline.wiring(),
-        }
+        let reads_table_stream = !matches!(self, Self::PublishThenDone | Self::DoneThenPublish);
+        Wiring { reads_table_stream, hands_over: self.is_this_project() }
     }
 
-    fn invoke(&self, invocation: Invocation) -> Work {
-        match self {
-            Self::Idempotent | Self::AtMostOnce | Self::Transactional => Pipeline.invoke(invocation),
-            design => Box::pin(design.handle(invocation)),
+    fn invoke(&self, invocation: Invocation, ports: Ports) -> Work {
+        if self.is_this_project() {
+            Pipeline.invoke(invocation, ports)
+        } else {
+            Box::pin(self.handle(invocation, ports))
         }
     }
 
     fn check(&self, world: &World) -> Vec<String> {
         let mut violations = Vec::new();
         let dead: Vec<_> = [&world.upstream, &world.work].iter().flat_map(|source| source.dead.messages()).collect();
-        for (id, item) in world.table.every_item() {
+        for (id, item) in world.every_item() {
             if id.starts_with(notification::id::QUARANTINE_PREFIX) {
                 continue;
             }
-            let effects = match self {
-                Self::Transactional => usize::from(world.table.others().contains_key(&format!("ledger/{id}"))),
+            let effects = match checks::effects(world, id) {
                 // The receiver knows the id and ignores the second call.
-                Self::Idempotent => world.effects.get(id).copied().unwrap_or(0).min(1),
-                _ => world.effects.get(id).copied().unwrap_or(0),
+                effects if *self == Self::Idempotent => effects.min(1),
+                effects => effects,
             };
             let is_named = dead.iter().any(|message| message.body == *item.event)
                 || matches!(item.status, Status::Failed | Status::InDoubt);
@@ -215,12 +213,12 @@ impl Deployment for Design {
 }
 
 impl Design {
-    async fn handle(self, invocation: Invocation) -> Result<String, String> {
+    async fn handle(self, invocation: Invocation, ports: Ports) -> Result<String, String> {
         let event: Value = serde_json::from_str(&invocation.payload).map_err(|error| error.to_string())?;
         let records = event["Records"].as_array().cloned().unwrap_or_default();
         let mut failures = Vec::new();
         for record in &records {
-            if let Err(failure) = self.step(&invocation, record).await {
+            if let Err(failure) = self.step(invocation.function, &ports, record).await {
                 let sequence_number =
                     record.pointer("/dynamodb/SequenceNumber").or(record.pointer("/kinesis/sequenceNumber"));
                 failures.push(json!({"itemIdentifier": sequence_number.unwrap_or(&record["messageId"])}));
@@ -233,10 +231,9 @@ impl Design {
         Ok(json!({"batchItemFailures": failures}).to_string())
     }
 
-    async fn step(self, invocation: &Invocation, record: &Value) -> Result<(), Failure> {
-        let ports = &invocation.ports;
+    async fn step(self, function: Function, ports: &Ports, record: &Value) -> Result<(), Failure> {
         let text = |pointer: &str| record.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-        match (self, invocation.function) {
+        match (self, function) {
             (Self::PublishThenDone, Function::Ingest) => {
                 let Some(notification) = accepted(ports, &text("/body")).await? else { return Ok(()) };
                 publish(ports, &notification).await?;
@@ -296,8 +293,12 @@ async fn accepted(ports: &Ports, body: &str) -> Result<Option<Notification>, Fai
 /// Makes the effect happen, which the business wants once.
 async fn publish(ports: &Ports, notification: &Notification) -> Result<(), Failure> {
     let id = notification.id().to_string();
-    let step = Call { once: true, ..Call::one("effect of", "receiver", id.clone()) };
-    ports.call(step, move |world, _| *world.effects.entry(id.clone()).or_default() += 1).await
+    ports
+        .call(Call::new(EFFECT, [&id]), move |world, _| {
+            *world.effects.entry(id.clone()).or_default() += 1;
+            Ok(())
+        })
+        .await
 }
 
 /// Writes DONE if the notification is INIT. `true` if it was.
@@ -308,6 +309,10 @@ async fn done(ports: &Ports, notification: &Notification) -> Result<bool, Failur
 
 async fn enqueue(ports: &Ports, notification: &Notification) -> Result<(), Failure> {
     let event = notification.event().to_owned();
-    let step = Call::one("send", "queue", notification.id().to_string());
-    ports.call(step, move |world, _| world.enqueue(QueueName::Work, event.clone())).await
+    ports
+        .call(Call::new(SEND, [notification.id()]), move |world, _| {
+            world.enqueue(Source::WorkQueue, event.clone());
+            Ok(())
+        })
+        .await
 }

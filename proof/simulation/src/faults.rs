@@ -3,7 +3,7 @@
 
 use crate::rng;
 use jiff::Timestamp;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -43,16 +43,6 @@ impl Fault {
         Self::CrashBefore,
         Self::CrashAfter,
     ];
-
-    /// Whether it makes a difference to such a call.
-    #[must_use]
-    pub fn concerns(self, what: &str) -> bool {
-        match what {
-            // Nothing depends on whether the caller knows that a message was deleted.
-            "delete" => !matches!(self, Self::LostReply | Self::Slow | Self::CrashAfter),
-            _ => true,
-        }
-    }
 }
 
 impl fmt::Display for Fault {
@@ -74,17 +64,12 @@ impl fmt::Display for Fault {
 /// Which calls have which fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    kind: Kind,
-    /// No call has a fault from then on.
-    until: Timestamp,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Kind {
-    /// So many in a thousand; if `only` is set, only these calls.
-    Drawn { seed: u64, per_mille: u32, only: Option<BTreeSet<u64>> },
-    /// The fault of each call that has one.
-    Listed(BTreeMap<u64, Fault>),
+    seed: u64,
+    per_mille: u32,
+    /// No call has a fault from then on; `None` if that does not matter.
+    until: Option<Timestamp>,
+    /// The fault of each call that has one. If `None`, the seed decides.
+    listed: Option<BTreeMap<u64, Fault>>,
 }
 
 impl Plan {
@@ -97,64 +82,44 @@ impl Plan {
     /// So many calls in a thousand, until a time.
     #[must_use]
     pub fn drawn(seed: u64, per_mille: u32, until: Timestamp) -> Self {
-        Self { kind: Kind::Drawn { seed, per_mille, only: None }, until }
+        Self { seed, per_mille, until: Some(until), listed: None }
     }
 
     /// These calls, by their number.
     #[must_use]
     pub fn listed(faults: impl IntoIterator<Item = (u64, Fault)>) -> Self {
-        Self { kind: Kind::Listed(faults.into_iter().collect()), until: Timestamp::MIN }
+        Self { seed: 0, per_mille: 0, until: None, listed: Some(faults.into_iter().collect()) }
     }
 
-    /// The same and one more, without those that were drawn.
+    /// The same until the same time, but only these faults.
     #[must_use]
-    pub fn with(&self, call: u64, fault: Fault) -> Self {
-        match &self.kind {
-            Kind::Listed(faults) => Self::listed(faults.clone().into_iter().chain([(call, fault)])),
-            Kind::Drawn { .. } => Self::listed([(call, fault)]),
-        }
-    }
-
-    /// The same, but only for these calls.
-    #[must_use]
-    pub fn only(&self, calls: BTreeSet<u64>) -> Self {
-        match &self.kind {
-            Kind::Drawn { seed, per_mille, .. } => {
-                let kind = Kind::Drawn { seed: *seed, per_mille: *per_mille, only: Some(calls) };
-                Self { kind, until: self.until }
-            }
-            Kind::Listed(faults) => Self::listed(faults.clone().into_iter().filter(|(call, _)| calls.contains(call))),
-        }
+    pub fn only(&self, faults: BTreeMap<u64, Fault>) -> Self {
+        Self { listed: Some(faults), ..*self }
     }
 
     /// Whether it has no faults.
     #[must_use]
     pub fn is_none(&self) -> bool {
-        match &self.kind {
-            Kind::Drawn { per_mille, only, .. } => *per_mille == 0 || only.as_ref().is_some_and(BTreeSet::is_empty),
-            Kind::Listed(faults) => faults.is_empty(),
-        }
+        self.listed.as_ref().map_or(self.per_mille == 0, BTreeMap::is_empty)
     }
 
     /// The time from which no call has a fault.
     #[must_use]
-    pub fn until(&self) -> Timestamp {
+    pub fn until(&self) -> Option<Timestamp> {
         self.until
     }
 
     /// The fault of a call.
     #[must_use]
     pub fn of(&self, call: u64, now: Timestamp) -> Option<Fault> {
-        match &self.kind {
-            Kind::Listed(faults) => faults.get(&call).copied(),
-            Kind::Drawn { seed, per_mille, only } => {
-                if now >= self.until || only.as_ref().is_some_and(|only| !only.contains(&call)) {
-                    return None;
-                }
-                let mut rng = rng::numbered(*seed, "fault", call);
-                if rng.u32(0..1000) >= *per_mille { None } else { rng.choice(Fault::ALL) }
-            }
+        if self.until.is_some_and(|until| now >= until) {
+            return None;
         }
+        if let Some(listed) = &self.listed {
+            return listed.get(&call).copied();
+        }
+        let mut rng = rng::numbered(self.seed, "fault", call);
+        if rng.u32(0..1000) >= self.per_mille { None } else { rng.choice(Fault::ALL) }
     }
 }
 

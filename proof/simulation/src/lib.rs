@@ -9,7 +9,7 @@
 //! | `aws` | models of AWS: functions, queue, streams and their shards, table |
 //! | `ports` | the ports of the handlers |
 //! | `pipeline` | the real handlers as a deployment |
-//! | `run` | one run |
+//! | [`run`] | one run |
 //! | `checks` | what must hold |
 //! | [`designs`] | the designs that were tried before |
 //! | [`outage`] | how soon an outage is caught up, with notifications counted instead of simulated |
@@ -27,7 +27,7 @@ pub mod outage;
 mod pipeline;
 mod ports;
 mod rng;
-mod run;
+pub mod run;
 pub mod scenario;
 pub mod search;
 pub mod template;

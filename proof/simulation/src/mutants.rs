@@ -1,16 +1,15 @@
 //! Known bugs of such pipelines, put back one at a time: a simulation is only worth the bugs that it finds. Everything that a
 //! bug changes is in this file, and the others ask it. Deployed code has no switch.
 
-use crate::aws::captured::Captured;
-use crate::aws::change::OwnedChange;
 use crate::aws::lambda::Ended;
+use crate::scenario::Scenario;
 use crate::template::Deployed;
 use event_source::settings::StartingPosition;
 use event_source::stream::Record;
 use jiff::Timestamp;
-use notification::ports::{Answers, Written};
-use notification::testing::Item;
-use notification::{ActionError, Change, Deadline, Failure, FailureKind, Notification, Status, Stored, content};
+use notification::ports::Written;
+use notification::testing::{Captured, Entries, Item, OwnedChange};
+use notification::{ActionError, Deadline, Failure, FailureKind, Status, Stored, content};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,11 +57,15 @@ mutants! {
 }
 
 impl Mutant {
-    /// The bugs of the template.
-    pub(crate) fn change_template(self, deployed: &mut Deployed) {
+    /// The bugs of the template, and what a run needs to show them.
+    pub(crate) fn change_template(self, deployed: &mut Deployed, scenario: &mut Scenario) {
         match self {
             Self::NoInitFilter => deployed.publisher.filter = None,
-            Self::ExpiryTooShort => deployed.done_retention = Duration::from_hours(24),
+            Self::NoSweep => deployed.sweep_every = Duration::MAX,
+            Self::ExpiryTooShort => {
+                deployed.done_retention = Duration::from_hours(24);
+                scenario.runs_until_expiry = true;
+            }
             Self::LatestForTrimHorizon => {
                 deployed.publisher.starting_position = StartingPosition::Latest;
                 deployed.downstream.starting_position = StartingPosition::Latest;
@@ -70,24 +73,15 @@ impl Mutant {
             _ => {}
         }
     }
-
-    pub(crate) fn has_sweep(self) -> bool {
-        self != Self::NoSweep
-    }
-
-    /// Whether a run must go on until DONE items expire.
-    pub(crate) fn needs_expiry(self) -> bool {
-        self == Self::ExpiryTooShort
-    }
 }
 
 // The table.
 
 /// Whether a change of this item is made whatever it expects.
-pub(crate) fn ignores_condition(mutant: Option<Mutant>, item: &Item, change: &Change<'_>, now: Timestamp) -> bool {
-    let to = change.to().status();
+pub(crate) fn ignores_condition(mutant: Option<Mutant>, item: &Item, change: &OwnedChange, now: Timestamp) -> bool {
+    let to = change.to;
     match mutant {
-        Some(Mutant::InsertNotConditional) => change.from().status().is_none(),
+        Some(Mutant::InsertNotConditional) => change.from.is_none(),
         Some(Mutant::DoneNotConditional) => to == Status::Done,
         Some(Mutant::ClaimNotFenced) => {
             let is_expired = item.claim.as_ref().is_some_and(|claim| claim.lease_until <= now);
@@ -98,12 +92,12 @@ pub(crate) fn ignores_condition(mutant: Option<Mutant>, item: &Item, change: &Ch
 }
 
 /// How ingest reads the answer to its put.
-pub(crate) fn inserted(mutant: Option<Mutant>, written: Written, notification: &Notification) -> Written {
+pub(crate) fn inserted(mutant: Option<Mutant>, written: Written, event: &str) -> Written {
     let Written::Refused(old) = written else { return written };
-    let is_same = content::same(&old.event, notification.event());
+    let is_same = content::same(&old.event, event);
     let event = match mutant {
         Some(Mutant::DuplicatesTakenForConflicts) if is_same => "{}".into(),
-        Some(Mutant::ConflictsTakenForDuplicates) => notification.event().into(),
+        Some(Mutant::ConflictsTakenForDuplicates) => event.into(),
         _ => return Written::Refused(old),
     };
     Written::Refused(Stored { event, ..old })
@@ -133,10 +127,10 @@ pub(crate) fn captured(mutant: Option<Mutant>, captured: Captured) -> Captured {
     Captured { old: None, new: captured.new.map(|(_, event)| (Status::Init, event)), ..captured }
 }
 
-/// The partition key of a notification. `unique` is different for each record.
-pub(crate) fn partition_key(mutant: Option<Mutant>, id: &str, unique: i128) -> String {
+/// The partition key of a notification.
+pub(crate) fn partition_key(mutant: Option<Mutant>, id: &str, now: Timestamp) -> String {
     match mutant {
-        Some(Mutant::RandomPartitionKey) => format!("{id}#{unique}"),
+        Some(Mutant::RandomPartitionKey) => format!("{id}#{now}"),
         _ => id.to_owned(),
     }
 }
@@ -150,14 +144,13 @@ pub(crate) fn published(mutant: Option<Mutant>, event: &str) -> String {
 }
 
 /// How publisher reads the answer of `PutRecords`.
-pub(crate) fn put_answers(mutant: Option<Mutant>, answers: Answers<()>) -> Answers<()> {
-    let mut answers = answers?;
+pub(crate) fn put_answers(mutant: Option<Mutant>, mut answers: Entries<()>) -> Entries<()> {
     match mutant {
         Some(Mutant::PartialFailureIgnored) => answers.fill(Ok(())),
         Some(Mutant::FailuresJoinedWrongly) => answers.rotate_right(1),
         _ => {}
     }
-    Ok(answers)
+    answers
 }
 
 /// Whether ingest hides failed messages.
@@ -219,11 +212,11 @@ pub(crate) fn splits_transactions(mutant: Option<Mutant>) -> bool {
 
 /// The change that is made for one: a claimed notification whose effect may have happened becomes INIT.
 pub(crate) fn change(mutant: Option<Mutant>, change: OwnedChange) -> OwnedChange {
-    match change {
-        OwnedChange::DoubtClaimed(id, claim, _) if mutant == Some(Mutant::MayHaveHappenedTakenForRetryable) => {
-            OwnedChange::Release(id, claim)
+    match (mutant, change.from, change.to) {
+        (Some(Mutant::MayHaveHappenedTakenForRetryable), Some(Status::Claimed), Status::InDoubt) => {
+            OwnedChange { to: Status::Init, reason: None, ..change }
         }
-        change => change,
+        _ => change,
     }
 }
 

@@ -1,15 +1,18 @@
 //! The deployment that is simulated: the real handlers.
 
-use crate::aws::lambda::Function;
+use crate::aws::lambda::Invocation;
+use crate::aws::source::Function;
 use crate::mutants;
 use crate::ports::Ports;
 use crate::rng;
-use crate::run::{Deployment, Invocation, Work};
-use crate::scenario::{SLOW_FOR, start};
-use crate::world::{Call, Wiring, World, lock};
+use crate::run::{Deployment, Subject, Work};
+use crate::scenario::{SLOW_FOR, START};
+use crate::template::Deployed;
+use crate::world::{EFFECT, Wiring, World, lock};
 use downstream::Downstream;
 use ingest::Ingest;
 use notification::ports::Table;
+use notification::testing::{Call, Calls};
 use notification::{Action, ActionError, Change, Clock, Deadline, Effect, Guarantee, Notification, Put};
 use publisher::Publisher;
 use publisher::sweep::Sweep;
@@ -19,13 +22,21 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(crate) struct Pipeline;
 
+impl<'a> Subject<'a> {
+    /// The real handlers, with these settings.
+    #[must_use]
+    pub fn new(deployed: &'a Deployed) -> Self {
+        Self { deployment: &Pipeline, deployed, mutant: None }
+    }
+}
+
 impl Deployment for Pipeline {
     fn wiring(&self) -> Wiring {
-        Wiring { reads_table_stream: true, sweeps: true, hands_over: true }
+        Wiring { reads_table_stream: true, hands_over: true }
     }
 
-    fn invoke(&self, invocation: Invocation) -> Work {
-        Box::pin(handle(invocation))
+    fn invoke(&self, invocation: Invocation, ports: Ports) -> Work {
+        Box::pin(handle(invocation, ports))
     }
 
     fn check(&self, world: &World) -> Vec<String> {
@@ -33,8 +44,8 @@ impl Deployment for Pipeline {
     }
 }
 
-async fn handle(invocation: Invocation) -> Result<String, String> {
-    let Invocation { function, payload, deadline, task, ports } = invocation;
+async fn handle(invocation: Invocation, ports: Ports) -> Result<String, String> {
+    let Invocation { task, function, payload, deadline } = invocation;
     let (guarantee, sweep_age, mutant) = {
         let world = lock(ports.world());
         (world.scenario.guarantee, world.deployed.sweep_age, world.mutant)
@@ -84,7 +95,7 @@ impl Action for SimulatedAction {
             let world = lock(self.ports.world());
             let most = u64::try_from(world.scenario.action_takes.as_millis()).unwrap_or(0);
             // Calls that take longer than an invocation come to an end.
-            let most = if world.now > start() + SLOW_FOR { most.min(1_000) } else { most };
+            let most = if world.now > START + SLOW_FOR { most.min(1_000) } else { most };
             let takes = rng::of(world.scenario.seed, &id).u64(0..=most);
             (world.scenario.rejected.contains(&id), world.mutant, Duration::from_millis(takes))
         };
@@ -93,8 +104,17 @@ impl Action for SimulatedAction {
         }
         if self.guarantee == Guarantee::Transactional {
             let event = notification.event().to_owned();
-            let entry = Put { table: "ledger".to_owned(), key: "id", attributes: vec![("id", id), ("event", event)] };
-            return Ok(Effect { outcome: None, writes: vec![entry] });
+            let attributes = vec![("id", id.clone()), ("event", event)];
+            let entry = Put { table: "ledger".to_owned(), key: "id", attributes };
+            if !mutants::splits_transactions(mutant) {
+                return Ok(Effect { outcome: None, writes: vec![entry] });
+            }
+            let write = Call::new("write the effect of", [&id]);
+            let replaces = self.ports.call(write, move |world, _| Ok(world.table.put(&entry))).await;
+            if replaces.map_err(|failure| mutants::action_error(mutant, failure))? {
+                return Err(ActionError::Rejected("an item of the effect exists already".to_owned()));
+            }
+            return Ok(Effect::default());
         }
         if mutants::writes_done_first(mutant) {
             let done = Change::done(notification.id(), notification.event(), None);
@@ -105,12 +125,11 @@ impl Action for SimulatedAction {
             return Err(ActionError::MayHaveHappened("no answer in time".to_owned()));
         }
         self.ports.sleep(takes).await;
-        let once = matches!(self.guarantee, Guarantee::AtMostOnce { .. });
-        let step = Call { once, ..Call::one("effect of", "receiver", id.clone()) };
         let event = notification.event().to_owned();
-        let called = self.ports.call(step, move |world, _| {
+        let called = self.ports.call(Call::new(EFFECT, [&id]), move |world, _| {
             world.check_content(&id, &event);
             *world.effects.entry(id.clone()).or_default() += 1;
+            Ok(())
         });
         called.await.map_err(|failure| mutants::action_error(mutant, failure))?;
         Ok(Effect::default())

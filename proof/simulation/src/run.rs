@@ -1,6 +1,6 @@
 //! One run. Invocations are futures that are polled by hand, so the same scenario always gives the same run.
 
-use crate::aws::lambda::{Ended, Function, Task};
+use crate::aws::lambda::{Ended, Invocation, Task};
 use crate::checks;
 use crate::faults::Fault;
 use crate::mutants::Mutant;
@@ -8,12 +8,12 @@ use crate::ports::Ports;
 use crate::scenario::Scenario;
 use crate::template::Deployed;
 use crate::trace::{Step, Trace};
-use crate::world::{Respond, Shared, Spawn, Wiring, World, lock};
-use jiff::Timestamp;
-use std::collections::{BTreeMap, VecDeque};
+use crate::world::{Respond, Shared, Wiring, World, lock};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
 /// The work of an invocation: what the function returns, or that it failed.
@@ -23,20 +23,10 @@ pub(crate) type Work = Pin<Box<dyn Future<Output = Result<String, String>>>>;
 pub(crate) trait Deployment: Sync {
     fn wiring(&self) -> Wiring;
 
-    fn invoke(&self, invocation: Invocation) -> Work;
+    fn invoke(&self, invocation: Invocation, ports: Ports) -> Work;
 
     /// Checks what must hold at the end of a run, besides what must always hold.
     fn check(&self, world: &World) -> Vec<String>;
-}
-
-/// One invocation of a function.
-pub(crate) struct Invocation {
-    pub(crate) function: Function,
-    pub(crate) payload: String,
-    /// When Lambda ends it.
-    pub(crate) deadline: Timestamp,
-    pub(crate) task: Task,
-    pub(crate) ports: Ports,
 }
 
 /// The result of a run.
@@ -46,12 +36,12 @@ pub struct Report {
     pub violations: Vec<String>,
     /// How often each situation occurred.
     pub seen: BTreeMap<&'static str, u64>,
-    /// The faults that calls had.
-    pub faults: Vec<(u64, Fault, &'static str)>,
+    /// The faults that calls had, by the call's number.
+    pub faults: BTreeMap<u64, Fault>,
     /// How many calls there were.
     pub calls: u64,
     /// What happened, if the run was traced.
-    pub trace: Option<Trace>,
+    pub trace: Trace,
 }
 
 /// The most events that a run may have. Hundreds are usual, and a day of sweeps has 100,000.
@@ -66,77 +56,89 @@ struct Running {
 /// Queues its task as ready to be polled.
 struct Ready {
     task: Task,
-    line: Arc<Mutex<VecDeque<Task>>>,
+    line: Sender<Task>,
 }
 
 impl Wake for Ready {
     fn wake(self: Arc<Self>) {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner).push_back(self.task);
+        // The run may be over.
+        let _ = self.line.send(self.task);
     }
 }
 
-/// Runs a scenario to its end.
-pub(crate) fn run(
-    scenario: &Scenario,
-    deployed: &Deployed,
-    deployment: &dyn Deployment,
-    mutant: Option<Mutant>,
-    traced: bool,
-) -> Report {
-    let world: Shared =
-        Arc::new(Mutex::new(World::new(scenario.clone(), deployed, mutant, deployment.wiring(), traced)));
-    let line = Arc::new(Mutex::new(VecDeque::new()));
-    let mut running: BTreeMap<Task, Running> = BTreeMap::new();
-    let mut steps = 0_u64;
-    loop {
-        let (kills, spawns) = {
-            let mut world = lock(&world);
-            (std::mem::take(&mut world.kills), std::mem::take(&mut world.spawns))
-        };
-        for (task, how) in kills {
-            // Dropped without the lock, because dropping it may lock the world.
-            let Some(ended) = running.remove(&task) else { continue };
-            drop(ended.work);
-            let mut world = lock(&world);
-            world.doubt_all(task);
-            let name = world.running.remove(&task).map(|running| running.name).unwrap_or_default();
-            world.note("a process ends in the middle of its work");
-            world.trace(|| Step::note_over(name, how));
-            (ended.respond)(&mut world, Ended::Error);
-        }
-        for spawn in spawns {
-            let Spawn { task, function, payload, deadline, respond } = spawn;
-            let ports = Ports::new(Arc::clone(&world), task);
-            let work = deployment.invoke(Invocation { function, payload, deadline, task, ports });
-            let waker = Waker::from(Arc::new(Ready { task, line: Arc::clone(&line) }));
-            running.insert(task, Running { work, respond, waker });
-            line.lock().unwrap_or_else(PoisonError::into_inner).push_back(task);
-        }
-        let next = line.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-        if let Some(task) = next {
-            poll(task, &mut running, &world);
-        } else {
-            let mut world = lock(&world);
-            steps += 1;
-            if steps > STEPS_MAX {
-                world.violations.push("the run does not come to an end".to_owned());
-                break;
-            }
-            if !world.step() && world.spawns.is_empty() && world.kills.is_empty() {
-                break;
-            }
-        }
+/// What runs in the functions, and how it is deployed.
+#[derive(Clone, Copy)]
+pub struct Subject<'a> {
+    pub(crate) deployment: &'a dyn Deployment,
+    pub(crate) deployed: &'a Deployed,
+    /// The bug that is put back.
+    pub(crate) mutant: Option<Mutant>,
+}
+
+impl Subject<'_> {
+    /// With a bug that is put back.
+    #[must_use]
+    pub fn with_mutant(self, mutant: Mutant) -> Self {
+        Self { mutant: Some(mutant), ..self }
     }
-    let mut world = lock(&world);
-    let mut violations = std::mem::take(&mut world.violations);
-    violations.extend(checks::at_the_end(&world));
-    violations.extend(deployment.check(&world));
-    Report {
-        violations,
-        seen: std::mem::take(&mut world.seen),
-        faults: std::mem::take(&mut world.faults),
-        calls: world.calls,
-        trace: world.trace.take(),
+
+    /// Runs a scenario to its end.
+    #[must_use]
+    pub fn run(self, scenario: &Scenario, traced: bool) -> Report {
+        let Self { deployment, deployed, mutant } = self;
+        let world = World::new(scenario.clone(), deployed, mutant, deployment.wiring(), traced);
+        let world: Shared = Arc::new(Mutex::new(world));
+        let (line, ready) = channel();
+        let mut running: BTreeMap<Task, Running> = BTreeMap::new();
+        let mut steps = 0_u64;
+        loop {
+            let (kills, spawns) = {
+                let mut world = lock(&world);
+                (std::mem::take(&mut world.kills), std::mem::take(&mut world.spawns))
+            };
+            for (task, how) in kills {
+                // Dropped without the lock, because dropping it may lock the world.
+                let Some(ended) = running.remove(&task) else { continue };
+                drop(ended.work);
+                let mut world = lock(&world);
+                world.doubt_all(task);
+                let name = world.running.remove(&task).map(|running| running.name).unwrap_or_default();
+                world.note("a process ends in the middle of its work");
+                world.trace(|| Step::note_over(name, how));
+                (ended.respond)(&mut world, Ended::Error);
+            }
+            for (invocation, respond) in spawns {
+                let task = invocation.task;
+                let work = deployment.invoke(invocation, Ports::new(Arc::clone(&world), task));
+                let waker = Waker::from(Arc::new(Ready { task, line: line.clone() }));
+                waker.wake_by_ref();
+                running.insert(task, Running { work, respond, waker });
+            }
+            if let Ok(task) = ready.try_recv() {
+                poll(task, &mut running, &world);
+            } else {
+                let mut world = lock(&world);
+                steps += 1;
+                if steps > STEPS_MAX {
+                    world.violations.push("the run does not come to an end".to_owned());
+                    break;
+                }
+                if !world.step() && world.spawns.is_empty() && world.kills.is_empty() {
+                    break;
+                }
+            }
+        }
+        let mut world = lock(&world);
+        let mut violations = std::mem::take(&mut world.violations);
+        violations.extend(checks::at_the_end(&world));
+        violations.extend(deployment.check(&world));
+        Report {
+            violations,
+            seen: std::mem::take(&mut world.seen),
+            faults: std::mem::take(&mut world.faults),
+            calls: world.calls,
+            trace: world.trace.take().unwrap_or_default(),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// When every run begins.
-pub const START: i64 = 1_800_000_000;
+pub const START: Timestamp = Timestamp::constant(1_800_000_000, 0);
 
 /// The longest time that a slow action takes: longer than an invocation.
 pub const SLOW_ACTION: Duration = Duration::from_secs(90);
@@ -99,7 +99,7 @@ pub struct Disturbance {
 }
 
 /// What happens to the world.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
     /// A shard of the Kinesis stream is split in two.
     Split,
@@ -113,20 +113,27 @@ pub enum What {
     RestartStreamMapping,
     /// Every process dies.
     KillAll,
-    /// Every call to the table fails for this time.
-    TableDown(Duration),
-    /// Every invocation of publisher fails for this time.
-    PublisherDown(Duration),
-    /// Every invocation of downstream fails for this time.
-    DownstreamDown(Duration),
-    /// Every invocation is throttled for this time.
-    Throttled(Duration),
-    /// No stream is read and no sweep runs for this time, so records can expire.
-    NothingReads(Duration),
+    /// Something fails for this time.
+    Trouble(Trouble, Duration),
     /// A record that belongs to no notification arrives in the Kinesis stream.
     ForeignRecord,
     /// An operator moves the dead-letter queue back into the queue.
     RedriveDeadLetters,
+}
+
+/// What fails for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// Every call to the table fails.
+    TableDown,
+    /// Every invocation of publisher fails.
+    PublisherDown,
+    /// Every invocation of downstream fails.
+    DownstreamDown,
+    /// Every invocation is throttled.
+    Throttled,
+    /// No stream is read and no sweep runs, so records can expire.
+    NothingReads,
 }
 
 impl Scenario {
@@ -134,9 +141,9 @@ impl Scenario {
     #[must_use]
     pub fn of(seed: u64) -> Self {
         let mut rng = rng::of(seed, "scenario");
-        let guarantee = *rng.choice(&[Guarantee::Transactional, IDEMPOTENT, AT_MOST_ONCE]).unwrap_or(&IDEMPOTENT);
+        let guarantee = pick(&mut rng, [Guarantee::Transactional, IDEMPOTENT, AT_MOST_ONCE]);
         let is_healthy = rng.u8(0..8) == 0;
-        let spread = Duration::from_secs(*rng.choice(&[0, 1, 5, 60, 900]).unwrap_or(&0));
+        let spread = Duration::from_secs(pick(&mut rng, [0, 1, 5, 60, 900]));
         let count = rng.usize(1..=21);
         let (messages, rejected) = workload(&mut rng, count, spread);
         let mut scenario = Self {
@@ -146,25 +153,25 @@ impl Scenario {
             hides_old_items: rng.u8(0..8) == 0,
             clock_skew_millis: if rng.bool() { 0 } else { 1_000 },
             progress_resets_retries: rng.bool(),
-            mappings_start: start() + Duration::from_secs(if rng.u8(0..4) == 0 { 30 } else { 0 }),
-            action_takes: Duration::from_millis(*rng.choice(&[10, 200, 5_000]).unwrap_or(&10)),
-            batch_size: *rng.choice(&[None, None, Some(1), Some(3), Some(10)]).unwrap_or(&None),
+            mappings_start: START + Duration::from_secs(if rng.u8(0..4) == 0 { 30 } else { 0 }),
+            action_takes: Duration::from_millis(pick(&mut rng, [10, 200, 5_000])),
+            batch_size: pick(&mut rng, [None, None, Some(1), Some(3), Some(10)]),
             impatient: rng.bool(),
             runs_until_expiry: rng.u8(0..50) == 0,
             ..Self::quiet(seed, guarantee)
         };
         if !is_healthy {
-            let per_mille = *rng.choice(&[0, 10, 50, 150, 300]).unwrap_or(&50);
-            let minutes = *rng.choice(&[1, 5, 30]).unwrap_or(&5);
-            scenario.faults = Plan::drawn(seed, per_mille, start() + spread + Duration::from_mins(minutes));
+            let per_mille = pick(&mut rng, [0, 10, 50, 150, 300]);
+            let minutes = pick(&mut rng, [1, 5, 30]);
+            scenario.faults = Plan::drawn(seed, per_mille, START + spread + Duration::from_mins(minutes));
             if rng.u8(0..8) == 0 {
                 scenario.action_takes = SLOW_ACTION;
             }
             scenario.disturbances = disturbances(&mut rng, spread + Duration::from_mins(minutes));
             if rng.u8(0..8) == 0 {
-                let lasts = Duration::from_secs(*rng.choice(&[5, 120, 1_800]).unwrap_or(&5));
-                let at = start() + Duration::from_secs(rng.u64(0..spread.as_secs().max(60)));
-                scenario.disturbances.push(Disturbance { at, what: What::TableDown(lasts) });
+                let lasts = Duration::from_secs(pick(&mut rng, [5, 120, 1_800]));
+                let at = START + Duration::from_secs(rng.u64(0..spread.as_secs().max(60)));
+                scenario.disturbances.push(Disturbance { at, what: What::Trouble(Trouble::TableDown, lasts) });
             }
             add_late_duplicates(&mut rng, &mut scenario);
         }
@@ -185,7 +192,7 @@ impl Scenario {
             hides_old_items: false,
             clock_skew_millis: 0,
             progress_resets_retries: false,
-            mappings_start: start(),
+            mappings_start: START,
             action_takes: Duration::from_millis(10),
             batch_size: None,
             impatient: false,
@@ -196,26 +203,26 @@ impl Scenario {
     /// A small run for the sweep of all faults: two notifications, and a duplicate of one.
     #[must_use]
     pub fn small(guarantee: Guarantee) -> Self {
-        let duplicate = Message::new(start() + Duration::from_millis(100), "a");
-        let messages = vec![Message::new(start(), "a"), Message::new(start(), "b"), duplicate];
+        let duplicate = Message::new(START + Duration::from_millis(100), "a");
+        let messages = vec![Message::new(START, "a"), Message::new(START, "b"), duplicate];
         Self { messages, ..Self::quiet(0, guarantee) }
     }
 
     /// A backlog: more slow calls than one invocation has time for, and nothing goes wrong.
     #[must_use]
     pub fn backlog(guarantee: Guarantee) -> Self {
-        let messages = (0..BACKLOG).map(|number| Message::new(start(), format!("n{number}"))).collect();
+        let messages = (0..BACKLOG).map(|number| Message::new(START, format!("n{number}"))).collect();
         Self { messages, action_takes: Duration::from_secs(5), ..Self::quiet(0, guarantee) }
     }
 
     /// The table is down from the first receive on. Messages arrive all the time, one of them malformed.
     #[must_use]
     pub fn table_outage(lasts: Duration) -> Self {
-        let message = |number: u32| Message::new(start() + lasts * number / 40, format!("n{number}"));
-        let malformed = Message { at: start(), id: String::new(), body: "not JSON".to_owned() };
+        let message = |number: u32| Message::new(START + lasts * number / 40, format!("n{number}"));
+        let malformed = Message { at: START, id: String::new(), body: "not JSON".to_owned() };
         Self {
             messages: (0..=40).map(message).chain([malformed]).collect(),
-            disturbances: vec![Disturbance { at: start(), what: What::TableDown(lasts) }],
+            disturbances: vec![Disturbance { at: START, what: What::Trouble(Trouble::TableDown, lasts) }],
             ..Self::quiet(0, Guarantee::Transactional)
         }
     }
@@ -226,8 +233,8 @@ impl Scenario {
         let mut rng = rng::of(seed, "lone");
         let trouble = Duration::from_mins(30);
         Self {
-            messages: vec![Message::new(start(), "a")],
-            faults: Plan::drawn(seed, 300, start() + trouble),
+            messages: vec![Message::new(START, "a")],
+            faults: Plan::drawn(seed, 300, START + trouble),
             disturbances: disturbances(&mut rng, Duration::from_secs(10)),
             ..Self::quiet(seed, guarantee)
         }
@@ -247,7 +254,7 @@ impl Scenario {
     pub fn healed_at(&self) -> Timestamp {
         let ends = self.disturbances.iter().map(|disturbance| disturbance.at + disturbance.what.lasts());
         let sent = self.messages.iter().map(|message| message.at);
-        ends.chain(sent).chain([self.faults.until(), self.mappings_start]).max().unwrap_or_else(start)
+        ends.chain(sent).chain(self.faults.until()).chain([self.mappings_start]).max().unwrap_or(START)
     }
 }
 
@@ -262,14 +269,19 @@ impl Message {
 impl What {
     /// How long it lasts.
     #[must_use]
-    pub fn lasts(&self) -> Duration {
+    pub fn lasts(self) -> Duration {
+        if let Self::Trouble(_, lasts) = self { lasts } else { Duration::ZERO }
+    }
+}
+
+impl Trouble {
+    const fn words(self) -> &'static str {
         match self {
-            Self::TableDown(lasts)
-            | Self::PublisherDown(lasts)
-            | Self::DownstreamDown(lasts)
-            | Self::Throttled(lasts)
-            | Self::NothingReads(lasts) => *lasts,
-            _ => Duration::ZERO,
+            Self::TableDown => "the table fails",
+            Self::PublisherDown => "publisher fails",
+            Self::DownstreamDown => "downstream fails",
+            Self::Throttled => "every invocation is throttled",
+            Self::NothingReads => "nothing reads the streams",
         }
     }
 }
@@ -284,21 +296,11 @@ impl fmt::Display for What {
             Self::RestartTableMapping => f.write_str("the poller of the table's stream restarts"),
             Self::RestartStreamMapping => f.write_str("the poller of Kinesis restarts"),
             Self::KillAll => f.write_str("every process dies"),
-            Self::TableDown(_) => write!(f, "the table fails, for {minutes} min"),
-            Self::PublisherDown(_) => write!(f, "publisher fails, for {minutes} min"),
-            Self::DownstreamDown(_) => write!(f, "downstream fails, for {minutes} min"),
-            Self::Throttled(_) => write!(f, "every invocation is throttled, for {minutes} min"),
-            Self::NothingReads(_) => write!(f, "nothing reads the streams, for {minutes} min"),
+            Self::Trouble(trouble, _) => write!(f, "{}, for {minutes} min", trouble.words()),
             Self::ForeignRecord => f.write_str("an orphan arrives in Kinesis"),
             Self::RedriveDeadLetters => f.write_str("an operator moves the dead letters back"),
         }
     }
-}
-
-/// When every run begins.
-#[must_use]
-pub fn start() -> Timestamp {
-    Timestamp::from_second(START).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 /// The JSON of an event, in one of two spellings of the same content.
@@ -314,18 +316,21 @@ pub fn event(id: &str, amount: u32, spelled_differently: bool) -> String {
     )
 }
 
+/// One of several, each as likely as the others.
+fn pick<T: Copy, const N: usize>(rng: &mut Rng, choices: [T; N]) -> T {
+    choices[rng.usize(..N)]
+}
+
 fn workload(rng: &mut Rng, count: usize, spread: Duration) -> (Vec<Message>, BTreeSet<String>) {
     let mut messages = Vec::new();
     let mut rejected = BTreeSet::new();
     let moment =
-        |rng: &mut Rng| start() + Duration::from_millis(rng.u64(0..=u64::try_from(spread.as_millis()).unwrap_or(0)));
+        |rng: &mut Rng| START + Duration::from_millis(rng.u64(0..=u64::try_from(spread.as_millis()).unwrap_or(0)));
     for number in 0..count {
         let id = format!("n{number}");
         let at = moment(rng);
         if rng.u8(0..20) == 0 {
-            let body = *rng
-                .choice(&["{\"specversion\":\"1.0\",\"id\":", "[]", "{\"specversion\":\"1.0\",\"id\":\"x\"}"])
-                .unwrap_or(&"");
+            let body = pick(rng, [r#"{"specversion":"1.0","id":"#, "[]", r#"{"specversion":"1.0","id":"x"}"#]);
             messages.push(Message { at, id: String::new(), body: body.to_owned() });
             continue;
         }
@@ -346,11 +351,11 @@ fn workload(rng: &mut Rng, count: usize, spread: Duration) -> (Vec<Message>, BTr
 }
 
 fn disturbances(rng: &mut Rng, within: Duration) -> Vec<Disturbance> {
-    let count = *rng.choice(&[0, 0, 1, 2, 4]).unwrap_or(&0);
+    let count = pick(rng, [0, 0, 1, 2, 4]);
     let mut disturbances: Vec<Disturbance> = (0..count)
         .map(|_| {
-            let at = start() + Duration::from_millis(rng.u64(0..u64::try_from(within.as_millis()).unwrap_or(1).max(1)));
-            let lasts = Duration::from_secs(*rng.choice(&[5, 120, 1_800]).unwrap_or(&5));
+            let at = START + Duration::from_millis(rng.u64(0..u64::try_from(within.as_millis()).unwrap_or(1).max(1)));
+            let lasts = Duration::from_secs(pick(rng, [5, 120, 1_800]));
             let what = match rng.u8(0..24) {
                 0..3 => What::Split,
                 3..5 => What::Merge,
@@ -358,12 +363,12 @@ fn disturbances(rng: &mut Rng, within: Duration) -> Vec<Disturbance> {
                 7..9 => What::RestartTableMapping,
                 9..11 => What::RestartStreamMapping,
                 11..14 => What::KillAll,
-                14..16 => What::PublisherDown(lasts),
-                16..18 => What::DownstreamDown(lasts),
-                18..20 => What::Throttled(lasts),
-                20 => What::NothingReads(Duration::from_hours(25)),
+                14..16 => What::Trouble(Trouble::PublisherDown, lasts),
+                16..18 => What::Trouble(Trouble::DownstreamDown, lasts),
+                18..20 => What::Trouble(Trouble::Throttled, lasts),
+                20 => What::Trouble(Trouble::NothingReads, Duration::from_hours(25)),
                 21..23 => What::ForeignRecord,
-                _ => What::NothingReads(lasts),
+                _ => What::Trouble(Trouble::NothingReads, lasts),
             };
             Disturbance { at, what }
         })
@@ -377,13 +382,13 @@ fn add_late_duplicates(rng: &mut Rng, scenario: &mut Scenario) {
     if rng.u8(0..20) != 0 {
         return;
     }
-    let days = *rng.choice(&[2, 13, 27]).unwrap_or(&2);
-    let at = start() + Duration::from_hours(24 * days);
+    let days = pick(rng, [2, 13, 27]);
+    let at = START + Duration::from_hours(24 * days);
     let valid: Vec<&Message> = scenario.messages.iter().filter(|message| !message.id.is_empty()).collect();
     let again: Vec<Message> =
         rng.choose_multiple(valid, 3).into_iter().map(|message| Message { at, ..message.clone() }).collect();
     scenario.messages.extend(again);
     // A dead letter is kept for 14 days.
-    let at = start() + Duration::from_hours(24 * days.min(13));
+    let at = START + Duration::from_hours(24 * days.min(13));
     scenario.disturbances.push(Disturbance { at, what: What::RedriveDeadLetters });
 }

@@ -1,14 +1,11 @@
 //! Searches: many seeds, every fault at every call, and the smallest form of a failure.
 
 use crate::faults::{Fault, Plan};
-use crate::mutants::Mutant;
-use crate::pipeline::Pipeline;
-use crate::run::{Deployment, Report, run};
+use crate::run::{Report, Subject};
 use crate::scenario::Scenario;
-use crate::template::Deployed;
 use notification::Guarantee;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -45,39 +42,6 @@ impl Found {
         if !report.violations.is_empty() {
             self.failures.push((scenario, report.violations));
         }
-    }
-}
-
-/// What runs in the functions, and how it is deployed.
-#[derive(Clone, Copy)]
-pub struct Subject<'a> {
-    deployment: &'a dyn Deployment,
-    deployed: &'a Deployed,
-    mutant: Option<Mutant>,
-}
-
-impl<'a> Subject<'a> {
-    /// The real handlers, with these settings.
-    #[must_use]
-    pub fn new(deployed: &'a Deployed) -> Self {
-        Self { deployment: &Pipeline, deployed, mutant: None }
-    }
-
-    /// With a bug that is put back.
-    #[must_use]
-    pub fn with_mutant(self, mutant: Mutant) -> Self {
-        Self { mutant: Some(mutant), ..self }
-    }
-
-    /// Another deployment with the same settings.
-    pub(crate) fn with_deployment(self, deployment: &'a dyn Deployment) -> Self {
-        Self { deployment, ..self }
-    }
-
-    /// Runs one scenario.
-    #[must_use]
-    pub fn run(&self, scenario: &Scenario, traced: bool) -> Report {
-        run(scenario, self.deployed, self.deployment, self.mutant, traced)
     }
 }
 
@@ -136,25 +100,30 @@ pub fn first_failure(subject: Subject<'_>, most: u64) -> Option<(Scenario, Vec<S
 
 /// A scenario in which nothing goes wrong, with every fault at every call, one at a time.
 pub(crate) fn single_faults(subject: Subject<'_>, quiet: &Scenario) -> impl Iterator<Item = Scenario> {
-    let calls = subject.run(quiet, false).calls;
-    let faults = (1..=calls).flat_map(|call| Fault::ALL.into_iter().map(move |fault| (call, fault)));
-    faults.map(|fault| Scenario { faults: Plan::listed([fault]), ..quiet.clone() })
+    every_fault_at(1..=subject.run(quiet, false).calls)
+        .map(|fault| Scenario { faults: Plan::listed([fault]), ..quiet.clone() })
+}
+
+fn every_fault_at(calls: RangeInclusive<u64>) -> impl Iterator<Item = (u64, Fault)> {
+    calls.flat_map(|call| Fault::ALL.map(|fault| (call, fault)))
 }
 
 /// A small world with every fault at every call, one at a time and in pairs.
-pub fn every_fault(subject: Subject<'_>, guarantee: Guarantee, progress: impl Fn() + Sync) -> Found {
+#[must_use]
+pub fn every_fault(subject: Subject<'_>, guarantee: Guarantee) -> Found {
     let quiet = Scenario::small(guarantee);
-    let singles: Vec<Scenario> = single_faults(subject, &quiet).collect();
-    // The first fault causes more calls, such as retries. The second may hit those as well.
-    let pairs = singles.iter().flat_map(|first| {
-        let report = subject.run(first, false);
-        let calls = report.faults.first().map_or(0, |(call, ..)| *call) + 1..=report.calls;
-        calls.flat_map(|call| Fault::ALL.map(|fault| first.faults.with(call, fault))).collect::<Vec<_>>()
-    });
-    let plans: Vec<Plan> = singles.iter().map(|single| single.faults.clone()).chain(pairs).collect();
+    let mut plans: Vec<Plan> = Vec::new();
+    for first in every_fault_at(1..=subject.run(&quiet, false).calls) {
+        let single = Scenario { faults: Plan::listed([first]), ..quiet.clone() };
+        let report = subject.run(&single, false);
+        plans.push(single.faults);
+        // The first fault causes more calls, such as retries. The second may hit those as well.
+        let hit = report.faults.keys().next().copied().unwrap_or(0);
+        plans.extend(every_fault_at(hit + 1..=report.calls).map(|second| Plan::listed([first, second])));
+    }
     let plan = |number: u64| plans[usize::try_from(number).unwrap_or(0)].clone();
     let scenario = |number: u64| Scenario { faults: plan(number), ..quiet.clone() };
-    search(subject, plans.len() as u64, scenario, usize::MAX, progress)
+    search(subject, plans.len() as u64, scenario, usize::MAX, || {})
 }
 
 /// A smaller scenario that breaks the same rule, without the faults, disturbances and messages that do not matter.
@@ -179,8 +148,8 @@ pub fn shrink_while(subject: Subject<'_>, scenario: &Scenario, does: impl Fn(&Re
         let before = smallest.clone();
         leave_out(&mut smallest, |scenario| &mut scenario.messages, fails);
         leave_out(&mut smallest, |scenario| &mut scenario.disturbances, fails);
-        let mut left = faults(subject, &smallest);
-        for call in left.clone() {
+        let mut left = subject.run(&smallest, false).faults;
+        for call in left.keys().copied().collect::<Vec<_>>() {
             let mut fewer = left.clone();
             fewer.remove(&call);
             let smaller = Scenario { faults: smallest.faults.only(fewer.clone()), ..smallest.clone() };
@@ -206,8 +175,4 @@ fn leave_out<T>(
         parts(&mut smaller).remove(place);
         if fails(&smaller) { *smallest = smaller } else { place += 1 }
     }
-}
-
-fn faults(subject: Subject<'_>, scenario: &Scenario) -> BTreeSet<u64> {
-    subject.run(scenario, false).faults.into_iter().map(|(call, ..)| call).collect()
 }

@@ -1,6 +1,6 @@
 //! The settings of the deployment, read from `template.yaml`, so the simulation runs with what is deployed.
 
-use event_source::settings::{QueueSettings, StreamSettings};
+use event_source::settings::Settings;
 use saphyr::{LoadableYamlNode, ScalarOwned, YamlOwned};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -9,11 +9,11 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub struct Deployed {
     /// The queue's mapping.
-    pub ingest: QueueSettings,
+    pub ingest: Settings,
     /// The mapping of the table's stream.
-    pub publisher: StreamSettings,
+    pub publisher: Settings,
     /// The mapping of the Kinesis stream.
-    pub downstream: StreamSettings,
+    pub downstream: Settings,
     /// The timeout of ingest.
     pub ingest_timeout: Duration,
     /// The timeout of publisher and downstream.
@@ -40,16 +40,9 @@ pub struct Deployed {
 }
 
 /// The template cannot be read, or lacks a setting.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("template.yaml: {0}")]
 pub struct WrongTemplate(String);
-
-impl std::fmt::Display for WrongTemplate {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "template.yaml: {}", self.0)
-    }
-}
-
-impl std::error::Error for WrongTemplate {}
 
 impl Deployed {
     /// Reads the project's template, with the defaults of its parameters.
@@ -75,11 +68,10 @@ impl Deployed {
         let number = |pointer: &str| number(pointer, &at(pointer)?);
         let seconds = |pointer: &str| number(pointer).map(Duration::from_secs);
         let stream = |pointer: &str| {
-            StreamSettings::from_properties(&at(pointer)?).map_err(|error| WrongTemplate(format!("{pointer}: {error}")))
+            Settings::of_stream(&at(pointer)?).map_err(|error| WrongTemplate(format!("{pointer}: {error}")))
         };
-        let hours = |hours: u64| Duration::from_secs(hours * 60 * 60);
         Ok(Self {
-            ingest: QueueSettings::from_properties(&at("/Ingest/Properties/Events/Queue/Properties")?)
+            ingest: Settings::of_queue(&at("/Ingest/Properties/Events/Queue/Properties")?)
                 .map_err(|error| WrongTemplate(error.to_string()))?,
             publisher: stream("/Publisher/Properties/Events/Table/Properties")?,
             downstream: stream("/Downstream/Properties/Events/Stream/Properties")?,
@@ -91,11 +83,13 @@ impl Deployed {
             max_receive_count: number("/Queue/Properties/RedrivePolicy/maxReceiveCount")
                 .and_then(|count| u32::try_from(count).map_err(|_| wrong("maxReceiveCount")))?,
             sweep_every: rate(&at("/Publisher/Properties/Events/Sweep/Properties/Schedule")?)
-                .ok_or_else(|| wrong("the sweep's schedule is not a rate(…)"))?,
+                .ok_or_else(|| wrong("the sweep's schedule is not a rate(…) in minutes"))?,
             sweep_age: seconds("/Publisher/Properties/Environment/Variables/SWEEP_AGE_SECONDS")?,
-            done_retention: hours(24 * number("/Downstream/Properties/Environment/Variables/DONE_RETENTION_DAYS")?),
-            kinesis_retention: hours(number("/Stream/Properties/RetentionPeriodHours")?),
-            table_stream_retention: hours(24),
+            done_retention: Duration::from_hours(
+                24 * number("/Downstream/Properties/Environment/Variables/DONE_RETENTION_DAYS")?,
+            ),
+            kinesis_retention: Duration::from_hours(number("/Stream/Properties/RetentionPeriodHours")?),
+            table_stream_retention: Duration::from_hours(24),
         })
     }
 }
@@ -106,16 +100,10 @@ fn number(pointer: &str, value: &Value) -> Result<u64, WrongTemplate> {
     value.as_u64().or(text).ok_or_else(|| WrongTemplate(format!("{pointer} is not a number but {value}")))
 }
 
-/// `rate(5 minutes)`. <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-scheduled-rule-pattern.html>
+/// `rate(1 minute)` or `rate(5 minutes)`. <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-scheduled-rule-pattern.html>
 fn rate(schedule: &Value) -> Option<Duration> {
-    let (count, unit) = schedule.as_str()?.strip_prefix("rate(")?.strip_suffix(')')?.split_once(' ')?;
-    let unit = match unit.trim_end_matches('s') {
-        "minute" => 60,
-        "hour" => 60 * 60,
-        "day" => 24 * 60 * 60,
-        _ => return None,
-    };
-    Some(Duration::from_secs(count.parse::<u64>().ok()? * unit))
+    let (minutes, _) = schedule.as_str()?.strip_prefix("rate(")?.split_once(" minute")?;
+    Some(Duration::from_mins(minutes.parse().ok()?))
 }
 
 /// YAML as JSON. CloudFormation's short forms become the long ones: `!Ref X` is `{"Ref": "X"}`.
@@ -150,11 +138,13 @@ fn resolve(template: &Value, value: &Value) -> Value {
             let part = |place: usize| argument.get(place).cloned().unwrap_or_default();
             match name.as_str() {
                 "Ref" => {
-                    let default = argument.as_str().and_then(|name| template["Parameters"][name].get("Default"));
+                    let default = &template["Parameters"][text(&argument)]["Default"];
                     // CloudFormation converts text to a number where a property is one.
-                    let number = default.and_then(Value::as_str).and_then(|text| text.parse::<u64>().ok());
-                    let default = number.map(|number| json!(number)).or_else(|| default.cloned());
-                    default.unwrap_or_else(|| json!(format!("{argument}")))
+                    let number = default.as_str().and_then(|text| text.parse::<u64>().ok());
+                    match default {
+                        Value::Null => json!(format!("{argument}")),
+                        default => number.map_or_else(|| default.clone(), Value::from),
+                    }
                 }
                 "Fn::If" => {
                     let condition = &template["Conditions"][part(0).as_str().unwrap_or_default()];

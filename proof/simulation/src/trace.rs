@@ -1,7 +1,7 @@
 //! What happened, for people: as text, and as a sequence diagram.
 
 use crate::faults::Fault;
-use crate::scenario::start;
+use crate::scenario::START;
 use jiff::Timestamp;
 
 /// The steps of a run.
@@ -53,15 +53,8 @@ impl Trace {
     }
 
     /// How many steps it has.
-    #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.steps.len()
-    }
-
-    /// Whether nothing happened.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.steps.is_empty()
     }
 
     /// As text, one step a line.
@@ -69,7 +62,7 @@ impl Trace {
     pub fn text(&self) -> String {
         let mut text = String::new();
         for (at, step) in &self.steps {
-            let since = at.duration_since(start()).as_millis();
+            let since = at.duration_since(START).as_millis();
             let time = format!("{:>9}.{:03} s", since / 1000, since % 1000);
             let line = match step {
                 Step::Call { from, to, text, trouble } => {

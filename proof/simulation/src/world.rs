@@ -3,8 +3,8 @@
 //!
 //! | file | concern |
 //! |---|---|
-//! | `state` | the world itself, its time and its journal |
-//! | `agenda` | what happens next |
+//! | `state` | the world itself, its time, what happens next, and its journal |
+//! | `backend` | what the functions' calls do |
 //! | `calls` | calls of the functions to AWS and to the receiver, and their faults |
 //! | `invocations` | Lambda |
 //! | `queues` | the queues and their mappings |
@@ -12,7 +12,7 @@
 //! | `sweeps` | the schedule of the sweep |
 //! | `disturbances` | what happens to the world |
 
-mod agenda;
+mod backend;
 mod calls;
 mod disturbances;
 mod invocations;
@@ -21,5 +21,5 @@ mod state;
 mod streams;
 mod sweeps;
 
-pub(crate) use calls::Call;
-pub(crate) use state::{Respond, Shared, Spawn, Wiring, World, lock};
+pub(crate) use calls::{EFFECT, SEND};
+pub(crate) use state::{Respond, Shared, Wiring, World, lock};

@@ -9,8 +9,9 @@ use expect_test::expect_file;
 use notification::Guarantee;
 use simulation::designs::{Design, Invariant};
 use simulation::mutants::Mutant;
+use simulation::run::Subject;
 use simulation::scenario::{AT_MOST_ONCE, IDEMPOTENT, Scenario};
-use simulation::search::{self, Found, Subject};
+use simulation::search::{self, Found};
 use simulation::template::Deployed;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -25,7 +26,7 @@ fn subject() -> Subject<'static> {
 fn assert_no_rule_is_broken(found: &Found) {
     let Some((scenario, violations)) = found.failures.first() else { return };
     let smallest = search::shrink(subject(), scenario);
-    let trace = subject().run(&smallest, true).trace.unwrap_or_default().text();
+    let trace = subject().run(&smallest, true).trace.text();
     panic!("seed {}: {violations:#?}\nwithout what it can do without:\n{trace}", scenario.seed);
 }
 
@@ -102,7 +103,7 @@ const MARKS: [&str; 9] = [
 ];
 
 fn every_fault_at_every_call(guarantee: Guarantee) {
-    let found = search::every_fault(subject(), guarantee, || {});
+    let found = search::every_fault(subject(), guarantee);
     assert!(found.runs > 1_000, "{} runs", found.runs);
     for fault in MARKS {
         assert!(found.seen.contains_key(fault), "never: {fault}");
@@ -151,7 +152,7 @@ fn while_the_table_is_down_for_an_hour_only_the_malformed_message_becomes_a_dead
 fn the_same_seed_gives_the_same_trace() {
     for seed in 0..200 {
         let scenario = Scenario::of(seed);
-        let trace = || subject().run(&scenario, true).trace.unwrap().text();
+        let trace = || subject().run(&scenario, true).trace.text();
         assert_eq!(trace(), trace(), "seed {seed}");
     }
 }
@@ -196,7 +197,7 @@ fn the_designs_before_this_one_break_what_the_docs_say_and_this_one_breaks_nothi
         assert_eq!(invariants, design.breaks(), "{}", design.words());
         let mut diagrams = Vec::new();
         for broken in STORY.iter().filter_map(|invariant| broken.remove(invariant)) {
-            let diagram = broken.report.trace.unwrap_or_default().diagram();
+            let diagram = broken.trace.diagram();
             if !diagrams.contains(&diagram) {
                 diagrams.push(diagram);
             }

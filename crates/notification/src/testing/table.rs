@@ -1,8 +1,10 @@
 //! The model of the table: one set of conditions, transactions and indexes for the functions' tests and the simulation.
 
+use super::change::{OwnedChange, OwnedCommit};
 use super::index::Index;
+use super::item::Item;
 use crate::action::Put;
-use crate::change::{After, Before, Change, Claim, Commit, Stored};
+use crate::change::Stored;
 use crate::failure::Failure;
 use crate::id::{NotificationId, index_shard};
 use crate::limits;
@@ -10,33 +12,7 @@ use crate::ports::{Answers, Committed, IndexKey, PendingPage, SweepState, Unreso
 use crate::status::Status;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
-
-/// One item of the table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Item {
-    /// Its status.
-    pub status: Status,
-    /// Its event.
-    pub event: String,
-    /// Why it is FAILED or IN_DOUBT.
-    pub reason: Option<String>,
-    /// What its action returned.
-    pub outcome: Option<String>,
-    /// The bytes of an orphan.
-    pub raw: Vec<u8>,
-    /// Who has claimed it, while it is CLAIMED.
-    pub claim: Option<Claim>,
-    /// Since when it is pending, while it is INIT or CLAIMED.
-    pub pending_since: Option<Timestamp>,
-    /// Since when it has its status, if something changed it.
-    pub since: Option<Timestamp>,
-    /// Whether a call ended with an unknown outcome.
-    pub unknown_call: bool,
-    /// When an operator last moved it back to INIT.
-    pub put_back_at: Option<Timestamp>,
-    /// How often it was written.
-    pub writes: usize,
-}
+use std::time::Duration;
 
 /// The table with its indexes, and the tables that transactions write beside it.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.ConditionExpressions.html>
@@ -48,40 +24,22 @@ pub struct Table {
     sweep_state: SweepState,
     sweep_lease: Option<Timestamp>,
     hides_old_items: bool,
+    captured: Vec<Captured>,
 }
 
-impl Item {
-    pub(super) fn new(status: Status, event: &str) -> Self {
-        Self {
-            status,
-            event: event.to_owned(),
-            reason: None,
-            outcome: None,
-            raw: vec![],
-            claim: None,
-            pending_since: None,
-            since: None,
-            unknown_call: false,
-            put_back_at: None,
-            writes: 1,
-        }
-    }
-
-    fn stored(&self) -> Stored {
-        Stored {
-            status: Some(self.status),
-            event: self.event.as_str().into(),
-            claim: self.claim.clone(),
-            since: self.since,
-            unknown_call: self.unknown_call,
-            put_back_at: self.put_back_at,
-        }
-    }
+/// A change of an item, as the table's stream captures it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Captured {
+    /// The item's key.
+    pub id: String,
+    /// The status before; `None` for a new item.
+    pub old: Option<Status>,
+    /// The status and the event after; `None` for a removal.
+    pub new: Option<(Status, Box<str>)>,
 }
 
 /// The table and key of an item that a transaction puts.
-#[must_use]
-pub fn key_of(put: &Put) -> String {
+fn key_of(put: &Put) -> String {
     let key = put.attributes.iter().find(|(name, _)| *name == put.key).map_or("", |(_, value)| value);
     format!("{}/{key}", put.table)
 }
@@ -111,46 +69,40 @@ impl Table {
     }
 
     /// Makes a change if the item is as it expects.
-    pub fn write(&mut self, change: &Change<'_>, at: Timestamp) -> Written {
-        match self.refusal(change.id(), change.from()) {
+    pub fn write(&mut self, change: &OwnedChange, at: Timestamp) -> Written {
+        match self.refusal(change) {
             Some(refusal) => refusal,
-            None => self.apply(change.id(), change.to(), at),
+            None => self.apply(change, at),
         }
     }
 
-    /// Why an item is not changed, if it is not as expected.
-    #[must_use]
-    pub fn refusal(&self, id: &NotificationId, expected: Before<'_>) -> Option<Written> {
-        let stored = self.read(id.as_str());
-        if expected.holds(stored.as_ref()) {
+    /// Why a change is not made, if the item is not as it expects.
+    fn refusal(&self, change: &OwnedChange) -> Option<Written> {
+        let item = self.items.get(&change.id);
+        if change.holds(item) {
             return None;
         }
-        Some(stored.filter(|_| !self.hides_old_items).map_or(Written::RefusedUnseen, Written::Refused))
+        let seen = item.filter(|_| !self.hides_old_items);
+        Some(seen.map_or(Written::RefusedUnseen, |item| Written::Refused(item.stored())))
     }
 
-    /// Changes an item, whatever it is.
-    pub fn apply(&mut self, id: &NotificationId, to: After<'_>, at: Timestamp) -> Written {
-        let item = self.items.entry(id.to_string()).or_insert_with(|| Item { writes: 0, ..Item::new(to.status(), "") });
-        item.status = to.status();
-        item.claim = None;
-        item.since = Some(at);
-        item.writes += 1;
-        match to {
-            After::Inserted(notification) => {
-                notification.event().clone_into(&mut item.event);
-                item.pending_since = Some(at);
-            }
-            After::Released => {}
-            After::PutBack => {
-                (item.unknown_call, item.put_back_at, item.pending_since) = (false, Some(at), Some(at));
-            }
-            After::UnknownCall => item.unknown_call = true,
-            After::Claimed(claim) => item.claim = Some(claim.clone()),
-            After::Done(outcome) => item.outcome = outcome.map(|outcome| outcome.as_str().to_owned()),
-            After::Failed(reason) | After::InDoubt(reason) => item.reason = Some(reason.to_owned()),
-        }
-        item.pending_since = item.pending_since.filter(|_| item.status.is_pending());
+    /// Makes a change, whatever the item is.
+    pub fn apply(&mut self, change: &OwnedChange, at: Timestamp) -> Written {
+        let old = self.items.remove(&change.id);
+        let status = old.as_ref().map(|item| item.status);
+        self.items.insert(change.id.clone(), change.applied_to(old, at));
+        self.capture(&change.id, status);
         Written::Yes
+    }
+
+    fn capture(&mut self, id: &str, old: Option<Status>) {
+        let new = self.items.get(id).map(|item| (item.status, item.event.as_str().into()));
+        self.captured.push(Captured { id: id.to_owned(), old, new });
+    }
+
+    /// Takes what the stream has captured since the last time.
+    pub fn take_captured(&mut self) -> Vec<Captured> {
+        std::mem::take(&mut self.captured)
     }
 
     /// Makes changes and puts their items in one transaction: all of it, or nothing.
@@ -158,7 +110,7 @@ impl Table {
     ///
     /// # Errors
     /// The transaction has too many actions.
-    pub fn commit(&mut self, group: &[Commit<'_>], at: Timestamp) -> Answers<Committed> {
+    pub fn commit(&mut self, group: &[OwnedCommit], at: Timestamp) -> Answers<Committed> {
         let actions: usize = group.iter().map(|commit| 1 + commit.puts.len()).sum();
         if actions > limits::TRANSACT_WRITE_ITEMS_MAX {
             return Err(Failure::permanent(format!("a transaction has {actions} actions")));
@@ -170,19 +122,19 @@ impl Table {
         Ok(group.iter().map(|commit| Ok(Committed::Written(self.commit_one(commit, at)))).collect())
     }
 
-    fn refusal_to_commit(&self, commit: &Commit<'_>) -> Option<Result<Committed, Failure>> {
-        if let Some(refusal) = self.refusal(commit.change.id(), commit.change.from()) {
+    fn refusal_to_commit(&self, commit: &OwnedCommit) -> Option<Result<Committed, Failure>> {
+        if let Some(refusal) = self.refusal(&commit.change) {
             return Some(Ok(Committed::Written(refusal)));
         }
         let exists = commit.puts.iter().any(|put| self.others.contains_key(&key_of(put)));
         exists.then(|| Err(Failure::permanent("an item of the effect exists already")))
     }
 
-    fn commit_one(&mut self, commit: &Commit<'_>, at: Timestamp) -> Written {
-        for put in commit.puts {
+    fn commit_one(&mut self, commit: &OwnedCommit, at: Timestamp) -> Written {
+        for put in &commit.puts {
             self.put(put);
         }
-        self.apply(commit.change.id(), commit.change.to(), at)
+        self.apply(&commit.change, at)
     }
 
     /// Puts an item into another table, whatever it has. `true` if it replaced one.
@@ -190,15 +142,14 @@ impl Table {
         self.others.insert(key_of(put), put.attributes.clone()).is_some()
     }
 
-    /// Puts an orphan, unless it is there already. `true` if it is new.
-    pub fn quarantine(&mut self, id: &str, raw: &[u8], reason: &str, at: Timestamp) -> bool {
-        let is_new = !self.items.contains_key(id);
-        if is_new {
+    /// Puts an orphan, unless it is there already.
+    pub fn quarantine(&mut self, id: &str, raw: &[u8], reason: &str, at: Timestamp) {
+        if !self.items.contains_key(id) {
             let (reason, raw) = (Some(reason.to_owned()), raw.to_vec());
             let item = Item { reason, raw, since: Some(at), ..Item::new(Status::Failed, "") };
             self.items.insert(id.to_owned(), item);
+            self.capture(id, None);
         }
-        is_new
     }
 
     /// Puts an item, whatever the table has.
@@ -219,9 +170,21 @@ impl Table {
         self.index.add_invalid(shard, key);
     }
 
-    /// Removes an item.
-    pub fn remove(&mut self, id: &str) -> Option<Item> {
-        self.items.remove(id)
+    /// When the next item expires, if DONE items are kept for this long.
+    #[must_use]
+    pub fn next_expiry(&self, kept_for: Duration) -> Option<Timestamp> {
+        self.items.values().filter_map(|item| item.expiry(kept_for)).min()
+    }
+
+    /// Removes the items that have expired, and returns them.
+    /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/time-to-live-ttl-streams.html>
+    pub fn expire(&mut self, kept_for: Duration, now: Timestamp) -> BTreeMap<String, Item> {
+        let is_expired = |_: &String, item: &mut Item| item.expiry(kept_for).is_some_and(|at| at <= now);
+        let expired: BTreeMap<_, _> = self.items.extract_if(.., is_expired).collect();
+        for id in expired.keys() {
+            self.capture(id, Some(Status::Done));
+        }
+        expired
     }
 
     /// Brings the entry of an item in the index of pending notifications up to date.
@@ -279,6 +242,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::change::{Change, Claim, Commit};
     use crate::event::Notification;
 
     fn at(seconds: i64) -> Timestamp {
@@ -289,10 +253,18 @@ mod tests {
         Notification::parse(format!(r#"{{"specversion":"1.0","id":"{id}","source":"s","type":"{kind}"}}"#)).unwrap()
     }
 
+    fn write(table: &mut Table, change: Change<'_>, at: Timestamp) -> Written {
+        table.write(&OwnedChange::from(&change), at)
+    }
+
+    fn commit(table: &mut Table, group: &[Commit<'_>], at: Timestamp) -> Answers<Committed> {
+        table.commit(&group.iter().map(OwnedCommit::from).collect::<Vec<_>>(), at)
+    }
+
     fn with(notifications: &[Notification]) -> Table {
         let mut table = Table::default();
         for notification in notifications {
-            table.write(&Change::insert(notification), at(0));
+            write(&mut table, Change::insert(notification), at(0));
         }
         table
     }
@@ -308,11 +280,11 @@ mod tests {
     fn a_put_takes_place_only_where_the_id_is_new_and_answers_with_the_old_item() {
         let (first, second) = (notification("a", "t"), notification("a", "u"));
         let mut table = with(std::slice::from_ref(&first));
-        let old = refused(table.write(&Change::insert(&second), at(1)));
+        let old = refused(write(&mut table, Change::insert(&second), at(1)));
         assert_eq!(&*old.event, first.event());
         assert_eq!(table.items()["a"].writes, 1, "nothing was written");
         table.hide_old_items(true);
-        assert_eq!(table.write(&Change::insert(&second), at(1)), Written::RefusedUnseen);
+        assert_eq!(write(&mut table, Change::insert(&second), at(1)), Written::RefusedUnseen);
     }
 
     #[test]
@@ -320,9 +292,9 @@ mod tests {
         let (a, b) = (notification("a", "t"), notification("b", "t"));
         let mut table = with(std::slice::from_ref(&a));
         let done = Change::done(a.id(), a.event(), None);
-        assert_eq!(table.write(&done, at(1)), Written::Yes);
-        assert_eq!(refused(table.write(&done, at(2))).status, Some(Status::Done));
-        assert_eq!(table.write(&Change::done(b.id(), b.event(), None), at(2)), Written::RefusedUnseen);
+        assert_eq!(write(&mut table, done, at(1)), Written::Yes);
+        assert_eq!(refused(write(&mut table, done, at(2))).status, Some(Status::Done));
+        assert_eq!(write(&mut table, Change::done(b.id(), b.event(), None), at(2)), Written::RefusedUnseen);
     }
 
     #[test]
@@ -330,9 +302,9 @@ mod tests {
         let a = notification("a", "t");
         let mut table = with(std::slice::from_ref(&a));
         let [x, y] = ["x", "y"].map(|owner| Claim { owner: owner.into(), lease_until: at(60) });
-        assert_eq!(table.write(&Change::claim(a.id(), a.event(), &x), at(1)), Written::Yes);
-        refused(table.write(&Change::done_claimed(a.id(), &y, None), at(2)));
-        assert_eq!(table.write(&Change::done_claimed(a.id(), &x, None), at(2)), Written::Yes);
+        assert_eq!(write(&mut table, Change::claim(a.id(), a.event(), &x), at(1)), Written::Yes);
+        refused(write(&mut table, Change::done_claimed(a.id(), &y, None), at(2)));
+        assert_eq!(write(&mut table, Change::done_claimed(a.id(), &x, None), at(2)), Written::Yes);
     }
 
     #[test]
@@ -340,8 +312,8 @@ mod tests {
         let a = notification("a", "t");
         let mut table = with(std::slice::from_ref(&a));
         let claim = Claim { owner: "x".into(), lease_until: at(60) };
-        table.write(&Change::claim(a.id(), a.event(), &claim), at(1));
-        table.write(&Change::release(a.id(), &claim), at(2));
+        write(&mut table, Change::claim(a.id(), a.event(), &claim), at(1));
+        write(&mut table, Change::release(a.id(), &claim), at(2));
         assert_eq!(table.items()["a"].pending_since, Some(at(0)));
     }
 
@@ -354,13 +326,13 @@ mod tests {
         let commit_a = Commit { change: Change::done(a.id(), a.event(), None), puts: &puts_a };
         let commit_b = Commit { change: Change::done(b.id(), b.event(), None), puts: &puts_b };
         let yes = || Ok(Committed::Written(Written::Yes));
-        assert_eq!(table.commit(&[commit_a], at(1)), Ok(vec![yes()]));
-        let refusals = table.commit(&[commit_a, commit_b], at(2)).unwrap();
+        assert_eq!(commit(&mut table, &[commit_a], at(1)), Ok(vec![yes()]));
+        let refusals = commit(&mut table, &[commit_a, commit_b], at(2)).unwrap();
         assert!(matches!(refusals[..], [Ok(Committed::Written(Written::Refused(_))), Ok(Committed::HeldUp)]));
         assert_eq!((table.others().len(), table.items()["b"].status), (1, Status::Init));
         let replaces = Commit { puts: &puts_a, ..commit_b };
-        assert!(table.commit(&[replaces], at(3)).unwrap()[0].is_err(), "the item of the effect exists");
-        assert_eq!(table.commit(&[commit_b], at(3)), Ok(vec![yes()]));
+        assert!(commit(&mut table, &[replaces], at(3)).unwrap()[0].is_err(), "the item of the effect exists");
+        assert_eq!(commit(&mut table, &[commit_b], at(3)), Ok(vec![yes()]));
         assert_eq!((table.others().len(), table.items()["b"].status), (2, Status::Done));
     }
 
@@ -370,7 +342,7 @@ mod tests {
             (0..200).map(|number| notification(&format!("n{number}"), "t")).collect();
         let mut table = Table::default();
         for (second, notification) in notifications.iter().enumerate() {
-            table.write(&Change::insert(notification), at(200 - i64::try_from(second).unwrap()));
+            write(&mut table, Change::insert(notification), at(200 - i64::try_from(second).unwrap()));
             table.update_index(notification.id().as_str());
         }
         let page = table.pending(5, at(500), None, 2);
@@ -390,5 +362,48 @@ mod tests {
         assert!(table.end_sweep(&SweepState::default(), at(60)).is_err(), "another run has it");
         assert!(table.end_sweep(&SweepState::default(), at(120)).is_ok());
         assert!(table.begin_sweep(at(61), at(121)).is_some());
+    }
+
+    /// A table in which a notification became DONE after 10 seconds.
+    fn with_done(notification: &Notification) -> Table {
+        let mut table = with(std::slice::from_ref(notification));
+        write(&mut table, Change::done(notification.id(), notification.event(), None), at(10));
+        table
+    }
+
+    #[test]
+    fn every_change_is_captured_and_a_refused_one_is_not() {
+        let notification = notification("a", "t");
+        let mut table = with_done(&notification);
+        let event: Box<str> = notification.event().into();
+        let captured = |old, new| Captured { id: "a".to_owned(), old, new: Some((new, event.clone())) };
+        assert_eq!(table.take_captured(), [captured(None, Status::Init), captured(Some(Status::Init), Status::Done)]);
+        assert!(matches!(write(&mut table, Change::insert(&notification), at(20)), Written::Refused(_)));
+        assert_eq!(table.take_captured(), []);
+    }
+
+    #[test]
+    fn a_done_item_expires_and_its_removal_is_captured() {
+        let (mut table, kept_for) = (with_done(&notification("a", "t")), Duration::from_hours(1));
+        assert!(table.expire(kept_for, at(3609)).is_empty());
+        assert_eq!(table.next_expiry(kept_for), Some(at(3610)));
+        assert_eq!(table.expire(kept_for, at(3610))["a"].status, Status::Done);
+        assert!(table.items().is_empty());
+        let removal = Captured { id: "a".to_owned(), old: Some(Status::Done), new: None };
+        assert_eq!(table.take_captured().pop(), Some(removal));
+    }
+
+    #[test]
+    fn the_index_follows_the_table_when_it_is_told_to() {
+        let notification = notification("a", "t");
+        let shard = notification.id().pending_shard();
+        let mut table = with(std::slice::from_ref(&notification));
+        assert!(table.pending(shard, at(500), None, 100).keys.is_empty(), "it lags behind");
+        table.update_index("a");
+        assert_eq!(table.pending(shard, at(500), None, 100).keys[0].id, *notification.id());
+        write(&mut table, Change::done(notification.id(), notification.event(), None), at(10));
+        assert_eq!(table.pending(shard, at(500), None, 100).keys.len(), 1, "it lags behind");
+        table.update_index("a");
+        assert!(table.pending(shard, at(500), None, 100).keys.is_empty());
     }
 }

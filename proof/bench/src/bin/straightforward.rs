@@ -2,7 +2,7 @@
 //! calls of a batch joined (but 500 records per `PutRecords`, which is common), the general types of `aws_lambda_events`, and
 //! the defaults of `lambda_runtime`, tokio and the SDK. It has no logs, no metrics and no deadline.
 //!
-//! `FUNCTION` chooses the function, and `RUNTIME=current-thread` a runtime with one thread.
+//! `FUNCTION` chooses the function, and `ACTION` the action of downstream.
 
 use aws_config::BehaviorVersion;
 use aws_lambda_events::dynamodb::Event as DynamoDbEvent;
@@ -20,18 +20,9 @@ use serde::Deserialize;
 use std::collections::HashMap;
 use std::env;
 use std::error::Error as StdError;
-use tokio::runtime::Builder;
 
-fn main() -> Result<(), Error> {
-    // The default is many threads.
-    let mut runtime = match env::var("RUNTIME").as_deref() {
-        Ok("current-thread") => Builder::new_current_thread(),
-        _ => Builder::new_multi_thread(),
-    };
-    runtime.enable_all().build()?.block_on(serve())
-}
-
-async fn serve() -> Result<(), Error> {
+#[tokio::main]
+async fn main() -> Result<(), Error> {
     let config = aws_config::load_defaults(BehaviorVersion::v2026_01_12()).await;
     let table = &Table { client: aws_sdk_dynamodb::Client::new(&config), name: env::var("TABLE_NAME")? };
     match env::var("FUNCTION")?.as_str() {
@@ -40,10 +31,10 @@ async fn serve() -> Result<(), Error> {
             let stream = &Stream { client: aws_sdk_kinesis::Client::new(&config), name: env::var("STREAM_NAME")? };
             run(service_fn(|event| publish(stream, event))).await
         }
-        "downstream" => run(service_fn(|event| downstream(table, None, event))).await,
-        "ledger" => {
+        "downstream" => {
             let ledger = env::var("LEDGER_TABLE_NAME")?;
-            run(service_fn(|event| downstream(table, Some(&ledger), event))).await
+            let ledger = (env::var("ACTION")? == "ledger").then_some(ledger.as_str());
+            run(service_fn(|event| downstream(table, ledger, event))).await
         }
         other => Err(format!("there is no function {other:?}").into()),
     }

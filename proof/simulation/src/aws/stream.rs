@@ -1,8 +1,7 @@
 //! A stream with its mapping.
 
-use super::lambda::Function;
 use super::shards::Shards;
-use event_source::settings::StreamSettings;
+use event_source::settings::Settings;
 use event_source::stream::{Record, StreamMapping};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -17,8 +16,6 @@ pub(crate) const FOREIGN: &str = "foreign";
 pub(crate) struct StreamSource {
     pub(crate) shards: Shards,
     pub(crate) mapping: StreamMapping,
-    pub(crate) function: Function,
-    pub(crate) alarm: Alarm,
     /// How many foreign records were discarded or expired unread.
     pub(crate) lost_foreign: usize,
     /// How often the function was run with a record, by its sequence number.
@@ -26,26 +23,11 @@ pub(crate) struct StreamSource {
     restarts: u32,
 }
 
-/// Which stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum StreamName {
-    /// The table's.
-    Table,
-    /// Kinesis.
-    Kinesis,
-}
-
-/// The time at which a source is looked at next.
-#[derive(Debug, Default)]
-pub(crate) struct Alarm(Option<Timestamp>);
-
 impl StreamSource {
-    pub(crate) fn new(shards: usize, retention: Duration, settings: &StreamSettings, function: Function) -> Self {
+    pub(crate) fn new(shards: usize, retention: Duration, settings: &Settings) -> Self {
         Self {
             shards: Shards::new(shards, retention),
             mapping: StreamMapping::new(settings.clone()),
-            function,
-            alarm: Alarm::default(),
             lost_foreign: 0,
             deliveries: BTreeMap::new(),
             restarts: 0,
@@ -102,30 +84,5 @@ impl StreamSource {
     pub(crate) fn restart(&mut self) {
         self.restarts += 1;
         self.mapping.restart();
-    }
-}
-
-impl StreamName {
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Table => "table stream",
-            Self::Kinesis => "Kinesis",
-        }
-    }
-}
-
-impl Alarm {
-    /// Sets it, unless it goes off at that time or earlier anyway. `true` if it was set.
-    pub(crate) fn set(&mut self, at: Timestamp) -> bool {
-        let is_sooner = self.0.is_none_or(|next| next > at);
-        if is_sooner {
-            self.0 = Some(at);
-        }
-        is_sooner
-    }
-
-    /// Whether it goes off at this time. It does not if it was set to an earlier time since.
-    pub(crate) fn goes_off(&mut self, at: Timestamp) -> bool {
-        self.0.take_if(|next| *next == at).is_some()
     }
 }

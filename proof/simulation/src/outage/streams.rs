@@ -4,7 +4,6 @@
 use super::{Outage, PATIENCE};
 use crate::template::Deployed;
 use event_source::limits::{BACKOFF_BASE, BACKOFF_CAP};
-use event_source::settings::StreamSettings;
 use jiff::Timestamp;
 use notification::limits;
 use publisher::sweep::due::is_due;
@@ -19,6 +18,9 @@ const FRESH: u64 = 60;
 
 /// The shortest time that a failing invocation takes, in seconds. The shorter it is, the sooner retries are used up.
 const FAILS_AFTER: u64 = 1;
+
+/// Shards of the stream: as many as a Kinesis stream on demand starts with.
+const SHARDS: u64 = 4;
 
 #[expect(clippy::cast_possible_truncation, reason = "there are 32")]
 const PARTITIONS: usize = limits::PENDING_SHARDS as usize;
@@ -63,19 +65,18 @@ pub struct StreamOutcome {
 }
 
 impl Settings {
-    /// The template's, with so many shards. A Kinesis stream on demand starts with four.
+    /// The template's.
     #[must_use]
-    pub fn of(deployed: &Deployed, shards: u64) -> Self {
-        let StreamSettings { maximum_retry_attempts, maximum_record_age, batch_size, parallelization_factor, .. } =
-            deployed.downstream;
+    pub fn of(deployed: &Deployed) -> Self {
+        let mapping = &deployed.downstream;
         Self {
-            retries: maximum_retry_attempts,
-            record_age: maximum_record_age.unwrap_or(deployed.kinesis_retention),
+            retries: mapping.maximum_retry_attempts,
+            record_age: mapping.maximum_record_age.unwrap_or(deployed.kinesis_retention),
             sweep_every: deployed.sweep_every,
             sweep_age: deployed.sweep_age,
             timeout: deployed.stream_function_timeout,
-            batch: batch_size as u64,
-            lanes: shards * parallelization_factor as u64,
+            batch: mapping.batch_size as u64,
+            lanes: SHARDS * mapping.parallelization_factor as u64,
         }
     }
 
@@ -316,7 +317,7 @@ mod tests {
     use super::*;
 
     fn settings() -> Settings {
-        Settings::of(&Deployed::read().unwrap(), 4)
+        Settings::of(&Deployed::read().unwrap())
     }
 
     fn outage(minutes: u64, capacity: u64) -> Outage {

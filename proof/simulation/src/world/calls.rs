@@ -1,33 +1,25 @@
 //! Calls of the functions to AWS and to the receiver, and what their faults make of them.
 //!
-//! The tests of the functions use [`notification::testing::Faulty`], which wraps a port. Its faults end with the caller: a
-//! future that is dropped makes no further call. Here a request that was sent takes effect even if its caller gave up,
-//! died, or was answered earlier, and each of these moments has its own time. So a call is a row of events, and its caller
-//! waits for the reply.
+//! A request that was sent takes effect even if its caller gave up, died, or was answered earlier, and each of these moments
+//! has its own time. So a call is a row of events, and its caller waits for the reply.
 
 use super::state::World;
 use crate::aws::lambda::Task;
 use crate::faults::{self, Fault, NO_ANSWER};
 use crate::mutants;
 use crate::rng;
-use crate::scenario::What;
+use crate::scenario::Trouble;
 use crate::trace::Step;
-use notification::Failure;
+use notification::testing::{Call, Refused};
+use notification::{Failure, Guarantee};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// What is called.
-#[derive(Debug)]
-pub(crate) struct Call {
-    pub(crate) what: &'static str,
-    pub(crate) to: &'static str,
-    /// The ids of its entries, for traces.
-    pub(crate) ids: String,
-    /// How many entries it has.
-    pub(crate) entries: usize,
-    /// Whether it must happen at most once, so that nobody repeats it.
-    pub(crate) once: bool,
-}
+/// The method of a call that makes the effect happen outside.
+pub(crate) const EFFECT: &str = "effect of";
+
+/// The method of a call that sends a message to the work queue.
+pub(crate) const SEND: &str = "send";
 
 type Reply<T> = oneshot::Sender<Result<T, Failure>>;
 
@@ -41,95 +33,115 @@ struct Started<F> {
     effect: F,
 }
 
-impl<T, F: FnMut(&mut World, Option<u64>) -> T> Started<F> {
+impl<T, F: FnMut(&mut World, Refused<'_>) -> Result<T, Failure>> Started<F> {
     fn trace(&self, world: &mut World) {
-        world.trace(|| {
-            Step::call(&self.from, self.call.to, format!("{} {}", self.call.what, self.call.ids), self.fault)
-        });
+        world.trace(|| Step::call(&self.from, called(&self.call), described(&self.call), self.fault));
     }
 
-    /// Lets it take effect.
-    fn apply(&mut self, world: &mut World) -> T {
+    /// Lets it take effect, except for the entries that are refused.
+    fn apply(&mut self, world: &mut World) -> Result<T, Failure> {
         self.trace(world);
-        (self.effect)(world, None)
-    }
-
-    /// Lets it take effect, except for some of its entries.
-    fn apply_partly(&mut self, world: &mut World) -> T {
+        if self.fault != Some(Fault::Partial) {
+            return (self.effect)(world, &|_| None);
+        }
         world.note("some entries of a call are refused");
-        self.trace(world);
+        let failure = match self.call.method {
+            "commit" => {
+                world.note("transactions meet");
+                Failure::retryable("in another transaction")
+            }
+            _ => mutants::refusal(world.mutant),
+        };
         let mut rng = rng::numbered(world.scenario.seed, "partial", self.number);
-        let mask = rng.u64(..) | (1 << rng.usize(..self.call.entries.min(64)));
-        (self.effect)(world, Some(mask))
+        let mask = rng.u64(..) | (1 << rng.usize(..self.call.ids.len().min(64)));
+        let is_refused = |place: usize| mask >> (place % 64) & 1 == 1;
+        (self.effect)(world, &|place| is_refused(place).then(|| failure.clone()))
     }
 }
 
-impl Call {
-    /// A call of one thing, which the SDK may repeat.
-    pub(crate) fn one(what: &'static str, to: &'static str, id: impl Into<String>) -> Self {
-        Self { what, to, ids: id.into(), entries: 1, once: false }
+/// What is called.
+fn called(call: &Call) -> &'static str {
+    match call.method {
+        "hide" => "SQS",
+        "put" => "Kinesis",
+        EFFECT => "receiver",
+        SEND => "queue",
+        _ => "table",
     }
+}
 
-    /// The fault that it has, of the fault that was drawn for it.
-    fn fault(&self, drawn: Option<Fault>) -> Option<Fault> {
-        match drawn {
-            // Only the SDK repeats calls: a call that must happen at most once is made once.
-            Some(Fault::Repeated) if self.once => Some(Fault::LostReply),
-            Some(Fault::Partial) if self.entries < 2 => Some(Fault::Refused),
-            drawn => drawn,
+/// A call in words, for traces.
+fn described(call: &Call) -> String {
+    let what = match call.method {
+        "write" if changes_status(call) => {
+            let changes = call.ids.iter().zip(&call.changes);
+            let changes = changes.map(|(id, (from, to))| from.map_or(id.clone(), |from| format!("{id} {from} → {to}")));
+            return format!("change {}", changes.collect::<Vec<_>>().join(", "));
         }
-    }
+        "write" => "insert",
+        "put" => "PutRecords",
+        "commit" => "commit effect and DONE of",
+        "pending" => "query pending",
+        "begin_sweep" => "take the sweep's lease",
+        "end_sweep" => "save the sweep's state",
+        method => method,
+    };
+    format!("{what} {}", call.ids.join(", "))
+}
 
-    /// Whether its fault leaves the outcome of an effect unknown. It does not if the effect itself is refused, because then the
-    /// caller knows. If the write about the effect is refused, the next worker does not know.
-    fn leaves_doubt(&self, fault: Fault) -> bool {
-        self.to != "SQS" && (self.what == "change" || !matches!(fault, Fault::Refused | Fault::Partial))
-    }
+fn changes_status(call: &Call) -> bool {
+    call.changes.iter().any(|(from, _)| from.is_some())
+}
+
+/// Whether its fault leaves the outcome of an effect unknown. It does not if the effect itself is refused, because then the
+/// caller knows. If the write about the effect is refused, the next worker does not know.
+fn leaves_doubt(call: &Call, fault: Fault) -> bool {
+    call.method != "hide" && (changes_status(call) || !matches!(fault, Fault::Refused | Fault::Partial))
 }
 
 impl World {
     /// Counts a call and draws its fault.
     pub(super) fn next_fault(&mut self, what: &'static str) -> (u64, Option<Fault>) {
         self.calls += 1;
-        let fault = self.scenario.faults.of(self.calls, self.now).filter(|fault| fault.concerns(what));
-        if let Some(fault) = fault {
-            self.faults.push((self.calls, fault, what));
-        }
+        let fault = match self.scenario.faults.of(self.calls, self.now) {
+            // Nothing depends on whether the caller knows that a message was deleted.
+            Some(Fault::LostReply | Fault::Slow | Fault::CrashAfter) if what == "delete" => None,
+            fault => fault,
+        };
+        self.faults.extend(fault.map(|fault| (self.calls, fault)));
         (self.calls, fault)
     }
 
-    /// Starts a call. `effect` gets a mask of the entries that are refused. It may take place twice, later than the caller
-    /// waits, or not at all. If there will never be an answer, the caller waits for ever.
+    /// Starts a call. Its effect may take place twice, later than the caller waits, or not at all. If there will never be an
+    /// answer, the caller waits for ever.
     pub(crate) fn call<T: Send + 'static>(
         &mut self,
         task: Task,
         call: Call,
-        effect: impl FnMut(&mut Self, Option<u64>) -> T + Send + 'static,
+        mut effect: impl FnMut(&mut Self, Refused<'_>) -> Result<T, Failure> + Send + 'static,
         reply: Reply<T>,
     ) {
-        let (number, drawn) = self.next_fault(call.what);
-        let table_is_down = call.to == "table" && self.is_out(|what| matches!(what, What::TableDown(_)));
-        let fault = match table_is_down {
-            true if number.is_multiple_of(2) => Some(Fault::Refused),
-            true => Some(Fault::NoAnswer),
-            false => call.fault(drawn),
-        };
-        if fault.is_some_and(|fault| call.leaves_doubt(fault)) {
+        if call.method == "count_unresolved" {
+            // It only feeds a metric, and its 64 calls would multiply the places for each fault.
+            return drop(reply.send(effect(self, &|_| None)));
+        }
+        if call.method == "put" {
+            self.check_sweeps(task);
+        }
+        let (number, drawn) = self.next_fault(call.method);
+        let fault = self.fault_of(&call, number, drawn);
+        if fault.is_some_and(|fault| leaves_doubt(&call, fault)) {
             self.doubt_all(task);
         }
         let from = self.running.get(&task).map_or_else(|| "operator".to_owned(), |running| running.name.clone());
         let mut call = Started { call, from, number, fault, effect };
-        let latency = faults::latency(self.scenario.seed, number);
         let slow = faults::slow(self.scenario.seed, number);
+        let latency = if fault == Some(Fault::Slow) { slow } else { faults::latency(self.scenario.seed, number) };
         let half = latency / 2;
         match fault {
-            None => self.after(half, move |world| {
+            None | Some(Fault::Partial | Fault::Slow) => self.after(half, move |world| {
                 let answer = call.apply(world);
-                world.reply_after(half, reply, Ok(answer));
-            }),
-            Some(Fault::Partial) => self.after(half, move |world| {
-                let answer = call.apply_partly(world);
-                world.reply_after(half, reply, Ok(answer));
+                world.reply_after(half, reply, answer);
             }),
             Some(Fault::Refused) => self.after(latency, move |world| {
                 world.note("a call is refused");
@@ -138,7 +150,7 @@ impl World {
             }),
             Some(Fault::LostReply) => self.after(half, move |world| {
                 world.note("a reply is lost");
-                call.apply(world);
+                drop(call.apply(world));
                 world.reply_after(half, reply, no_answer());
             }),
             Some(Fault::NoAnswer) => {
@@ -148,22 +160,18 @@ impl World {
             }
             Some(Fault::Repeated) => self.after(half, move |world| {
                 world.note("the SDK repeats a call that took place");
-                call.apply(world);
+                drop(call.apply(world));
                 world.after(Duration::from_secs(1), move |world| {
                     call.fault = None;
                     let answer = call.apply(world);
-                    world.reply_after(half, reply, Ok(answer));
+                    world.reply_after(half, reply, answer);
                 });
-            }),
-            Some(Fault::Slow) => self.after(slow / 2, move |world| {
-                let answer = call.apply(world);
-                world.reply_after(slow / 2, reply, Ok(answer));
             }),
             Some(Fault::Late) => {
                 self.reply_after(Duration::from_secs(5), reply, no_answer());
                 self.after(NO_ANSWER + slow, move |world| {
                     world.note("an effect takes place after its caller gave up");
-                    call.apply(world);
+                    drop(call.apply(world));
                 });
             }
             Some(Fault::CrashBefore) => {
@@ -174,10 +182,24 @@ impl World {
             }
             Some(Fault::CrashAfter) => self.after(half, move |world| {
                 world.note("a process dies after a call");
-                call.apply(world);
+                drop(call.apply(world));
                 world.unanswered.push(Box::new(reply));
                 world.kills.push((task, "its process dies"));
             }),
+        }
+    }
+
+    /// The fault that a call has, of the fault that was drawn for it.
+    fn fault_of(&self, call: &Call, number: u64, drawn: Option<Fault>) -> Option<Fault> {
+        let table_is_down = called(call) == "table" && self.suffers(Trouble::TableDown);
+        let is_made_once = call.method == EFFECT && matches!(self.scenario.guarantee, Guarantee::AtMostOnce { .. });
+        match drawn {
+            _ if table_is_down && number.is_multiple_of(2) => Some(Fault::Refused),
+            _ if table_is_down => Some(Fault::NoAnswer),
+            // Only the SDK repeats calls: a call that must happen at most once is made once.
+            Some(Fault::Repeated) if is_made_once => Some(Fault::LostReply),
+            Some(Fault::Partial) if call.ids.len() < 2 => Some(Fault::Refused),
+            drawn => drawn,
         }
     }
 

@@ -1,8 +1,8 @@
 //! What happens to the world besides its calls.
 
 use super::state::World;
-use crate::aws::queue::QueueName;
-use crate::aws::stream::{FOREIGN, StreamName};
+use crate::aws::source::Source;
+use crate::aws::stream::FOREIGN;
 use crate::scenario::What;
 use crate::trace::Step;
 
@@ -26,25 +26,21 @@ impl World {
                 self.note("the table's stream rolls over");
                 self.table_stream.shards.roll_over();
             }
-            What::RestartTableMapping => self.restart_mapping(StreamName::Table),
-            What::RestartStreamMapping => self.restart_mapping(StreamName::Kinesis),
+            What::RestartTableMapping => self.restart_mapping(Source::TableStream),
+            What::RestartStreamMapping => self.restart_mapping(Source::Kinesis),
             What::KillAll => self.kills.extend(self.running.keys().map(|task| (*task, "its process dies"))),
-            What::TableDown(lasts)
-            | What::PublisherDown(lasts)
-            | What::DownstreamDown(lasts)
-            | What::Throttled(lasts)
-            | What::NothingReads(lasts) => self.outages.push((now, now + lasts, what)),
+            What::Trouble(trouble, lasts) => self.outages.push((now, now + lasts, trouble)),
             What::ForeignRecord => {
                 self.foreign += 1;
                 self.put_record(FOREIGN, b"\xff no notification");
             }
             What::RedriveDeadLetters => self.redrive_dead_letters(),
         }
-        self.look_at_stream(StreamName::Table, now);
-        self.look_at_stream(StreamName::Kinesis, now);
+        self.look_at(Source::TableStream, now);
+        self.look_at(Source::Kinesis, now);
     }
 
-    fn restart_mapping(&mut self, name: StreamName) {
+    fn restart_mapping(&mut self, name: Source) {
         self.note("a poller restarts");
         self.stream(name).restart();
     }
@@ -58,6 +54,6 @@ impl World {
             self.upstream.dead.delete(message.number);
             self.upstream.queue.send(message.body, self.now);
         }
-        self.look_at_queue(QueueName::Upstream, self.now);
+        self.look_at(Source::Upstream, self.now);
     }
 }

@@ -1,50 +1,44 @@
 //! Lambda: invocations begin, run into their timeouts, are throttled, fail, or run twice.
 
-use super::state::{Respond, Spawn, World};
-use super::sweeps::SCHEDULE;
-use crate::aws::lambda::{Ended, Function, Running, Task};
+use super::state::{Respond, World};
+use crate::aws::lambda::{Ended, Invocation, Running, Task};
+use crate::aws::source::{Function, Source};
 use crate::faults::{self, Fault};
-use crate::scenario::What;
+use crate::scenario::Trouble;
 use crate::trace::Step;
 use jiff::Timestamp;
 use std::time::Duration;
 
 impl World {
     /// Invokes a function. The invocation itself is a call that can fail.
-    pub(super) fn invoke(
-        &mut self,
-        from: &'static str,
-        function: Function,
-        ids: Vec<String>,
-        payload: String,
-        respond: Respond,
-    ) {
+    pub(super) fn invoke(&mut self, from: Source, ids: Vec<String>, payload: String, respond: Respond) {
+        let function = from.function();
         let (number, fault) = self.next_fault("invoke");
         let latency = faults::latency(self.scenario.seed, number);
-        let throttled = self.is_out(|what| matches!(what, What::Throttled(_)));
+        let throttled = self.suffers(Trouble::Throttled);
         if throttled || matches!(fault, Some(Fault::Refused | Fault::Partial)) {
             self.note("an invocation is throttled");
-            self.trace(|| Step::refused(from, function.name(), &ids, "throttled"));
+            self.trace(|| Step::refused(from.name(), function.name(), &ids, "throttled"));
             self.after(latency, move |world| respond(world, Ended::Throttled));
             return;
         }
         if self.is_down(function) || matches!(fault, Some(Fault::NoAnswer | Fault::CrashBefore)) {
             self.note("an invocation fails");
-            self.trace(|| Step::refused(from, function.name(), &ids, "fails at once"));
+            self.trace(|| Step::refused(from.name(), function.name(), &ids, "fails at once"));
             self.after(latency, move |world| respond(world, Ended::Error));
             return;
         }
         if function == Function::Downstream {
             self.check_workers(&ids);
         }
-        let (task, name) = self.register(from, function, ids.clone());
+        let (task, name) = self.register(from, ids.clone());
         let respond = match fault {
             Some(Fault::LostReply | Fault::Late | Fault::CrashAfter) => lose_answer(name, respond),
             _ => respond,
         };
         if fault == Some(Fault::Repeated) {
             self.note("an invocation runs twice");
-            let (twin, _) = self.register(from, function, ids);
+            let (twin, _) = self.register(from, ids);
             self.begin(twin, function, payload.clone(), latency * 2, Box::new(|_, _| {}));
         }
         let begins = if fault == Some(Fault::Slow) { faults::slow(self.scenario.seed, number) } else { latency };
@@ -52,16 +46,16 @@ impl World {
     }
 
     fn is_down(&self, function: Function) -> bool {
-        self.is_out(|what| match what {
-            What::PublisherDown(_) => function == Function::Publisher,
-            What::DownstreamDown(_) => function == Function::Downstream,
-            _ => false,
-        })
+        match function {
+            Function::Ingest => false,
+            Function::Publisher => self.suffers(Trouble::PublisherDown),
+            Function::Downstream => self.suffers(Trouble::DownstreamDown),
+        }
     }
 
     /// Checks that, where nothing goes wrong, no other worker has one of these notifications.
     fn check_workers(&mut self, ids: &[String]) {
-        let mut workers = self.running.values().filter(|running| running.function == Function::Downstream);
+        let mut workers = self.running.values().filter(|running| running.from.function() == Function::Downstream);
         if workers.any(|running| running.ids.iter().any(|id| ids.contains(id))) {
             self.note("two workers have one notification at once");
             if self.scenario.is_healthy() {
@@ -71,16 +65,14 @@ impl World {
     }
 
     /// Gives an invocation its number and its name.
-    fn register(&mut self, from: &'static str, function: Function, ids: Vec<String>) -> (Task, String) {
+    fn register(&mut self, from: Source, ids: Vec<String>) -> (Task, String) {
         self.tasks += 1;
+        let function = from.function();
         let count = self.started.entry(function).or_default();
         *count += 1;
         let name = format!("{} {count}", function.name());
-        self.trace(|| Step::call(from, &name, ids.join(", "), None));
-        if from == SCHEDULE {
-            self.sweeps.insert(self.tasks);
-        }
-        self.running.insert(self.tasks, Running { function, name: name.clone(), ids });
+        self.trace(|| Step::call(from.name(), &name, ids.join(", "), None));
+        self.running.insert(self.tasks, Running { from, name: name.clone(), ids });
         (self.tasks, name)
     }
 
@@ -93,7 +85,7 @@ impl World {
         self.after(after, move |world| {
             let deadline = world.now.saturating_add(timeout).unwrap_or(Timestamp::MAX);
             world.at(deadline, move |world| world.time_out(task));
-            world.spawns.push(Spawn { task, function, payload, deadline, respond });
+            world.spawns.push((Invocation { task, function, payload, deadline }, respond));
         });
     }
 

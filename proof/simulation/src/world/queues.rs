@@ -2,7 +2,7 @@
 
 use super::state::{Respond, World};
 use crate::aws::lambda::Ended;
-use crate::aws::queue::{QueueName, QueueSource};
+use crate::aws::source::{QueueSource, Source};
 use crate::faults::{self, Fault};
 use crate::mutants;
 use crate::scenario;
@@ -21,24 +21,25 @@ const QUICKLY: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(20);
 
 impl World {
-    fn queue(&mut self, name: QueueName) -> &mut QueueSource {
+    /// One of the two queues.
+    fn queue(&mut self, name: Source) -> &mut QueueSource {
         match name {
-            QueueName::Upstream => &mut self.upstream,
-            QueueName::Work => &mut self.work,
+            Source::WorkQueue => &mut self.work,
+            _ => &mut self.upstream,
         }
     }
 
     /// Upstream sends a message.
     pub(super) fn send(&mut self, message: scenario::Message) {
         self.trace(|| Step::call("upstream", "SQS", format!("send {}", message.id), None));
-        self.enqueue(QueueName::Upstream, message.body);
+        self.enqueue(Source::Upstream, message.body);
     }
 
     /// Puts a message into a queue.
-    pub(crate) fn enqueue(&mut self, name: QueueName, body: String) {
+    pub(crate) fn enqueue(&mut self, name: Source, body: String) {
         let now = self.now;
         self.queue(name).queue.send(body, now);
-        self.look_at_queue(name, now + POLL);
+        self.look_at(name, now + POLL);
         self.expect_sweep();
     }
 
@@ -46,13 +47,16 @@ impl World {
     ///
     /// # Errors
     /// A permanent failure if it is not in flight.
-    pub(crate) fn hide(&mut self, receipt_handle: &str, wait: Duration) -> Result<(), Failure> {
+    pub(super) fn hide_message(&mut self, receipt_handle: &str, wait: Duration) -> Result<(), Failure> {
+        if !mutants::hides(self.mutant) {
+            return Ok(());
+        }
         let now = self.now;
         let number = receipt_handle.trim_start_matches('r').parse().unwrap_or_default();
         match self.upstream.queue.change_visibility(number, wait, now) {
             Ok(()) => {
                 self.note("a failed message is hidden");
-                self.look_at_queue(QueueName::Upstream, now + wait);
+                self.look_at(Source::Upstream, now + wait);
                 Ok(())
             }
             Err(Unchanged::TooLong) => Err(Failure::permanent("hidden for too long")),
@@ -63,19 +67,7 @@ impl World {
         }
     }
 
-    /// Schedules the mapping's next look at its queue.
-    pub(super) fn look_at_queue(&mut self, name: QueueName, at: Timestamp) {
-        let at = at.max(self.now);
-        if self.queue(name).alarm.set(at) {
-            self.at(at, move |world| {
-                if world.queue(name).alarm.goes_off(at) {
-                    world.poll_queue(name);
-                }
-            });
-        }
-    }
-
-    fn poll_queue(&mut self, name: QueueName) {
+    pub(super) fn poll_queue(&mut self, name: Source) {
         let now = self.now;
         self.receive(name);
         for invocation in self.queue(name).mapping.due(now) {
@@ -88,12 +80,12 @@ impl World {
         let polls_again = source.mapping.wants() > 0 && !visible.is_empty();
         let polled_at = polls_again.then(|| now + POLL);
         if let Some(next) = [wakes_at, polled_at, invisible.into_iter().min()].into_iter().flatten().min() {
-            self.look_at_queue(name, next);
+            self.look_at(name, next);
         }
     }
 
     /// Receives as many messages as the mapping wants. That call can fail as well.
-    fn receive(&mut self, name: QueueName) {
+    fn receive(&mut self, name: Source) {
         let now = self.now;
         let source = self.queue(name);
         let wants = source.mapping.wants();
@@ -111,7 +103,7 @@ impl World {
         };
         if let Some(wait) = retried_after {
             self.note("a receive fails");
-            self.look_at_queue(name, now + wait);
+            self.look_at(name, now + wait);
             return;
         }
         let Received { mut messages, dead } = self.queue(name).queue.receive(wants, now);
@@ -119,7 +111,7 @@ impl World {
             // They are invisible now and have used up a receive, and no function has them.
             self.note("received messages are lost on the way");
             let ids: Vec<String> = messages.iter().map(|message| id_of(&message.body)).collect();
-            let function = self.queue(name).function.name();
+            let function = name.function().name();
             self.trace(|| Step::refused(name.name(), function, &ids, "lost on the way"));
             messages.clear();
         }
@@ -142,7 +134,7 @@ impl World {
         }
     }
 
-    fn take_dead(&mut self, name: QueueName, dead: Message) {
+    fn take_dead(&mut self, name: Source, dead: Message) {
         let now = self.now;
         self.note("a message becomes a dead letter");
         let took = Duration::try_from(now.duration_since(dead.sent_at)).unwrap_or_default();
@@ -153,30 +145,29 @@ impl World {
         self.queue(name).dead.take_dead(dead, now);
     }
 
-    fn invoke_with_messages(&mut self, name: QueueName, invocation: QueueInvocation) {
+    fn invoke_with_messages(&mut self, name: Source, invocation: QueueInvocation) {
         let QueueInvocation { number, messages } = invocation;
         let payload = payload(messages.iter().map(|message| &*message.event));
         let ids = self.ids_of(name, &messages);
-        let function = self.queue(name).function;
         let respond: Respond = Box::new(move |world, ended| world.answered_queue(name, number, ended));
-        self.invoke(name.name(), function, ids, payload, respond);
+        self.invoke(name, ids, payload, respond);
     }
 
-    fn answered_queue(&mut self, name: QueueName, number: u64, ended: Ended) {
+    fn answered_queue(&mut self, name: Source, number: u64, ended: Ended) {
         let ended = mutants::report(self.mutant, ended, &[]);
         let done = self.queue(name).mapping.answered(number, ended.answer());
         self.delete(name, done);
-        self.look_at_queue(name, self.now);
+        self.look_at(name, self.now);
     }
 
-    fn ids_of(&mut self, name: QueueName, messages: &[Gathered]) -> Vec<String> {
+    fn ids_of(&mut self, name: Source, messages: &[Gathered]) -> Vec<String> {
         let queue = &self.queue(name).queue;
         let body = |number| queue.messages().find(|message| message.number == number).map(|message| &*message.body);
         messages.iter().filter_map(|message| body(message.number)).map(id_of).collect()
     }
 
     /// Deletes messages. That call can fail as well, and a deleted message can be delivered again.
-    fn delete(&mut self, name: QueueName, numbers: Vec<u64>) {
+    fn delete(&mut self, name: Source, numbers: Vec<u64>) {
         if numbers.is_empty() {
             return;
         }
@@ -187,7 +178,7 @@ impl World {
             return;
         }
         for number in numbers {
-            if name == QueueName::Upstream {
+            if name == Source::Upstream {
                 self.check_deleted(number);
             }
             self.queue(name).queue.delete(number);
@@ -200,23 +191,23 @@ impl World {
         }
     }
 
-    fn deliver_again(&mut self, name: QueueName, number: u64, note: &'static str) {
+    fn deliver_again(&mut self, name: Source, number: u64, note: &'static str) {
         let now = self.now;
         if self.queue(name).queue.deliver_again(number, now) {
             self.note(note);
             self.trace(|| Step::note_over(name.name(), "delivers a message again"));
-            self.look_at_queue(name, now);
+            self.look_at(name, now);
         }
     }
 
     /// Checks that, where nothing goes wrong, a message that was accepted is deleted.
-    fn check_received(&mut self, name: QueueName, messages: &[Message]) {
-        if name != QueueName::Upstream || !self.wiring.hands_over || !self.scenario.is_healthy() {
+    fn check_received(&mut self, name: Source, messages: &[Message]) {
+        if name != Source::Upstream || !self.wiring.hands_over || !self.scenario.is_healthy() {
             return;
         }
         for message in messages.iter().filter(|message| message.receive_count > 1) {
             let id = id_of(&message.body);
-            if self.table.item(&id).is_some_and(|item| content::same(&item.event, &message.body)) {
+            if self.item(&id).is_some_and(|item| content::same(&item.event, &message.body)) {
                 self.violated(format!(
                     "a message of {id} that was accepted is delivered again, and nothing went wrong"
                 ));
@@ -232,7 +223,7 @@ impl World {
             return self.violated("a malformed message was deleted".to_owned());
         };
         let id = notification.id().as_str();
-        match self.table.ever(id) {
+        match self.ever(id) {
             None => self.violated(format!("the message of {id} was deleted, and the table does not have it")),
             Some(item) if !content::same(&item.event, &body) => {
                 self.violated(format!("a conflicting message of {id} was deleted"));

@@ -1,17 +1,16 @@
 //! The world itself: its parts, its time, and the journal of what happens in it.
 
-use super::agenda::Agenda;
-use crate::aws::lambda::{Ended, Function, Running, Task};
-use crate::aws::queue::QueueSource;
-use crate::aws::stream::{StreamName, StreamSource};
-use crate::aws::table::Table;
+use crate::aws::lambda::{Ended, Invocation, Running, Task};
+use crate::aws::source::{Function, QueueSource, Source};
+use crate::aws::stream::StreamSource;
 use crate::faults::Fault;
 use crate::mutants::Mutant;
-use crate::scenario::{FEW_RETRIES, SOON, Scenario, What, start};
+use crate::scenario::{FEW_RETRIES, SOON, START, Scenario, Trouble};
 use crate::template::Deployed;
 use crate::trace::{Step, Trace};
 use event_source::settings::RetriesAfterProgress;
 use jiff::Timestamp;
+use notification::testing::{Item, Table};
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,31 +27,24 @@ pub(crate) fn lock(world: &Shared) -> MutexGuard<'_, World> {
 /// What follows when an invocation has ended.
 pub(crate) type Respond = Box<dyn FnOnce(&mut World, Ended) + Send>;
 
-/// An invocation that is about to begin.
-pub(crate) struct Spawn {
-    pub(crate) task: Task,
-    pub(crate) function: Function,
-    pub(crate) payload: String,
-    /// When Lambda ends it.
-    pub(crate) deadline: Timestamp,
-    pub(crate) respond: Respond,
-}
+type Event = Box<dyn FnOnce(&mut World) + Send>;
 
 /// What a deployment has besides queue, table and functions.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wiring {
     /// Whether the table's stream invokes publisher.
     pub(crate) reads_table_stream: bool,
-    /// Whether publisher runs on its schedule.
-    pub(crate) sweeps: bool,
-    /// Whether each step may acknowledge only what the next step has: the rule of the pipeline itself.
+    /// Whether the sweep runs on its schedule, and each step may acknowledge only what the next step has: the rules of the
+    /// pipeline itself.
     pub(crate) hands_over: bool,
 }
 
 /// One run.
 pub(crate) struct World {
     pub(crate) now: Timestamp,
-    agenda: Agenda<Self>,
+    /// What happens next. Events of the same time happen in the order in which they were scheduled.
+    agenda: BTreeMap<(Timestamp, u64), Event>,
+    scheduled: u64,
     pub(crate) scenario: Scenario,
     pub(crate) deployed: Deployed,
     /// The bug that is put back.
@@ -60,7 +52,7 @@ pub(crate) struct World {
     pub(super) wiring: Wiring,
 
     /// Invocations that are about to begin.
-    pub(crate) spawns: Vec<Spawn>,
+    pub(crate) spawns: Vec<(Invocation, Respond)>,
     /// Invocations whose process is about to die, and how.
     pub(crate) kills: Vec<(Task, &'static str)>,
     /// Invocations in progress.
@@ -71,6 +63,10 @@ pub(crate) struct World {
     pub(super) unanswered: Vec<Box<dyn Any + Send>>,
 
     pub(crate) table: Table,
+    /// Items that expired.
+    pub(super) expired: BTreeMap<String, Item>,
+    /// How often each notification became DONE.
+    pub(crate) done: BTreeMap<String, usize>,
     pub(crate) upstream: QueueSource,
     /// The queue of a design without Kinesis.
     pub(crate) work: QueueSource,
@@ -85,12 +81,11 @@ pub(crate) struct World {
 
     /// How many calls and invocations were made.
     pub(crate) calls: u64,
-    /// The faults that calls had: the call's number, the fault, and what was called.
-    pub(crate) faults: Vec<(u64, Fault, &'static str)>,
-    pub(super) outages: Vec<(Timestamp, Timestamp, What)>,
-    pub(super) next_sweep: Option<Timestamp>,
-    /// The invocations that are sweeps.
-    pub(super) sweeps: BTreeSet<Task>,
+    /// The faults that calls had, by the call's number.
+    pub(crate) faults: BTreeMap<u64, Fault>,
+    pub(super) outages: Vec<(Timestamp, Timestamp, Trouble)>,
+    /// The time at which each source is looked at next.
+    pub(super) alarms: BTreeMap<Source, Timestamp>,
     /// The sweep that published last.
     pub(super) publishing_sweep: Option<Task>,
 
@@ -107,26 +102,17 @@ impl World {
         mut scenario: Scenario,
         deployed: &Deployed,
         mutant: Option<Mutant>,
-        mut wiring: Wiring,
+        wiring: Wiring,
         traced: bool,
     ) -> Self {
         let mut deployed = deployed_for(&scenario, deployed);
         if let Some(mutant) = mutant {
-            mutant.change_template(&mut deployed);
-            wiring.sweeps &= mutant.has_sweep();
-            scenario.runs_until_expiry |= mutant.needs_expiry();
+            mutant.change_template(&mut deployed, &mut scenario);
         }
-        let table_stream =
-            StreamSource::new(2, deployed.table_stream_retention, &deployed.publisher, Function::Publisher);
-        let kinesis = StreamSource::new(
-            scenario.kinesis_shards,
-            deployed.kinesis_retention,
-            &deployed.downstream,
-            Function::Downstream,
-        );
         let mut world = Self {
-            now: start(),
-            agenda: Agenda::new(),
+            now: START,
+            agenda: BTreeMap::new(),
+            scheduled: 0,
             mutant,
             wiring,
             spawns: vec![],
@@ -135,19 +121,20 @@ impl World {
             started: BTreeMap::new(),
             tasks: 0,
             unanswered: vec![],
-            table: Table::new(deployed.done_retention, scenario.hides_old_items, mutant),
-            upstream: QueueSource::new(&deployed, Function::Ingest),
-            work: QueueSource::new(&deployed, Function::Downstream),
-            table_stream,
-            kinesis,
+            table: Table::default(),
+            expired: BTreeMap::new(),
+            done: BTreeMap::new(),
+            upstream: QueueSource::new(&deployed),
+            work: QueueSource::new(&deployed),
+            table_stream: StreamSource::new(2, deployed.table_stream_retention, &deployed.publisher),
+            kinesis: StreamSource::new(scenario.kinesis_shards, deployed.kinesis_retention, &deployed.downstream),
             effects: BTreeMap::new(),
             doubtful: BTreeSet::new(),
             foreign: 0,
             calls: 0,
-            faults: vec![],
+            faults: BTreeMap::new(),
             outages: vec![],
-            next_sweep: None,
-            sweeps: BTreeSet::new(),
+            alarms: BTreeMap::new(),
             publishing_sweep: None,
             seen: BTreeMap::new(),
             violations: vec![],
@@ -155,6 +142,7 @@ impl World {
             deployed,
             scenario,
         };
+        world.table.hide_old_items(world.scenario.hides_old_items);
         world.schedule_scenario();
         world
     }
@@ -167,16 +155,16 @@ impl World {
             self.at(disturbance.at, move |world| world.disturb(disturbance.what));
         }
         if self.scenario.mappings_start > self.now {
-            self.outages.push((self.now, self.scenario.mappings_start, What::NothingReads(Duration::ZERO)));
+            self.outages.push((self.now, self.scenario.mappings_start, Trouble::NothingReads));
         }
-        for stream in [StreamName::Table, StreamName::Kinesis] {
-            self.look_at_stream(stream, self.scenario.mappings_start);
-        }
+        self.look_at(Source::TableStream, self.scenario.mappings_start);
+        self.look_at(Source::Kinesis, self.scenario.mappings_start);
     }
 
     /// Schedules an event.
     pub(crate) fn at(&mut self, at: Timestamp, event: impl FnOnce(&mut Self) + Send + 'static) {
-        self.agenda.add(at.max(self.now), Box::new(event));
+        self.scheduled += 1;
+        self.agenda.insert((at.max(self.now), self.scheduled), Box::new(event));
     }
 
     /// Schedules an event after a wait.
@@ -187,15 +175,40 @@ impl World {
 
     /// Lets the next event happen. `false` if there is none.
     pub(crate) fn step(&mut self) -> bool {
-        let Some((at, event)) = self.agenda.next() else { return false };
+        let Some(((at, _), event)) = self.agenda.pop_first() else { return false };
         self.now = at;
         event(self);
         true
     }
 
-    /// Whether an outage of this kind lasts now.
-    pub(super) fn is_out(&self, is: impl Fn(&What) -> bool) -> bool {
-        self.outages.iter().any(|(from, until, what)| (*from..*until).contains(&self.now) && is(what))
+    /// Schedules the next look at a source, unless it is looked at by then anyway.
+    pub(super) fn look_at(&mut self, source: Source, at: Timestamp) {
+        let at = at.max(self.now);
+        let is_unread = source == Source::TableStream && !self.wiring.reads_table_stream;
+        if is_unread || self.alarms.get(&source).is_some_and(|next| *next <= at) {
+            return;
+        }
+        self.alarms.insert(source, at);
+        self.at(at, move |world| {
+            // It may have been set to an earlier time since.
+            if world.alarms.get(&source) == Some(&at) {
+                world.alarms.remove(&source);
+                world.poll(source);
+            }
+        });
+    }
+
+    fn poll(&mut self, source: Source) {
+        match source {
+            Source::Upstream | Source::WorkQueue => self.poll_queue(source),
+            Source::TableStream | Source::Kinesis => self.poll_stream(source),
+            Source::Schedule => self.scheduled_sweep(),
+        }
+    }
+
+    /// Whether this trouble lasts now.
+    pub(super) fn suffers(&self, trouble: Trouble) -> bool {
+        self.outages.iter().any(|(from, until, what)| (*from..*until).contains(&self.now) && *what == trouble)
     }
 
     /// Counts a situation that should occur in some runs.

@@ -1,25 +1,27 @@
 //! The streams: what changes in the table and what is put into Kinesis is handed to its function, in order.
 
 use super::state::{Respond, World};
+use crate::aws::captured::{self, REMOVE};
 use crate::aws::lambda::Ended;
-use crate::aws::stream::{StreamName, StreamSource};
+use crate::aws::source::Source;
+use crate::aws::stream::StreamSource;
 use crate::mutants;
 use crate::rng;
-use crate::scenario::What;
+use crate::scenario::Trouble;
 use crate::trace::Step;
 use event_source::payload;
 use event_source::record::KinesisRecord;
 use event_source::stream::{Condition, Discarded, Invocation, Record};
-use jiff::Timestamp;
-use notification::{content, event};
+use notification::{Status, content, event};
 use std::sync::Arc;
 use std::time::Duration;
 
 impl World {
-    pub(super) fn stream(&mut self, name: StreamName) -> &mut StreamSource {
+    /// One of the two streams.
+    pub(super) fn stream(&mut self, name: Source) -> &mut StreamSource {
         match name {
-            StreamName::Table => &mut self.table_stream,
-            StreamName::Kinesis => &mut self.kinesis,
+            Source::TableStream => &mut self.table_stream,
+            _ => &mut self.kinesis,
         }
     }
 
@@ -27,26 +29,29 @@ impl World {
     pub(crate) fn capture(&mut self) {
         let now = self.now;
         for captured in self.table.take_captured() {
+            let event_name = captured::event_name(&captured);
             let captured = mutants::captured(self.mutant, captured);
-            let shards = &mut self.table_stream.shards;
-            shards.append(&captured.id, now, |_, sequence_number| captured.record(sequence_number, now));
-            if captured.is_removal() {
+            if matches!(captured.new, Some((Status::Done, _))) {
+                *self.done.entry(captured.id.clone()).or_default() += 1;
+            }
+            self.table_stream.shards.append(&captured.id, now, |_, sequence_number| {
+                captured::record(&captured, event_name, sequence_number, now)
+            });
+            if event_name == REMOVE {
                 self.note("a DONE item expires");
             }
             let lag = Duration::from_millis(rng::numbered(self.scenario.seed, "lag", self.calls).u64(10..2_000));
             self.after(lag, move |world| world.table.update_index(&captured.id));
         }
-        for wrong in self.table.take_wrong_writes() {
-            self.violated(wrong);
-        }
-        let expiry = self.table.next_expiry().filter(|_| self.scenario.runs_until_expiry);
-        if let Some(expiry) = expiry {
-            self.at(expiry, |world| {
-                world.table.expire(world.now);
+        let kept_for = self.deployed.done_retention;
+        if let Some(expiry) = self.table.next_expiry(kept_for).filter(|_| self.scenario.runs_until_expiry) {
+            self.at(expiry, move |world| {
+                let expired = world.table.expire(kept_for, world.now);
+                world.expired.extend(expired);
                 world.capture();
             });
         }
-        self.look_at_stream(StreamName::Table, now + Duration::from_millis(250));
+        self.look_at(Source::TableStream, now + Duration::from_millis(250));
         self.expect_sweep();
     }
 
@@ -74,37 +79,22 @@ impl World {
             };
             record.to_json()
         });
-        self.look_at_stream(StreamName::Kinesis, now + Duration::from_millis(300));
+        self.look_at(Source::Kinesis, now + Duration::from_millis(300));
     }
 
     /// Checks that an event that is handed on has the content that was accepted.
     pub(crate) fn check_content(&mut self, id: &str, event: &str) {
-        if self.table.ever(id).is_some_and(|item| !content::same(&item.event, event)) {
+        if self.ever(id).is_some_and(|item| !content::same(&item.event, event)) {
             self.violated(format!("{id} is handed on with another content than it was accepted with"));
         }
     }
 
-    /// Schedules the mapping's next look at its stream.
-    pub(super) fn look_at_stream(&mut self, name: StreamName, at: Timestamp) {
-        if name == StreamName::Table && !self.wiring.reads_table_stream {
-            return;
-        }
-        let at = at.max(self.now);
-        if self.stream(name).alarm.set(at) {
-            self.at(at, move |world| {
-                if world.stream(name).alarm.goes_off(at) {
-                    world.poll_stream(name);
-                }
-            });
-        }
-    }
-
-    fn poll_stream(&mut self, name: StreamName) {
+    pub(super) fn poll_stream(&mut self, name: Source) {
         let now = self.now;
-        if self.is_out(|what| matches!(what, What::NothingReads(_))) {
+        if self.suffers(Trouble::NothingReads) {
             let outages = self.outages.iter().filter(|(from, until, _)| (*from..*until).contains(&now));
             if let Some(end) = outages.map(|(_, until, _)| *until).max() {
-                self.look_at_stream(name, end);
+                self.look_at(name, end);
             }
             return;
         }
@@ -119,39 +109,36 @@ impl World {
             self.invoke_with_records(name, invocation);
         }
         if let Some(next) = self.stream(name).mapping.wake_at().filter(|at| *at > now) {
-            self.look_at_stream(name, next);
+            self.look_at(name, next);
         }
     }
 
-    fn invoke_with_records(&mut self, name: StreamName, invocation: Invocation) {
+    fn invoke_with_records(&mut self, name: Source, invocation: Invocation) {
         let Invocation { number, records, .. } = invocation;
         let payload = payload(records.iter().map(|record| &*record.event));
         let ids = records.iter().map(|record| record.key.to_string()).collect();
-        let function = self.stream(name).function;
         let respond: Respond = Box::new(move |world, ended| world.answered_stream(name, number, &records, ended));
-        self.invoke(name.name(), function, ids, payload, respond);
+        self.invoke(name, ids, payload, respond);
     }
 
-    fn answered_stream(&mut self, name: StreamName, number: u64, records: &[Arc<Record>], ended: Ended) {
+    fn answered_stream(&mut self, name: Source, number: u64, records: &[Arc<Record>], ended: Ended) {
         let ended = mutants::report(self.mutant, ended, records);
         if !matches!(ended, Ended::Throttled) {
             self.check_deliveries(name, records);
         }
         let now = self.now;
-        let mapping = &mut self.stream(name).mapping;
-        let bisects = mapping.bisects();
-        let answered = mapping.answered(number, ended.answer(), now);
-        if mapping.bisects() > bisects {
+        let answered = self.stream(name).mapping.answered(number, ended.answer(), now);
+        if answered.bisected {
             self.note("a batch is bisected");
         }
         self.check_acknowledged(name, &answered.done);
         if let Some(discarded) = answered.discarded {
             self.discarded(name, &discarded);
         }
-        self.look_at_stream(name, now);
+        self.look_at(name, now);
     }
 
-    fn discarded(&mut self, name: StreamName, discarded: &Discarded) {
+    fn discarded(&mut self, name: Source, discarded: &Discarded) {
         self.note(match discarded.condition {
             Condition::RetryAttemptsExhausted => "a record is discarded after its retries",
             Condition::RecordAgeExceeded => "a record is discarded for its age",
@@ -163,21 +150,21 @@ impl World {
     }
 
     /// Checks that a record is acknowledged only when the next step has its notification.
-    fn check_acknowledged(&mut self, name: StreamName, records: &[Arc<Record>]) {
+    fn check_acknowledged(&mut self, name: Source, records: &[Arc<Record>]) {
         if !self.wiring.hands_over {
             return;
         }
         for record in records {
-            let Some(status) = self.table.item(&record.key).map(|item| item.status) else { continue };
+            let Some(status) = self.item(&record.key).map(|item| item.status) else { continue };
             if !status.is_pending() {
                 continue;
             }
             match name {
-                StreamName::Table if self.kinesis.shards.count(&record.key) > 0 => {}
-                StreamName::Table => {
+                Source::TableStream if self.kinesis.shards.count(&record.key) > 0 => {}
+                Source::TableStream => {
                     self.violated(format!("publisher acknowledged {}, which is not in Kinesis", record.key));
                 }
-                StreamName::Kinesis => {
+                _ => {
                     self.violated(format!("downstream acknowledged {}, which is {status}", record.key));
                 }
             }
@@ -186,7 +173,7 @@ impl World {
 
     /// Checks that a record is delivered no more often than its retries allow, whatever its neighbours do; and where nothing
     /// goes wrong, once.
-    fn check_deliveries(&mut self, name: StreamName, records: &[Arc<Record>]) {
+    fn check_deliveries(&mut self, name: Source, records: &[Arc<Record>]) {
         let source = self.stream(name);
         let allowed = source.deliveries_allowed();
         let delivered = source.count_delivery(records);

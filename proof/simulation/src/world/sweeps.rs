@@ -1,14 +1,12 @@
 //! The schedule of the sweep.
 
 use super::state::World;
-use crate::aws::lambda::{Ended, Function, Task};
+use crate::aws::lambda::{Ended, Task};
+use crate::aws::source::Source;
 use crate::rng;
-use crate::scenario::What;
+use crate::scenario::Trouble;
 use jiff::Timestamp;
 use std::time::Duration;
-
-/// What invokes the sweep, in traces.
-pub(super) const SCHEDULE: &str = "schedule";
 
 /// For how long the sweep goes on after the last trouble.
 const SWEEPS_FOR: Duration = Duration::from_hours(8);
@@ -17,28 +15,31 @@ impl World {
     /// Makes sure that the sweep runs on its schedule while there is something that it could find.
     pub(super) fn expect_sweep(&mut self) {
         let last = self.scenario.healed_at() + SWEEPS_FOR;
-        if !self.wiring.sweeps || self.next_sweep.is_some() || self.now > last {
+        if !self.wiring.hands_over || self.now > last {
             return;
         }
         let period = i64::try_from(self.deployed.sweep_every.as_secs()).unwrap_or(i64::MAX).max(1);
         let next = (self.now.as_second() / period + 1) * period;
-        let Ok(next) = Timestamp::from_second(next) else { return };
-        self.next_sweep = Some(next);
-        self.at(next, Self::scheduled_sweep);
+        if let Ok(next) = Timestamp::from_second(next) {
+            self.look_at(Source::Schedule, next);
+        }
     }
 
-    fn scheduled_sweep(&mut self) {
-        self.next_sweep = None;
-        if !self.table.has_pending() && self.upstream.queue.messages().next().is_none() {
+    fn has_pending(&self) -> bool {
+        self.table.items().values().any(|item| item.status.is_pending())
+    }
+
+    pub(super) fn scheduled_sweep(&mut self) {
+        if !self.has_pending() && self.upstream.queue.messages().next().is_none() {
             return;
         }
-        if !self.is_out(|what| matches!(what, What::NothingReads(_))) && self.table.has_pending() {
+        if !self.suffers(Trouble::NothingReads) && self.has_pending() {
             // A schedule delivers at least once.
             let twice =
                 self.scenario.impatient && rng::numbered(self.scenario.seed, "schedule", self.calls).u8(0..4) == 0;
             for _ in 0..=u8::from(twice) {
                 let payload = r#"{"sweep": true}"#.to_owned();
-                self.invoke(SCHEDULE, Function::Publisher, vec![], payload, Box::new(Self::swept));
+                self.invoke(Source::Schedule, vec![], payload, Box::new(Self::swept));
             }
         }
         self.expect_sweep();
@@ -53,8 +54,8 @@ impl World {
     }
 
     /// Checks that only one sweep publishes at a time.
-    pub(crate) fn check_sweeps(&mut self, task: Task) {
-        if !self.sweeps.contains(&task) {
+    pub(super) fn check_sweeps(&mut self, task: Task) {
+        if self.running.get(&task).is_none_or(|running| running.from != Source::Schedule) {
             return;
         }
         let other = self.publishing_sweep.replace(task).filter(|other| *other != task);

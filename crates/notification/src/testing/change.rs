@@ -1,0 +1,140 @@
+//! A change as the model of the table makes it.
+
+use super::item::Item;
+use crate::action::Put;
+use crate::change::{After, Before, Change, Claim, Commit};
+use crate::status::Status;
+use jiff::Timestamp;
+
+/// A [`Change`] that owns its parts, so it can take effect after its caller is gone.
+#[derive(Debug, Clone)]
+pub struct OwnedChange {
+    /// The notification's id.
+    pub id: String,
+    /// The expected status; `None` if there must be no item.
+    pub from: Option<Status>,
+    /// The expected event; `None` if it does not matter.
+    pub if_event: Option<String>,
+    /// Whether no call of its action may have an unknown outcome.
+    pub if_untouched: bool,
+    /// The expected claim; `None` if it does not matter.
+    pub if_claim: Option<Claim>,
+    /// The status that the item has then.
+    pub to: Status,
+    /// The event of a new item.
+    pub event: Option<String>,
+    /// The new claim.
+    pub claim: Option<Claim>,
+    /// What the action returned.
+    pub outcome: Option<String>,
+    /// Why the item is FAILED or IN_DOUBT then.
+    pub reason: Option<String>,
+}
+
+/// A [`Commit`] that owns its parts.
+#[derive(Debug, Clone)]
+pub struct OwnedCommit {
+    /// Its change of status.
+    pub change: OwnedChange,
+    /// The items that are put in the same transaction.
+    pub puts: Vec<Put>,
+}
+
+impl From<&Change<'_>> for OwnedChange {
+    fn from(change: &Change<'_>) -> Self {
+        let (from, to) = (change.from(), change.to());
+        let mut owned = Self {
+            id: change.id().to_string(),
+            from: from.status(),
+            if_event: from.event().map(str::to_owned),
+            if_untouched: matches!(from, Before::Untouched(_)),
+            if_claim: None,
+            to: to.status(),
+            event: None,
+            claim: None,
+            outcome: None,
+            reason: None,
+        };
+        if let Before::Claim(claim) = from {
+            owned.if_claim = Some(claim.clone());
+        }
+        match to {
+            After::Inserted(notification) => owned.event = Some(notification.event().to_owned()),
+            After::Claimed(claim) => owned.claim = Some(claim.clone()),
+            After::Done(outcome) => owned.outcome = outcome.map(|outcome| outcome.as_str().to_owned()),
+            After::Failed(reason) | After::InDoubt(reason) => owned.reason = Some(reason.to_owned()),
+            After::PutBack | After::Released | After::UnknownCall => {}
+        }
+        owned
+    }
+}
+
+impl From<&Commit<'_>> for OwnedCommit {
+    fn from(commit: &Commit<'_>) -> Self {
+        Self { change: (&commit.change).into(), puts: commit.puts.to_vec() }
+    }
+}
+
+impl OwnedChange {
+    /// Whether this item, or its absence, is as expected.
+    pub(super) fn holds(&self, item: Option<&Item>) -> bool {
+        let Some(item) = item else { return self.from.is_none() };
+        self.from == Some(item.status)
+            && self.if_event.as_ref().is_none_or(|event| *event == item.event)
+            && !(self.if_untouched && item.unknown_call)
+            && (self.if_claim.is_none() || self.if_claim == item.claim)
+    }
+
+    /// The item as the change leaves it. The two statuses say which transition it is.
+    pub(super) fn applied_to(&self, old: Option<Item>, at: Timestamp) -> Item {
+        let mut item = match (&self.event, old) {
+            (None, Some(old)) => old,
+            (event, _) => Item { writes: 0, ..Item::new(self.to, event.as_deref().unwrap_or_default()) },
+        };
+        (item.status, item.since, item.claim) = (self.to, Some(at), self.claim.clone());
+        item.writes += 1;
+        match (self.from, self.to) {
+            (None, _) => item.pending_since = Some(at),
+            (Some(Status::Init), Status::Init) => item.unknown_call = true,
+            (Some(Status::Failed | Status::InDoubt), Status::Init) => {
+                (item.unknown_call, item.put_back_at, item.pending_since) = (false, Some(at), Some(at));
+            }
+            (_, Status::Done) => item.outcome.clone_from(&self.outcome),
+            (_, Status::Failed | Status::InDoubt) => item.reason.clone_from(&self.reason),
+            _ => {}
+        }
+        item.pending_since = item.pending_since.filter(|_| item.status.is_pending());
+        item
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Notification;
+
+    fn claim(owner: &str) -> Claim {
+        Claim { owner: owner.into(), lease_until: Timestamp::UNIX_EPOCH }
+    }
+
+    #[test]
+    fn a_condition_holds_only_for_its_status_event_and_claim() {
+        let notification = Notification::parse(r#"{"specversion":"1.0","id":"a","source":"s","type":"t"}"#).unwrap();
+        let id = notification.id();
+        let (mine, theirs) = (claim("mine"), claim("theirs"));
+        let init = Item::new(Status::Init, "e");
+        let unknown = Item { unknown_call: true, ..init.clone() };
+        let claimed = Item { status: Status::Claimed, claim: Some(mine.clone()), ..init.clone() };
+        let holds = |change: Change<'_>| {
+            let change = OwnedChange::from(&change);
+            [None, Some(&init), Some(&unknown), Some(&claimed)].map(|item| change.holds(item))
+        };
+        assert_eq!(holds(Change::insert(&notification)), [true, false, false, false]);
+        assert_eq!(holds(Change::doubt_unreadable_claim(id, "")), [false, false, false, true]);
+        assert_eq!(holds(Change::done(id, "e", None)), [false, true, true, false]);
+        assert_eq!(holds(Change::done(id, "other", None)), [false; 4]);
+        assert_eq!(holds(Change::fail(id, "e", "")), [false, true, false, false]);
+        assert_eq!(holds(Change::release(id, &mine)), [false, false, false, true]);
+        assert_eq!(holds(Change::release(id, &theirs)), [false; 4]);
+    }
+}

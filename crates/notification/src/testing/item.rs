@@ -1,0 +1,69 @@
+//! An item of the table.
+
+use crate::change::{Claim, Stored};
+use crate::status::Status;
+use jiff::Timestamp;
+use std::time::Duration;
+
+/// One item of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// Its status.
+    pub status: Status,
+    /// Its event.
+    pub event: String,
+    /// Why it is FAILED or IN_DOUBT.
+    pub reason: Option<String>,
+    /// What its action returned.
+    pub outcome: Option<String>,
+    /// The bytes of an orphan.
+    pub raw: Vec<u8>,
+    /// Who has claimed it, while it is CLAIMED.
+    pub claim: Option<Claim>,
+    /// Since when it is pending, while it is INIT or CLAIMED.
+    pub pending_since: Option<Timestamp>,
+    /// Since when it has its status, if something changed it.
+    pub since: Option<Timestamp>,
+    /// Whether a call ended with an unknown outcome.
+    pub unknown_call: bool,
+    /// When an operator last moved it back to INIT.
+    pub put_back_at: Option<Timestamp>,
+    /// How often it was written.
+    pub writes: usize,
+}
+
+impl Item {
+    /// An item that was written once and is not pending.
+    pub(super) fn new(status: Status, event: &str) -> Self {
+        Self {
+            status,
+            event: event.to_owned(),
+            reason: None,
+            outcome: None,
+            raw: vec![],
+            claim: None,
+            pending_since: None,
+            since: None,
+            unknown_call: false,
+            put_back_at: None,
+            writes: 1,
+        }
+    }
+
+    /// When it expires, if DONE items are kept for this long.
+    pub(super) fn expiry(&self, kept_for: Duration) -> Option<Timestamp> {
+        self.since.filter(|_| self.status == Status::Done)?.checked_add(kept_for).ok()
+    }
+
+    /// The item as the table returns it.
+    pub(super) fn stored(&self) -> Stored {
+        Stored {
+            status: Some(self.status),
+            event: self.event.as_str().into(),
+            claim: self.claim.clone(),
+            since: self.since,
+            unknown_call: self.unknown_call,
+            put_back_at: self.put_back_at,
+        }
+    }
+}
