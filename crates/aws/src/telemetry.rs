@@ -41,7 +41,9 @@ impl LogSettings {
         let level = match environment.get("AWS_LAMBDA_LOG_LEVEL") {
             // Lambda has FATAL too, Rust does not.
             Some(level) if level.eq_ignore_ascii_case("fatal") => Level::ERROR,
-            level => level.and_then(|level| level.parse().ok()).unwrap_or(Level::INFO),
+            // By its name: the parser takes numbers too.
+            Some(level) if level.starts_with(char::is_alphabetic) => level.parse().unwrap_or(Level::INFO),
+            _ => Level::INFO,
         };
         Self { json, level: level.into() }
     }
@@ -99,6 +101,8 @@ mod tests {
         check(&[function, ("AWS_LAMBDA_LOG_FORMAT", "Text")], false, LevelFilter::INFO);
         check(&[("AWS_LAMBDA_LOG_FORMAT", "JSON"), ("AWS_LAMBDA_LOG_LEVEL", "DEBUG")], true, LevelFilter::DEBUG);
         check(&[("AWS_LAMBDA_LOG_LEVEL", "fatal")], false, LevelFilter::ERROR);
+        check(&[("AWS_LAMBDA_LOG_LEVEL", "loud")], false, LevelFilter::INFO);
+        check(&[("AWS_LAMBDA_LOG_LEVEL", "5")], false, LevelFilter::INFO);
         check(&[("AWS_LAMBDA_LOG_LEVEL", "warn")], false, LevelFilter::WARN);
     }
 }

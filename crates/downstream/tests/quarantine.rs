@@ -175,6 +175,19 @@ async fn a_thousand_expired_claims_need_forty_writes() {
 }
 
 #[tokio::test]
+async fn only_a_rejection_that_meets_a_call_with_an_unknown_outcome_is_written_a_second_time() {
+    let expired = Claim { owner: "gone".into(), lease_until: Timestamp::from_millisecond(START - 1).unwrap() };
+    let memory = init(Memory::default(), ["a", "b", "c"]).with_claim("c", expired);
+    let (id, event_of_b) = (NotificationId::parse("b").unwrap(), event("b"));
+    (&memory).write(&[Change::note_unknown_call(&id, &event_of_b)], Timestamp::UNIX_EPOCH).await.unwrap();
+    let handled = handle(&memory, Rejecting, &records(["a", "b", "c"])).await;
+    assert_eq!((handled.reported.len(), handled.count("Failed"), handled.count("InDoubt")), (0, 1, 2));
+    assert_eq!(["a", "b", "c"].map(|id| status(&memory, id)), [Status::Failed, Status::InDoubt, Status::InDoubt]);
+    let written: Vec<_> = memory.calls("write").into_iter().skip(1).map(|call| call.ids).collect();
+    assert_eq!(written, [vec!["a", "b", "c"], vec!["b", "c"]]);
+}
+
+#[tokio::test]
 async fn a_claim_that_cannot_be_read_is_in_doubt() {
     let memory = Memory::default().with("a", Status::Claimed, &event("a"));
     let handled = handle(&memory, MarkDone, &records(["a"])).await;

@@ -371,16 +371,6 @@ mod tests {
     }
 
     #[test]
-    fn rule_11_groups_stay_within_the_actions_and_bytes_of_a_transaction() {
-        let max = Size { count: limits::TRANSACT_WRITE_ITEMS_MAX, bytes: limits::TRANSACT_WRITE_ITEMS_MAX_BYTES };
-        let groups = |entries, count, bytes| by_count_and_bytes((0..entries).map(|_| Size { count, bytes }), max);
-        assert_eq!(groups(101, 2, 1), [0..50, 50..100, 100..101]);
-        assert_eq!(groups(5, 2, 2 * 1024 * 1024), [0..2, 2..4, 4..5]);
-        assert_eq!(groups(3, 2, 5 * 1024 * 1024), [0..1, 1..2, 2..3]);
-        assert!(groups(0, 2, 1).is_empty());
-    }
-
-    #[test]
     fn rule_4_a_panic_in_one_record_is_its_retryable_failure() {
         let failure = isolate::<()>(|| panic!("on purpose")).unwrap_err();
         assert!(failure.kind.is_retryable());

@@ -125,4 +125,13 @@ mod tests {
     async fn a_read_that_fails_permanently_is_not_the_refusal_of_the_transaction() {
         assert!(commit(Refusing { has_short_answers: false }).await.kind.is_retryable());
     }
+
+    #[test]
+    fn rule_11_groups_stay_within_the_actions_and_bytes_of_a_transaction() {
+        let groups = |entries, count, bytes| by_count_and_bytes((0..entries).map(|_| Size { count, bytes }), MAX);
+        assert_eq!(groups(101, 2, 1), [0..50, 50..100, 100..101]);
+        assert_eq!(groups(5, 2, 2 * 1024 * 1024), [0..2, 2..4, 4..5]);
+        assert_eq!(groups(3, 2, 5 * 1024 * 1024), [0..1, 1..2, 2..3]);
+        assert!(groups(0, 2, 1).is_empty());
+    }
 }

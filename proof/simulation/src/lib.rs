@@ -6,7 +6,7 @@
 //! | [`scenario`] | what one run is made of, drawn from a seed |
 //! | `faults` | what goes wrong with which call |
 //! | `world` | virtual time, queue, streams, Lambda, disturbances |
-//! | `aws` | models of AWS: functions, queue, streams and their shards, table |
+//! | `aws` | models of AWS: functions, queue, streams and their shards |
 //! | `ports` | the ports of the handlers |
 //! | `pipeline` | the real handlers as a deployment |
 //! | [`run`] | one run |

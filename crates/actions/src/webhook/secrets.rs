@@ -4,11 +4,11 @@ use super::signer::Signer;
 use crate::secret::SecretSource;
 use notification::deadline::within;
 use notification::{Clock, Failure, Timestamp, limits};
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// The current signer, and the source of newer ones.
-#[derive(Debug)]
 pub(super) struct Secrets<S> {
     source: S,
     current: Mutex<Arc<Signer>>,
@@ -20,6 +20,13 @@ pub(super) struct Secrets<S> {
 struct Reading {
     began: Timestamp,
     succeeded: bool,
+}
+
+impl<S> fmt::Debug for Secrets<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the source, which may hold the secret.
+        f.write_str("Secrets")
+    }
 }
 
 /// What is known about a secret that the receiver refused.

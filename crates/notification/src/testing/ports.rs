@@ -126,7 +126,8 @@ impl<C: Calls> DownstreamTable for C {
     async fn quarantine(&self, orphan: Orphan<'_>, reason: &str, failed_at: Timestamp) -> Result<(), Failure> {
         let (id, raw, reason) = (orphan.item_id(), orphan.raw.to_vec(), reason.to_owned());
         let call = Call::new("quarantine", [&id]);
-        self.call(call, move |backend, _| {
+        self.call(call, move |backend, refused| {
+            one(refused)?;
             backend.quarantine(&id, &raw, &reason, failed_at);
             Ok(())
         })
@@ -144,7 +145,10 @@ impl<C: Calls> PendingTable for C {
     ) -> Result<PendingPage, Failure> {
         let after = after.cloned();
         let call = Call::new("pending", [shard]);
-        self.call(call, move |backend, _| Ok(backend.table().pending(shard, until, after.as_ref(), limit))).await
+        self.call(call, move |backend, refused| {
+            one(refused).map(|()| backend.table().pending(shard, until, after.as_ref(), limit))
+        })
+        .await
     }
 
     async fn count_unresolved(
@@ -155,18 +159,24 @@ impl<C: Calls> PendingTable for C {
         limit: usize,
     ) -> Result<UnresolvedCount, Failure> {
         let call = Call::new("count_unresolved", [format!("{status}#{shard}")]);
-        self.call(call, move |backend, _| Ok(backend.table().count_unresolved(status, shard, since, limit))).await
+        self.call(call, move |backend, refused| {
+            one(refused).map(|()| backend.table().count_unresolved(status, shard, since, limit))
+        })
+        .await
     }
 
     async fn begin_sweep(&self, now: Timestamp, lease_until: Timestamp) -> Result<Option<SweepState>, Failure> {
         let call = Call::new("begin_sweep", [SWEEP_CURSOR_ID]);
-        self.call(call, move |backend, _| Ok(backend.begin_sweep(now, lease_until))).await
+        self.call(call, move |backend, refused| one(refused).map(|()| backend.begin_sweep(now, lease_until))).await
     }
 
     async fn end_sweep(&self, state: &SweepState, lease_until: Timestamp) -> Result<(), Failure> {
         let state = state.clone();
         let call = Call::new("end_sweep", [SWEEP_CURSOR_ID]);
-        self.call(call, move |backend, _| backend.table().end_sweep(&state, lease_until)).await
+        self.call(call, move |backend, refused| {
+            one(refused).and_then(|()| backend.table().end_sweep(&state, lease_until))
+        })
+        .await
     }
 }
 
@@ -184,4 +194,9 @@ impl<C: Calls> Queue for C {
         let messages: Vec<_> = messages.iter().map(|hide| (hide.receipt_handle.to_owned(), hide.wait)).collect();
         self.call(call, move |backend, refused| Ok(backend.hide(&messages, refused))).await
     }
+}
+
+/// Whether the only entry of a call is refused.
+fn one(refused: Refused<'_>) -> Result<(), Failure> {
+    refused(0).map_or(Ok(()), Err)
 }

@@ -30,10 +30,10 @@ impl World {
         let now = self.now;
         for captured in self.table.take_captured() {
             let event_name = captured::event_name(&captured);
-            let captured = mutants::captured(self.mutant, captured);
             if matches!(captured.new, Some((Status::Done, _))) {
                 *self.done.entry(captured.id.clone()).or_default() += 1;
             }
+            let captured = mutants::captured(self.mutant, captured);
             self.table_stream.shards.append(&captured.id, now, |_, sequence_number| {
                 captured::record(&captured, event_name, sequence_number, now)
             });
