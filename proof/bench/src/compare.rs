@@ -1,5 +1,6 @@
 //! Compares the deployed functions with their baseline, in turns.
 
+use crate::binaries;
 use crate::cli::Options;
 use crate::error::Error;
 use crate::host::Conditions;
@@ -16,6 +17,11 @@ use serde_json::json;
 pub(crate) async fn run(options: &Options, effort: Effort, json: bool) -> Result<(), Error> {
     let deployed = Variant::Deployed(&options.binaries);
     let baseline = options.against.as_deref().map_or(Variant::Straightforward(&options.binaries), Variant::Other);
+    let subjects = options
+        .pairs()
+        .into_iter()
+        .flat_map(|(function, batch)| [deployed, baseline].map(|variant| Subject { function, variant, batch }));
+    binaries::check(subjects.map(Subject::binary), "make bench")?;
     let authority = Authority::make()?;
     let conditions = Conditions { behaviour: options.behaviour, authority: &authority, throttle: None };
     let mut turns: Vec<_> =

@@ -4,6 +4,7 @@
 //! | file | concern |
 //! |---|---|
 //! | `subject`, `events` | what is measured: a function in a variant, with batches as the event sources send them |
+//! | `binaries` | the binaries to measure |
 //! | `host`, `limits` | the Lambda Runtime API, and the function's process |
 //! | `backend`, `http`, `tls` | the stub of DynamoDB and Kinesis |
 //! | `measure` | rounds, and the figures of a process |
@@ -15,6 +16,7 @@
 
 mod allocations;
 mod backend;
+mod binaries;
 mod callgrind;
 mod cli;
 mod compare;

@@ -145,7 +145,7 @@ fn ratio(metric: Metric, deployed: &[Sample], baseline: &[Sample]) -> Figure {
 pub(crate) async fn turn(subject: Subject<'_>, conditions: Conditions<'_>, effort: Effort) -> Result<Sample, Error> {
     let binary = subject.binary();
     let size = std::fs::metadata(&binary).map(|file| file.len());
-    let size = size.map_err(Error::cannot(format!("find {} (`make bench` builds it)", binary.display())))?;
+    let size = size.map_err(Error::cannot(format!("find {}", binary.display())))?;
     let mut host = Host::start(Command::new(&binary), subject.function, conditions).await?;
     let mut sample = start(&mut host, subject.function).await?;
     sample.insert(Metric::BinarySize, size as f64);

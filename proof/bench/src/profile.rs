@@ -3,6 +3,7 @@
 //! callgrind counts them. It does not see the kernel, and it lacks the newer instructions for hashing, so that it overstates
 //! signing.
 
+use crate::binaries;
 use crate::callgrind;
 use crate::cli::Options;
 use crate::error::Error;
@@ -38,14 +39,14 @@ struct Profile {
 #[tokio::main(flavor = "current_thread")]
 pub(crate) async fn run(built: &Path, options: &Options, json: bool) -> Result<(), Error> {
     let (functions, batch) = (options.functions(), options.one_batch());
+    let binary = |function: Function| built.join(function.binary());
+    binaries::check(functions.iter().map(|&function| binary(function)), "make profile")?;
     let authority = Authority::make()?;
     let conditions = Conditions { behaviour: options.behaviour, authority: &authority, throttle: None };
     let bar = output::progress(functions.len() * 2);
     let mut profiles = Vec::new();
     for &function in functions {
-        let binary = built.join(function.binary());
-        let found = std::fs::metadata(&binary);
-        found.map_err(Error::cannot(format!("find {} (`make profile` builds it)", binary.display())))?;
+        let binary = binary(function);
         let event = Bytes::from(events::batch(function, batch));
         let before = counted(&binary, function, &event, conditions, WARM_UP).await?;
         bar.inc(1);
