@@ -4,7 +4,7 @@
 //! | file | concern |
 //! |---|---|
 //! | `subject`, `events` | what is measured: a function in a variant, with batches as the event sources send them |
-//! | `binaries` | the binaries to measure |
+//! | `binaries` | copies of the binaries to measure |
 //! | `host`, `limits` | the Lambda Runtime API, and the function's process |
 //! | `backend`, `http`, `tls` | the stub of DynamoDB and Kinesis |
 //! | `measure` | rounds, and the figures of a process |

@@ -1,7 +1,7 @@
 //! Time and cost by memory setting. Lambda allocates CPU in proportion to memory, and bills memory × time: more memory is
 //! faster, but also makes each millisecond of waiting more expensive.
 
-use crate::binaries;
+use crate::binaries::Binaries;
 use crate::cli::Options;
 use crate::error::Error;
 use crate::host::Conditions;
@@ -35,7 +35,7 @@ struct Row {
 pub(crate) async fn run(options: &Options, effort: Effort, json: bool) -> Result<(), Error> {
     let (functions, batch) = (options.functions(), options.one_batch());
     let subject = |function| Subject { function, variant: Variant::Deployed(&options.binaries), batch };
-    binaries::check(functions.iter().map(|&function| subject(function).binary()), "make bench")?;
+    let binaries = Binaries::copied(functions.iter().map(|&function| subject(function).binary()), "make bench")?;
     let authority = Authority::make()?;
     let mut turns = Vec::new();
     for &function in functions {
@@ -46,7 +46,7 @@ pub(crate) async fn run(options: &Options, effort: Effort, json: bool) -> Result
         for (function, megabytes, samples) in &mut turns {
             let throttle = Some(&Throttle::of(*megabytes)?);
             let conditions = Conditions { behaviour: options.behaviour, authority: &authority, throttle };
-            samples.push(turn(subject(*function), conditions, effort).await?);
+            samples.push(turn(subject(*function), &binaries, conditions, effort).await?);
             bar.inc(1);
         }
     }

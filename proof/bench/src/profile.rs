@@ -3,7 +3,7 @@
 //! callgrind counts them. It does not see the kernel, and it lacks the newer instructions for hashing, so that it overstates
 //! signing.
 
-use crate::binaries;
+use crate::binaries::Binaries;
 use crate::callgrind;
 use crate::cli::Options;
 use crate::error::Error;
@@ -40,17 +40,18 @@ struct Profile {
 pub(crate) async fn run(built: &Path, options: &Options, json: bool) -> Result<(), Error> {
     let (functions, batch) = (options.functions(), options.one_batch());
     let binary = |function: Function| built.join(function.binary());
-    binaries::check(functions.iter().map(|&function| binary(function)), "make profile")?;
+    let binaries = Binaries::copied(functions.iter().map(|&function| binary(function)), "make profile")?;
     let authority = Authority::make()?;
     let conditions = Conditions { behaviour: options.behaviour, authority: &authority, throttle: None };
     let bar = output::progress(functions.len() * 2);
     let mut profiles = Vec::new();
     for &function in functions {
-        let binary = binary(function);
+        let original = binary(function);
+        let binary = binaries.copy(&original);
         let event = Bytes::from(events::batch(function, batch));
-        let before = counted(&binary, function, &event, conditions, WARM_UP).await?;
+        let before = counted(binary, function, &event, conditions, WARM_UP).await?;
         bar.inc(1);
-        let after = counted(&binary, function, &event, conditions, WARM_UP + COUNTED).await?;
+        let after = counted(binary, function, &event, conditions, WARM_UP + COUNTED).await?;
         bar.inc(1);
         profiles.push(Profile { function, batch, instructions: per_notification(&before, &after, batch) });
     }
