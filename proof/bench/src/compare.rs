@@ -13,7 +13,6 @@ use console::style;
 use serde_json::json;
 
 /// Measures both variants of the functions.
-#[tokio::main(flavor = "current_thread")]
 pub(crate) async fn run(options: &Options, effort: Effort, json: bool) -> Result<(), Error> {
     let deployed = Variant::Deployed(&options.binaries);
     let baseline = options.against.as_deref().map_or(Variant::Straightforward(&options.binaries), Variant::Other);

@@ -30,7 +30,6 @@ struct Row {
     dollars: f64,
 }
 
-#[tokio::main(flavor = "current_thread")]
 #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
 pub(crate) async fn run(options: &Options, effort: Effort, json: bool) -> Result<(), Error> {
     let (functions, batch) = (options.functions(), options.one_batch());
