@@ -1,5 +1,6 @@
 //! Compares the deployed functions with their baseline, in turns.
 
+use crate::binaries::Binaries;
 use crate::cli::Options;
 use crate::error::Error;
 use crate::host::Conditions;
@@ -12,10 +13,14 @@ use console::style;
 use serde_json::json;
 
 /// Measures both variants of the functions.
-#[tokio::main(flavor = "current_thread")]
 pub(crate) async fn run(options: &Options, effort: Effort, json: bool) -> Result<(), Error> {
     let deployed = Variant::Deployed(&options.binaries);
     let baseline = options.against.as_deref().map_or(Variant::Straightforward(&options.binaries), Variant::Other);
+    let subjects = options
+        .pairs()
+        .into_iter()
+        .flat_map(|(function, batch)| [deployed, baseline].map(|variant| Subject { function, variant, batch }));
+    let binaries = Binaries::copied(subjects.map(Subject::binary), "make bench")?;
     let authority = Authority::make()?;
     let conditions = Conditions { behaviour: options.behaviour, authority: &authority, throttle: None };
     let mut turns: Vec<_> =
@@ -24,8 +29,8 @@ pub(crate) async fn run(options: &Options, effort: Effort, json: bool) -> Result
     for _ in 0..effort.rounds {
         for (function, batch, of_deployed, of_baseline) in &mut turns {
             let subject = |variant| Subject { function: *function, variant, batch: *batch };
-            of_deployed.push(turn(subject(deployed), conditions, effort).await?);
-            of_baseline.push(turn(subject(baseline), conditions, effort).await?);
+            of_deployed.push(turn(subject(deployed), &binaries, conditions, effort).await?);
+            of_baseline.push(turn(subject(baseline), &binaries, conditions, effort).await?);
             bar.inc(1);
         }
     }

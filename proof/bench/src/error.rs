@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::path::PathBuf;
-use std::process::ExitStatus;
+use std::process::{ExitCode, ExitStatus};
 
 /// An error of a command.
 #[derive(Debug, thiserror::Error)]
@@ -15,11 +15,21 @@ pub(crate) enum Error {
     Refused { program: PathBuf, answer: String },
     #[error("cannot {task}: {cause}")]
     Failed { task: String, cause: String },
+    #[error("interrupted")]
+    Interrupted,
 }
 
 impl Error {
     /// The error of a task that failed.
     pub(crate) fn cannot<C: Display>(task: impl Into<String>) -> impl FnOnce(C) -> Self {
         move |cause| Self::Failed { task: task.into(), cause: cause.to_string() }
+    }
+
+    /// 2: the command could not be carried out. 130: interrupted, as in shells.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Interrupted => ExitCode::from(130),
+            _ => ExitCode::from(2),
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! | file | concern |
 //! |---|---|
 //! | `subject`, `events` | what is measured: a function in a variant, with batches as the event sources send them |
+//! | `binaries` | copies of the binaries to measure |
 //! | `host`, `limits` | the Lambda Runtime API, and the function's process |
 //! | `backend`, `http`, `tls` | the stub of DynamoDB and Kinesis |
 //! | `measure` | rounds, and the figures of a process |
@@ -15,6 +16,7 @@
 
 mod allocations;
 mod backend;
+mod binaries;
 mod callgrind;
 mod cli;
 mod compare;
@@ -35,22 +37,35 @@ mod tls;
 
 use clap::Parser;
 use cli::{Cli, Command};
+use error::Error;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let (options, effort, json) = (&cli.options, cli.effort(), cli.json);
     let done = match cli.command {
-        None => compare::run(options, effort, json),
+        None => until_interrupted(compare::run(options, effort, json)),
+        // It starts no process and leaves no file, and has its own runtimes.
         Some(Command::Allocations) => allocations::run(options, json),
-        Some(Command::Memory) => memory::run(options, effort, json),
-        Some(Command::Profile { built }) => profile::run(&built, options, json),
+        Some(Command::Memory) => until_interrupted(memory::run(options, effort, json)),
+        Some(Command::Profile { built }) => until_interrupted(profile::run(&built, options, json)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output::error(&error);
-            ExitCode::from(2)
+            error.exit_code()
         }
+    }
+}
+
+/// Does the work of a command until Ctrl-C. Dropping the work ends its processes and removes its temporary files.
+#[tokio::main(flavor = "current_thread")]
+async fn until_interrupted(work: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    tokio::select! {
+        // Ctrl-C first: the processes get it too, and their end would be reported as a crash.
+        biased;
+        _ = tokio::signal::ctrl_c() => Err(Error::Interrupted),
+        done = work => done,
     }
 }

@@ -1,6 +1,7 @@
 //! The measurements of a process. Each round of a command measures every subject once, in a new process, so that a change of
 //! the machine's load affects all of them.
 
+use crate::binaries::Binaries;
 use crate::error::Error;
 use crate::events;
 use crate::host::{Conditions, Host};
@@ -142,11 +143,17 @@ fn ratio(metric: Metric, deployed: &[Sample], baseline: &[Sample]) -> Figure {
 
 /// Measures a new process: its start, and its work when it is warm.
 #[expect(clippy::cast_precision_loss, reason = "a file has fewer than 2^52 bytes")]
-pub(crate) async fn turn(subject: Subject<'_>, conditions: Conditions<'_>, effort: Effort) -> Result<Sample, Error> {
-    let binary = subject.binary();
-    let size = std::fs::metadata(&binary).map(|file| file.len());
-    let size = size.map_err(Error::cannot(format!("find {} (`make bench` builds it)", binary.display())))?;
-    let mut host = Host::start(Command::new(&binary), subject.function, conditions).await?;
+pub(crate) async fn turn(
+    subject: Subject<'_>,
+    binaries: &Binaries,
+    conditions: Conditions<'_>,
+    effort: Effort,
+) -> Result<Sample, Error> {
+    let original = subject.binary();
+    let binary = binaries.copy(&original);
+    let size = std::fs::metadata(binary).map(|file| file.len());
+    let size = size.map_err(Error::cannot(format!("find {}", binary.display())))?;
+    let mut host = Host::start(Command::new(binary), subject.function, conditions).await?;
     let mut sample = start(&mut host, subject.function).await?;
     sample.insert(Metric::BinarySize, size as f64);
     match work(&mut host, subject, effort).await {

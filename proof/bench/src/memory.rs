@@ -1,6 +1,7 @@
 //! Time and cost by memory setting. Lambda allocates CPU in proportion to memory, and bills memory × time: more memory is
 //! faster, but also makes each millisecond of waiting more expensive.
 
+use crate::binaries::Binaries;
 use crate::cli::Options;
 use crate::error::Error;
 use crate::host::Conditions;
@@ -29,10 +30,11 @@ struct Row {
     dollars: f64,
 }
 
-#[tokio::main(flavor = "current_thread")]
 #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
 pub(crate) async fn run(options: &Options, effort: Effort, json: bool) -> Result<(), Error> {
     let (functions, batch) = (options.functions(), options.one_batch());
+    let subject = |function| Subject { function, variant: Variant::Deployed(&options.binaries), batch };
+    let binaries = Binaries::copied(functions.iter().map(|&function| subject(function).binary()), "make bench")?;
     let authority = Authority::make()?;
     let mut turns = Vec::new();
     for &function in functions {
@@ -43,8 +45,7 @@ pub(crate) async fn run(options: &Options, effort: Effort, json: bool) -> Result
         for (function, megabytes, samples) in &mut turns {
             let throttle = Some(&Throttle::of(*megabytes)?);
             let conditions = Conditions { behaviour: options.behaviour, authority: &authority, throttle };
-            let subject = Subject { function: *function, variant: Variant::Deployed(&options.binaries), batch };
-            samples.push(turn(subject, conditions, effort).await?);
+            samples.push(turn(subject(*function), &binaries, conditions, effort).await?);
             bar.inc(1);
         }
     }

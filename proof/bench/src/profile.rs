@@ -3,6 +3,7 @@
 //! callgrind counts them. It does not see the kernel, and it lacks the newer instructions for hashing, so that it overstates
 //! signing.
 
+use crate::binaries::Binaries;
 use crate::callgrind;
 use crate::cli::Options;
 use crate::error::Error;
@@ -35,21 +36,22 @@ struct Profile {
 }
 
 /// Profiles functions, whose binaries are in `built`, the output directory of `cargo build`.
-#[tokio::main(flavor = "current_thread")]
 pub(crate) async fn run(built: &Path, options: &Options, json: bool) -> Result<(), Error> {
     let (functions, batch) = (options.functions(), options.one_batch());
+    let binary = |function: Function| built.join(function.binary());
+    let binaries = Binaries::copied(functions.iter().map(|&function| binary(function)), "make profile")?;
     let authority = Authority::make()?;
     let conditions = Conditions { behaviour: options.behaviour, authority: &authority, throttle: None };
     let bar = output::progress(functions.len() * 2);
     let mut profiles = Vec::new();
     for &function in functions {
-        let binary = built.join(function.binary());
-        let found = std::fs::metadata(&binary);
-        found.map_err(Error::cannot(format!("find {} (`make profile` builds it)", binary.display())))?;
+        let original = binary(function);
+        let binary = binaries.copy(&original);
+        let written = &binaries.dir.join("callgrind");
         let event = Bytes::from(events::batch(function, batch));
-        let before = counted(&binary, function, &event, conditions, WARM_UP).await?;
+        let before = counted(binary, written, function, &event, conditions, WARM_UP).await?;
         bar.inc(1);
-        let after = counted(&binary, function, &event, conditions, WARM_UP + COUNTED).await?;
+        let after = counted(binary, written, function, &event, conditions, WARM_UP + COUNTED).await?;
         bar.inc(1);
         profiles.push(Profile { function, batch, instructions: per_notification(&before, &after, batch) });
     }
@@ -77,15 +79,15 @@ fn row(name: &str, instructions: impl Iterator<Item = f64>) -> Vec<String> {
     std::iter::once(name.to_owned()).chain(instructions.map(|count| output::number(count, 0))).collect()
 }
 
-/// Instructions of a process up to the end of this many invocations.
+/// Instructions of a process up to the end of this many invocations, which callgrind writes into the file `written`.
 async fn counted(
     binary: &Path,
+    written: &Path,
     function: Function,
     event: &Bytes,
     conditions: Conditions<'_>,
     invocations: usize,
 ) -> Result<BTreeMap<&'static str, u64>, Error> {
-    let written = std::env::temp_dir().join(format!("bench-callgrind-{}", std::process::id()));
     let mut valgrind = Command::new("valgrind");
     valgrind.arg("--tool=callgrind").arg(format!("--callgrind-out-file={}", written.display())).arg(binary);
     let mut host = Host::start(valgrind, function, conditions).await?;
@@ -93,8 +95,7 @@ async fn counted(
         host.invoke(event.clone()).await?;
     }
     host.stop().await;
-    let profile = std::fs::read_to_string(&written).map_err(Error::cannot("read what callgrind wrote"))?;
-    let _ = std::fs::remove_file(&written);
+    let profile = std::fs::read_to_string(written).map_err(Error::cannot("read what callgrind wrote"))?;
     Ok(callgrind::instructions(&profile))
 }
 

@@ -37,11 +37,11 @@ impl Function {
         }
     }
 
-    /// The value of `ACTION`, which only downstream reads.
+    /// The value of `ACTION`, which only downstream reads. Empty is the default, also in builds of commits with other names.
     pub(crate) fn action(self) -> &'static str {
         match self {
             Self::Ledger => "ledger",
-            _ => "mark-done",
+            _ => "",
         }
     }
 
