@@ -105,6 +105,10 @@ impl<'a> Runner<'a> {
             }
         }
         let (invocations, discarded) = engine.due(clock::now());
+        if !discarded.is_empty() {
+            // Shards that were read far enough ahead may be readable again.
+            self.changed.notify_waiters();
+        }
         for discarded in discarded {
             calls.push(self.give_up(discarded).map(Ok).boxed_local());
         }
