@@ -18,6 +18,7 @@ use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::time::Duration;
 use stream_reader::{CallError, Shard};
 use tokio::sync::{Notify, Semaphore};
@@ -172,6 +173,10 @@ impl<'a> Runner<'a> {
                     (iterator, trimmed) = (None, true);
                     Duration::ZERO
                 }
+                Err(error) if error.is_trimmed() => {
+                    let problem = format!("the oldest records expire faster than they are read: {error}");
+                    self.failed(&mut failures, &problem)?
+                }
                 Err(error) => self.failed(&mut failures, &error)?,
             };
             sleep(wait).await;
@@ -193,7 +198,7 @@ impl<'a> Runner<'a> {
 
     /// A call failed: the problem is reported once, and the call is retried with longer and longer waits, until the stream is
     /// surely gone. Returns the wait.
-    fn failed(&self, failures: &mut Failures, error: &CallError) -> Result<Duration, Error> {
+    fn failed(&self, failures: &mut Failures, error: &impl Display) -> Result<Duration, Error> {
         let problem = error.to_string();
         if until(clock::now(), self.heard_at.get()) > GIVE_UP_AFTER {
             let (stream, seconds) = (&self.mapping.stream_arn, GIVE_UP_AFTER.as_secs());
