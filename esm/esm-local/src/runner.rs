@@ -100,10 +100,8 @@ impl<'a> Runner<'a> {
     /// Begins to read the shards that became readable, and makes the invocations that are due.
     fn begin<'b>(&'b self, reading: &mut BTreeSet<Box<str>>, calls: &Calls<'b>) {
         let mut engine = self.engine.borrow_mut();
-        for (shard, _) in engine.to_read() {
-            if reading.insert(shard.into()) {
-                calls.push(self.read(shard.into()).boxed_local());
-            }
+        for shard in not_yet_read(&engine, reading) {
+            calls.push(self.read(shard).boxed_local());
         }
         let (invocations, discarded) = engine.due(clock::now());
         if !discarded.is_empty() {
@@ -248,6 +246,11 @@ impl<'a> Runner<'a> {
     }
 }
 
+/// The readable shards that are not among those being read; now they are. So no shard is read by two calls at once.
+fn not_yet_read(engine: &StreamMapping, reading: &mut BTreeSet<Box<str>>) -> Vec<Box<str>> {
+    engine.to_read().filter(|(shard, _)| reading.insert((*shard).into())).map(|(shard, _)| shard.into()).collect()
+}
+
 /// Tells the engine of the shards. One that is no longer listed has nothing left to read.
 fn discovered(engine: &mut StreamMapping, shards: &[Shard], now: Timestamp) {
     engine.discovered(shards.iter().map(|shard| {
@@ -296,5 +299,17 @@ mod tests {
         assert_eq!(readable(&engine), ["parent"]);
         discovered(&mut engine, &[shard("child", &["parent"])], now);
         assert_eq!(readable(&engine), ["child"]);
+    }
+
+    #[test]
+    fn a_shard_is_read_by_one_call_at_a_time() {
+        let mut engine = StreamMapping::new(Settings::of_stream(&serde_json::json!({})).unwrap());
+        let mut reading = BTreeSet::new();
+        discovered(&mut engine, &[shard("a", &[])], Timestamp::UNIX_EPOCH);
+        assert_eq!(not_yet_read(&engine, &mut reading), ["a".to_owned().into_boxed_str()]);
+        discovered(&mut engine, &[shard("a", &[]), shard("b", &[])], Timestamp::UNIX_EPOCH);
+        assert_eq!(engine.to_read().count(), 2);
+        assert_eq!(not_yet_read(&engine, &mut reading), ["b".to_owned().into_boxed_str()]);
+        assert!(not_yet_read(&engine, &mut reading).is_empty());
     }
 }
