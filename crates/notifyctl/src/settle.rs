@@ -55,11 +55,16 @@ impl Decided {
 
 pub(crate) async fn redrive(stack: &Stack, args: &RedriveArgs, json: bool) -> Result<ExitCode, Error> {
     let table = table(stack);
+    Ok(ExitCode::from(each(&args.ids, json, async |id| redrive_one(&table, id).await).await))
+}
+
+/// Decides on each id, also after an error. Returns the worst exit status.
+async fn each(ids: &[String], json: bool, decide: impl AsyncFn(&str) -> Result<Decided, Error>) -> u8 {
     let mut worst = 0;
-    for id in &args.ids {
-        worst = worst.max(report(id, redrive_one(&table, id).await, json));
+    for id in ids {
+        worst = worst.max(report(id, decide(id).await, json));
     }
-    Ok(ExitCode::from(worst))
+    worst
 }
 
 pub(crate) async fn resolve(stack: &Stack, args: &ResolveArgs, json: bool) -> Result<ExitCode, Error> {
@@ -161,13 +166,26 @@ mod tests {
         assert!(!is_live(&claim, Timestamp::from_second(1_300).unwrap()));
     }
 
-    #[test]
-    fn an_error_counts_more_than_a_notification_that_is_not_as_expected() {
+    #[tokio::test]
+    async fn an_error_counts_more_than_a_notification_that_is_not_as_expected() {
         let statuses = [
             report("a", Ok(Decided::changed(Status::Failed, Status::Init)), true),
             report("b", Err(Error::Failed("no answer".to_owned())), true),
             report("c", Ok(Decided::by(Answer::Absent, Status::Failed, Status::Failed, Status::Init)), true),
         ];
         assert_eq!(statuses, [0, 2, 1]);
+
+        let decided = std::cell::RefCell::new(Vec::new());
+        let ids = ["a", "b", "c"].map(str::to_owned);
+        let worst = each(&ids, true, async |id| {
+            decided.borrow_mut().push(id.to_owned());
+            match id {
+                "a" => Ok(Decided::changed(Status::Failed, Status::Init)),
+                "b" => Err(Error::Failed("no answer".to_owned())),
+                _ => Ok(Decided::by(Answer::Absent, Status::Failed, Status::Failed, Status::Init)),
+            }
+        });
+        assert_eq!(worst.await, 2);
+        assert_eq!(decided.into_inner(), ids, "an error does not stop the others");
     }
 }

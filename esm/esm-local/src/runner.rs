@@ -18,6 +18,7 @@ use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::time::Duration;
 use stream_reader::{CallError, Shard};
 use tokio::sync::{Notify, Semaphore};
@@ -99,12 +100,14 @@ impl<'a> Runner<'a> {
     /// Begins to read the shards that became readable, and makes the invocations that are due.
     fn begin<'b>(&'b self, reading: &mut BTreeSet<Box<str>>, calls: &Calls<'b>) {
         let mut engine = self.engine.borrow_mut();
-        for (shard, _) in engine.to_read() {
-            if reading.insert(shard.into()) {
-                calls.push(self.read(shard.into()).boxed_local());
-            }
+        for shard in not_yet_read(&engine, reading) {
+            calls.push(self.read(shard).boxed_local());
         }
         let (invocations, discarded) = engine.due(clock::now());
+        if !discarded.is_empty() {
+            // Shards that were read far enough ahead may be readable again.
+            self.changed.notify_waiters();
+        }
         for discarded in discarded {
             calls.push(self.give_up(discarded).map(Ok).boxed_local());
         }
@@ -168,6 +171,10 @@ impl<'a> Runner<'a> {
                     (iterator, trimmed) = (None, true);
                     Duration::ZERO
                 }
+                Err(error) if error.is_trimmed() => {
+                    let problem = format!("the oldest records expire faster than they are read: {error}");
+                    self.failed(&mut failures, &problem)?
+                }
                 Err(error) => self.failed(&mut failures, &error)?,
             };
             sleep(wait).await;
@@ -189,7 +196,7 @@ impl<'a> Runner<'a> {
 
     /// A call failed: the problem is reported once, and the call is retried with longer and longer waits, until the stream is
     /// surely gone. Returns the wait.
-    fn failed(&self, failures: &mut Failures, error: &CallError) -> Result<Duration, Error> {
+    fn failed(&self, failures: &mut Failures, error: &impl Display) -> Result<Duration, Error> {
         let problem = error.to_string();
         if until(clock::now(), self.heard_at.get()) > GIVE_UP_AFTER {
             let (stream, seconds) = (&self.mapping.stream_arn, GIVE_UP_AFTER.as_secs());
@@ -237,6 +244,11 @@ impl<'a> Runner<'a> {
         let sent = self.sqs.send_message().set_queue_url(queue.queue_url).message_body(message).send().await;
         sent.map(drop).map_err(CallError::of("SendMessage"))
     }
+}
+
+/// The readable shards that are not among those being read; now they are. So no shard is read by two calls at once.
+fn not_yet_read(engine: &StreamMapping, reading: &mut BTreeSet<Box<str>>) -> Vec<Box<str>> {
+    engine.to_read().filter(|(shard, _)| reading.insert((*shard).into())).map(|(shard, _)| shard.into()).collect()
 }
 
 /// Tells the engine of the shards. One that is no longer listed has nothing left to read.
@@ -287,5 +299,17 @@ mod tests {
         assert_eq!(readable(&engine), ["parent"]);
         discovered(&mut engine, &[shard("child", &["parent"])], now);
         assert_eq!(readable(&engine), ["child"]);
+    }
+
+    #[test]
+    fn a_shard_is_read_by_one_call_at_a_time() {
+        let mut engine = StreamMapping::new(Settings::of_stream(&serde_json::json!({})).unwrap());
+        let mut reading = BTreeSet::new();
+        discovered(&mut engine, &[shard("a", &[])], Timestamp::UNIX_EPOCH);
+        assert_eq!(not_yet_read(&engine, &mut reading), ["a".to_owned().into_boxed_str()]);
+        discovered(&mut engine, &[shard("a", &[]), shard("b", &[])], Timestamp::UNIX_EPOCH);
+        assert_eq!(engine.to_read().count(), 2);
+        assert_eq!(not_yet_read(&engine, &mut reading), ["b".to_owned().into_boxed_str()]);
+        assert!(not_yet_read(&engine, &mut reading).is_empty());
     }
 }

@@ -86,6 +86,9 @@ fn object(pattern: &Value) -> Result<Pattern, &'static str> {
 fn field(name: &str, value: &Value) -> Result<Pattern, &'static str> {
     match value {
         Value::Array(objects) if name == "$or" => {
+            if objects.is_empty() {
+                return Err("$or takes at least one object");
+            }
             objects.iter().map(object).collect::<Result<_, _>>().map(Pattern::AnyOf)
         }
         Value::Array(tests) => tests.iter().map(test).collect::<Result<_, _>>().map(Pattern::Value),
@@ -250,6 +253,7 @@ mod tests {
             "[]",
             "not JSON",
             r#"{"a":1}"#,
+            r#"{"$or":[]}"#,
             r#"{"a":[{"like":"x"}]}"#,
             r#"{"a":[{"numeric":[">"]}]}"#,
             r#"{"a":[{"anything-but":{"prefix":"x"}}]}"#,

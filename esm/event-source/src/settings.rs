@@ -116,6 +116,12 @@ struct Pattern {
 
 /// The value of a property, which is named by a JSON pointer; `None` if it is absent or null.
 fn property<T: DeserializeOwned>(properties: &Value, property: &str) -> Result<Option<T>, InvalidSettings> {
+    for (end, _) in property.match_indices('/').skip(1) {
+        let parent = &property[..end];
+        if properties.pointer(parent).is_some_and(|value| !value.is_object() && !value.is_null()) {
+            return Err(InvalidSettings(format!("{parent}: not an object")));
+        }
+    }
     let value = properties.pointer(property).unwrap_or(&Value::Null);
     Option::deserialize(value).map_err(|error| InvalidSettings(format!("{property}: {error}")))
 }
@@ -161,5 +167,18 @@ mod tests {
         let error = |properties| Settings::of_stream(&properties).unwrap_err().to_string();
         assert!(error(json!({"BatchSize": "many"})).contains("mapping is invalid"));
         assert!(error(json!({"FilterCriteria": {"Filters": [{"Pattern": "{\"a\":1}"}]}})).contains("filter pattern"));
+    }
+
+    #[test]
+    fn a_property_that_is_not_an_object_but_should_be_is_named() {
+        for name in ["FilterCriteria", "DestinationConfig", "ScalingConfig"] {
+            for value in [json!("text"), json!([{}])] {
+                let error = Settings::of_stream(&json!({name: value})).unwrap_err().to_string();
+                assert!(error.contains(&format!("/{name}: not an object")), "{error}");
+            }
+            Settings::of_stream(&json!({name: null})).unwrap();
+        }
+        let error = Settings::of_stream(&json!({"DestinationConfig": {"OnFailure": "arn"}})).unwrap_err().to_string();
+        assert!(error.contains("/DestinationConfig/OnFailure: not an object"), "{error}");
     }
 }
