@@ -109,7 +109,7 @@ impl Subject<'_> {
             }
             for (invocation, respond) in spawns {
                 let task = invocation.task;
-                let work = deployment.invoke(invocation, Ports::new(Arc::clone(&world), task));
+                let work = deployment.invoke(invocation, Ports::of_invocation(Arc::clone(&world), task));
                 let waker = Waker::from(Arc::new(Ready { task, line: line.clone() }));
                 waker.wake_by_ref();
                 running.insert(task, Running { work, respond, waker });

@@ -7,6 +7,7 @@
 //! | `backend` | what the functions' calls do |
 //! | `calls` | calls of the functions to AWS and to the receiver, and their faults |
 //! | `invocations` | Lambda |
+//! | `deployments` | other settings and guarantees in the middle of a run |
 //! | `queues` | the queues and their mappings |
 //! | `streams` | the streams and their mappings |
 //! | `sweeps` | the schedule of the sweep |
@@ -14,6 +15,7 @@
 
 mod backend;
 mod calls;
+mod deployments;
 mod disturbances;
 mod invocations;
 mod queues;

@@ -106,6 +106,9 @@ impl World {
                 self.table.apply(&change, at)
             }
         };
+        if let (Written::Yes, Status::InDoubt, Some(claim)) = (&written, change.to, &change.if_claim) {
+            self.check_lease(&change.id, claim);
+        }
         let Some(event) = &change.event else { return written };
         let inserted = mutants::inserted(self.mutant, written, event);
         match &inserted {

@@ -26,6 +26,7 @@ type Reply<T> = oneshot::Sender<Result<T, Failure>>;
 /// A call that was started.
 struct Started<F> {
     call: Call,
+    task: Task,
     /// The caller's name, for traces.
     from: String,
     number: u64,
@@ -41,6 +42,7 @@ impl<T, F: FnMut(&mut World, Refused<'_>) -> Result<T, Failure>> Started<F> {
     /// Lets it take effect, except for the entries that are refused.
     fn apply(&mut self, world: &mut World) -> Result<T, Failure> {
         self.trace(world);
+        world.caller = self.task;
         if self.fault != Some(Fault::Partial) {
             return (self.effect)(world, &|_| None);
         }
@@ -129,12 +131,15 @@ impl World {
             self.check_sweeps(task);
         }
         let (number, drawn) = self.next_fault(call.method);
-        let fault = self.fault_of(&call, number, drawn);
+        let fault = self.fault_of(task, &call, number, drawn);
+        if call.method == EFFECT {
+            self.check_call(task, &call.ids);
+        }
         if fault.is_some_and(|fault| leaves_doubt(&call, fault)) {
             self.doubt_all(task);
         }
         let from = self.running.get(&task).map_or_else(|| "operator".to_owned(), |running| running.name.clone());
-        let mut call = Started { call, from, number, fault, effect };
+        let mut call = Started { call, task, from, number, fault, effect };
         let slow = faults::slow(self.scenario.seed, number);
         let latency = if fault == Some(Fault::Slow) { slow } else { faults::latency(self.scenario.seed, number) };
         let half = latency / 2;
@@ -190,9 +195,9 @@ impl World {
     }
 
     /// The fault that a call has, of the fault that was drawn for it.
-    fn fault_of(&self, call: &Call, number: u64, drawn: Option<Fault>) -> Option<Fault> {
+    fn fault_of(&self, task: Task, call: &Call, number: u64, drawn: Option<Fault>) -> Option<Fault> {
         let table_is_down = called(call) == "table" && self.suffers(Trouble::TableDown);
-        let is_made_once = call.method == EFFECT && matches!(self.scenario.guarantee, Guarantee::AtMostOnce { .. });
+        let is_made_once = call.method == EFFECT && matches!(self.guarantee_of(task), Guarantee::AtMostOnce { .. });
         match drawn {
             _ if table_is_down && number.is_multiple_of(2) => Some(Fault::Refused),
             _ if table_is_down => Some(Fault::NoAnswer),

@@ -10,6 +10,7 @@ use crate::template::Deployed;
 use crate::trace::{Step, Trace};
 use event_source::settings::RetriesAfterProgress;
 use jiff::Timestamp;
+use notification::Guarantee;
 use notification::testing::{Item, Table};
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,6 +48,10 @@ pub(crate) struct World {
     scheduled: u64,
     pub(crate) scenario: Scenario,
     pub(crate) deployed: Deployed,
+    /// The guarantee of the action that is deployed now.
+    pub(crate) guarantee: Guarantee,
+    /// Every guarantee that was ever deployed.
+    pub(crate) guarantees: Vec<Guarantee>,
     /// The bug that is put back.
     pub(crate) mutant: Option<Mutant>,
     pub(super) wiring: Wiring,
@@ -59,6 +64,8 @@ pub(crate) struct World {
     pub(crate) running: BTreeMap<Task, Running>,
     pub(super) started: BTreeMap<Function, u64>,
     pub(super) tasks: Task,
+    /// The task whose call takes effect now.
+    pub(super) caller: Task,
     /// The replies of calls that will never be answered.
     pub(super) unanswered: Vec<Box<dyn Any + Send>>,
 
@@ -74,6 +81,8 @@ pub(crate) struct World {
     pub(crate) kinesis: StreamSource,
     /// How often each effect happened outside, by id.
     pub(crate) effects: BTreeMap<String, usize>,
+    /// When each effect happened outside by a call at most once, by id.
+    pub(crate) effects_at_most_once: BTreeMap<String, Vec<Timestamp>>,
     /// Ids whose effect may have an unknown outcome.
     pub(crate) doubtful: BTreeSet<String>,
     /// How many foreign records arrived in the Kinesis stream.
@@ -113,6 +122,8 @@ impl World {
             now: START,
             agenda: BTreeMap::new(),
             scheduled: 0,
+            guarantee: scenario.guarantee,
+            guarantees: vec![scenario.guarantee],
             mutant,
             wiring,
             spawns: vec![],
@@ -120,6 +131,7 @@ impl World {
             running: BTreeMap::new(),
             started: BTreeMap::new(),
             tasks: 0,
+            caller: 0,
             unanswered: vec![],
             table: Table::default(),
             expired: BTreeMap::new(),
@@ -129,6 +141,7 @@ impl World {
             table_stream: StreamSource::new(2, deployed.table_stream_retention, &deployed.publisher),
             kinesis: StreamSource::new(scenario.kinesis_shards, deployed.kinesis_retention, &deployed.downstream),
             effects: BTreeMap::new(),
+            effects_at_most_once: BTreeMap::new(),
             doubtful: BTreeSet::new(),
             foreign: 0,
             calls: 0,
