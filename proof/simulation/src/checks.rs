@@ -59,10 +59,9 @@ pub(crate) fn pipeline(world: &World) -> Vec<String> {
 fn item_is_settled(world: &World, id: &str, item: &Item) -> Option<String> {
     let status = item.status;
     let is_foreign = id.starts_with(notification::id::QUARANTINE_PREFIX);
-    let is_rejected = world.scenario.rejected.contains(id);
     match status {
         Status::Init | Status::Claimed => Some(format!("{id} is {status} for ever")),
-        Status::Failed if !is_foreign && !is_rejected => {
+        Status::Failed if !is_foreign && !world.was_refused(id) => {
             let reason = item.reason.as_deref().unwrap_or_default();
             Some(format!("{id} is FAILED, and nobody refused it: {reason}"))
         }
@@ -74,7 +73,7 @@ fn item_is_settled(world: &World, id: &str, item: &Item) -> Option<String> {
         Status::InDoubt if !world.doubtful.contains(id) && world.scenario.action_takes < SLOW_ACTION => {
             Some(format!("{id} is IN_DOUBT, and everybody could tell"))
         }
-        Status::Done if is_rejected => Some(format!("{id} is DONE, and the business refused it")),
+        Status::Done if world.was_refused(id) => Some(format!("{id} is DONE, and the business refused it")),
         _ => None,
     }
 }

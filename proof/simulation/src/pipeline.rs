@@ -93,12 +93,12 @@ impl Action for SimulatedAction {
     async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
         let id = notification.id().to_string();
         let (rejected, mutant, takes) = {
-            let world = lock(self.ports.world());
+            let mut world = lock(self.ports.world());
             let most = u64::try_from(world.scenario.action_takes.as_millis()).unwrap_or(0);
             // Calls that take longer than an invocation come to an end.
             let most = if world.now > START + SLOW_FOR { most.min(1_000) } else { most };
             let takes = rng::of(world.scenario.seed, &id).u64(0..=most);
-            (world.scenario.rejected.contains(&id), world.mutant, Duration::from_millis(takes))
+            (world.refuses(&id), world.mutant, Duration::from_millis(takes))
         };
         if rejected {
             return Err(mutants::rejection(mutant, "the business refuses it".to_owned()));

@@ -5,7 +5,7 @@ use crate::rng;
 use crate::world::{Shared, World, lock};
 use jiff::Timestamp;
 use notification::testing::{Call, Calls, Refused};
-use notification::{Clock, Failure};
+use notification::{Clock, Failure, limits};
 use std::future::pending;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -31,6 +31,14 @@ impl Ports {
         let service_ahead = rng::numbered(seed, "skew", task).i64(-services..=services);
         let machine_ahead = service_ahead + rng::numbered(seed, "instance", task).i64(-instances..=instances);
         Self { world, task, machine_ahead, service_ahead }
+    }
+
+    /// The ports of a command that an operator runs. The operator's clock may be wrong by as much as `notifyctl` allows for.
+    pub(crate) fn of_operator(world: Shared, task: Task) -> Self {
+        let seed = lock(&world).scenario.seed;
+        let allowed = i64::try_from(limits::OPERATOR_CLOCK_SKEW.as_millis()).unwrap_or(0) - 1;
+        let machine_ahead = rng::numbered(seed, "operator's clock", task).i64(-allowed..=allowed);
+        Self { world, task, machine_ahead, service_ahead: 0 }
     }
 
     /// The deadline of an invocation, as Lambda states it.

@@ -71,6 +71,8 @@ pub struct Scenario {
     pub faults: Plan,
     /// What goes wrong with the world.
     pub disturbances: Vec<Disturbance>,
+    /// How many operators there are, who redrive and resolve notifications.
+    pub operators: u8,
     /// How many shards the Kinesis stream has at first.
     pub kinesis_shards: usize,
     /// Whether the answers of refused conditions lack the old item.
@@ -191,11 +193,12 @@ impl Scenario {
                 scenario.disturbances.push(Disturbance { at, what: What::Trouble(Trouble::TableDown, lasts) });
             }
             add_late_duplicates(&mut rng, &mut scenario);
+            add_operators(seed, &mut scenario);
             let deployments = deploy::draw(seed, spread + Duration::from_mins(minutes));
             scenario.disturbances.extend(deployments);
             scenario.disturbances.sort_by_key(|disturbance| disturbance.at);
         }
-        scenario.instance_skew_millis = instance_skew(seed, is_healthy, scenario.clock_skew_millis);
+        skew_instances(seed, is_healthy, &mut scenario);
         scenario
     }
 
@@ -209,6 +212,7 @@ impl Scenario {
             rejected: BTreeSet::new(),
             faults: Plan::none(),
             disturbances: vec![],
+            operators: 0,
             kinesis_shards: 1,
             hides_old_items: false,
             clock_skew_millis: 0,
@@ -272,6 +276,8 @@ impl Scenario {
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.faults.is_none()
+            && self.clocks_agree()
+            && self.operators == 0
             && self.messages.len() < BACKLOG
             && self.action_takes < SLOW_ACTION
             && self.disturbances.iter().all(|disturbance| disturbance.what == What::ForeignRecord)
@@ -406,12 +412,28 @@ fn disturbances(rng: &mut Rng, within: Duration) -> Vec<Disturbance> {
     disturbances
 }
 
-/// How far the instances' clocks differ from those of their deadlines.
-fn instance_skew(seed: u64, is_healthy: bool, clock_skew_millis: i64) -> i64 {
-    match clock_skew_millis {
-        0 => 0,
-        _ if !is_healthy && rng::of(seed, "clocks").u8(0..8) == 0 => CLOCKS_WRONG_MILLIS,
-        _ => CLOCKS_AGREE_MILLIS,
+/// Operators have something to do where the business refuses more than usual.
+fn add_operators(seed: u64, scenario: &mut Scenario) {
+    let mut rng = rng::of(seed, "operators");
+    scenario.operators = pick(&mut rng, [0, 0, 1, 2]);
+    if scenario.operators > 0 {
+        let ids = scenario.messages.iter().map(|message| &message.id).filter(|id| !id.is_empty());
+        scenario.rejected.extend(ids.filter(|_| rng.u8(0..6) == 0).cloned());
+    }
+}
+
+/// How far the instances' clocks differ from those of their deadlines. Where they are wrong, actions are slow and the timeout is short,
+/// because only then is anything still at work when its lease is judged.
+fn skew_instances(seed: u64, is_healthy: bool, scenario: &mut Scenario) {
+    if scenario.clock_skew_millis == 0 {
+        return;
+    }
+    scenario.instance_skew_millis = CLOCKS_AGREE_MILLIS;
+    if !is_healthy && rng::of(seed, "clocks").u8(0..8) == 0 {
+        scenario.instance_skew_millis = CLOCKS_WRONG_MILLIS;
+        scenario.action_takes = SLOW_ACTION;
+        let timeout = Deploy::Timeout(Duration::from_secs(30));
+        scenario.disturbances.insert(0, Disturbance { at: START, what: What::Deploy(timeout) });
     }
 }
 

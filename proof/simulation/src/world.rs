@@ -11,6 +11,7 @@
 //! | `queues` | the queues and their mappings |
 //! | `streams` | the streams and their mappings |
 //! | `sweeps` | the schedule of the sweep |
+//! | `operators` | people who redrive and resolve |
 //! | `disturbances` | what happens to the world |
 
 mod backend;
@@ -18,10 +19,12 @@ mod calls;
 mod deployments;
 mod disturbances;
 mod invocations;
+mod operators;
 mod queues;
 mod state;
 mod streams;
 mod sweeps;
 
 pub(crate) use calls::{EFFECT, SEND};
+pub(crate) use operators::Command;
 pub(crate) use state::{Respond, Shared, Wiring, World, lock};

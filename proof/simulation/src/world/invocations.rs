@@ -104,6 +104,21 @@ impl World {
         self.kills.push((task, "it runs into its timeout"));
     }
 
+    /// Ends an invocation or a command, and returns its name.
+    pub(crate) fn end(&mut self, task: Task) -> String {
+        let name = self.name_of(task);
+        self.running.remove(&task);
+        self.commands_running.remove(&task);
+        name
+    }
+
+    /// The name of an invocation, or of the operator who runs a command.
+    pub(crate) fn name_of(&self, task: Task) -> String {
+        let invocation = self.running.get(&task).map(|running| &running.name);
+        let operator = self.commands_running.get(&task).map(|(operator, _)| operator);
+        invocation.or(operator).cloned().unwrap_or_default()
+    }
+
     /// Notes that the outcome of an invocation's notifications may be unknown.
     pub(crate) fn doubt_all(&mut self, task: Task) {
         let ids = self.running.get(&task).map(|running| running.ids.clone()).unwrap_or_default();

@@ -1,5 +1,6 @@
 //! The world itself: its parts, its time, and the journal of what happens in it.
 
+use super::operators::Command;
 use crate::aws::lambda::{Ended, Invocation, Running, Task};
 use crate::aws::source::{Function, QueueSource, Source};
 use crate::aws::stream::StreamSource;
@@ -85,6 +86,22 @@ pub(crate) struct World {
     pub(crate) effects_at_most_once: BTreeMap<String, Vec<Timestamp>>,
     /// Ids whose effect may have an unknown outcome.
     pub(crate) doubtful: BTreeSet<String>,
+    /// How many calls about each effect have been sent and have not taken place yet.
+    pub(super) in_progress: BTreeMap<String, usize>,
+    /// Commands that operators are about to run.
+    pub(crate) commands: Vec<Command>,
+    /// Commands in progress: their operator, and the id that they are about.
+    pub(crate) commands_running: BTreeMap<Task, (String, String)>,
+    /// How often operators were told of a notification.
+    pub(super) told: u64,
+    /// How often each operator has decided on each notification.
+    pub(super) decisions: BTreeMap<(u8, String), u8>,
+    /// When an operator last put each notification back.
+    pub(super) put_back_at: BTreeMap<String, Timestamp>,
+    /// When the business last refused each notification.
+    pub(super) refused_at: BTreeMap<String, Timestamp>,
+    /// Ids that the business refused once and accepts now.
+    pub(super) accepted: BTreeSet<String>,
     /// How many foreign records arrived in the Kinesis stream.
     pub(crate) foreign: usize,
 
@@ -143,6 +160,14 @@ impl World {
             effects: BTreeMap::new(),
             effects_at_most_once: BTreeMap::new(),
             doubtful: BTreeSet::new(),
+            in_progress: BTreeMap::new(),
+            commands: vec![],
+            commands_running: BTreeMap::new(),
+            told: 0,
+            decisions: BTreeMap::new(),
+            put_back_at: BTreeMap::new(),
+            refused_at: BTreeMap::new(),
+            accepted: BTreeSet::new(),
             foreign: 0,
             calls: 0,
             faults: BTreeMap::new(),
