@@ -8,9 +8,9 @@ fn main() {
         if !words.contains(&filter) { continue }
         let t = std::time::Instant::now();
         match find(*bug, faults) {
-            None => println!("{words} ({place}): NOT FOUND {:?}", t.elapsed()),
-            Some(f) => { println!("{words} ({place}): {} faults, {} choices, {}: {} {:?}", f.search.faults, f.failure.schedule.len(), f.search.scenario, f.failure.violation, t.elapsed());
-              if !filter.is_empty() { for l in f.search.trace(&f.failure.schedule) { println!("   {l}"); } } }
+            None => eprintln!("{words} ({place}): NOT FOUND {:?}", t.elapsed()),
+            Some(f) => { eprintln!("{words} ({place}): {} faults, {} choices, {}: {} {:?}", f.search.faults, f.failure.schedule.len(), f.search.scenario, f.failure.violation, t.elapsed());
+              if !filter.is_empty() { for l in f.search.trace(&f.failure.schedule) { eprintln!("   {l}"); } } }
         }
     }
 }

@@ -27,8 +27,7 @@ bugs! {
     DoneBeforeEffect: "DONE before the effect" in "downstream, idempotent",
     DoneNotConditional: "DONE not conditional" in "table",
     TransactionSplit: "effect and DONE in two writes" in "downstream, transactional",
-    DoneNotFenced: "a claim not fenced when DONE is written" in "table",
-    ReleaseNotFenced: "a claim not fenced when it is released" in "table",
+    ClaimNotFenced: "a claim not fenced" in "table",
     ExpiredClaimTakenOver: "an expired claim taken over" in "downstream, at most once",
     LeaseByWrongClock: "a lease judged by a clock that is two minutes fast" in "downstream",
     UnknownCallNotNoted: "a call with an unknown outcome not noted" in "downstream, idempotent",
@@ -56,8 +55,7 @@ bugs! {
 /// The change that is made for one, with a condition less, or another status.
 pub(crate) fn change(bug: Option<Bug>, mut change: OwnedChange) -> OwnedChange {
     match (bug, change.from, change.to) {
-        (Some(Bug::DoneNotFenced), Some(Status::Claimed), Status::Done)
-        | (Some(Bug::ReleaseNotFenced), Some(Status::Claimed), Status::Init) => change.if_claim = None,
+        (Some(Bug::ClaimNotFenced), Some(Status::Claimed), _) => change.if_claim = None,
         (Some(Bug::FailedInSpiteOfNote), _, Status::Failed)
         | (Some(Bug::ClaimedInSpiteOfNote), _, Status::Claimed) => change.if_untouched = false,
         (Some(Bug::EventNotCompared), ..) => change.if_event = None,
