@@ -8,8 +8,23 @@ use notification::testing::{Entries, Item, OwnedChange};
 use notification::{ActionError, Deadline, Effect, Failure, FailureKind, Status, Stored};
 use std::time::Duration;
 
+/// A bug that is known, and where the search finds it.
+#[derive(Debug)]
+pub struct Known {
+    /// The bug.
+    pub bug: Bug,
+    /// The bug in words.
+    pub words: &'static str,
+    /// The place where it would be.
+    pub place: &'static str,
+    /// The name of the scenario that shows it with the fewest faults.
+    pub scenario: &'static str,
+    /// How many faults that takes.
+    pub faults: usize,
+}
+
 macro_rules! bugs {
-    ($($name:ident: $words:literal in $place:literal,)*) => {
+    ($($name:ident: $words:literal in $place:literal, $faults:literal in $scenario:literal;)*) => {
         /// A bug.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Bug {
@@ -17,37 +32,44 @@ macro_rules! bugs {
         }
 
         impl Bug {
-            /// All of them: the bug in words, and the place where it would be.
-            pub const ALL: &[(Self, &'static str, &'static str)] = &[$((Self::$name, $words, $place),)*];
+            /// All of them.
+            pub const ALL: &[Known] = &[$(Known {
+                bug: Self::$name,
+                words: $words,
+                place: $place,
+                scenario: $scenario,
+                faults: $faults,
+            },)*];
         }
     };
 }
 
+// Each bug in words, and its place; the fewest faults that show it, and the scenario.
 bugs! {
-    DoneBeforeEffect: "DONE before the effect" in "downstream, idempotent",
-    DoneNotConditional: "DONE not conditional" in "table",
-    TransactionSplit: "effect and DONE in two writes" in "downstream, transactional",
-    ClaimNotFenced: "a claim not fenced" in "table",
-    ExpiredClaimTakenOver: "an expired claim taken over" in "downstream, at most once",
-    LeaseByWrongClock: "a lease judged by a clock that is two minutes fast" in "downstream",
-    UnknownCallNotNoted: "a call with an unknown outcome not noted" in "downstream, idempotent",
-    FailedInSpiteOfNote: "FAILED in spite of such a note" in "table",
-    ClaimedInSpiteOfNote: "CLAIMED in spite of such a note" in "downstream, at most once",
-    DoubtNotWritten: "IN_DOUBT not written" in "downstream",
-    MayHaveHappenedTakenForRetryable: "“may have happened” taken for “did not”" in "downstream, at most once",
-    RetryableTakenForMayHaveHappened: "“did not” taken for “may have happened”" in "downstream, at most once",
-    NoAnswerTakenForSuccess: "no answer taken for success" in "action",
-    NoAnswerTakenForRejection: "no answer taken for a rejection" in "action",
-    RetryableTakenForPermanent: "retryable taken for permanent" in "classifier",
-    PermanentTakenForRetryable: "permanent taken for retryable" in "classifier",
-    RefusedTakenForMade: "a refused change taken for made" in "downstream",
-    OwnWriteNotRecognised: "its own write not recognised after a lost reply" in "write",
-    EventNotCompared: "the event not compared" in "table",
-    StaleRejection: "a rejection from before a redrive written after it" in "table",
-    OperatorNotConditional: "an operator's change not conditional" in "table",
-    OperatorMeetsLaterState: "an operator's change meets a later state" in "table",
-    PartialFailureReportedAsSuccess: "success reported for a failed record" in "report",
-    DeadlineIgnored: "deadline ignored" in "downstream",
+    DoneBeforeEffect: "DONE before the effect" in "downstream, idempotent", 0 in "idempotent: INIT";
+    DoneNotConditional: "DONE not conditional" in "table", 0 in "transactional: DONE";
+    TransactionSplit: "effect and DONE in two writes" in "downstream, transactional", 0 in "transactional: DONE";
+    ClaimNotFenced: "a claim not fenced" in "table", 2 in "at most once: INIT";
+    ExpiredClaimTakenOver: "an expired claim taken over" in "downstream, at most once", 0 in "at most once: an expired claim: not called";
+    LeaseByWrongClock: "a lease judged by a clock that is two minutes fast" in "downstream", 0 in "at most once: INIT";
+    UnknownCallNotNoted: "a call with an unknown outcome not noted" in "downstream, idempotent", 1 in "idempotent: a receiver that rejects repeats";
+    FailedInSpiteOfNote: "FAILED in spite of such a note" in "table", 1 in "idempotent: a receiver that rejects repeats";
+    ClaimedInSpiteOfNote: "CLAIMED in spite of such a note" in "downstream, at most once", 0 in "at most once: INIT, and a call with an unknown outcome";
+    DoubtNotWritten: "IN_DOUBT not written" in "downstream", 0 in "at most once: an expired claim: called";
+    MayHaveHappenedTakenForRetryable: "“may have happened” taken for “did not”" in "downstream, at most once", 1 in "at most once: INIT";
+    RetryableTakenForMayHaveHappened: "“did not” taken for “may have happened”" in "downstream, at most once", 1 in "at most once: INIT";
+    NoAnswerTakenForSuccess: "no answer taken for success" in "action", 1 in "idempotent: INIT";
+    NoAnswerTakenForRejection: "no answer taken for a rejection" in "action", 1 in "idempotent: INIT";
+    RetryableTakenForPermanent: "retryable taken for permanent" in "classifier", 1 in "transactional: INIT";
+    PermanentTakenForRetryable: "permanent taken for retryable" in "classifier", 0 in "transactional: a receiver that rejects";
+    RefusedTakenForMade: "a refused change taken for made" in "downstream", 0 in "at most once: INIT";
+    OwnWriteNotRecognised: "its own write not recognised after a lost reply" in "write", 1 in "transactional: FAILED, and a redrive";
+    EventNotCompared: "the event not compared" in "table", 0 in "transactional: INIT, and another event under the same id";
+    StaleRejection: "a rejection from before a redrive written after it" in "table", 0 in "idempotent: a receiver that rejects until a redrive";
+    OperatorNotConditional: "an operator's change not conditional" in "table", 1 in "at most once: IN_DOUBT: not happened";
+    OperatorMeetsLaterState: "an operator's change meets a later state" in "table", 2 in "at most once: IN_DOUBT: not happened";
+    PartialFailureReportedAsSuccess: "success reported for a failed record" in "report", 0 in "at most once: INIT";
+    DeadlineIgnored: "deadline ignored" in "downstream", 1 in "transactional: INIT";
 }
 
 // The table.
@@ -56,8 +78,9 @@ bugs! {
 pub(crate) fn change(bug: Option<Bug>, mut change: OwnedChange) -> OwnedChange {
     match (bug, change.from, change.to) {
         (Some(Bug::ClaimNotFenced), Some(Status::Claimed), _) => change.if_claim = None,
-        (Some(Bug::FailedInSpiteOfNote), _, Status::Failed)
-        | (Some(Bug::ClaimedInSpiteOfNote), _, Status::Claimed) => change.if_untouched = false,
+        (Some(Bug::FailedInSpiteOfNote), _, Status::Failed) | (Some(Bug::ClaimedInSpiteOfNote), _, Status::Claimed) => {
+            change.if_untouched = false;
+        }
         (Some(Bug::EventNotCompared), ..) => change.if_event = None,
         (Some(Bug::StaleRejection), _, Status::Failed) => change.if_run = Run::Any,
         (Some(Bug::OperatorMeetsLaterState), ..) => change.if_since = None,

@@ -47,6 +47,16 @@ impl Fault {
         self != Self::Repeated || call.method != EFFECT || !matches!(guarantee, Guarantee::AtMostOnce { .. })
     }
 
+    /// Whether the request takes effect at once.
+    pub(crate) const fn takes_effect_now(self) -> bool {
+        matches!(self, Self::LostReply | Self::Unanswered | Self::Repeated | Self::DiesAfter)
+    }
+
+    /// Whether the request takes effect later, at any time.
+    pub(crate) const fn takes_effect_later(self) -> bool {
+        matches!(self, Self::Late | Self::Slow | Self::Repeated)
+    }
+
     /// Whether it can leave unknown what has happened. A repeat by the SDK is answered, unless its caller gives up first.
     pub(crate) const fn leaves_doubt(self) -> bool {
         !matches!(self, Self::Refused | Self::Repeated)

@@ -1,2 +1,9 @@
 //! The command line of the search.
-fn main() {}
+
+mod cli;
+
+use clap::Parser;
+
+fn main() -> std::process::ExitCode {
+    cli::run(&cli::Cli::parse())
+}

@@ -1,7 +1,7 @@
 //! The rules. They know the documents, and nothing of the code under test: not its table of transitions either.
 
 use crate::scenario::Receiver;
-use crate::world::{Ended, World};
+use crate::world::{Ended, Role, World};
 use notification::testing::Item;
 use notification::{Guarantee, Status};
 
@@ -11,9 +11,9 @@ fn is_pending(status: Status) -> bool {
 }
 
 /// The changes of status that `docs/SEMANTICS.md` allows.
-fn is_allowed(guarantee: Guarantee, is_operator: bool, from: Status, to: Status) -> bool {
+fn is_allowed(guarantee: Guarantee, role: Role, from: Status, to: Status) -> bool {
     use Status::{Claimed, Done, Failed, InDoubt, Init};
-    if is_operator {
+    if role == Role::Operator {
         return matches!((from, to), (Failed | InDoubt, Init) | (InDoubt, Done) | (Claimed, InDoubt));
     }
     match (from, to) {
@@ -27,9 +27,12 @@ fn is_allowed(guarantee: Guarantee, is_operator: bool, from: Status, to: Status)
 }
 
 impl World {
+    /// Notes a broken rule. Only the first one counts.
     fn violated(&mut self, what: String) {
-        self.trace(|_| format!("BROKEN: {what}"));
-        self.violation.get_or_insert(what);
+        if self.violation.is_none() {
+            self.trace(|_| format!("BROKEN: {what}"));
+            self.violation = Some(what);
+        }
     }
 
     /// The effect happens.
@@ -37,7 +40,7 @@ impl World {
         self.effects += 1;
         self.first_effect_by.get_or_insert(by);
         let name = &self.actors[by].name;
-        if self.actors[by].is_orphan {
+        if self.actors[by].role == Role::OrphanWorker {
             self.violated(format!("{name} made the effect happen for an event that the table does not have"));
         } else if self.effects > 1 && !matches!(self.scenario.guarantee, Guarantee::Idempotent { .. }) {
             self.violated("the effect happened twice".to_owned());
@@ -52,9 +55,11 @@ impl World {
             let is_own = claim.owner.split(':').next() == Some(&actor.name);
             is_own || (to == Status::InDoubt && claim.lease_until <= self.now)
         });
-        if actor.is_orphan || !is_allowed(self.scenario.guarantee, actor.is_operator, from, to) {
-            let what = if actor.is_orphan { ", by a record with another event" } else { "" };
-            self.violated(format!("{from} → {to}{what}"));
+        let role = actor.role;
+        if role == Role::OrphanWorker {
+            self.violated(format!("{from} → {to}, by a record with another event"));
+        } else if !is_allowed(self.scenario.guarantee, role, from, to) {
+            self.violated(format!("{from} → {to}"));
         } else if !holds_claim {
             self.violated(format!("{from} → {to}, although another worker has claimed it"));
         }
@@ -65,7 +70,7 @@ impl World {
             // It is published again.
             self.deliveries += 1;
         }
-        self.actors[self.in_turn].has_decided |= matches!(to, Status::Init | Status::Done);
+        self.is_decided |= role == Role::Operator && to != Status::InDoubt;
     }
 
     /// A status means what the documents say.
@@ -93,14 +98,15 @@ impl World {
     /// A worker or the operator has ended.
     pub(crate) fn check_end(&mut self, actor: usize, ended: Ended) {
         let (actor, status) = (&self.actors[actor], self.item().status);
-        let is_kept = if actor.is_orphan { self.table.items().len() > 1 } else { actor.saw_settled };
+        let is_orphan = actor.role == Role::OrphanWorker;
+        let is_kept = if is_orphan { self.table.items().len() > 1 } else { actor.saw_settled };
         let broken = match ended {
-            Ended::Acknowledged if !is_kept && actor.is_orphan => "lost a record with another event".to_owned(),
+            Ended::Acknowledged if !is_kept && is_orphan => "lost a record with another event".to_owned(),
             Ended::Acknowledged if !is_kept => format!("acknowledged a notification that is {status}"),
-            Ended::ToldChanged if !actor.has_decided => {
+            Ended::ToldChanged if !self.is_decided => {
                 "was told that the notification was changed, and it was not".to_owned()
             }
-            Ended::ToldUnchanged if actor.has_decided => "was told that nothing was changed, and it was".to_owned(),
+            Ended::ToldUnchanged if self.is_decided => "was told that nothing was changed, and it was".to_owned(),
             _ => return,
         };
         self.violated(format!("{} {broken}", actor.name));

@@ -4,7 +4,7 @@ use crate::bugs::{self, Bug};
 use crate::faults::Fault;
 use crate::ports::{CallReceiver, EFFECT, Ports};
 use crate::scenario::{Operator, Scenario};
-use crate::world::{Actor, Digest, Ended, ID, INVOCATION, Request, Shared, World, event, lock};
+use crate::world::{Actor, Digest, Ended, ID, INVOCATION, Request, Role, Shared, World, event, lock};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use downstream::Downstream;
@@ -124,7 +124,7 @@ impl Replay {
             return None;
         }
         let mut times: Vec<Timestamp> = world.next_timer().into_iter().collect();
-        let workers = world.actors.iter().filter(|actor| actor.ended.is_none() && !actor.is_operator);
+        let workers = world.actors.iter().filter(|actor| actor.ended.is_none() && actor.role != Role::Operator);
         times.extend(workers.map(|worker| worker.deadline));
         if let Some(claim) = &world.item().claim {
             if self.workers_left > 0 || self.can_deliver(world) {
@@ -142,13 +142,13 @@ impl Replay {
         match choice {
             Choice::Start => {
                 self.workers_left -= 1;
-                let is_orphan = self.workers_left == 0 && lock(&self.world).scenario.has_orphan;
-                self.start_worker(is_orphan);
+                let has_orphan = self.workers_left == 0 && lock(&self.world).scenario.has_orphan;
+                self.start_worker(if has_orphan { Role::OrphanWorker } else { Role::Worker });
             }
             Choice::Deliver => {
                 self.later_workers_left -= 1;
                 lock(&self.world).deliveries -= 1;
-                self.start_worker(false);
+                self.start_worker(Role::Worker);
             }
             Choice::Operate => self.start_operator(),
             Choice::Request { place, fault } => {
@@ -160,22 +160,21 @@ impl Replay {
         self.run();
     }
 
-    fn start(&mut self, name: String, is_operator: bool, is_orphan: bool, work: impl FnOnce(Ports) -> Work) {
+    fn start(&mut self, name: String, role: Role, work: impl FnOnce(Ports) -> Work) {
         let (mut world, number) = (lock(&self.world), self.running.len());
         world.trace(|_| format!("{name} starts"));
         let saw_settled = !matches!(world.item().status, Status::Init | Status::Claimed);
         let (now, deadline) = (world.now, world.now + INVOCATION);
+        let told = Digest::of(format_args!("{name} {role:?} {now}"));
         world.actors.push(Actor {
             name,
-            is_operator,
-            is_orphan,
+            role,
             deadline,
-            told: Digest::of(format_args!("{now}")),
+            told,
             ended: None,
             could_not_write: false,
             was_rejected_beside: false,
             saw_settled,
-            has_decided: false,
         });
         drop(world);
         let ports = Ports { world: Arc::clone(&self.world), actor: number };
@@ -183,9 +182,9 @@ impl Replay {
         self.running.push(Running { work: Some(work(ports)), is_woken });
     }
 
-    fn start_worker(&mut self, is_orphan: bool) {
-        let name = format!("worker {}", self.running.len() + 1);
-        self.start(name, false, is_orphan, |ports| Box::pin(work(ports, is_orphan)));
+    fn start_worker(&mut self, role: Role) {
+        let workers = lock(&self.world).actors.iter().filter(|actor| actor.role != Role::Operator).count();
+        self.start(format!("worker {}", workers + 1), role, |ports| Box::pin(work(ports)));
     }
 
     fn start_operator(&mut self) {
@@ -194,7 +193,7 @@ impl Replay {
         world.is_fixed = true;
         let Some(decision) = decision(&world) else { return };
         drop(world);
-        self.start("operator".to_owned(), true, false, |ports| Box::pin(operate(ports, decision)));
+        self.start("operator".to_owned(), Role::Operator, |ports| Box::pin(operate(ports, decision)));
     }
 
     /// Lets a request take effect.
@@ -206,14 +205,10 @@ impl Replay {
             world.note_fault(&request, fault);
         }
         world.trace(|world| described(world, &request, fault));
-        if !matches!(
-            fault,
-            Some(Fault::Refused | Fault::NoAnswer | Fault::Late | Fault::Slow | Fault::DiesBefore)
-        ) {
+        if fault.is_none_or(Fault::takes_effect_now) {
             request.pending.arrive(&mut world);
         }
         let actor = request.actor;
-        let no_answer = || Failure::may_have_happened("no answer");
         match fault {
             None => {
                 if let Some(answer) = request.pending.reply() {
@@ -225,7 +220,7 @@ impl Replay {
                 world.tell(actor, "refused");
             }
             Some(Fault::LostReply | Fault::NoAnswer | Fault::Late) => {
-                request.pending.fail(no_answer());
+                request.pending.fail(Failure::may_have_happened("no answer"));
                 world.tell(actor, "no answer");
             }
             // It waits until it gives up.
@@ -235,7 +230,7 @@ impl Replay {
                 return self.end(actor, Ended::Died);
             }
         }
-        if matches!(fault, Some(Fault::Late | Fault::Slow | Fault::Repeated)) {
+        if fault.is_some_and(Fault::takes_effect_later) {
             world.keep(Request { is_slow: true, ..request });
         }
     }
@@ -245,7 +240,7 @@ impl Replay {
         let Some(time) = self.next_time(&mut world) else { return };
         world.pass_until(time);
         world.trace(|_| "time passes".to_owned());
-        let is_over = |actor: &Actor| actor.ended.is_none() && !actor.is_operator && actor.deadline <= time;
+        let is_over = |actor: &Actor| actor.ended.is_none() && actor.role != Role::Operator && actor.deadline <= time;
         let over: Vec<usize> = (0..world.actors.len()).filter(|&number| is_over(&world.actors[number])).collect();
         drop(world);
         for actor in over {
@@ -294,13 +289,13 @@ impl Replay {
     pub fn finish(&mut self) {
         for _ in 0..WORKERS {
             let mut world = lock(&self.world);
-            if !matches!(world.item().status, Status::Init | Status::Claimed) {
+            if world.violation.is_some() || !matches!(world.item().status, Status::Init | Status::Claimed) {
                 break;
             }
             let tomorrow = world.now + Duration::from_hours(24);
             world.pass_until(tomorrow);
             drop(world);
-            self.start_worker(false);
+            self.start_worker(Role::Worker);
             self.run();
             while self.violation().is_none() && self.running.last().is_some_and(|running| running.work.is_some()) {
                 let is_waiting = lock(&self.world).requests.is_empty();
@@ -326,7 +321,8 @@ impl Replay {
 /// What the operator would decide now, and only states what is true.
 fn decision(world: &World) -> Option<Decision> {
     let item = world.item();
-    let has_expired = item.claim.as_ref().is_some_and(|claim| claim.lease_until + limits::OPERATOR_CLOCK_SKEW <= world.now);
+    let has_expired =
+        item.claim.as_ref().is_some_and(|claim| claim.lease_until + limits::OPERATOR_CLOCK_SKEW <= world.now);
     match (world.scenario.operator, item.status) {
         (Operator::Redrives, Status::Failed) => Some(Decision::Redrive),
         (Operator::Resolves, Status::InDoubt | Status::Claimed) => {
@@ -351,15 +347,14 @@ async fn operate(ports: Ports, decision: Decision) -> Ended {
 }
 
 /// One invocation of downstream with one record.
-async fn work(ports: Ports, is_orphan: bool) -> Ended {
-    let (guarantee, bug, name, now) = {
+async fn work(ports: Ports) -> Ended {
+    let (guarantee, bug, now, Actor { name, role, .. }) = {
         let world = lock(&ports.world);
-        (world.scenario.guarantee, world.bug, world.actors[ports.actor].name.clone(), world.now_of(ports.actor))
+        (world.scenario.guarantee, world.bug, world.now_of(ports.actor), world.actors[ports.actor].clone())
     };
-    let data = BASE64_STANDARD.encode(event(is_orphan));
-    let record = format!(
-        r#"{{"Records":[{{"eventID":"shardId-0:1","kinesis":{{"sequenceNumber":"1","data":"{data}"}}}}]}}"#
-    );
+    let data = BASE64_STANDARD.encode(event(role == Role::OrphanWorker));
+    let record =
+        format!(r#"{{"Records":[{{"eventID":"shardId-0:1","kinesis":{{"sequenceNumber":"1","data":"{data}"}}}}]}}"#);
     let Ok(envelope) = serde_json::from_str::<Envelope>(&record) else { return Ended::Died };
     let deadline = bugs::deadline(bug, Deadline::at(now + INVOCATION));
     let action = CallReceiver { ports: ports.clone(), guarantee };

@@ -4,6 +4,9 @@ use crate::bugs::Bug;
 use crate::replay::{Choice, Replay};
 use crate::scenario::Scenario;
 use std::collections::{HashMap, HashSet};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 /// What is searched.
 #[derive(Debug, Clone, Copy)]
@@ -23,8 +26,8 @@ pub struct Found {
     pub schedules: u128,
     /// How many different states they pass through.
     pub states: usize,
-    /// How many choices were made, each in one state.
-    pub transitions: u64,
+    /// How many choices there are in these states.
+    pub choices: u64,
     /// The first schedule that breaks a rule.
     pub failure: Option<Failure>,
 }
@@ -39,21 +42,29 @@ pub struct Failure {
 }
 
 impl Search {
+    /// For a bug that is put back, in the scenario with this name; `None` if there is no such scenario.
+    #[must_use]
+    pub fn for_bug(bug: Bug, scenario: &str, faults: usize) -> Option<Self> {
+        let scenario = Scenario::all().into_iter().find(|one| one.to_string() == scenario)?;
+        Some(Self { scenario, bug: Some(bug), faults })
+    }
+
     /// Explores every schedule. It stops at the first one that breaks a rule.
     #[must_use]
     pub fn every_schedule(self) -> Found {
-        let mut explorer = Explorer { search: self, schedule: vec![], known: HashMap::new(), transitions: 0, failure: None };
+        let mut explorer =
+            Explorer { search: self, schedule: vec![], known: HashMap::new(), choices: 0, failure: None };
         let schedules = explorer.explore(self.replay(&[], false));
-        let Explorer { known, transitions, failure, .. } = explorer;
-        Found { schedules, states: known.len(), transitions, failure }
+        let Explorer { known, choices, failure, .. } = explorer;
+        Found { schedules, states: known.len(), choices, failure }
     }
 
-    /// The shortest schedule that breaks a rule, if it has fewer choices than `below`.
+    /// The shortest schedule that breaks a rule, if there is one.
     #[must_use]
-    pub fn shortest_failure(self, below: usize) -> Option<Failure> {
+    pub fn shortest_failure(self) -> Option<Failure> {
         let mut known = HashSet::new();
         let mut schedules = vec![vec![]];
-        for _ in 0..below {
+        while !schedules.is_empty() {
             let mut longer = Vec::new();
             for schedule in schedules {
                 let mut replay = self.replay(&schedule, false);
@@ -68,12 +79,16 @@ impl Search {
                     longer.extend(choices.into_iter().map(|choice| [&schedule[..], &[choice]].concat()));
                 }
             }
-            if longer.is_empty() {
-                break;
-            }
             schedules = longer;
         }
         None
+    }
+
+    /// A schedule that breaks a rule: the shortest one with up to one fault. With more faults, finding that can take minutes,
+    /// so it is the first one of the depth-first search.
+    #[must_use]
+    pub fn example(self) -> Option<Failure> {
+        if self.faults > 1 { self.every_schedule().failure } else { self.shortest_failure() }
     }
 
     /// A schedule, replayed.
@@ -97,6 +112,33 @@ impl Search {
     }
 }
 
+/// Explores scenarios on all cores, and returns what was found in the order of the scenarios. `ended` is called after each.
+pub fn explore_all(
+    scenarios: &[Scenario],
+    faults: usize,
+    ended: impl Fn(Search, &Found) + Sync,
+) -> Vec<(Search, Found)> {
+    let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let explore = || {
+        while let Some((place, &scenario)) = scenarios.iter().enumerate().nth(next.fetch_add(1, Ordering::Relaxed)) {
+            let search = Search { scenario, bug: None, faults };
+            let found = search.every_schedule();
+            ended(search, &found);
+            if let Ok(mut results) = results.lock() {
+                results.push((place, (search, found)));
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(explore);
+        }
+    });
+    let mut results = results.into_inner().unwrap_or_default();
+    results.sort_by_key(|(place, _)| *place);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
 /// A depth-first search in progress.
 struct Explorer {
     search: Search,
@@ -104,7 +146,7 @@ struct Explorer {
     schedule: Vec<Choice>,
     /// How many schedules lead on from each state that was explored, by its digest.
     known: HashMap<u64, u128>,
-    transitions: u64,
+    choices: u64,
     failure: Option<Failure>,
 }
 
@@ -132,7 +174,7 @@ impl Explorer {
         for choice in choices {
             let mut next = here.take().unwrap_or_else(|| self.search.replay(&self.schedule, false));
             next.choose(choice);
-            self.transitions += 1;
+            self.choices += 1;
             self.schedule.push(choice);
             schedules += self.explore(next);
             if self.failure.is_some() {
@@ -150,32 +192,4 @@ impl Explorer {
         }
         self.failure.is_some()
     }
-}
-
-/// How a bug that is put back was found: with the fewest faults, and then with the fewest choices.
-#[derive(Debug, Clone)]
-pub struct Finding {
-    /// What was searched.
-    pub search: Search,
-    /// The shortest schedule.
-    pub failure: Failure,
-}
-
-/// Looks for a bug in every scenario: first without faults, then with one, and so on.
-#[must_use]
-pub fn find(bug: Bug, faults: usize) -> Option<Finding> {
-    for faults in 0..=faults {
-        let mut shortest: Option<Finding> = None;
-        for scenario in Scenario::all() {
-            let search = Search { scenario, bug: Some(bug), faults };
-            let below = shortest.as_ref().map_or(usize::MAX, |finding| finding.failure.schedule.len());
-            if let Some(failure) = search.shortest_failure(below) {
-                shortest = Some(Finding { search, failure });
-            }
-        }
-        if shortest.is_some() {
-            return shortest;
-        }
-    }
-    None
 }

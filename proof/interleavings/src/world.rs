@@ -70,16 +70,24 @@ pub(crate) enum Ended {
     ToldFailed,
 }
 
+/// What somebody does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Role {
+    /// A worker with a record of the notification.
+    Worker,
+    /// A worker with an orphan: a record with another event under the same id.
+    OrphanWorker,
+    Operator,
+}
+
 /// A worker or the operator, and what the rules need to know of it.
 #[derive(Debug, Clone, Hash)]
 pub(crate) struct Actor {
     pub(crate) name: String,
-    pub(crate) is_operator: bool,
-    /// Whether its record has another event.
-    pub(crate) is_orphan: bool,
+    pub(crate) role: Role,
     /// When Lambda ends it.
     pub(crate) deadline: Timestamp,
-    /// Everything that it was told so far, as a hash.
+    /// Who it is and everything that it was told so far, as a hash.
     pub(crate) told: u64,
     /// How it ended; `None` while it is at work.
     pub(crate) ended: Option<Ended>,
@@ -89,8 +97,6 @@ pub(crate) struct Actor {
     pub(crate) was_rejected_beside: bool,
     /// Whether the notification was settled at some time since it started.
     pub(crate) saw_settled: bool,
-    /// Whether its decision, as the operator, has taken effect.
-    pub(crate) has_decided: bool,
 }
 
 /// The state that the workers share.
@@ -111,6 +117,8 @@ pub(crate) struct World {
     pub(crate) first_effect_by: Option<usize>,
     /// Whether the operator has fixed the receiver.
     pub(crate) is_fixed: bool,
+    /// Whether the operator's decision has taken effect.
+    pub(crate) is_decided: bool,
     /// How many more times the record is to be delivered.
     pub(crate) deliveries: usize,
     /// Whether something has happened that can leave an outcome unknown.
@@ -135,6 +143,7 @@ impl World {
             effects: usize::from(scenario.has_happened),
             first_effect_by: None,
             is_fixed: false,
+            is_decided: false,
             deliveries: 0,
             has_doubt: scenario.item != Start::Status(Status::Init),
             violation: None,
@@ -230,9 +239,21 @@ impl World {
     /// Everything that decides how a schedule can go on. For what a worker that is still at work knows stands what it was told;
     /// of one that has ended, only what the rules ask for.
     pub(crate) fn digest(&self, digest: &mut Digest) {
-        let Self { now, table, actors, requests, effects, first_effect_by, is_fixed, deliveries, has_doubt, .. } = self;
+        let Self {
+            now,
+            table,
+            actors,
+            requests,
+            effects,
+            first_effect_by,
+            is_fixed,
+            is_decided,
+            deliveries,
+            has_doubt,
+            ..
+        } = self;
         digest.add(format_args!("{:?} {} {}", table.read(ID), table.items().len(), table.others().len()));
-        (now, effects, first_effect_by, is_fixed, deliveries, has_doubt, requests.len()).hash(digest);
+        (now, effects, first_effect_by, is_fixed, is_decided, deliveries, has_doubt, requests.len()).hash(digest);
         for Request { actor, sent, is_slow, pending, .. } in requests {
             (actor, sent, is_slow, pending.is_awaited()).hash(digest);
         }
