@@ -212,7 +212,6 @@ impl<'a> Case<'a> {
     }
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn each_change_is_made_where_its_condition_holds_and_a_refusal_has_the_item_and_the_stream_has_both_images() {
     let world = World::new().await;
@@ -248,7 +247,6 @@ async fn each_change_is_made_where_its_condition_holds_and_a_refusal_has_the_ite
     }
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn a_change_that_changes_nothing_is_made_and_leaves_no_stream_record() {
     let world = World::new().await;

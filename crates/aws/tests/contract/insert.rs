@@ -14,7 +14,6 @@ fn exists(answer: &Result<Written, Failure>) -> bool {
     matches!(answer, Ok(Written::Refused(_) | Written::RefusedUnseen))
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn a_new_notification_is_inserted_as_init_and_its_image_is_in_the_stream() {
     let world = World::new().await;
@@ -25,7 +24,6 @@ async fn a_new_notification_is_inserted_as_init_and_its_image_is_in_the_stream()
     assert_eq!(world.changes(["a"]).await, [[(None, Some(item))]]);
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn a_duplicate_is_refused_and_writes_nothing_whatever_its_content_and_status() {
     let world = World::new().await;
@@ -50,7 +48,6 @@ async fn a_duplicate_is_refused_and_writes_nothing_whatever_its_content_and_stat
     assert_eq!(world.changes(["old"]).await[0].len(), 2, "INIT and DONE");
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn answers_are_in_the_order_of_the_statements() {
     let world = World::new().await;
@@ -72,7 +69,6 @@ fn unusual_event(id: &str) -> String {
     format!(r#"{{ "specversion":"1.0","id":{id},"source":"'\"?","type":"日","data":{data}}}  "#)
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn ids_and_events_are_kept_byte_for_byte_and_compared_by_their_bytes() {
     let longest = "日".repeat(limits::ID_MAX_CHARS);
@@ -121,7 +117,6 @@ async fn ids_and_events_are_kept_byte_for_byte_and_compared_by_their_bytes() {
     }
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn as_many_of_the_largest_notifications_as_a_lambda_payload_holds_are_inserted_by_one_call() {
     let world = World::new().await;
@@ -137,7 +132,6 @@ async fn as_many_of_the_largest_notifications_as_a_lambda_payload_holds_are_inse
     }
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn the_largest_notification_can_take_every_change() {
     let world = World::new().await;
@@ -165,7 +159,6 @@ async fn the_largest_notification_can_take_every_change() {
 }
 
 /// No notification can be this large.
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn an_item_that_would_grow_too_large_fails_permanently_and_its_neighbours_do_not() {
     let world = World::new().await;
