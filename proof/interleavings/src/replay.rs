@@ -339,7 +339,7 @@ fn decision(world: &World) -> Option<Decision> {
 
 async fn operate(ports: Ports, decision: Decision) -> Ended {
     let Ok(id) = NotificationId::parse(ID) else { return Ended::ToldFailed };
-    match decide(&ports, &ports, &id, decision).await {
+    match decide(&ports, &ports, &id, decision, None).await {
         Ok(Decided::Changed { .. }) => Ended::ToldChanged,
         Ok(Decided::NotExpected { .. } | Decided::Held { .. } | Decided::Absent) => Ended::ToldUnchanged,
         Err(_) => Ended::ToldFailed,

@@ -422,18 +422,24 @@ fn add_operators(seed: u64, scenario: &mut Scenario) {
     }
 }
 
-/// How far the instances' clocks differ from those of their deadlines. Where they are wrong, actions are slow and the timeout is short,
-/// because only then is anything still at work when its lease is judged.
+/// How far the instances' clocks differ from those of their deadlines. Where they are wrong, actions are slow, the timeout is
+/// short, and pollers restart: only then does another worker judge a lease while its worker is still at work.
 fn skew_instances(seed: u64, is_healthy: bool, scenario: &mut Scenario) {
     if scenario.clock_skew_millis == 0 {
         return;
     }
     scenario.instance_skew_millis = CLOCKS_AGREE_MILLIS;
-    if !is_healthy && rng::of(seed, "clocks").u8(0..8) == 0 {
+    let mut rng = rng::of(seed, "clocks");
+    if !is_healthy && rng.u8(0..4) == 0 {
         scenario.instance_skew_millis = CLOCKS_WRONG_MILLIS;
         scenario.action_takes = SLOW_ACTION;
         let timeout = Deploy::Timeout(Duration::from_secs(30));
-        scenario.disturbances.insert(0, Disturbance { at: START, what: What::Deploy(timeout) });
+        scenario.disturbances.push(Disturbance { at: START, what: What::Deploy(timeout) });
+        // A restart of the poller brings a second worker.
+        let restarts = (0..3).map(|_| START + Duration::from_secs(rng.u64(5..120)));
+        let restarts = restarts.map(|at| Disturbance { at, what: What::RestartStreamMapping });
+        scenario.disturbances.extend(restarts);
+        scenario.disturbances.sort_by_key(|disturbance| disturbance.at);
     }
 }
 

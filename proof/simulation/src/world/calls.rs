@@ -130,8 +130,11 @@ impl World {
             // It only feeds a metric, and its 64 calls would multiply the places for each fault.
             return drop(reply.send(effect(self, &|_| None)));
         }
-        if call.method == "put" {
-            self.check_sweeps(task);
+        match call.method {
+            "put" => self.check_sweeps(task),
+            // From then on, it publishes nothing.
+            "end_sweep" if self.publishing_sweep == Some(task) => self.publishing_sweep = None,
+            _ => {}
         }
         let (number, drawn) = self.next_fault(call.method);
         let drawn = self.fault_of_operator(task, number).or(drawn);
@@ -210,7 +213,7 @@ impl World {
             return None;
         }
         let mut rng = rng::numbered(self.scenario.seed, "operator's network", number);
-        let fault = if rng.u8(0..4) == 0 { rng.choice([Fault::Repeated, Fault::Late]) } else { None };
+        let fault = if rng.u8(0..3) == 0 { rng.choice([Fault::Repeated, Fault::Repeated, Fault::Late]) } else { None };
         self.faults.extend(fault.map(|fault| (number, fault)));
         fault
     }
@@ -240,7 +243,11 @@ impl World {
     /// between.
     fn again_after(&self, task: Task, number: u64) -> Duration {
         match self.commands_running.contains_key(&task) {
-            true => Duration::from_secs(rng::numbered(self.scenario.seed, "again", number).u64(1..600)),
+            true => Duration::from_secs({
+                let mut rng = rng::numbered(self.scenario.seed, "again", number);
+                let longest = [10, 60, 600][rng.usize(0..3)];
+                rng.u64(1..longest)
+            }),
             false => Duration::from_secs(1),
         }
     }

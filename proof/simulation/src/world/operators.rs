@@ -4,6 +4,7 @@
 
 use super::state::World;
 use crate::aws::lambda::Task;
+use crate::mutants::{self, Reader};
 use crate::rng;
 use crate::trace::Step;
 use fastrand::Rng;
@@ -45,11 +46,11 @@ impl World {
             let mut rng = rng::numbered(self.scenario.seed, "operator", self.told);
             // A claim is usually settled by its worker, so few people look at it.
             let (looks, waits) = match status {
-                Status::Claimed => (8, [5_000, 60_000, 300_000, 900_000]),
-                _ => (1, [300, 5_000, 20_000, 900_000]),
+                Status::Claimed => (8, [5_000, 5_000, 60_000, 300_000, 900_000]),
+                _ => (1, [100, 500, 5_000, 20_000, 900_000]),
             };
             if rng.u8(0..looks) == 0 {
-                let longest = waits[rng.usize(0..4)];
+                let longest = waits[rng.usize(0..5)];
                 let wait = Duration::from_millis(rng.u64(0..longest));
                 let id = id.to_owned();
                 self.after(wait, move |world| world.decide(operator, &id, rng));
@@ -81,8 +82,8 @@ impl World {
         if is_wrong {
             self.note("an operator runs the wrong command");
         }
-        let seen = operator::seen(&stored);
-        let longest = [10, 10_000, 300_000][rng.usize(0..3)];
+        let seen = operator::seen(&mutants::claim_seen(self.mutant, stored, Reader::Operator));
+        let longest = [10, 10, 5_000, 300_000][rng.usize(0..4)];
         let mut wait = Duration::from_millis(rng.u64(0..longest));
         // They run the same command again if they do not trust it.
         for _ in 0..if rng.u8(0..8) == 0 { 2 } else { 1 } {
