@@ -8,6 +8,7 @@
 //! | `world` | virtual time, queue, streams, Lambda, disturbances |
 //! | `aws` | models of AWS: functions, queue, streams and their shards |
 //! | `ports` | the ports of the handlers |
+//! | `operator` | `notifyctl redrive` and `notifyctl resolve` |
 //! | `pipeline` | the real handlers as a deployment |
 //! | [`run`] | one run |
 //! | `checks` | what must hold |
@@ -23,6 +24,7 @@ mod checks;
 pub mod designs;
 mod faults;
 pub mod mutants;
+mod operator;
 pub mod outage;
 mod pipeline;
 mod ports;
