@@ -29,6 +29,9 @@ pub(crate) const ID: &str = "n";
 /// How long an invocation of downstream may take.
 pub(crate) const INVOCATION: Duration = Duration::from_mins(1);
 
+/// The most that two clocks differ. Each differs by a millisecond from the next, so no two workers write at the same time.
+pub(crate) const CLOCKS_DIFFER_BY: Duration = Duration::from_millis(5);
+
 /// The event of the notification, or another one under the same id.
 pub(crate) fn event(is_orphan: bool) -> String {
     let kind = if is_orphan { "other" } else { "t" };
@@ -156,7 +159,7 @@ impl World {
         &self.table.items()[ID]
     }
 
-    /// The time by the clock of a worker. Clocks differ by a millisecond, so no two workers write at the same time.
+    /// The time by the clock of a worker.
     pub(crate) fn now_of(&self, actor: usize) -> Timestamp {
         self.now + Duration::from_millis(actor as u64) + bugs::clock_is_fast_by(self.bug, actor)
     }
