@@ -55,6 +55,22 @@ async fn a_call_starts_only_if_it_can_end_in_time() {
     assert_eq!(status(&memory, "a"), Status::Done);
 }
 
+#[tokio::test]
+async fn a_claim_that_may_have_been_written_is_released() {
+    // The reply to the claim is lost, the SDK repeats it, the claim's own result refuses the repeat, and the read that would
+    // show that fails.
+    let memory = Memory::failing(|call| match call.number {
+        1 => Some(Fault::Repeated),
+        2 => Some(Fault::Before(Failure::retryable("down"))),
+        _ => None,
+    });
+    memory.hide_old_items(true);
+    let (memory, bank) = (init(memory, ["a"]), Counted::new(AT_MOST_ONCE));
+    let handled = handle(&memory, &bank, &records(["a"])).await;
+    assert_eq!((handled.reported, bank.calls()), (vec!["0".to_owned()], 0));
+    assert_eq!(status(&memory, "a"), Status::Init);
+}
+
 fn claim(lease_until: i64) -> Claim {
     Claim { owner: "gone".into(), lease_until: Timestamp::from_millisecond(lease_until).unwrap() }
 }

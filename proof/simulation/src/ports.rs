@@ -34,6 +34,11 @@ impl Ports {
         time.saturating_add(jiff::SignedDuration::from_millis(self.skew_millis)).unwrap_or(Timestamp::MAX)
     }
 
+    /// The number of its invocation.
+    pub(crate) const fn task(&self) -> Task {
+        self.task
+    }
+
     pub(crate) fn world(&self) -> &Shared {
         &self.world
     }

@@ -78,6 +78,20 @@ const SOMETIMES: &[&str] = &[
     "transactions meet",
     "two shards are merged",
     "two workers have one notification at once",
+    "a good message becomes a dead letter in an outage",
+    "a notification that is FAILED or IN_DOUBT is named again",
+    "an effect that comes too late is named",
+    "an orphan arrives with another event of a notification",
+    "an orphan arrives, malformed and with the id of a notification",
+    "good letters are redriven at the end",
+    "the body of a 2xx answer stalls",
+    "the receiver answers 408",
+    "the receiver answers 409 while an earlier call is in progress",
+    "the receiver answers 5xx after the effect",
+    "the receiver asks for a wait",
+    "the receiver recognises a repeat by its key",
+    "the receiver refuses a signature by an outdated secret",
+    "the receiver refuses the repeat of a call that succeeded",
 ];
 
 #[test]

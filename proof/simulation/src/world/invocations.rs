@@ -84,6 +84,7 @@ impl World {
         };
         self.after(after, move |world| {
             let deadline = world.now.saturating_add(timeout).unwrap_or(Timestamp::MAX);
+            world.doubts.begins(task, deadline);
             world.at(deadline, move |world| world.time_out(task));
             world.spawns.push((Invocation { task, function, payload, deadline }, respond));
         });
@@ -93,12 +94,6 @@ impl World {
         let Some(Running { name, ids, .. }) = self.running.get(&task) else { return };
         self.violated(format!("{name} ran into its timeout with {}", ids.join(", ")));
         self.kills.push((task, "it runs into its timeout"));
-    }
-
-    /// Notes that the outcome of an invocation's notifications may be unknown.
-    pub(crate) fn doubt_all(&mut self, task: Task) {
-        let ids = self.running.get(&task).map(|running| running.ids.clone()).unwrap_or_default();
-        self.doubtful.extend(ids);
     }
 }
 

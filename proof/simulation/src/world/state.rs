@@ -1,5 +1,9 @@
 //! The world itself: its parts, its time, and the journal of what happens in it.
 
+use super::doubts::Doubts;
+use super::letters::Letters;
+use super::observed::Observed;
+use super::receiver::Receiver;
 use crate::aws::lambda::{Ended, Invocation, Running, Task};
 use crate::aws::source::{Function, QueueSource, Source};
 use crate::aws::stream::StreamSource;
@@ -12,9 +16,10 @@ use event_source::settings::RetriesAfterProgress;
 use jiff::Timestamp;
 use notification::testing::{Item, Table};
 use std::any::Any;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tracing::Level;
 
 /// A world that its ports share.
 pub(crate) type Shared = Arc<Mutex<World>>;
@@ -28,6 +33,13 @@ pub(crate) fn lock(world: &Shared) -> MutexGuard<'_, World> {
 pub(crate) type Respond = Box<dyn FnOnce(&mut World, Ended) + Send>;
 
 type Event = Box<dyn FnOnce(&mut World) + Send>;
+
+/// Who makes a call.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Caller {
+    pub(crate) task: Task,
+    pub(crate) function: Function,
+}
 
 /// What a deployment has besides queue, table and functions.
 #[derive(Debug, Clone, Copy)]
@@ -74,8 +86,12 @@ pub(crate) struct World {
     pub(crate) kinesis: StreamSource,
     /// How often each effect happened outside, by id.
     pub(crate) effects: BTreeMap<String, usize>,
-    /// Ids whose effect may have an unknown outcome.
-    pub(crate) doubtful: BTreeSet<String>,
+    pub(crate) receiver: Receiver,
+    pub(crate) doubts: Doubts,
+    pub(super) letters: Letters,
+    pub(crate) observed: Observed,
+    /// Who makes the call that takes effect now.
+    pub(super) caller: Option<Caller>,
     /// How many foreign records arrived in the Kinesis stream.
     pub(crate) foreign: usize,
 
@@ -129,7 +145,11 @@ impl World {
             table_stream: StreamSource::new(2, deployed.table_stream_retention, &deployed.publisher),
             kinesis: StreamSource::new(scenario.kinesis_shards, deployed.kinesis_retention, &deployed.downstream),
             effects: BTreeMap::new(),
-            doubtful: BTreeSet::new(),
+            receiver: Receiver::default(),
+            doubts: Doubts::default(),
+            letters: Letters::default(),
+            observed: Observed::default(),
+            caller: None,
             foreign: 0,
             calls: 0,
             faults: BTreeMap::new(),
@@ -209,6 +229,11 @@ impl World {
     /// Whether this trouble lasts now.
     pub(super) fn suffers(&self, trouble: Trouble) -> bool {
         self.outages.iter().any(|(from, until, what)| (*from..*until).contains(&self.now) && *what == trouble)
+    }
+
+    /// The level up to which the functions log: in some runs, everything.
+    pub(crate) fn log_level(&self) -> Level {
+        if self.scenario.seed.is_multiple_of(8) { Level::DEBUG } else { Level::INFO }
     }
 
     /// Counts a situation that should occur in some runs.
