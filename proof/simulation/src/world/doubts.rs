@@ -112,18 +112,18 @@ impl World {
     /// not write until its deadline.
     pub(crate) fn ended(&mut self, task: Task) {
         let has_died = self.doubts.dead.contains(&task);
-        let mut writing = BTreeSet::new();
-        self.doubts.in_flight.retain(|_, call| {
-            if call.task == task && call.is_write {
-                writing.extend(std::mem::take(&mut call.ids));
+        // A write in flight may still be made. A read in flight would have shown what became of one.
+        let mut busy = BTreeSet::new();
+        for call in self.doubts.in_flight.extract_if(.., |_, call| call.task == task).map(|(_, call)| call) {
+            if call.is_write {
+                self.doubts.ids.extend(call.ids.iter().cloned());
             }
-            call.task != task
-        });
-        self.doubts.ids.extend(writing.iter().cloned());
+            busy.extend(call.ids);
+        }
         if matches!(self.scenario.guarantee, Guarantee::AtMostOnce { .. }) {
-            self.claims_left(task, has_died, &writing);
+            self.claims_left(task, has_died, &busy);
         } else {
-            self.calls_left(task, has_died, &writing);
+            self.calls_left(task, has_died, &busy);
         }
         self.doubts.troubled.retain(|(of, _), _| *of != task);
         self.doubts.open.retain(|(of, _), _| *of != task);
@@ -131,7 +131,7 @@ impl World {
     }
 
     /// At most once: the claims that a worker leaves.
-    fn claims_left(&mut self, task: Task, has_died: bool, writing: &BTreeSet<String>) {
+    fn claims_left(&mut self, task: Task, has_died: bool, busy: &BTreeSet<String>) {
         let owner = format!("request-{task}:");
         let is_held = |claim: &notification::Claim| claim.owner.starts_with(&owner);
         let held = self
@@ -140,7 +140,7 @@ impl World {
             .iter()
             .filter(|(_, item)| item.status == Status::Claimed && item.claim.as_ref().is_some_and(is_held));
         for id in held.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
-            if !has_died && !writing.contains(&id) && !self.doubts.tried_to_the_end(task, &id) {
+            if !has_died && !busy.contains(&id) && !self.doubts.tried_to_the_end(task, &id) {
                 self.violated(format!("{id} was left CLAIMED by a worker that could have written its outcome"));
             }
             self.doubts.ids.insert(id);
@@ -148,7 +148,7 @@ impl World {
     }
 
     /// Idempotent: the calls whose outcomes a worker has not written.
-    fn calls_left(&mut self, task: Task, has_died: bool, writing: &BTreeSet<String>) {
+    fn calls_left(&mut self, task: Task, has_died: bool, busy: &BTreeSet<String>) {
         let of_task = (task, String::new())..(task + 1, String::new());
         let open: Vec<String> = self.doubts.open.range(of_task).map(|((_, id), _)| id.clone()).collect();
         for id in open {
@@ -156,7 +156,7 @@ impl World {
             if !self.item(&id).is_some_and(is_open) {
                 continue;
             }
-            if !has_died && !writing.contains(&id) && !self.doubts.tried_to_the_end(task, &id) {
+            if !has_died && !busy.contains(&id) && !self.doubts.tried_to_the_end(task, &id) {
                 self.violated(format!(
                     "{id} is INIT without a note of its call, and its worker could have written one"
                 ));
