@@ -76,8 +76,8 @@ fn mutant(ports: &Ports) -> Option<Mutant> {
 async fn enter(notification: &Notification, ports: &Ports) -> Result<Effect, ActionError> {
     let id = notification.id().to_string();
     let (is_rejected, mutant) = {
-        let world = lock(ports.world());
-        (world.scenario.rejected.contains(&id), world.mutant)
+        let mut world = lock(ports.world());
+        (world.refuses(&id), world.mutant)
     };
     if is_rejected {
         return Err(mutants::rejection(mutant, "the business refuses it".to_owned()));

@@ -8,6 +8,7 @@
 //! | `world` | virtual time, queue, streams, Lambda, disturbances |
 //! | `aws` | models of AWS: functions, queue, streams and their shards |
 //! | `ports` | the ports of the handlers |
+//! | `operator` | `notifyctl redrive` and `notifyctl resolve` |
 //! | `pipeline` | the real handlers as a deployment |
 //! | `action` | the real webhook over a model of the network, or an entry in a second table |
 //! | `emitted` | the log lines and counters of the functions |
@@ -29,6 +30,7 @@ mod emitted;
 mod faults;
 mod judge;
 pub mod mutants;
+mod operator;
 pub mod outage;
 mod pipeline;
 mod ports;

@@ -9,9 +9,10 @@ use actions::webhook::NoAnswer;
 use event_source::settings::StartingPosition;
 use event_source::stream::Record;
 use jiff::Timestamp;
+use notification::change::Run;
 use notification::ports::Written;
 use notification::testing::{Call, Captured, Entries, Item, OwnedChange, OwnedCommit};
-use notification::{ActionError, Deadline, Failure, FailureKind, Guarantee, Status, Stored};
+use notification::{ActionError, Claim, Deadline, Failure, FailureKind, Guarantee, Status, Stored, limits};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,6 +74,11 @@ mutants! {
     OtherEventChanges: "a record with another event changes the notification" in "table",
     StopsForWrites: "answers are not taken while DONE is written" in "downstream, idempotent",
     DoneGivenUp: "a throttled write of an outcome is given up at once" in "downstream",
+    ClaimKeptByOtherGuarantees: "an expired claim settled only where the action is at most once" in "downstream",
+    OperatorExpectsNoTime: "an operator's change does not expect the time that the operator saw" in "table",
+    RejectionOfAnyRun: "a rejection from before a redrive is written after it" in "downstream",
+    LiveClaimResolved: "`resolve` takes a live claim" in "notifyctl",
+    LeaseWithoutAllowance: "a lease judged without allowance for clocks" in "downstream",
 }
 
 impl Mutant {
@@ -164,6 +170,32 @@ pub(crate) fn commits(mutant: Option<Mutant>, group: &[OwnedCommit]) -> Vec<Owne
         group.iter_mut().for_each(|commit| commit.change.if_event = None);
     }
     group
+}
+
+/// Who reads an item.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Reader {
+    /// Downstream, with an action of this guarantee.
+    Downstream(Guarantee),
+    /// An operator.
+    Operator,
+    /// Another function.
+    Other,
+}
+
+/// How the claim on an item is read: it seems to last for ever, or to be over.
+pub(crate) fn claim_seen(mutant: Option<Mutant>, stored: Stored, reader: Reader) -> Stored {
+    let Some(claim) = &stored.claim else { return stored };
+    let is_once = matches!(reader, Reader::Downstream(Guarantee::AtMostOnce { .. }));
+    let lease_until = match (mutant, reader) {
+        (Some(Mutant::ClaimKeptByOtherGuarantees), Reader::Downstream(_)) if !is_once => Timestamp::MAX,
+        (Some(Mutant::LiveClaimResolved), Reader::Operator) => Timestamp::UNIX_EPOCH,
+        (Some(Mutant::LeaseWithoutAllowance), Reader::Downstream(_)) => {
+            claim.lease_until.saturating_sub(limits::LEASE_BEYOND_DEADLINE).unwrap_or(Timestamp::MIN)
+        }
+        _ => return stored,
+    };
+    Stored { claim: Some(Claim { lease_until, ..claim.clone() }), ..stored }
 }
 
 /// Whether a run of the sweep gets the lease although another one has it.
@@ -268,9 +300,18 @@ pub(crate) fn splits_transactions(mutant: Option<Mutant>) -> bool {
     mutant == Some(Mutant::TransactionSplit)
 }
 
-/// The change that is made for one: a claimed notification whose effect may have happened becomes INIT.
-pub(crate) fn change(mutant: Option<Mutant>, change: OwnedChange) -> OwnedChange {
+/// The change that is made of this item for one: a claimed notification whose effect may have happened becomes INIT, or a
+/// condition is left out.
+pub(crate) fn change(mutant: Option<Mutant>, item: Option<&Item>, change: OwnedChange) -> OwnedChange {
     match (mutant, change.from, change.to) {
+        (Some(Mutant::OperatorExpectsNoTime), ..) => OwnedChange { if_since: None, ..change },
+        (Some(Mutant::RejectionOfAnyRun), ..) => OwnedChange { if_run: Run::Any, ..change },
+        // The claim was not read as it is. Its owner identifies it.
+        (Some(Mutant::LiveClaimResolved | Mutant::LeaseWithoutAllowance), Some(Status::Claimed), _) => {
+            let same = |claim: &&Claim| change.if_claim.as_ref().is_some_and(|expected| expected.owner == claim.owner);
+            let if_claim = item.and_then(|item| item.claim.as_ref()).filter(same).cloned();
+            OwnedChange { if_claim: if_claim.or(change.if_claim), ..change }
+        }
         (Some(Mutant::MayHaveHappenedTakenForRetryable), Some(Status::Claimed), Status::InDoubt) => {
             OwnedChange { to: Status::Init, reason: None, ..change }
         }

@@ -44,9 +44,10 @@ async fn handle(invocation: Invocation, ports: Ports) -> Result<String, String> 
     let Invocation { task, function, payload, deadline } = invocation;
     let (guarantee, sweep_age, mutant) = {
         let world = lock(ports.world());
-        (world.scenario.guarantee, world.deployed.sweep_age, world.mutant)
+        let guarantee = world.running.get(&task).map_or(world.guarantee, |running| running.guarantee);
+        (guarantee, world.deployed.sweep_age, world.mutant)
     };
-    let deadline = mutants::deadline(mutant, Deadline::at(ports.local(deadline)));
+    let deadline = mutants::deadline(mutant, Deadline::at(ports.deadline(deadline)));
     let read = |error: serde_json::Error| error.to_string();
     match function {
         Function::Ingest => {

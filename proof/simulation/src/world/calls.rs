@@ -3,7 +3,7 @@
 //! A request that was sent takes effect even if its caller gave up, died, or was answered earlier, and each of these moments
 //! has its own time. So a call is a row of events, and its caller waits for the reply.
 
-use super::state::{Caller, World};
+use super::state::World;
 use crate::action::GET_SECRET;
 use crate::aws::lambda::Task;
 use crate::aws::source::Function;
@@ -28,10 +28,9 @@ type Reply<T> = oneshot::Sender<Result<T, Failure>>;
 /// A call that was started.
 struct Started<F> {
     call: Call,
+    task: Task,
     /// The caller's name, for traces.
     from: String,
-    /// `None` for an operator.
-    caller: Option<Caller>,
     number: u64,
     fault: Option<Fault>,
     effect: F,
@@ -45,13 +44,10 @@ impl<T, F: FnMut(&mut World, Refused<'_>) -> Result<T, Failure>> Started<F> {
     /// Lets it take effect, except for the entries that are refused.
     fn apply(&mut self, world: &mut World) -> Result<T, Failure> {
         self.trace(world);
-        world.caller = self.caller;
-        let answer = self.apply_entries(world);
-        world.caller = None;
-        answer
-    }
-
-    fn apply_entries(&mut self, world: &mut World) -> Result<T, Failure> {
+        world.caller = self.task;
+        if self.call.method == EFFECT {
+            world.arrived(&self.call.ids);
+        }
         if self.fault != Some(Fault::Partial) {
             return (self.effect)(world, &|_| None);
         }
@@ -140,14 +136,18 @@ impl World {
             self.check_sweeps(task);
         }
         let (number, drawn) = self.next_fault(call.method);
+        let drawn = self.fault_of_operator(task, number).or(drawn);
         let fault = self.fault_of(&call, number, drawn);
-        let running = self.running.get(&task);
-        let from = running.map_or_else(|| "operator".to_owned(), |running| running.name.clone());
-        let caller = running.map(|running| Caller { task, function: running.from.function() });
-        if caller.is_some_and(|caller| caller.function == Function::Downstream) {
+        let from = self.name_of(task);
+        if call.method == EFFECT {
+            self.check_call(task, &call.ids);
+            self.sent(&call.ids, fault);
+        }
+        if self.running.get(&task).is_some_and(|running| running.from.function() == Function::Downstream) {
             self.watch(task, number, &call, fault);
         }
-        let mut call = Started { call, from, caller, number, fault, effect };
+        let again_after = self.again_after(task, number);
+        let mut call = Started { call, task, from, number, fault, effect };
         let slow = faults::slow(self.scenario.seed, number);
         let latency = if fault == Some(Fault::Slow) { slow } else { faults::latency(self.scenario.seed, number) };
         let half = latency / 2;
@@ -176,7 +176,7 @@ impl World {
             Some(Fault::Repeated) => self.after(half, move |world| {
                 world.note("the SDK repeats a call that took place");
                 drop(call.apply(world));
-                world.after(Duration::from_secs(1), move |world| {
+                world.after(again_after, move |world| {
                     call.fault = None;
                     let answer = call.apply(world);
                     world.reply_after(number, half, reply, answer);
@@ -201,6 +201,49 @@ impl World {
                 world.unanswered.push(Box::new(reply));
                 world.kills.push((task, "its process dies"));
             }),
+        }
+    }
+
+    /// The network of an operator's machine is worse than Lambda's.
+    fn fault_of_operator(&mut self, task: Task, number: u64) -> Option<Fault> {
+        if !self.commands_running.contains_key(&task)
+            || self.scenario.faults.until().is_none_or(|until| self.now >= until)
+        {
+            return None;
+        }
+        let mut rng = rng::numbered(self.scenario.seed, "operator's network", number);
+        let fault = if rng.u8(0..4) == 0 { rng.choice([Fault::Repeated, Fault::Late]) } else { None };
+        self.faults.extend(fault.map(|fault| (number, fault)));
+        fault
+    }
+
+    /// Counts the effects that a call will still have.
+    fn sent(&mut self, ids: &[String], fault: Option<Fault>) {
+        let effects = match fault {
+            Some(Fault::Refused | Fault::NoAnswer | Fault::CrashBefore) => 0,
+            Some(Fault::Repeated) => 2,
+            _ => 1,
+        };
+        for id in ids {
+            *self.in_progress.entry(id.clone()).or_default() += effects;
+        }
+    }
+
+    /// One of these effects takes place.
+    fn arrived(&mut self, ids: &[String]) {
+        for id in ids {
+            if let Some(left) = self.in_progress.get_mut(id) {
+                *left = left.saturating_sub(1);
+            }
+        }
+    }
+
+    /// After which time the SDK repeats a call whose reply was lost: at once, or minutes later if an operator's machine slept in
+    /// between.
+    fn again_after(&self, task: Task, number: u64) -> Duration {
+        match self.commands_running.contains_key(&task) {
+            true => Duration::from_secs(rng::numbered(self.scenario.seed, "again", number).u64(1..600)),
+            false => Duration::from_secs(1),
         }
     }
 

@@ -38,6 +38,7 @@ impl World {
             }
             What::OrphanOfKnownId(kind) => self.put_orphan_of_known_id(kind),
             What::RedriveDeadLetters => self.redrive_dead_letters(),
+            What::Deploy(deploy) => self.deploy(deploy),
         }
         self.look_at(Source::TableStream, now);
         self.look_at(Source::Kinesis, now);

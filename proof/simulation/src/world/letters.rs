@@ -58,7 +58,7 @@ impl World {
     pub(super) fn check_letter(&mut self, dead: &Message) {
         match self.reason_of(&dead.body) {
             Reason::Malformed | Reason::Conflict => {}
-            Reason::Outage if self.was_refused(dead.number) => {
+            Reason::Outage if self.was_in_trouble(dead.number) => {
                 self.note("a good message becomes a dead letter in an outage")
             }
             Reason::Outage => {
@@ -69,7 +69,7 @@ impl World {
     }
 
     /// Whether something went wrong between each receive of a message and the next.
-    fn was_refused(&self, number: u64) -> bool {
+    fn was_in_trouble(&self, number: u64) -> bool {
         let Some(received) = self.letters.received.get(&number) else { return false };
         let ends = received.iter().skip(1).copied().chain([self.now]);
         received.iter().zip(ends).all(|(begin, end)| {

@@ -78,10 +78,11 @@ impl World {
     pub(super) fn settles(&mut self, id: &str, status: Status) {
         // Orphans have no notification.
         let settled = matches!(status, Status::Failed | Status::InDoubt) && !id.starts_with(QUARANTINE_PREFIX);
-        match self.caller.filter(|_| settled) {
-            Some(caller) => self.observed.settled_by.insert(id.to_owned(), caller.task),
-            None => self.observed.settled_by.remove(id),
-        };
+        if settled && self.running.contains_key(&self.caller) {
+            self.observed.settled_by.insert(id.to_owned(), self.caller);
+        } else {
+            self.observed.settled_by.remove(id);
+        }
     }
 
     /// What is wrong with what operators saw of the notifications that are FAILED or IN_DOUBT.

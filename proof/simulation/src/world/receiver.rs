@@ -15,6 +15,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
+use notification::Guarantee;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -67,6 +68,13 @@ pub(crate) struct Receiver {
     asked_to_wait: BTreeMap<(Task, String), Timestamp>,
 }
 
+impl Receiver {
+    /// Whether a call of a notification is in progress.
+    pub(super) fn is_busy(&self, id: &str) -> bool {
+        self.in_progress.contains_key(id)
+    }
+}
+
 /// An unusual answer.
 #[derive(Debug, Clone, Copy)]
 enum Unusual {
@@ -94,7 +102,7 @@ impl World {
                 self.trace(|| Step::note_over("receiver", format!("answers {} to {}", answer.status, request.id)));
                 drop(reply.send(answer));
             }
-            None => self.process(number, request.id.clone(), reply),
+            None => self.process(task, number, request.id.clone(), reply),
         }
         answer
     }
@@ -127,7 +135,7 @@ impl World {
             }
             _ => {}
         }
-        if self.scenario.rejected.contains(id) {
+        if self.refuses(id) {
             self.receiver.refused.insert(id.clone());
             return Some(Answer::of(mutants::rejection_status(self.mutant)));
         }
@@ -165,7 +173,8 @@ impl World {
     }
 
     /// Processes a call: its effect happens at the end, even if its caller is gone.
-    fn process(&mut self, number: u64, id: String, reply: oneshot::Sender<Answer>) {
+    fn process(&mut self, task: Task, number: u64, id: String, reply: oneshot::Sender<Answer>) {
+        let is_once = matches!(self.guarantee_of(task), Guarantee::AtMostOnce { .. });
         *self.receiver.in_progress.entry(id.clone()).or_default() += 1;
         self.after(self.call_takes(&id), move |world| {
             match world.receiver.in_progress.get_mut(&id) {
@@ -186,6 +195,9 @@ impl World {
             }
             if answer.status != 503 {
                 *world.effects.entry(id.clone()).or_default() += 1;
+                if is_once {
+                    world.effects_at_most_once.entry(id.clone()).or_default().push(world.now);
+                }
             }
             world.trace(|| Step::note_over("receiver", format!("answers {} to {id}", answer.status)));
             drop(reply.send(answer));

@@ -3,6 +3,7 @@
 use super::doubts::Doubts;
 use super::letters::Letters;
 use super::observed::Observed;
+use super::operators::Command;
 use super::receiver::Receiver;
 use crate::aws::lambda::{Ended, Invocation, Running, Task};
 use crate::aws::source::{Function, QueueSource, Source};
@@ -14,9 +15,10 @@ use crate::template::Deployed;
 use crate::trace::{Step, Trace};
 use event_source::settings::RetriesAfterProgress;
 use jiff::Timestamp;
+use notification::Guarantee;
 use notification::testing::{Item, Table};
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tracing::Level;
@@ -33,13 +35,6 @@ pub(crate) fn lock(world: &Shared) -> MutexGuard<'_, World> {
 pub(crate) type Respond = Box<dyn FnOnce(&mut World, Ended) + Send>;
 
 type Event = Box<dyn FnOnce(&mut World) + Send>;
-
-/// Who makes a call.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Caller {
-    pub(crate) task: Task,
-    pub(crate) function: Function,
-}
 
 /// What a deployment has besides queue, table and functions.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +54,10 @@ pub(crate) struct World {
     scheduled: u64,
     pub(crate) scenario: Scenario,
     pub(crate) deployed: Deployed,
+    /// The guarantee of the action that is deployed now.
+    pub(crate) guarantee: Guarantee,
+    /// Every guarantee that was ever deployed.
+    pub(crate) guarantees: Vec<Guarantee>,
     /// The bug that is put back.
     pub(crate) mutant: Option<Mutant>,
     pub(super) wiring: Wiring,
@@ -71,6 +70,8 @@ pub(crate) struct World {
     pub(crate) running: BTreeMap<Task, Running>,
     pub(super) started: BTreeMap<Function, u64>,
     pub(super) tasks: Task,
+    /// The task whose call takes effect now.
+    pub(super) caller: Task,
     /// The replies of calls that will never be answered.
     pub(super) unanswered: Vec<Box<dyn Any + Send>>,
 
@@ -90,8 +91,24 @@ pub(crate) struct World {
     pub(crate) doubts: Doubts,
     pub(super) letters: Letters,
     pub(crate) observed: Observed,
-    /// Who makes the call that takes effect now.
-    pub(super) caller: Option<Caller>,
+    /// When each effect happened outside by a call at most once, by id.
+    pub(crate) effects_at_most_once: BTreeMap<String, Vec<Timestamp>>,
+    /// How many calls about each effect have been sent and have not taken place yet.
+    pub(super) in_progress: BTreeMap<String, usize>,
+    /// Commands that operators are about to run.
+    pub(crate) commands: Vec<Command>,
+    /// Commands in progress: their operator, and the id that they are about.
+    pub(crate) commands_running: BTreeMap<Task, (String, String)>,
+    /// How often operators were told of a notification.
+    pub(super) told: u64,
+    /// How often each operator has decided on each notification.
+    pub(super) decisions: BTreeMap<(u8, String), u8>,
+    /// When an operator last put each notification back.
+    pub(super) put_back_at: BTreeMap<String, Timestamp>,
+    /// When the business last refused each notification.
+    pub(super) refused_at: BTreeMap<String, Timestamp>,
+    /// Ids that the business refused once and accepts now.
+    pub(super) accepted: BTreeSet<String>,
     /// How many foreign records arrived in the Kinesis stream.
     pub(crate) foreign: usize,
 
@@ -129,6 +146,8 @@ impl World {
             now: START,
             agenda: BTreeMap::new(),
             scheduled: 0,
+            guarantee: scenario.guarantee,
+            guarantees: vec![scenario.guarantee],
             mutant,
             wiring,
             spawns: vec![],
@@ -136,6 +155,7 @@ impl World {
             running: BTreeMap::new(),
             started: BTreeMap::new(),
             tasks: 0,
+            caller: 0,
             unanswered: vec![],
             table: Table::default(),
             expired: BTreeMap::new(),
@@ -149,7 +169,15 @@ impl World {
             doubts: Doubts::default(),
             letters: Letters::default(),
             observed: Observed::default(),
-            caller: None,
+            effects_at_most_once: BTreeMap::new(),
+            in_progress: BTreeMap::new(),
+            commands: vec![],
+            commands_running: BTreeMap::new(),
+            told: 0,
+            decisions: BTreeMap::new(),
+            put_back_at: BTreeMap::new(),
+            refused_at: BTreeMap::new(),
+            accepted: BTreeSet::new(),
             foreign: 0,
             calls: 0,
             faults: BTreeMap::new(),

@@ -37,6 +37,9 @@ impl World {
             if matches!(captured.new, Some((Status::Done, _))) {
                 *self.done.entry(captured.id.clone()).or_default() += 1;
             }
+            if let Some((status, _)) = captured.new {
+                self.tell_operators(&captured.id, status);
+            }
             let captured = mutants::captured(self.mutant, captured);
             self.table_stream.shards.append(&captured.id, now, |_, sequence_number| {
                 captured::record(&captured, event_name, sequence_number, now)
@@ -61,8 +64,11 @@ impl World {
 
     /// Checks that a function makes only its own changes of a status.
     fn check_transition(&mut self, captured: &Captured) {
-        let (Some(caller), Some((to, _))) = (self.caller, &captured.new) else { return };
-        let writer = match caller.function {
+        let Some((to, _)) = &captured.new else { return };
+        self.settles(&captured.id, *to);
+        // A change can take effect after its worker has ended, and an operator makes other changes.
+        let Some(running) = self.running.get(&self.caller) else { return };
+        let writer = match running.from.function() {
             Function::Ingest => Writer::Ingest,
             Function::Publisher => return self.violated(format!("publisher changed {}", captured.id)),
             Function::Downstream => Writer::Downstream,
@@ -72,7 +78,6 @@ impl World {
             let from = captured.old.map_or("nothing", Status::as_str);
             self.violated(format!("{writer} changed {} from {from} to {to}", captured.id));
         }
-        self.settles(&captured.id, *to);
     }
 
     /// Puts a record into Kinesis.
@@ -181,7 +186,8 @@ impl World {
         }
         for record in records {
             let Some(status) = self.item(&record.key).map(|item| item.status) else { continue };
-            if !status.is_pending() {
+            // A notification that was put back has another record on its way.
+            if !status.is_pending() || self.was_put_back_since(&record.key, record.arrived_at) {
                 continue;
             }
             match name {
