@@ -9,6 +9,7 @@
 //! | `aws` | models of AWS: functions, queue, streams and their shards |
 //! | `ports` | the ports of the handlers |
 //! | `pipeline` | the real handlers as a deployment |
+//! | [`adapters`] | the same with the real adapters and the SDK |
 //! | [`run`] | one run |
 //! | `checks` | what must hold |
 //! | [`designs`] | the designs that were tried before |
@@ -18,6 +19,7 @@
 //! | [`template`] | the settings of `template.yaml` |
 //! | `trace` | what happened, as text and as a diagram |
 
+pub mod adapters;
 mod aws;
 mod checks;
 pub mod designs;

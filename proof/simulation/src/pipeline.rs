@@ -11,7 +11,7 @@ use crate::template::Deployed;
 use crate::world::{EFFECT, Wiring, World, lock};
 use downstream::Downstream;
 use ingest::Ingest;
-use notification::ports::Table;
+use notification::ports::{DownstreamTable, PendingTable, Queue, Stream, Table};
 use notification::testing::{Call, Calls};
 use notification::{Action, ActionError, Change, Clock, Deadline, Effect, Guarantee, Notification, Put};
 use publisher::Publisher;
@@ -32,11 +32,12 @@ impl<'a> Subject<'a> {
 
 impl Deployment for Pipeline {
     fn wiring(&self) -> Wiring {
-        Wiring { reads_table_stream: true, hands_over: true }
+        Wiring { reads_table_stream: true, hands_over: true, adapters: false, adapter_bug: None }
     }
 
     fn invoke(&self, invocation: Invocation, ports: Ports) -> Work {
-        Box::pin(handle(invocation, ports))
+        let backends = Backends { table: ports.clone(), queue: ports.clone(), stream: ports.clone() };
+        Box::pin(handle(invocation, ports, backends))
     }
 
     fn check(&self, world: &World) -> Vec<String> {
@@ -44,7 +45,19 @@ impl Deployment for Pipeline {
     }
 }
 
-async fn handle(invocation: Invocation, ports: Ports) -> Result<String, String> {
+/// What the functions of one invocation call.
+pub(crate) struct Backends<T, Q, S> {
+    pub(crate) table: T,
+    pub(crate) queue: Q,
+    pub(crate) stream: S,
+}
+
+/// Runs a function.
+pub(crate) async fn handle<T: DownstreamTable + PendingTable, Q: Queue, S: Stream>(
+    invocation: Invocation,
+    ports: Ports,
+    backends: Backends<T, Q, S>,
+) -> Result<String, String> {
     let Invocation { task, function, payload, deadline } = invocation;
     let (guarantee, sweep_age, mutant) = {
         let world = lock(ports.world());
@@ -54,14 +67,14 @@ async fn handle(invocation: Invocation, ports: Ports) -> Result<String, String> 
     let read = |error: serde_json::Error| error.to_string();
     match function {
         Function::Ingest => {
-            let ingest = Ingest::new(ports.clone(), ports.clone(), ports);
+            let ingest = Ingest::new(backends.table, backends.queue, ports);
             let envelope = serde_json::from_str(&payload).map_err(read)?;
             let response = ingest.handle(envelope, deadline).await.map_err(|error| error.to_string())?;
             serde_json::to_string(&response).map_err(read)
         }
         Function::Publisher => {
-            let publisher = Publisher::new(ports.clone(), ports.clone());
-            let sweep = Sweep::new(ports, sweep_age);
+            let publisher = Publisher::new(backends.stream, ports);
+            let sweep = Sweep::new(backends.table, sweep_age);
             let event = serde_json::from_str(&payload).map_err(read)?;
             let response =
                 publisher::handle(&publisher, &sweep, event, deadline).await.map_err(|error| error.to_string())?;
@@ -69,7 +82,7 @@ async fn handle(invocation: Invocation, ports: Ports) -> Result<String, String> 
         }
         Function::Downstream => {
             let action = SimulatedAction { ports: ports.clone(), guarantee };
-            let downstream = Downstream::new(ports.clone(), ports, action);
+            let downstream = Downstream::new(backends.table, ports, action);
             let envelope = serde_json::from_str(&payload).map_err(read)?;
             let invocation = notification::Invocation { deadline, request_id: format!("request-{task}") };
             let response = downstream.handle(envelope, invocation).await.map_err(|error| error.to_string())?;
