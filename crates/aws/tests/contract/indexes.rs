@@ -2,6 +2,7 @@
 
 use crate::items::{BEFORE, Item, NOW, at, item, notification};
 use crate::world::{World, eventually};
+use notification::change::Run;
 use notification::id::{SWEEP_CURSOR_ID, index_shard};
 use notification::ports::{IndexKey, Pass, PendingPage, PendingTable, ShardState, SweepState, Table, Written};
 use notification::{Change, Claim, Notification, Status, limits};
@@ -131,15 +132,15 @@ async fn a_notification_is_in_each_index_only_while_it_has_its_status() {
     check_indexes(&world, &a, Some(BEFORE), 0, 0).await;
     write(&world, Change::doubt(a.id(), a.event(), "?"), NOW).await;
     check_indexes(&world, &a, None, 0, 1).await;
-    write(&world, Change::resolve_retry(a.id()), NOW).await;
+    write(&world, Change::resolve_retry(a.id(), at(NOW)), NOW).await;
     check_indexes(&world, &a, Some(NOW), 0, 0).await;
     write(&world, Change::claim(a.id(), a.event(), &claim), NOW).await;
     check_indexes(&world, &a, Some(NOW), 0, 0).await;
     write(&world, Change::release(a.id(), &claim), NOW).await;
     check_indexes(&world, &a, Some(NOW), 0, 0).await;
-    write(&world, Change::fail(a.id(), a.event(), "no"), NOW).await;
+    write(&world, Change::fail(a.id(), a.event(), Run::PutBackAt(at(NOW)), "no"), NOW).await;
     check_indexes(&world, &a, None, 1, 0).await;
-    write(&world, Change::redrive(a.id()), NOW).await;
+    write(&world, Change::redrive(a.id(), at(NOW)), NOW).await;
     check_indexes(&world, &a, Some(NOW), 0, 0).await;
     write(&world, Change::done(a.id(), a.event(), None), NOW).await;
     check_indexes(&world, &a, None, 0, 0).await;

@@ -5,6 +5,7 @@ use crate::world::{World, eventually};
 use aws::SystemClock;
 use aws_sdk_dynamodb::types::AttributeValue;
 use notification::batch::{Attempts, by_count, call_in_batches};
+use notification::change::Run;
 use notification::ports::{Table, TableReader, Written};
 use notification::{Change, Claim, Failure, Notification, Outcome, limits};
 
@@ -144,11 +145,11 @@ async fn the_largest_notification_can_take_every_change() {
     let changes = [
         Change::note_unknown_call(a, event),
         Change::doubt(a, event, &reason),
-        Change::resolve_retry(a),
+        Change::resolve_retry(a, at(NOW)),
         Change::claim(a, event, &claim),
         Change::release(a, &claim),
-        Change::fail(a, event, &reason),
-        Change::redrive(a),
+        Change::fail(a, event, Run::PutBackAt(at(NOW)), &reason),
+        Change::redrive(a, at(NOW)),
         Change::done(a, event, Some(&outcome)),
     ];
     for change in changes {
@@ -167,7 +168,10 @@ async fn an_item_that_would_grow_too_large_fails_permanently_and_its_neighbours_
     large.insert("event".to_owned(), AttributeValue::S(large_event.clone()));
     world.put([large.clone(), inserted(&small)]).await;
     let reason = "a reason that is longer than the space left in the item";
-    let changes = [Change::fail(&large_id, &large_event, reason), Change::fail(small.id(), small.event(), reason)];
+    let changes = [
+        Change::fail(&large_id, &large_event, Run::Any, reason),
+        Change::fail(small.id(), small.event(), Run::Any, reason),
+    ];
     let answers = world.table.write(&changes, at(NOW)).await.unwrap();
     assert!(!answers[0].as_ref().unwrap_err().kind.is_retryable(), "{answers:?}");
     assert_eq!(answers[1], Ok(Written::Yes));

@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::error::BoxError;
 use aws_sdk_dynamodb::{Client, Config};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::body::SdkBody;
-use notification::change::{After, Commit};
+use notification::change::{After, Commit, Run};
 use notification::ports::{DownstreamTable, Table, TableReader, Written};
 use notification::{Change, Claim};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -60,7 +60,7 @@ async fn the_repeat_of_a_change_is_refused_and_recognises_its_own_result() {
     let claim = Claim { owner: "me".into(), lease_until: at(NOW) };
     let changes = [
         Change::done(&a, &event, None),
-        Change::fail(&a, &event, "no"),
+        Change::fail(&a, &event, Run::Any, "no"),
         Change::doubt(&a, &event, "outcome unknown"),
         Change::claim(&a, &event, &claim),
     ];
