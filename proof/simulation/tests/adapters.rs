@@ -51,8 +51,8 @@ const SOMETIMES: &[&str] = &[
 ];
 
 #[test]
-fn three_hundred_seeds_through_the_adapters_break_no_rule_and_reach_all_that_must_be_reached() {
-    let found = search::seeds(subject(), 0..300, 1, || {});
+fn two_hundred_seeds_through_the_adapters_break_no_rule_and_reach_all_that_must_be_reached() {
+    let found = search::seeds(subject(), 0..200, 1, || {});
     if let Some((scenario, violations)) = found.failures.first() {
         let smallest = search::shrink(subject(), scenario);
         let trace = subject().run(&smallest, true).trace.text();
@@ -74,13 +74,16 @@ fn the_same_seed_gives_the_same_trace_through_the_adapters() {
 
 #[test]
 fn every_known_bug_of_an_adapter_that_is_put_back_is_found() {
-    let mut rows = Vec::new();
+    let (mut rows, mut missed) = (Vec::new(), Vec::new());
     for (bug, words, place) in AdapterBug::ALL {
-        let Some((scenario, violations)) = search::first_failure(subject().with_adapter_bug(*bug), 200) else {
-            panic!("not found: {words} ({place})");
-        };
-        rows.push(format!("| {words} | `{place}` | {} | {} |", scenario.seed + 1, violations[0]));
+        match search::first_failure(subject().with_adapter_bug(*bug), 200) {
+            Some((scenario, violations)) => {
+                rows.push(format!("| {words} | `{place}` | {} | {} |", scenario.seed + 1, violations[0]));
+            }
+            None => missed.push(words),
+        }
     }
+    assert!(missed.is_empty(), "not found: {missed:?}");
     let header = "| bug | file of `crates/aws/src` | seeds | what breaks |\n|---|---|---|---|\n";
     assert_rows(&expect_file!["../../../docs/PROOF.md"], header, &rows);
 }

@@ -30,14 +30,13 @@ macro_rules! bugs {
 
 bugs! {
     ThrottleTakenForPermanent: "a throttle taken for permanent" in "classify",
-    ServerErrorTakenForRefusal: "a 500 after the effect taken for “it did not happen”" in "classify",
     DuplicateTakenForSuccess: "DuplicateItem taken for success" in "table/batched",
     StatementConditionsLost: "the conditions of an UPDATE lost" in "table/update",
-    ClaimConditionLost: "the claim lost from the conditions of an UPDATE" in "table/update",
+    ClaimKept: "a settled item keeps its claim" in "table/update",
     StaysPending: "DONE without leaving the pending index" in "table/update",
     ExpiryInMilliseconds: "the time to live in milliseconds" in "table/update",
-    TransactionConditionLost: "the condition of a transaction's update lost" in "table/transaction",
-    ReasonsJoinedWrongly: "cancellation reasons joined to the wrong actions" in "table/transaction",
+    TransactionConditionsLost: "the conditions of a transaction lost" in "table/transaction",
+    ReasonsJoinedWrongly: "cancellation reasons joined to the wrong notifications" in "table/transaction",
     ItemsJoinedByPlace: "items of BatchGetItem joined by their place" in "table",
     UnprocessedKeysIgnored: "UnprocessedKeys taken for absent items" in "table",
     LeaseConditionLost: "the condition of the sweep's lease lost" in "table/pending",
@@ -54,20 +53,24 @@ impl AdapterBug {
         let body = &mut request.body;
         match (self, operation.as_str()) {
             (Self::StatementConditionsLost, "BatchExecuteStatement") => {
-                each(&mut body["Statements"], |statement| cut_conditions(statement, " AND "));
+                each(&mut body["Statements"], cut_conditions);
             }
-            (Self::ClaimConditionLost, "BatchExecuteStatement") => {
-                each(&mut body["Statements"], |statement| cut_conditions(statement, r#" AND "owner""#));
-            }
+            (Self::ClaimKept, "BatchExecuteStatement") => each(&mut body["Statements"], |statement| {
+                replace(&mut statement["Statement"], r#" REMOVE "owner" REMOVE "lease_until""#, "");
+            }),
             (Self::StaysPending, "BatchExecuteStatement") => each(&mut body["Statements"], |statement| {
                 replace(&mut statement["Statement"], r#" REMOVE "pending_shard" REMOVE "pending_since""#, "");
             }),
             (Self::ExpiryInMilliseconds, "TransactWriteItems") => each(&mut body["TransactItems"], |action| {
                 append(&mut action["Update"]["ExpressionAttributeValues"][":n_expires_at"]["N"], "000");
             }),
-            (Self::TransactionConditionLost, "TransactWriteItems") => {
-                each(&mut body["TransactItems"], |action| cut_condition(&mut action["Update"]));
-            }
+            (Self::TransactionConditionsLost, "TransactWriteItems") => each(&mut body["TransactItems"], |action| {
+                for write in ["Update", "Put"] {
+                    if let Some(write) = action.get_mut(write) {
+                        cut_condition(write);
+                    }
+                }
+            }),
             (Self::LeaseConditionLost, "UpdateItem") => cut_condition(body),
             (Self::OnePartitionKey, "PutRecords") => {
                 each(&mut body["Records"], |record| record["PartitionKey"] = json!("refund.requested"));
@@ -89,28 +92,26 @@ impl AdapterBug {
             (Self::ThrottleTakenForPermanent, "BatchExecuteStatement") => each(&mut body["Responses"], |response| {
                 replace(&mut response["Error"]["Code"], "ThrottlingError", "ValidationError");
             }),
-            (Self::ServerErrorTakenForRefusal, _) if answer.status == 500 => {
-                (answer.status, body["__type"]) = (400, json!("ResourceNotFoundException"));
-            }
             (Self::DuplicateTakenForSuccess, "BatchExecuteStatement") => each(&mut body["Responses"], |response| {
                 if response["Error"]["Code"] == "DuplicateItem" {
                     *response = json!({});
                 }
             }),
             (Self::ReasonsJoinedWrongly, "TransactWriteItems") => {
+                // A notification has two actions here: its change and its entry.
                 if let Some(reasons) = body["CancellationReasons"].as_array_mut() {
-                    reasons.rotate_right(1);
+                    reasons.rotate_right(2);
                 }
             }
             (Self::ItemsJoinedByPlace, "BatchGetItem") => {
                 let ids = request.entries();
                 let tables = body["Responses"].as_object_mut().into_iter().flatten();
-                for (item, id) in tables.flat_map(|(_, items)| items.as_array_mut()).flatten().zip(ids) {
+                for (item, id) in tables.filter_map(|(_, items)| items.as_array_mut()).flatten().zip(ids) {
                     item["id"] = json!({"S": id});
                 }
             }
             (Self::UnprocessedKeysIgnored, "BatchGetItem") if answer.status == 200 => {
-                body["UnprocessedKeys"] = json!({})
+                body["UnprocessedKeys"] = json!({});
             }
             (Self::FailedRecordsIgnored, "PutRecords") => each(&mut body["Records"], |record| {
                 *record = json!({"SequenceNumber": "1", "ShardId": "shardId-000000000000"});
@@ -144,11 +145,11 @@ fn append(text: &mut Value, end: &str) {
     }
 }
 
-/// Cuts an UPDATE off after its id from the first condition that begins like this, with the parameters of what is cut.
-fn cut_conditions(statement: &mut Value, from: &str) {
+/// Cuts an UPDATE off after its id, with the parameters of what is cut.
+fn cut_conditions(statement: &mut Value) {
     let text = statement["Statement"].as_str().unwrap_or_default();
     let Some(start) = text.find(" WHERE ") else { return };
-    let Some(place) = text[start..].find(from).map(|place| start + place) else { return };
+    let Some(place) = text[start..].find(" AND ").map(|place| start + place) else { return };
     let lost = text[place..].matches('?').count();
     statement["Statement"] = json!(text[..place]);
     if let Some(parameters) = statement["Parameters"].as_array_mut() {
@@ -182,12 +183,9 @@ mod tests {
     #[test]
     fn conditions_are_cut_off_with_their_parameters() {
         let statement = r#"UPDATE "t" SET "a" = ? WHERE "id" = ? AND "status" = ? AND "owner" = ? AND "x" IS MISSING"#;
-        let mut whole = json!({"Statement": statement, "Parameters": [1, 2, 3, 4]});
-        let mut claim = whole.clone();
-        cut_conditions(&mut whole, " AND ");
-        assert_eq!(whole, json!({"Statement": r#"UPDATE "t" SET "a" = ? WHERE "id" = ?"#, "Parameters": [1, 2]}));
-        cut_conditions(&mut claim, r#" AND "owner""#);
-        assert_eq!(claim["Parameters"], json!([1, 2, 3]));
+        let mut statement = json!({"Statement": statement, "Parameters": [1, 2, 3, 4]});
+        cut_conditions(&mut statement);
+        assert_eq!(statement, json!({"Statement": r#"UPDATE "t" SET "a" = ? WHERE "id" = ?"#, "Parameters": [1, 2]}));
     }
 
     #[test]

@@ -18,7 +18,7 @@ impl World {
         if id == SWEEP_CURSOR_ID {
             return;
         }
-        let old = image.old.as_ref().map(|old| status(old));
+        let old = image.old.as_ref().map(status);
         let Some(new) = &image.new else {
             self.note("a DONE item expires");
             if old != Some(Some(Status::Done)) {
