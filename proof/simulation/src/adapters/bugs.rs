@@ -62,7 +62,9 @@ impl AdapterBug {
                 replace(&mut statement["Statement"], r#" REMOVE "pending_shard" REMOVE "pending_since""#, "");
             }),
             (Self::ExpiryInMilliseconds, "TransactWriteItems") => each(&mut body["TransactItems"], |action| {
-                append(&mut action["Update"]["ExpressionAttributeValues"][":n_expires_at"]["N"], "000");
+                if let Some(seconds) = action.pointer_mut("/Update/ExpressionAttributeValues/:n_expires_at/N") {
+                    append(seconds, "000");
+                }
             }),
             (Self::TransactionConditionsLost, "TransactWriteItems") => each(&mut body["TransactItems"], |action| {
                 for write in ["Update", "Put"] {
@@ -90,7 +92,9 @@ impl AdapterBug {
                 body["__type"] = json!("ValidationException");
             }
             (Self::ThrottleTakenForPermanent, "BatchExecuteStatement") => each(&mut body["Responses"], |response| {
-                replace(&mut response["Error"]["Code"], "ThrottlingError", "ValidationError");
+                if let Some(code) = response.pointer_mut("/Error/Code") {
+                    replace(code, "ThrottlingError", "ValidationError");
+                }
             }),
             (Self::DuplicateTakenForSuccess, "BatchExecuteStatement") => each(&mut body["Responses"], |response| {
                 if response["Error"]["Code"] == "DuplicateItem" {
