@@ -59,43 +59,50 @@ pub(crate) fn pipeline(world: &World) -> Vec<String> {
 fn item_is_settled(world: &World, id: &str, item: &Item) -> Option<String> {
     let status = item.status;
     let is_foreign = id.starts_with(notification::id::QUARANTINE_PREFIX);
-    let is_rejected = world.scenario.rejected.contains(id);
     match status {
         Status::Init | Status::Claimed => Some(format!("{id} is {status} for ever")),
-        Status::Failed if !is_foreign && !is_rejected => {
+        Status::Failed if !is_foreign && !world.was_refused(id) => {
             let reason = item.reason.as_deref().unwrap_or_default();
             Some(format!("{id} is FAILED, and nobody refused it: {reason}"))
         }
-        Status::InDoubt if !matches!(world.scenario.guarantee, Guarantee::AtMostOnce { .. }) => {
+        Status::InDoubt
+            if !world.guarantees.iter().any(|guarantee| matches!(guarantee, Guarantee::AtMostOnce { .. })) =>
+        {
             Some(format!("{id} is IN_DOUBT, which only an action at most once may be"))
         }
         Status::InDoubt if !world.doubtful.contains(id) && world.scenario.action_takes < SLOW_ACTION => {
             Some(format!("{id} is IN_DOUBT, and everybody could tell"))
         }
-        Status::Done if is_rejected => Some(format!("{id} is DONE, and the business refused it")),
+        Status::Done if world.was_refused(id) => Some(format!("{id} is DONE, and the business refused it")),
         _ => None,
     }
 }
 
-/// How often the effect of a notification happened.
+/// How often the effect of a notification happened, in the table and outside.
 pub(crate) fn effects(world: &World, id: &str) -> usize {
-    match world.scenario.guarantee {
-        Guarantee::Transactional => usize::from(world.table.others().contains_key(&format!("ledger/{id}"))),
-        _ => world.effects.get(id).copied().unwrap_or(0),
-    }
+    committed(world, id) + world.effects.get(id).copied().unwrap_or(0)
 }
 
+/// How often the effect of a notification was committed together with DONE.
+fn committed(world: &World, id: &str) -> usize {
+    usize::from(world.table.others().contains_key(&format!("ledger/{id}")))
+}
+
+/// Whatever the guarantee was in the course of the run: an effect that happens at most once, or together with DONE, happens once in
+/// all; calls of an idempotent action may come on top if the guarantee was changed while they ran.
 fn effect_is_as_promised(world: &World, id: &str, item: &Item) -> Option<String> {
-    let (status, guarantee) = (item.status, world.scenario.guarantee);
-    let effects = effects(world, id);
-    let wrong = match (guarantee, status) {
-        (Guarantee::Transactional | Guarantee::AtMostOnce { .. }, Status::Done) => effects != 1,
-        (Guarantee::Transactional, _) | (_, Status::Failed) => effects != 0,
-        (Guarantee::Idempotent { .. }, Status::Done) => effects == 0,
-        (Guarantee::AtMostOnce { .. }, _) => effects > 1,
-        (Guarantee::Idempotent { .. }, _) => false,
+    let status = item.status;
+    let (committed, all) = (committed(world, id), effects(world, id));
+    let once = committed + world.effects_at_most_once.get(id).map_or(0, Vec::len);
+    let may_repeat = world.guarantees.iter().any(|guarantee| matches!(guarantee, Guarantee::Idempotent { .. }));
+    let wrong = match status {
+        Status::Done => all == 0 || (all > 1 && !may_repeat),
+        Status::Failed => all != 0,
+        Status::Init | Status::Claimed | Status::InDoubt => committed != 0,
     };
-    wrong.then(|| format!("{id} is {status} and its effect happened {effects} times, {}", named(guarantee)))
+    let guarantees: Vec<&str> = world.guarantees.iter().map(|guarantee| named(*guarantee)).collect();
+    (wrong || once > 1)
+        .then(|| format!("{id} is {status} and its effect happened {all} times, {}", guarantees.join(", then ")))
 }
 
 /// If nothing goes wrong, nothing is done twice and nothing needs the sweep.

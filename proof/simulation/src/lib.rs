@@ -8,6 +8,7 @@
 //! | `world` | virtual time, queue, streams, Lambda, disturbances |
 //! | `aws` | models of AWS: functions, queue, streams and their shards |
 //! | `ports` | the ports of the handlers |
+//! | `operator` | `notifyctl redrive` and `notifyctl resolve` |
 //! | `pipeline` | the real handlers as a deployment |
 //! | [`adapters`] | the same with the real adapters and the SDK |
 //! | [`run`] | one run |
@@ -25,6 +26,7 @@ mod checks;
 pub mod designs;
 mod faults;
 pub mod mutants;
+mod operator;
 pub mod outage;
 mod pipeline;
 mod ports;

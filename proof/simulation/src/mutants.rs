@@ -7,9 +7,10 @@ use crate::template::Deployed;
 use event_source::settings::StartingPosition;
 use event_source::stream::Record;
 use jiff::Timestamp;
+use notification::change::Run;
 use notification::ports::Written;
 use notification::testing::{Captured, Entries, Item, OwnedChange};
-use notification::{ActionError, Deadline, Failure, FailureKind, Status, Stored, content};
+use notification::{ActionError, Claim, Deadline, Failure, FailureKind, Guarantee, Status, Stored, content, limits};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ macro_rules! mutants {
 
         impl Mutant {
             /// All of them: the bug in words, and the place where it would be.
-            pub const ALL: [(Self, &'static str, &'static str); 25] = [$((Self::$name, $bug, $place),)*];
+            pub const ALL: [(Self, &'static str, &'static str); 30] = [$((Self::$name, $bug, $place),)*];
         }
     };
 }
@@ -54,6 +55,11 @@ mutants! {
     NothingHidden: "a refused message not hidden" in "ingest",
     SweepsOverlap: "the sweep's lease not looked at" in "table",
     MayHaveHappenedTakenForRetryable: "“may have happened” taken for “did not”" in "downstream, at most once",
+    ClaimKeptByOtherGuarantees: "an expired claim settled only where the action is at most once" in "downstream",
+    OperatorExpectsNoTime: "an operator's change does not expect the time that the operator saw" in "table",
+    RejectionOfAnyRun: "a rejection from before a redrive is written after it" in "downstream",
+    LiveClaimResolved: "`resolve` takes a live claim" in "notifyctl",
+    LeaseWithoutAllowance: "a lease judged without allowance for clocks" in "downstream",
 }
 
 impl Mutant {
@@ -110,6 +116,32 @@ pub(crate) fn seen(mutant: Option<Mutant>, stored: Stored, now: Timestamp) -> St
         return Stored { status: Some(Status::Init), claim: None, ..stored };
     }
     stored
+}
+
+/// Who reads an item.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Reader {
+    /// Downstream, with an action of this guarantee.
+    Downstream(Guarantee),
+    /// An operator.
+    Operator,
+    /// Another function.
+    Other,
+}
+
+/// How the claim on an item is read: it seems to last for ever, or to be over.
+pub(crate) fn claim_seen(mutant: Option<Mutant>, stored: Stored, reader: Reader) -> Stored {
+    let Some(claim) = &stored.claim else { return stored };
+    let is_once = matches!(reader, Reader::Downstream(Guarantee::AtMostOnce { .. }));
+    let lease_until = match (mutant, reader) {
+        (Some(Mutant::ClaimKeptByOtherGuarantees), Reader::Downstream(_)) if !is_once => Timestamp::MAX,
+        (Some(Mutant::LiveClaimResolved), Reader::Operator) => Timestamp::UNIX_EPOCH,
+        (Some(Mutant::LeaseWithoutAllowance), Reader::Downstream(_)) => {
+            claim.lease_until.saturating_sub(limits::LEASE_BEYOND_DEADLINE).unwrap_or(Timestamp::MIN)
+        }
+        _ => return stored,
+    };
+    Stored { claim: Some(Claim { lease_until, ..claim.clone() }), ..stored }
 }
 
 /// Whether a run of the sweep gets the lease although another one has it.
@@ -210,9 +242,18 @@ pub(crate) fn splits_transactions(mutant: Option<Mutant>) -> bool {
     mutant == Some(Mutant::TransactionSplit)
 }
 
-/// The change that is made for one: a claimed notification whose effect may have happened becomes INIT.
-pub(crate) fn change(mutant: Option<Mutant>, change: OwnedChange) -> OwnedChange {
+/// The change that is made of this item for one: a claimed notification whose effect may have happened becomes INIT, or a
+/// condition is left out.
+pub(crate) fn change(mutant: Option<Mutant>, item: Option<&Item>, change: OwnedChange) -> OwnedChange {
     match (mutant, change.from, change.to) {
+        (Some(Mutant::OperatorExpectsNoTime), ..) => OwnedChange { if_since: None, ..change },
+        (Some(Mutant::RejectionOfAnyRun), ..) => OwnedChange { if_run: Run::Any, ..change },
+        // The claim was not read as it is. Its owner identifies it.
+        (Some(Mutant::LiveClaimResolved | Mutant::LeaseWithoutAllowance), Some(Status::Claimed), _) => {
+            let same = |claim: &&Claim| change.if_claim.as_ref().is_some_and(|expected| expected.owner == claim.owner);
+            let if_claim = item.and_then(|item| item.claim.as_ref()).filter(same).cloned();
+            OwnedChange { if_claim: if_claim.or(change.if_claim), ..change }
+        }
         (Some(Mutant::MayHaveHappenedTakenForRetryable), Some(Status::Claimed), Status::InDoubt) => {
             OwnedChange { to: Status::Init, reason: None, ..change }
         }

@@ -61,9 +61,10 @@ pub(crate) async fn handle<T: DownstreamTable + PendingTable, Q: Queue, S: Strea
     let Invocation { task, function, payload, deadline } = invocation;
     let (guarantee, sweep_age, mutant) = {
         let world = lock(ports.world());
-        (world.scenario.guarantee, world.deployed.sweep_age, world.mutant)
+        let guarantee = world.running.get(&task).map_or(world.guarantee, |running| running.guarantee);
+        (guarantee, world.deployed.sweep_age, world.mutant)
     };
-    let deadline = mutants::deadline(mutant, Deadline::at(ports.local(deadline)));
+    let deadline = mutants::deadline(mutant, Deadline::at(ports.deadline(deadline)));
     let read = |error: serde_json::Error| error.to_string();
     match function {
         Function::Ingest => {
@@ -105,12 +106,12 @@ impl Action for SimulatedAction {
     async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
         let id = notification.id().to_string();
         let (rejected, mutant, takes) = {
-            let world = lock(self.ports.world());
+            let mut world = lock(self.ports.world());
             let most = u64::try_from(world.scenario.action_takes.as_millis()).unwrap_or(0);
             // Calls that take longer than an invocation come to an end.
             let most = if world.now > START + SLOW_FOR { most.min(1_000) } else { most };
             let takes = rng::of(world.scenario.seed, &id).u64(0..=most);
-            (world.scenario.rejected.contains(&id), world.mutant, Duration::from_millis(takes))
+            (world.refuses(&id), world.mutant, Duration::from_millis(takes))
         };
         if rejected {
             return Err(mutants::rejection(mutant, "the business refuses it".to_owned()));
@@ -138,10 +139,14 @@ impl Action for SimulatedAction {
             return Err(ActionError::MayHaveHappened("no answer in time".to_owned()));
         }
         self.ports.sleep(takes).await;
+        let guarantee = self.guarantee;
         let event = notification.event().to_owned();
         let called = self.ports.call(Call::new(EFFECT, [&id]), move |world, _| {
             world.check_content(&id, &event);
             *world.effects.entry(id.clone()).or_default() += 1;
+            if let Guarantee::AtMostOnce { .. } = guarantee {
+                world.effects_at_most_once.entry(id.clone()).or_default().push(world.now);
+            }
             Ok(())
         });
         called.await.map_err(|failure| mutants::action_error(mutant, failure))?;

@@ -4,6 +4,7 @@ use crate::aws::lambda::{Ended, Invocation, Task};
 use crate::checks;
 use crate::faults::Fault;
 use crate::mutants::Mutant;
+use crate::operator;
 use crate::ports::Ports;
 use crate::scenario::Scenario;
 use crate::template::Deployed;
@@ -92,9 +93,10 @@ impl Subject<'_> {
         let mut running: BTreeMap<Task, Running> = BTreeMap::new();
         let mut steps = 0_u64;
         loop {
-            let (kills, spawns) = {
+            let (kills, spawns, commands) = {
                 let mut world = lock(&world);
-                (std::mem::take(&mut world.kills), std::mem::take(&mut world.spawns))
+                let World { kills, spawns, commands, .. } = &mut *world;
+                (std::mem::take(kills), std::mem::take(spawns), std::mem::take(commands))
             };
             for (task, how) in kills {
                 // Dropped without the lock, because dropping it may lock the world.
@@ -102,17 +104,24 @@ impl Subject<'_> {
                 drop(ended.work);
                 let mut world = lock(&world);
                 world.doubt_all(task);
-                let name = world.running.remove(&task).map(|running| running.name).unwrap_or_default();
+                let name = world.end(task);
                 world.note("a process ends in the middle of its work");
                 world.trace(|| Step::note_over(name, how));
                 (ended.respond)(&mut world, Ended::Error);
             }
             for (invocation, respond) in spawns {
                 let task = invocation.task;
-                let work = deployment.invoke(invocation, Ports::new(Arc::clone(&world), task));
+                let work = deployment.invoke(invocation, Ports::of_invocation(Arc::clone(&world), task));
                 let waker = Waker::from(Arc::new(Ready { task, line: line.clone() }));
                 waker.wake_by_ref();
                 running.insert(task, Running { work, respond, waker });
+            }
+            for command in commands {
+                let task = command.task;
+                let work: Work = Box::pin(operator::run(command, Ports::of_operator(Arc::clone(&world), task)));
+                let waker = Waker::from(Arc::new(Ready { task, line: line.clone() }));
+                waker.wake_by_ref();
+                running.insert(task, Running { work, respond: Box::new(|_, _| {}), waker });
             }
             if let Ok(task) = ready.try_recv() {
                 poll(task, &mut running, &world);
@@ -123,7 +132,7 @@ impl Subject<'_> {
                     world.violations.push("the run does not come to an end".to_owned());
                     break;
                 }
-                if !world.step() && world.spawns.is_empty() && world.kills.is_empty() {
+                if !world.step() && world.spawns.is_empty() && world.kills.is_empty() && world.commands.is_empty() {
                     break;
                 }
             }
@@ -150,7 +159,7 @@ fn poll(task: Task, running: &mut BTreeMap<Task, Running>, world: &Shared) {
     let Some(ended) = running.remove(&task) else { return };
     drop(ended.work);
     let mut world = lock(world);
-    let name = world.running.remove(&task).map(|running| running.name).unwrap_or_default();
+    let name = world.end(task);
     let how = match result {
         Ok(response) => {
             if response.contains("itemIdentifier") {

@@ -1,5 +1,9 @@
 //! The scenario of a run, drawn from one seed: what upstream sends, what goes wrong, and how the world is set up.
 
+mod deploy;
+
+pub use deploy::Deploy;
+
 use crate::faults::Plan;
 use crate::rng;
 use fastrand::Rng;
@@ -22,6 +26,15 @@ pub const SLOW_FOR: Duration = Duration::from_mins(30);
 pub const FEW_RETRIES: u32 = 6;
 /// The age at which the sweep publishes a notification again in an impatient scenario.
 pub const SOON: Duration = Duration::from_mins(2);
+
+/// An instance's clock and the clock from which Lambda takes its deadline differ by no more than this: half of the time that an
+/// invocation leaves for its report ([`limits::REPORT_BEFORE_DEADLINE`]). Lambda synchronizes instances by NTP, which keeps
+/// them within milliseconds. <https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html>
+pub const CLOCKS_AGREE_MILLIS: i64 = 100;
+
+/// Clocks that are wrong differ by up to this. An invocation can then run into its timeout, but a lease still ends after its worker:
+/// with the second by which the clocks of two hosts differ, this is below [`limits::LEASE_BEYOND_DEADLINE`].
+pub const CLOCKS_WRONG_MILLIS: i64 = 7_000;
 
 /// Messages of a backlog. Their slow calls take several invocations, so records are delivered more than once.
 pub const BACKLOG: usize = 1_000;
@@ -58,12 +71,16 @@ pub struct Scenario {
     pub faults: Plan,
     /// What goes wrong with the world.
     pub disturbances: Vec<Disturbance>,
+    /// How many operators there are, who redrive and resolve notifications.
+    pub operators: u8,
     /// How many shards the Kinesis stream has at first.
     pub kinesis_shards: usize,
     /// Whether the answers of refused conditions lack the old item.
     pub hides_old_items: bool,
-    /// The largest difference between an instance's clock and the world's, in milliseconds.
+    /// The largest difference between the world's clock and one from which Lambda takes deadlines, in milliseconds.
     pub clock_skew_millis: i64,
+    /// The largest difference between an instance's clock and the one from which its deadline comes, in milliseconds.
+    pub instance_skew_millis: i64,
     /// Whether progress resets a batch's retries, which Lambda's documentation leaves open.
     pub progress_resets_retries: bool,
     /// When the mappings begin to read their streams.
@@ -119,6 +136,8 @@ pub enum What {
     ForeignRecord,
     /// An operator moves the dead-letter queue back into the queue.
     RedriveDeadLetters,
+    /// The stack is deployed with another setting.
+    Deploy(Deploy),
 }
 
 /// What fails for a while.
@@ -174,7 +193,12 @@ impl Scenario {
                 scenario.disturbances.push(Disturbance { at, what: What::Trouble(Trouble::TableDown, lasts) });
             }
             add_late_duplicates(&mut rng, &mut scenario);
+            add_operators(seed, &mut scenario);
+            let deployments = deploy::draw(seed, spread + Duration::from_mins(minutes));
+            scenario.disturbances.extend(deployments);
+            scenario.disturbances.sort_by_key(|disturbance| disturbance.at);
         }
+        skew_instances(seed, is_healthy, &mut scenario);
         scenario
     }
 
@@ -188,9 +212,11 @@ impl Scenario {
             rejected: BTreeSet::new(),
             faults: Plan::none(),
             disturbances: vec![],
+            operators: 0,
             kinesis_shards: 1,
             hides_old_items: false,
             clock_skew_millis: 0,
+            instance_skew_millis: 0,
             progress_resets_retries: false,
             mappings_start: START,
             action_takes: Duration::from_millis(10),
@@ -240,10 +266,18 @@ impl Scenario {
         }
     }
 
+    /// Whether the clocks differ by so little that every invocation must end before its timeout.
+    #[must_use]
+    pub fn clocks_agree(&self) -> bool {
+        self.instance_skew_millis <= CLOCKS_AGREE_MILLIS
+    }
+
     /// Whether nothing goes wrong in it, so that each record is delivered once.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.faults.is_none()
+            && self.clocks_agree()
+            && self.operators == 0
             && self.messages.len() < BACKLOG
             && self.action_takes < SLOW_ACTION
             && self.disturbances.iter().all(|disturbance| disturbance.what == What::ForeignRecord)
@@ -299,6 +333,7 @@ impl fmt::Display for What {
             Self::Trouble(trouble, _) => write!(f, "{}, for {minutes} min", trouble.words()),
             Self::ForeignRecord => f.write_str("an orphan arrives in Kinesis"),
             Self::RedriveDeadLetters => f.write_str("an operator moves the dead letters back"),
+            Self::Deploy(deploy) => write!(f, "a deployment: {deploy}"),
         }
     }
 }
@@ -375,6 +410,31 @@ fn disturbances(rng: &mut Rng, within: Duration) -> Vec<Disturbance> {
         .collect();
     disturbances.sort_by_key(|disturbance| disturbance.at);
     disturbances
+}
+
+/// Operators have something to do where the business refuses more than usual.
+fn add_operators(seed: u64, scenario: &mut Scenario) {
+    let mut rng = rng::of(seed, "operators");
+    scenario.operators = pick(&mut rng, [0, 0, 1, 2]);
+    if scenario.operators > 0 {
+        let ids = scenario.messages.iter().map(|message| &message.id).filter(|id| !id.is_empty());
+        scenario.rejected.extend(ids.filter(|_| rng.u8(0..6) == 0).cloned());
+    }
+}
+
+/// How far the instances' clocks differ from those of their deadlines. Where they are wrong, actions are slow and the timeout is short,
+/// because only then is anything still at work when its lease is judged.
+fn skew_instances(seed: u64, is_healthy: bool, scenario: &mut Scenario) {
+    if scenario.clock_skew_millis == 0 {
+        return;
+    }
+    scenario.instance_skew_millis = CLOCKS_AGREE_MILLIS;
+    if !is_healthy && rng::of(seed, "clocks").u8(0..8) == 0 {
+        scenario.instance_skew_millis = CLOCKS_WRONG_MILLIS;
+        scenario.action_takes = SLOW_ACTION;
+        let timeout = Deploy::Timeout(Duration::from_secs(30));
+        scenario.disturbances.insert(0, Disturbance { at: START, what: What::Deploy(timeout) });
+    }
 }
 
 /// A message can stay in the queue and the dead-letter queue for days before it is received again.

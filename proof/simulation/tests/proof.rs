@@ -78,6 +78,19 @@ const SOMETIMES: &[&str] = &[
     "transactions meet",
     "two shards are merged",
     "two workers have one notification at once",
+    "a deployment meets a running invocation",
+    "a mapping gets other settings",
+    "the guarantee of the action changes",
+    "the guarantee changes while a notification is claimed",
+    "an invocation whose clock is wrong runs into its timeout",
+    "an operator redrives a notification",
+    "an operator puts back a notification in doubt",
+    "an operator resolves a notification as done",
+    "an operator settles an expired claim",
+    "an operator runs the wrong command",
+    "an operator's change is refused",
+    "two operators decide on one notification at once",
+    "a notification that was put back is refused again",
 ];
 
 #[test]

@@ -29,6 +29,8 @@ pub(crate) struct Cloud {
     bug: Option<AdapterBug>,
     /// The calls that took effect, by the SDK's id for each.
     pub(super) seen: BTreeSet<String>,
+    /// The retentions of DONE items that invocations began with, in seconds: a deployment may change it.
+    pub(super) retentions: BTreeSet<u64>,
 }
 
 impl Cloud {
@@ -57,7 +59,7 @@ impl Cloud {
             create("DynamoDB_20120810.CreateTable", definition);
         }
         create("Kinesis_20131202.CreateStream", json!({"StreamName": STREAM, "ShardCount": 1}));
-        Self { aws, bug, seen: BTreeSet::new() }
+        Self { aws, bug, seen: BTreeSet::new(), retentions: BTreeSet::new() }
     }
 
     /// What the bug makes of a request.

@@ -34,7 +34,8 @@ impl World {
             let from = from.map_or("–", Status::as_str);
             self.violated(format!("{id} went from {from} to {to}, which is not allowed"));
         }
-        if let Some(wrong) = wrong_attribute(id, to, new, self.deployed.done_retention.as_secs()) {
+        let retentions = self.cloud.iter().flat_map(|cloud| &cloud.retentions);
+        if let Some(wrong) = wrong_attribute(id, to, new, &retentions.copied().collect::<Vec<_>>()) {
             self.violated(format!("{id} is {to}, and {wrong}"));
         }
         let is_orphan = id.starts_with(QUARANTINE_PREFIX);
@@ -82,7 +83,7 @@ fn is_of(item: &Attributes, message: &Message) -> bool {
 }
 
 /// What is wrong with the attributes of an item that has this status.
-fn wrong_attribute(id: &str, status: Status, item: &Attributes, done_retention_seconds: u64) -> Option<String> {
+fn wrong_attribute(id: &str, status: Status, item: &Attributes, retentions: &[u64]) -> Option<String> {
     let has = |name: &str| item.contains_key(name);
     let is = |name: &str, value: Option<String>| {
         let found = item.get(name).and_then(|value| value.get("S").or_else(|| value.get("N"))?.as_str());
@@ -91,9 +92,13 @@ fn wrong_attribute(id: &str, status: Status, item: &Attributes, done_retention_s
     };
     let shard = index_shard(id);
     let is_unresolved = matches!(status, Status::Failed | Status::InDoubt);
+    // The time to live that one of the retentions gives, and preferably the one that it has.
     let expires_at = || {
         let done_at: Timestamp = attribute(item, "done_at")?.parse().ok()?;
-        Some((done_at.as_second() + i64::try_from(done_retention_seconds).ok()?).to_string())
+        let after = |seconds: &u64| Some((done_at.as_second() + i64::try_from(*seconds).ok()?).to_string());
+        let expected: Vec<String> = retentions.iter().filter_map(after).collect();
+        let found = item.get("expires_at").and_then(|value| value.get("N")?.as_str());
+        expected.iter().find(|at| Some(at.as_str()) == found).or(expected.first()).cloned()
     };
     let since = match status {
         Status::Init | Status::Claimed => "pending_since",
@@ -160,7 +165,7 @@ mod tests {
 
     fn wrong(status: Status, attributes: Value) -> Option<String> {
         let Value::Object(attributes) = attributes else { panic!() };
-        wrong_attribute("a", status, &attributes, 60)
+        wrong_attribute("a", status, &attributes, &[60])
     }
 
     #[test]

@@ -45,8 +45,12 @@ pub(super) struct Sdk {
 impl Sdk {
     pub(super) fn of(ports: &Ports, task: Task) -> Self {
         let (seed, retention) = {
-            let world = lock(ports.world());
-            (world.scenario.seed, world.deployed.done_retention)
+            let mut world = lock(ports.world());
+            let retention = world.deployed.done_retention;
+            if let Some(cloud) = &mut world.cloud {
+                cloud.retentions.insert(retention.as_secs());
+            }
+            (world.scenario.seed, retention)
         };
         // The SDK draws its backoff and the tokens of transactions from this thread's generator.
         fastrand::seed(rng::numbered(seed, "sdk", task).u64(..));

@@ -1,7 +1,8 @@
 //! What the functions' calls do: to the model of the table, to Kinesis and to the queue.
 
 use super::state::World;
-use crate::mutants;
+use crate::aws::source::Function;
+use crate::mutants::{self, Reader};
 use jiff::Timestamp;
 use notification::ports::{Answers, Committed, SweepState, Written};
 use notification::testing::{Backend, Entries, Item, OwnedChange, OwnedCommit, Refused, Table, each};
@@ -15,7 +16,7 @@ impl Backend for World {
     }
 
     fn read(&mut self, ids: &[String], refused: Refused<'_>) -> Entries<Option<Stored>> {
-        let seen = |stored| mutants::seen(self.mutant, stored, self.now);
+        let seen = |stored| mutants::seen(self.mutant, self.claim_seen(stored), self.now);
         let stored = each(ids, refused, |id| Ok(self.table.read(id).map(seen)));
         self.capture();
         stored
@@ -88,16 +89,30 @@ impl World {
         self.expired.iter().chain(self.table.items()).map(|(id, item)| (id.as_str(), item)).collect()
     }
 
+    /// How the claim on an item is read by the task whose call takes effect now.
+    fn claim_seen(&self, stored: Stored) -> Stored {
+        let is_operator = self.commands_running.contains_key(&self.caller);
+        let reader = match self.running.get(&self.caller) {
+            Some(running) if running.from.function() == Function::Downstream => Reader::Downstream(running.guarantee),
+            None if is_operator => Reader::Operator,
+            _ => Reader::Other,
+        };
+        mutants::claim_seen(self.mutant, stored, reader)
+    }
+
     /// Makes a change if the item is as it expects.
     fn change(&mut self, change: &OwnedChange, at: Timestamp) -> Written {
-        let change = mutants::change(self.mutant, change.clone());
         let old = self.item(&change.id).cloned();
+        let change = mutants::change(self.mutant, old.as_ref(), change.clone());
         if let Some(item) = &old {
             self.note_change(&change, item);
         }
         let forced = old.filter(|item| mutants::ignores_condition(self.mutant, item, &change, at));
         let written = match forced {
-            None => self.table.write(&change, at),
+            None => match self.table.write(&change, at) {
+                Written::Refused(old) => Written::Refused(self.claim_seen(old)),
+                written => written,
+            },
             Some(old) => {
                 if change.event.as_ref().is_some_and(|event| !content::same(&old.event, event)) {
                     let (id, status) = (&change.id, old.status);
@@ -106,6 +121,14 @@ impl World {
                 self.table.apply(&change, at)
             }
         };
+        if let (Written::Yes, Status::InDoubt, Some(claim)) = (&written, change.to, &change.if_claim) {
+            self.check_lease(&change.id, claim);
+        }
+        if written == Written::Yes {
+            self.changed(&change);
+        } else if self.commands_running.contains_key(&self.caller) {
+            self.note("an operator's change is refused");
+        }
         let Some(event) = &change.event else { return written };
         let inserted = mutants::inserted(self.mutant, written, event);
         match &inserted {

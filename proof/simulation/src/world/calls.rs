@@ -26,6 +26,7 @@ type Reply<T> = oneshot::Sender<Result<T, Failure>>;
 /// A call that was started.
 struct Started<F> {
     call: Call,
+    task: Task,
     /// The caller's name, for traces.
     from: String,
     number: u64,
@@ -41,6 +42,10 @@ impl<T, F: FnMut(&mut World, Refused<'_>) -> Result<T, Failure>> Started<F> {
     /// Lets it take effect, except for the entries that are refused.
     fn apply(&mut self, world: &mut World) -> Result<T, Failure> {
         self.trace(world);
+        world.caller = self.task;
+        if self.call.method == EFFECT {
+            world.arrived(&self.call.ids);
+        }
         if self.fault != Some(Fault::Partial) {
             return (self.effect)(world, &|_| None);
         }
@@ -129,12 +134,20 @@ impl World {
             self.check_sweeps(task);
         }
         let (number, drawn) = self.next_fault(call.method);
-        let fault = self.fault_of(&call, number, drawn);
+        let drawn = self.fault_of_operator(task, number).or(drawn);
+        let fault = self.fault_of(task, &call, number, drawn);
+        if call.method == EFFECT {
+            self.check_call(task, &call.ids);
+        }
         if fault.is_some_and(|fault| leaves_doubt(&call, fault)) {
             self.doubt_all(task);
         }
-        let from = self.running.get(&task).map_or_else(|| "operator".to_owned(), |running| running.name.clone());
-        let mut call = Started { call, from, number, fault, effect };
+        let from = self.name_of(task);
+        if call.method == EFFECT {
+            self.sent(&call.ids, fault);
+        }
+        let again_after = self.again_after(task, number);
+        let mut call = Started { call, task, from, number, fault, effect };
         let slow = faults::slow(self.scenario.seed, number);
         let latency = if fault == Some(Fault::Slow) { slow } else { faults::latency(self.scenario.seed, number) };
         let half = latency / 2;
@@ -161,7 +174,7 @@ impl World {
             Some(Fault::Repeated) => self.after(half, move |world| {
                 world.note("the SDK repeats a call that took place");
                 drop(call.apply(world));
-                world.after(Duration::from_secs(1), move |world| {
+                world.after(again_after, move |world| {
                     call.fault = None;
                     let answer = call.apply(world);
                     world.reply_after(half, reply, answer);
@@ -189,10 +202,53 @@ impl World {
         }
     }
 
+    /// The network of an operator's machine is worse than Lambda's.
+    fn fault_of_operator(&mut self, task: Task, number: u64) -> Option<Fault> {
+        if !self.commands_running.contains_key(&task)
+            || self.scenario.faults.until().is_none_or(|until| self.now >= until)
+        {
+            return None;
+        }
+        let mut rng = rng::numbered(self.scenario.seed, "operator's network", number);
+        let fault = if rng.u8(0..4) == 0 { rng.choice([Fault::Repeated, Fault::Late]) } else { None };
+        self.faults.extend(fault.map(|fault| (number, fault)));
+        fault
+    }
+
+    /// Counts the effects that a call will still have.
+    fn sent(&mut self, ids: &[String], fault: Option<Fault>) {
+        let effects = match fault {
+            Some(Fault::Refused | Fault::NoAnswer | Fault::CrashBefore) => 0,
+            Some(Fault::Repeated) => 2,
+            _ => 1,
+        };
+        for id in ids {
+            *self.in_progress.entry(id.clone()).or_default() += effects;
+        }
+    }
+
+    /// One of these effects takes place.
+    fn arrived(&mut self, ids: &[String]) {
+        for id in ids {
+            if let Some(left) = self.in_progress.get_mut(id) {
+                *left = left.saturating_sub(1);
+            }
+        }
+    }
+
+    /// After which time the SDK repeats a call whose reply was lost: at once, or minutes later if an operator's machine slept in
+    /// between.
+    fn again_after(&self, task: Task, number: u64) -> Duration {
+        match self.commands_running.contains_key(&task) {
+            true => Duration::from_secs(rng::numbered(self.scenario.seed, "again", number).u64(1..600)),
+            false => Duration::from_secs(1),
+        }
+    }
+
     /// The fault that a call has, of the fault that was drawn for it.
-    fn fault_of(&self, call: &Call, number: u64, drawn: Option<Fault>) -> Option<Fault> {
+    fn fault_of(&self, task: Task, call: &Call, number: u64, drawn: Option<Fault>) -> Option<Fault> {
         let table_is_down = called(call) == "table" && self.suffers(Trouble::TableDown);
-        let is_made_once = call.method == EFFECT && matches!(self.scenario.guarantee, Guarantee::AtMostOnce { .. });
+        let is_made_once = call.method == EFFECT && matches!(self.guarantee_of(task), Guarantee::AtMostOnce { .. });
         match drawn {
             _ if table_is_down && number.is_multiple_of(2) => Some(Fault::Refused),
             _ if table_is_down => Some(Fault::NoAnswer),

@@ -35,6 +35,7 @@ impl World {
                 self.put_record(FOREIGN, b"\xff no notification");
             }
             What::RedriveDeadLetters => self.redrive_dead_letters(),
+            What::Deploy(deploy) => self.deploy(deploy),
         }
         self.look_at(Source::TableStream, now);
         self.look_at(Source::Kinesis, now);

@@ -33,6 +33,9 @@ impl World {
             if matches!(captured.new, Some((Status::Done, _))) {
                 *self.done.entry(captured.id.clone()).or_default() += 1;
             }
+            if let Some((status, _)) = captured.new {
+                self.tell_operators(&captured.id, status);
+            }
             let captured = mutants::captured(self.mutant, captured);
             self.table_stream.shards.append(&captured.id, now, |_, sequence_number| {
                 captured::record(&captured, event_name, sequence_number, now)
@@ -156,7 +159,8 @@ impl World {
         }
         for record in records {
             let Some(status) = self.item(&record.key).map(|item| item.status) else { continue };
-            if !status.is_pending() {
+            // A notification that was put back has another record on its way.
+            if !status.is_pending() || self.was_put_back_since(&record.key, record.arrived_at) {
                 continue;
             }
             match name {
