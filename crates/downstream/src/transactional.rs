@@ -44,7 +44,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
 
     /// Reads the notifications that the action rejected, and runs the action again for those that are INIT. A rejection is written
     /// only if the action makes it in the run that the read shows: the first one may be from a run that an operator has ended.
-    /// The action may run again because it has no effect of its own. Notifications that nothing is rejected of need no read.
+    /// The action may run again because it has no effect of its own. Only rejections cost a read.
     async fn ask_again_if_rejected<'a>(
         &self,
         called: Vec<Called<'a>>,

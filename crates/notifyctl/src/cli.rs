@@ -179,7 +179,7 @@ pub(crate) struct ResolveArgs {
     #[arg(long)]
     pub(crate) retry: bool,
 
-    /// The time that `notifyctl get` showed when you asked the receiver: in_doubt_at, or lease_until of a claim
+    /// The time that `notifyctl status` showed when you asked the receiver: in_doubt_at, or lease_until of a claim
     ///
     /// If the notification has changed since, another call may have been made, and nothing is changed.
     #[arg(long, value_name = "TIME")]

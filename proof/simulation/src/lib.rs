@@ -11,6 +11,9 @@
 //! | `operator` | `notifyctl redrive` and `notifyctl resolve` |
 //! | `pipeline` | the real handlers as a deployment |
 //! | [`adapters`] | the same with the real adapters and the SDK |
+//! | `action` | the real webhook over a model of the network, or an entry in a second table |
+//! | `emitted` | the log lines and counters of the functions |
+//! | `judge` | whether two events have the same content, judged independently |
 //! | [`run`] | one run |
 //! | `checks` | what must hold |
 //! | [`designs`] | the designs that were tried before |
@@ -20,11 +23,14 @@
 //! | [`template`] | the settings of `template.yaml` |
 //! | `trace` | what happened, as text and as a diagram |
 
+mod action;
 pub mod adapters;
 mod aws;
 mod checks;
 pub mod designs;
+mod emitted;
 mod faults;
+mod judge;
 pub mod mutants;
 mod operator;
 pub mod outage;

@@ -1,22 +1,19 @@
 //! The deployment that is simulated: the real handlers.
 
+use crate::action::SimulatedAction;
 use crate::aws::lambda::Invocation;
 use crate::aws::source::Function;
 use crate::mutants;
 use crate::ports::Ports;
-use crate::rng;
 use crate::run::{Deployment, Subject, Work};
-use crate::scenario::{SLOW_FOR, START};
 use crate::template::Deployed;
-use crate::world::{EFFECT, Wiring, World, lock};
+use crate::world::{Wiring, World, lock};
 use downstream::Downstream;
 use ingest::Ingest;
-use notification::ports::{DownstreamTable, PendingTable, Queue, Stream, Table};
-use notification::testing::{Call, Calls};
-use notification::{Action, ActionError, Change, Clock, Deadline, Effect, Guarantee, Notification, Put};
+use notification::Deadline;
+use notification::ports::{DownstreamTable, PendingTable, Queue, Stream};
 use publisher::Publisher;
 use publisher::sweep::Sweep;
-use std::time::Duration;
 
 /// Ingest, publisher and downstream as they are deployed.
 #[derive(Debug)]
@@ -82,74 +79,12 @@ pub(crate) async fn handle<T: DownstreamTable + PendingTable, Q: Queue, S: Strea
             serde_json::to_string(&response).map_err(read)
         }
         Function::Downstream => {
-            let action = SimulatedAction { ports: ports.clone(), guarantee };
+            let action = SimulatedAction::new(guarantee, ports.clone()).await?;
             let downstream = Downstream::new(backends.table, ports, action);
             let envelope = serde_json::from_str(&payload).map_err(read)?;
             let invocation = notification::Invocation { deadline, request_id: format!("request-{task}") };
             let response = downstream.handle(envelope, invocation).await.map_err(|error| error.to_string())?;
             serde_json::to_string(&response).map_err(read)
         }
-    }
-}
-
-/// Puts an entry into a second table, or calls a receiver.
-struct SimulatedAction {
-    ports: Ports,
-    guarantee: Guarantee,
-}
-
-impl Action for SimulatedAction {
-    fn guarantee(&self) -> Guarantee {
-        self.guarantee
-    }
-
-    async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
-        let id = notification.id().to_string();
-        let (rejected, mutant, takes) = {
-            let mut world = lock(self.ports.world());
-            let most = u64::try_from(world.scenario.action_takes.as_millis()).unwrap_or(0);
-            // Calls that take longer than an invocation come to an end.
-            let most = if world.now > START + SLOW_FOR { most.min(1_000) } else { most };
-            let takes = rng::of(world.scenario.seed, &id).u64(0..=most);
-            (world.refuses(&id), world.mutant, Duration::from_millis(takes))
-        };
-        if rejected {
-            return Err(mutants::rejection(mutant, "the business refuses it".to_owned()));
-        }
-        if self.guarantee == Guarantee::Transactional {
-            let event = notification.event().to_owned();
-            let attributes = vec![("id", id.clone()), ("event", event)];
-            let entry = Put { table: "ledger".to_owned(), key: "id", attributes };
-            if !mutants::splits_transactions(mutant) {
-                return Ok(Effect { outcome: None, writes: vec![entry] });
-            }
-            let write = Call::new("write the effect of", [&id]);
-            let replaces = self.ports.call(write, move |world, _| Ok(world.table.put(&entry))).await;
-            if replaces.map_err(|failure| mutants::action_error(mutant, failure))? {
-                return Err(ActionError::Rejected("an item of the effect exists already".to_owned()));
-            }
-            return Ok(Effect::default());
-        }
-        if mutants::writes_done_first(mutant) {
-            let done = Change::done(notification.id(), notification.event(), None);
-            drop(self.ports.write(&[done], self.ports.now()).await);
-        }
-        if takes > self.guarantee.timeout() && mutants::has_timeout(mutant) {
-            self.ports.sleep(self.guarantee.timeout()).await;
-            return Err(ActionError::MayHaveHappened("no answer in time".to_owned()));
-        }
-        self.ports.sleep(takes).await;
-        let guarantee = self.guarantee;
-        let event = notification.event().to_owned();
-        let called = self.ports.call(Call::new(EFFECT, [&id]), move |world, _| {
-            world.check_content(&id, &event);
-            *world.effects.entry(id.clone()).or_default() += 1;
-            if let Guarantee::AtMostOnce { .. } = guarantee {
-                world.effects_at_most_once.entry(id.clone()).or_default().push(world.now);
-            }
-            Ok(())
-        });
-        called.await.map_err(|failure| mutants::action_error(mutant, failure))?;
-        Ok(Effect::default())
     }
 }

@@ -46,6 +46,11 @@ impl Ports {
         shifted(time, self.service_ahead)
     }
 
+    /// The number of its invocation.
+    pub(crate) const fn task(&self) -> Task {
+        self.task
+    }
+
     pub(crate) fn world(&self) -> &Shared {
         &self.world
     }

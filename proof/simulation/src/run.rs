@@ -2,6 +2,7 @@
 
 use crate::aws::lambda::{Ended, Invocation, Task};
 use crate::checks;
+use crate::emitted::recorded;
 use crate::faults::Fault;
 use crate::mutants::Mutant;
 use crate::operator;
@@ -99,11 +100,12 @@ impl Subject<'_> {
                 (std::mem::take(kills), std::mem::take(spawns), std::mem::take(commands))
             };
             for (task, how) in kills {
-                // Dropped without the lock, because dropping it may lock the world.
                 let Some(ended) = running.remove(&task) else { continue };
+                lock(&world).doubts.dead.insert(task);
+                // Dropped without the lock, because dropping it may lock the world.
                 drop(ended.work);
                 let mut world = lock(&world);
-                world.doubt_all(task);
+                world.ended(task);
                 let name = world.end(task);
                 world.note("a process ends in the middle of its work");
                 world.trace(|| Step::note_over(name, how));
@@ -132,7 +134,9 @@ impl Subject<'_> {
                     world.violations.push("the run does not come to an end".to_owned());
                     break;
                 }
-                if !world.step() && world.spawns.is_empty() && world.kills.is_empty() && world.commands.is_empty() {
+                let is_over =
+                    !world.step() && world.spawns.is_empty() && world.kills.is_empty() && world.commands.is_empty();
+                if is_over && !world.redrive_good_letters() {
                     break;
                 }
             }
@@ -155,10 +159,16 @@ fn poll(task: Task, running: &mut BTreeMap<Task, Running>, world: &Shared) {
     // It may have ended meanwhile.
     let Some(one) = running.get_mut(&task) else { return };
     let waker = one.waker.clone();
-    let Poll::Ready(result) = one.work.as_mut().poll(&mut Context::from_waker(&waker)) else { return };
+    let level = lock(world).log_level();
+    let (polled, emitted) = recorded(level, || one.work.as_mut().poll(&mut Context::from_waker(&waker)));
+    if !emitted.is_empty() {
+        lock(world).observe(task, emitted);
+    }
+    let Poll::Ready(result) = polled else { return };
     let Some(ended) = running.remove(&task) else { return };
     drop(ended.work);
     let mut world = lock(world);
+    world.ended(task);
     let name = world.end(task);
     let how = match result {
         Ok(response) => {

@@ -1,14 +1,20 @@
 //! The scenario of a run, drawn from one seed: what upstream sends, what goes wrong, and how the world is set up.
 
 mod deploy;
+pub(crate) mod events;
+mod receiver;
 
 pub use deploy::Deploy;
 
 use crate::faults::Plan;
 use crate::rng;
+pub use events::PAYLOAD;
+use events::Version;
 use fastrand::Rng;
 use jiff::Timestamp;
+use notification::id::index_shard;
 use notification::{Guarantee, limits};
+pub use receiver::{Receiver, Repeats};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
@@ -18,6 +24,9 @@ pub const START: Timestamp = Timestamp::constant(1_800_000_000, 0);
 
 /// The longest time that a slow action takes: longer than an invocation.
 pub const SLOW_ACTION: Duration = Duration::from_secs(90);
+
+/// The longest time that a slow receiver takes: almost as long as a caller waits.
+const SLOW_RECEIVER: Duration = Duration::from_secs(19);
 
 /// Actions can be slow for this time from the beginning of the run.
 pub const SLOW_FOR: Duration = Duration::from_mins(30);
@@ -93,6 +102,10 @@ pub struct Scenario {
     pub impatient: bool,
     /// Whether the world runs on until DONE items expire.
     pub runs_until_expiry: bool,
+    /// How the receiver of the webhook behaves.
+    pub receiver: Receiver,
+    /// A partition of the index of pending notifications that fails all the time, and has no notification of the scenario.
+    pub index_partition_down: Option<u64>,
 }
 
 /// One message that upstream sends.
@@ -134,10 +147,21 @@ pub enum What {
     Trouble(Trouble, Duration),
     /// A record that belongs to no notification arrives in the Kinesis stream.
     ForeignRecord,
+    /// An orphan arrives in the Kinesis stream under the id of a notification.
+    OrphanOfKnownId(Orphan),
     /// An operator moves the dead-letter queue back into the queue.
     RedriveDeadLetters,
     /// The stack is deployed with another setting.
     Deploy(Deploy),
+}
+
+/// A record of another producer with the id of a notification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Orphan {
+    /// It is valid, with other content than the notification.
+    OtherEvent,
+    /// It is malformed.
+    Malformed,
 }
 
 /// What fails for a while.
@@ -164,7 +188,7 @@ impl Scenario {
         let is_healthy = rng.u8(0..8) == 0;
         let spread = Duration::from_secs(pick(&mut rng, [0, 1, 5, 60, 900]));
         let count = rng.usize(1..=21);
-        let (messages, rejected) = workload(&mut rng, count, spread);
+        let (messages, rejected) = workload(seed, &mut rng, count, spread);
         let mut scenario = Self {
             messages,
             rejected,
@@ -193,12 +217,23 @@ impl Scenario {
                 scenario.disturbances.push(Disturbance { at, what: What::Trouble(Trouble::TableDown, lasts) });
             }
             add_late_duplicates(&mut rng, &mut scenario);
+            let troubled_until = START + spread + Duration::from_mins(minutes);
             add_operators(seed, &mut scenario);
             let deployments = deploy::draw(seed, spread + Duration::from_mins(minutes));
             scenario.disturbances.extend(deployments);
             scenario.disturbances.sort_by_key(|disturbance| disturbance.at);
+            scenario.receiver = Receiver::of(seed, guarantee, troubled_until);
+            if rng::of(seed, "slow receiver").u8(0..8) == 0 {
+                scenario.action_takes = SLOW_RECEIVER;
+            }
+            scenario.index_partition_down = partition_down(seed, &scenario.messages);
         }
+        add_orphans(seed, &mut scenario, spread);
         skew_instances(seed, is_healthy, &mut scenario);
+        if scenario.has_changing_rules() {
+            // What its calls leave behind is judged for one guarantee at a time.
+            scenario.receiver = Receiver::plain();
+        }
         scenario
     }
 
@@ -223,6 +258,8 @@ impl Scenario {
             batch_size: None,
             impatient: false,
             runs_until_expiry: false,
+            receiver: Receiver::plain(),
+            index_partition_down: None,
         }
     }
 
@@ -280,7 +317,20 @@ impl Scenario {
             && self.operators == 0
             && self.messages.len() < BACKLOG
             && self.action_takes < SLOW_ACTION
-            && self.disturbances.iter().all(|disturbance| disturbance.what == What::ForeignRecord)
+            && self
+                .disturbances
+                .iter()
+                .all(|disturbance| matches!(disturbance.what, What::ForeignRecord | What::OrphanOfKnownId(_)))
+            && self.receiver.is_calm()
+    }
+
+    /// Whether operators act, the guarantee changes, or clocks are wrong: then the receiver is plain, and an unknown outcome is not
+    /// judged exactly.
+    #[must_use]
+    pub fn has_changing_rules(&self) -> bool {
+        let changes_guarantee =
+            |disturbance: &Disturbance| matches!(disturbance.what, What::Deploy(Deploy::Guarantee(_)));
+        self.operators > 0 || !self.clocks_agree() || self.disturbances.iter().any(changes_guarantee)
     }
 
     /// The time from which nothing goes wrong any more.
@@ -332,6 +382,7 @@ impl fmt::Display for What {
             Self::KillAll => f.write_str("every process dies"),
             Self::Trouble(trouble, _) => write!(f, "{}, for {minutes} min", trouble.words()),
             Self::ForeignRecord => f.write_str("an orphan arrives in Kinesis"),
+            Self::OrphanOfKnownId(_) => f.write_str("an orphan with the id of a notification arrives in Kinesis"),
             Self::RedriveDeadLetters => f.write_str("an operator moves the dead letters back"),
             Self::Deploy(deploy) => write!(f, "a deployment: {deploy}"),
         }
@@ -356,7 +407,7 @@ fn pick<T: Copy, const N: usize>(rng: &mut Rng, choices: [T; N]) -> T {
     choices[rng.usize(..N)]
 }
 
-fn workload(rng: &mut Rng, count: usize, spread: Duration) -> (Vec<Message>, BTreeSet<String>) {
+fn workload(seed: u64, rng: &mut Rng, count: usize, spread: Duration) -> (Vec<Message>, BTreeSet<String>) {
     let mut messages = Vec::new();
     let mut rejected = BTreeSet::new();
     let moment =
@@ -372,13 +423,15 @@ fn workload(rng: &mut Rng, count: usize, spread: Duration) -> (Vec<Message>, BTr
         if rng.u8(0..20) == 0 {
             rejected.insert(id.clone());
         }
-        messages.push(Message::new(at, id.clone()));
+        let message = |at, version| Message { at, body: events::event(seed, &id, version), id: id.clone() };
+        messages.push(message(at, Version::Original));
         if rng.u8(0..5) == 0 {
             let at = if rng.bool() { at } else { moment(rng) };
-            messages.push(Message { at, body: event(&id, 1, rng.bool()), id: id.clone() });
+            let version = if rng.bool() { Version::Respelled(0) } else { Version::Original };
+            messages.push(message(at, version));
         }
         if rng.u8(0..20) == 0 {
-            messages.push(Message { at: moment(rng), body: event(&id, 2, false), id });
+            messages.push(message(moment(rng), Version::Conflict(0)));
         }
     }
     messages.sort_by_key(|message| message.at);
@@ -410,6 +463,25 @@ fn disturbances(rng: &mut Rng, within: Duration) -> Vec<Disturbance> {
         .collect();
     disturbances.sort_by_key(|disturbance| disturbance.at);
     disturbances
+}
+
+/// Orphans with the ids of notifications arrive in some runs, while the notifications are on their way and after.
+fn add_orphans(seed: u64, scenario: &mut Scenario, spread: Duration) {
+    let mut rng = rng::of(seed, "orphans");
+    for _ in 0..pick(&mut rng, [0, 0, 0, 1, 3]) {
+        let within = pick(&mut rng, [Duration::from_secs(2), spread + Duration::from_mins(2)]);
+        let at = START + Duration::from_millis(rng.u64(0..u64::try_from(within.as_millis()).unwrap_or(1)));
+        let what = What::OrphanOfKnownId(pick(&mut rng, [Orphan::OtherEvent, Orphan::Malformed]));
+        scenario.disturbances.push(Disturbance { at, what });
+    }
+}
+
+/// A partition that fails, in some runs: none of these notifications is in it.
+fn partition_down(seed: u64, messages: &[Message]) -> Option<u64> {
+    let mut rng = rng::of(seed, "partition");
+    let partition = rng.u64(0..limits::PENDING_SHARDS);
+    let is_used = messages.iter().any(|message| index_shard(&message.id) == partition);
+    (rng.u8(0..8) == 0 && !is_used).then_some(partition)
 }
 
 /// Operators have something to do where the business refuses more than usual.

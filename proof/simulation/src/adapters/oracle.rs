@@ -56,6 +56,7 @@ impl World {
                 }
             }
         }
+        self.settles(id, to);
         if to == Status::Done && from != Some(Status::Done) {
             *self.done.entry(id.clone()).or_default() += 1;
         }

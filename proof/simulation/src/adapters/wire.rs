@@ -3,12 +3,14 @@
 
 use super::request::Request;
 use crate::aws::lambda::Task;
+use crate::aws::source::Function;
 use crate::faults::{self, Fault, NO_ANSWER};
 use crate::rng;
 use crate::scenario::Trouble;
 use crate::trace::Step;
 use crate::world::World;
 use aws_model::{EntryFault, Response};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// What comes back from the network.
@@ -38,6 +40,7 @@ const OTHER_REFUSALS: [(u16, &str); 3] =
 /// An attempt that was sent.
 struct Sent {
     request: Request,
+    task: Task,
     /// The caller's name, for traces.
     from: String,
     number: u64,
@@ -55,6 +58,7 @@ impl Sent {
     /// Lets it take effect, except for the entries that fail.
     fn apply(&self, world: &mut World) -> Response {
         self.trace(world);
+        world.caller = self.task;
         world.note_repeat(&self.request);
         if self.fault != Some(Fault::Partial) {
             return world.take_effect(&self.request, &|_| None);
@@ -94,11 +98,12 @@ impl World {
         }
         let (number, drawn) = self.next_fault(if request.is_to_table() { "table" } else { "other" });
         let fault = self.fault_of_request(&request, number, drawn);
-        if fault.is_some_and(|fault| leaves_doubt(&request, fault)) {
-            self.doubt_all(task);
+        if fault.is_some() {
+            self.letters.troubled(self.now);
         }
-        let from = self.running.get(&task).map(|running| running.name.clone()).unwrap_or_default();
-        let sent = Sent { request, from, number, fault };
+        self.watch_request(task, number, &request, fault);
+        let from = self.name_of(task);
+        let sent = Sent { request, task, from, number, fault };
         let seed = self.scenario.seed;
         let slow = faults::slow(seed, number);
         let latency = if fault == Some(Fault::Slow) { slow } else { faults::latency(seed, number) };
@@ -106,26 +111,26 @@ impl World {
         match fault {
             None | Some(Fault::Partial | Fault::Slow) => self.after(half, move |world| {
                 let answer = sent.apply(world);
-                world.answer_after(half, &sent.request, reply, answer);
+                world.answer_after(half, &sent, reply, answer);
             }),
             Some(Fault::Refused) => self.after(latency, move |world| {
                 world.note("a call is refused");
                 sent.trace(world);
                 let refusal = sent.refusal(seed);
-                world.answer_after(half, &sent.request, reply, refusal);
+                world.answer_after(half, &sent, reply, refusal);
             }),
             // The service fails after the effect.
             Some(Fault::LostReply) => self.after(half, move |world| {
                 world.note("a reply is lost");
                 sent.apply(world);
                 let error = Response::error(500, "InternalServerError", "after the effect");
-                world.answer_after(half, &sent.request, reply, error);
+                world.answer_after(half, &sent, reply, error);
             }),
             // The connection breaks after the effect.
             Some(Fault::Repeated) => self.after(half, move |world| {
                 world.note("a connection is reset");
                 sent.apply(world);
-                world.after(half, move |_| drop(reply.send(Reply::ConnectionReset)));
+                world.reset_after(half, sent.number, reply);
             }),
             Some(Fault::NoAnswer) => {
                 self.note("no answer comes");
@@ -134,7 +139,7 @@ impl World {
             }
             // The connection breaks, and the request was on its way.
             Some(Fault::Late) => {
-                self.after(half, move |_| drop(reply.send(Reply::ConnectionReset)));
+                self.reset_after(half, number, reply);
                 self.after(NO_ANSWER + slow, move |world| {
                     world.note("an effect takes place after its caller gave up");
                     sent.apply(world);
@@ -166,16 +171,44 @@ impl World {
         }
     }
 
-    fn answer_after(&mut self, wait: std::time::Duration, request: &Request, reply: ReplyTo, mut answer: Response) {
+    fn answer_after(&mut self, wait: Duration, sent: &Sent, reply: ReplyTo, mut answer: Response) {
         if let Some(cloud) = &self.cloud {
-            cloud.break_answer(request, &mut answer);
+            cloud.break_answer(&sent.request, &mut answer);
         }
+        let number = sent.number;
         self.after(wait, move |world| {
+            world.doubts.answered(number, world.now);
             if reply.is_closed() {
                 world.note("an answer comes after the SDK's time-out");
             }
             drop(reply.send(Reply::Response(answer)));
         });
+    }
+
+    /// Breaks a connection.
+    fn reset_after(&mut self, wait: Duration, number: u64, reply: ReplyTo) {
+        self.after(wait, move |world| {
+            world.doubts.answered(number, world.now);
+            drop(reply.send(Reply::ConnectionReset));
+        });
+    }
+
+    /// Remembers a worker's read or write, and what its fault will tell the worker: see `world::doubts`.
+    fn watch_request(&mut self, task: Task, number: u64, request: &Request, fault: Option<Fault>) {
+        let is_write = request.changes_status();
+        let is_downstream =
+            self.running.get(&task).is_some_and(|running| running.from.function() == Function::Downstream);
+        if !is_downstream || (!is_write && request.operation() != "BatchGetItem") {
+            return;
+        }
+        self.doubts.sent(number, task, request.entries(), is_write);
+        if fault.is_some() {
+            self.doubts.fails(number, None);
+        }
+        if is_write && fault == Some(Fault::Late) {
+            // It takes effect when nobody knows of it any more.
+            self.doubts.ids.extend(request.entries());
+        }
     }
 
     /// Notes that the SDK sends a request again that took effect.
@@ -185,9 +218,4 @@ impl World {
             self.note("the SDK repeats a call that took place");
         }
     }
-}
-
-/// Whether its fault leaves the outcome of an effect unknown: see `world::calls`.
-fn leaves_doubt(request: &Request, fault: Fault) -> bool {
-    request.called() != "SQS" && (request.changes_status() || !matches!(fault, Fault::Refused | Fault::Partial))
 }

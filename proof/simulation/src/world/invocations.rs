@@ -85,6 +85,7 @@ impl World {
         };
         self.after(after, move |world| {
             let deadline = world.now.saturating_add(timeout).unwrap_or(Timestamp::MAX);
+            world.doubts.begins(task, deadline);
             world.at(deadline, move |world| world.time_out(task));
             if let Some(running) = world.running.get_mut(&task) {
                 // It may have been deployed since the invocation was on its way.
@@ -117,12 +118,6 @@ impl World {
         let invocation = self.running.get(&task).map(|running| &running.name);
         let operator = self.commands_running.get(&task).map(|(operator, _)| operator);
         invocation.or(operator).cloned().unwrap_or_default()
-    }
-
-    /// Notes that the outcome of an invocation's notifications may be unknown.
-    pub(crate) fn doubt_all(&mut self, task: Task) {
-        let ids = self.running.get(&task).map(|running| running.ids.clone()).unwrap_or_default();
-        self.doubtful.extend(ids);
     }
 }
 

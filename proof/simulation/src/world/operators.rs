@@ -61,7 +61,8 @@ impl World {
     fn decide(&mut self, operator: u8, id: &str, mut rng: Rng) {
         let Some(stored) = self.table.read(id) else { return };
         let has_happened = self.effects.get(id).is_some_and(|effects| *effects > 0);
-        let is_in_progress = self.in_progress.get(id).is_some_and(|calls| *calls > 0);
+        let is_on_its_way = self.in_progress.get(id).is_some_and(|calls| *calls > 0);
+        let is_in_progress = is_on_its_way || self.receiver.is_busy(id);
         let is_wrong = rng.u8(0..16) == 0;
         let decision = match stored.status {
             Some(Status::Failed) if !is_wrong => Decision::Redrive,

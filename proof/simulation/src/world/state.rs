@@ -1,6 +1,10 @@
 //! The world itself: its parts, its time, and the journal of what happens in it.
 
+use super::doubts::Doubts;
+use super::letters::Letters;
+use super::observed::Observed;
 use super::operators::Command;
+use super::receiver::Receiver;
 use crate::adapters::{AdapterBug, Cloud};
 use crate::aws::lambda::{Ended, Invocation, Running, Task};
 use crate::aws::source::{Function, QueueSource, Source};
@@ -18,6 +22,7 @@ use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tracing::Level;
 
 /// A world that its ports share.
 pub(crate) type Shared = Arc<Mutex<World>>;
@@ -71,7 +76,7 @@ pub(crate) struct World {
     pub(super) started: BTreeMap<Function, u64>,
     pub(super) tasks: Task,
     /// The task whose call takes effect now.
-    pub(super) caller: Task,
+    pub(crate) caller: Task,
     /// The replies of calls that will never be answered.
     unanswered: Vec<Box<dyn Any + Send>>,
 
@@ -89,10 +94,12 @@ pub(crate) struct World {
     pub(crate) kinesis: StreamSource,
     /// How often each effect happened outside, by id.
     pub(crate) effects: BTreeMap<String, usize>,
+    pub(crate) receiver: Receiver,
+    pub(crate) doubts: Doubts,
+    pub(crate) letters: Letters,
+    pub(crate) observed: Observed,
     /// When each effect happened outside by a call at most once, by id.
     pub(crate) effects_at_most_once: BTreeMap<String, Vec<Timestamp>>,
-    /// Ids whose effect may have an unknown outcome.
-    pub(crate) doubtful: BTreeSet<String>,
     /// How many calls about each effect have been sent and have not taken place yet.
     pub(super) in_progress: BTreeMap<String, usize>,
     /// Commands that operators are about to run.
@@ -166,8 +173,11 @@ impl World {
             table_stream: StreamSource::new(2, deployed.table_stream_retention, &deployed.publisher),
             kinesis: StreamSource::new(scenario.kinesis_shards, deployed.kinesis_retention, &deployed.downstream),
             effects: BTreeMap::new(),
+            receiver: Receiver::default(),
+            doubts: Doubts::default(),
+            letters: Letters::default(),
+            observed: Observed::default(),
             effects_at_most_once: BTreeMap::new(),
-            doubtful: BTreeSet::new(),
             in_progress: BTreeMap::new(),
             commands: vec![],
             commands_running: BTreeMap::new(),
@@ -260,6 +270,11 @@ impl World {
     /// Whether this trouble lasts now.
     pub(crate) fn suffers(&self, trouble: Trouble) -> bool {
         self.outages.iter().any(|(from, until, what)| (*from..*until).contains(&self.now) && *what == trouble)
+    }
+
+    /// The level up to which the functions log: in some runs, everything.
+    pub(crate) fn log_level(&self) -> Level {
+        if self.scenario.seed.is_multiple_of(8) { Level::DEBUG } else { Level::INFO }
     }
 
     /// Counts a situation that should occur in some runs.
