@@ -5,6 +5,7 @@ use comfy_table::{Table, presets};
 use console::style;
 use indicatif::{ProgressBar, ProgressStyle};
 use notification::{Guarantee, limits};
+use simulation::adapters::AdapterBug;
 use simulation::designs::{Design, Invariant};
 use simulation::mutants::Mutant;
 use simulation::outage::{self, Outage, Settings, Stage};
@@ -23,6 +24,8 @@ use std::time::Duration;
   simulation sweep                     every fault at every call, singly and in pairs
   simulation outage                    how soon an outage is caught up, with several settings
   simulation mutants                   known bugs put back, and how soon each is found
+  simulation --adapters --seeds 1000   with the adapters and the SDK
+  simulation adapter-bugs              known bugs of adapters put back, and how soon each is found
   simulation designs                   the designs before this one, and what each breaks
   simulation designs --diagrams        the same, with a sequence diagram of the shortest run that shows it")]
 pub(crate) struct Cli {
@@ -37,6 +40,9 @@ pub(crate) struct Cli {
     /// Run only this seed, and show what happens
     #[arg(long, conflicts_with_all = ["seeds", "from"])]
     seed: Option<u64>,
+    /// Run the adapters and the SDK as well, over a model of AWS that answers HTTP requests
+    #[arg(long)]
+    adapters: bool,
 }
 
 #[derive(Subcommand)]
@@ -54,6 +60,8 @@ enum Command {
     },
     /// Put known bugs back one at a time, and count the seeds until each is found
     Mutants,
+    /// Put known bugs of adapters back one at a time, and count the seeds until each is found
+    AdapterBugs,
     /// Compare the designs that were tried
     Designs {
         /// Show the shortest run that breaks each invariant as a sequence diagram
@@ -70,7 +78,7 @@ pub(crate) fn run(cli: &Cli) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let subject = Subject::new(&deployed);
+    let subject = if cli.adapters { Subject::through_adapters(&deployed) } else { Subject::new(&deployed) };
     match &cli.command {
         None => match cli.seed {
             Some(seed) => show_run(subject, &Scenario::of(seed)),
@@ -81,6 +89,7 @@ pub(crate) fn run(cli: &Cli) -> ExitCode {
             outage(Outage { lasts: Duration::from_mins(*minutes), rate: 1_000, capacity: *capacity }, &deployed)
         }
         Some(Command::Mutants) => mutants(subject),
+        Some(Command::AdapterBugs) => adapter_bugs(&deployed),
         Some(Command::Designs { diagrams }) => designs(subject, *diagrams),
     }
 }
@@ -157,11 +166,24 @@ fn outage(outage: Outage, deployed: &Deployed) -> ExitCode {
 }
 
 fn mutants(subject: Subject<'_>) -> ExitCode {
+    let bugs = Mutant::ALL.into_iter().map(|(mutant, bug, place)| (subject.with_mutant(mutant), bug, place));
+    put_back(bugs.collect())
+}
+
+fn adapter_bugs(deployed: &Deployed) -> ExitCode {
+    let subject = Subject::through_adapters(deployed);
+    let bugs = AdapterBug::ALL.iter().map(|(bug, words, place)| (subject.with_adapter_bug(*bug), *words, *place));
+    put_back(bugs.collect())
+}
+
+/// Searches for each of these bugs: the subject that has it, the bug in words, and where it would be.
+fn put_back(bugs: Vec<(Subject<'_>, &str, &str)>) -> ExitCode {
+    let count = bugs.len();
     let mut table = table(&["bug", "where", "seeds", "what breaks"]);
-    let bar = progress(Mutant::ALL.len() as u64);
+    let bar = progress(count as u64);
     let mut missed = 0;
-    for (mutant, bug, place) in Mutant::ALL {
-        let found = search::first_failure(subject.with_mutant(mutant), 10_000);
+    for (subject, bug, place) in bugs {
+        let found = search::first_failure(subject, 10_000);
         bar.inc(1);
         missed += usize::from(found.is_none());
         let (seeds, broken) = found.map_or_else(
@@ -172,7 +194,7 @@ fn mutants(subject: Subject<'_>) -> ExitCode {
     }
     bar.finish_and_clear();
     say(&table.to_string());
-    say(&format!("{} of {} found", Mutant::ALL.len() - missed, Mutant::ALL.len()));
+    say(&format!("{} of {count} found", count - missed));
     ExitCode::from(u8::from(missed > 0))
 }
 

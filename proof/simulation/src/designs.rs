@@ -167,7 +167,7 @@ fn invariant_of(violation: &str) -> Option<Invariant> {
 impl Deployment for Design {
     fn wiring(&self) -> Wiring {
         let reads_table_stream = !matches!(self, Self::PublishThenDone | Self::DoneThenPublish);
-        Wiring { reads_table_stream, hands_over: self.is_this_project() }
+        Wiring { reads_table_stream, hands_over: self.is_this_project(), adapters: false, adapter_bug: None }
     }
 
     fn invoke(&self, invocation: Invocation, ports: Ports) -> Work {

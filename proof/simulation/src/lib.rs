@@ -10,6 +10,7 @@
 //! | `ports` | the ports of the handlers |
 //! | `operator` | `notifyctl redrive` and `notifyctl resolve` |
 //! | `pipeline` | the real handlers as a deployment |
+//! | [`adapters`] | the same with the real adapters and the SDK |
 //! | `action` | the real webhook over a model of the network, or an entry in a second table |
 //! | `emitted` | the log lines and counters of the functions |
 //! | `judge` | whether two events have the same content, judged independently |
@@ -23,6 +24,7 @@
 //! | `trace` | what happened, as text and as a diagram |
 
 mod action;
+pub mod adapters;
 mod aws;
 mod checks;
 pub mod designs;

@@ -11,6 +11,7 @@ use crate::world::{Wiring, World, lock};
 use downstream::Downstream;
 use ingest::Ingest;
 use notification::Deadline;
+use notification::ports::{DownstreamTable, PendingTable, Queue, Stream};
 use publisher::Publisher;
 use publisher::sweep::Sweep;
 
@@ -28,11 +29,12 @@ impl<'a> Subject<'a> {
 
 impl Deployment for Pipeline {
     fn wiring(&self) -> Wiring {
-        Wiring { reads_table_stream: true, hands_over: true }
+        Wiring { reads_table_stream: true, hands_over: true, adapters: false, adapter_bug: None }
     }
 
     fn invoke(&self, invocation: Invocation, ports: Ports) -> Work {
-        Box::pin(handle(invocation, ports))
+        let backends = Backends { table: ports.clone(), queue: ports.clone(), stream: ports.clone() };
+        Box::pin(handle(invocation, ports, backends))
     }
 
     fn check(&self, world: &World) -> Vec<String> {
@@ -40,7 +42,19 @@ impl Deployment for Pipeline {
     }
 }
 
-async fn handle(invocation: Invocation, ports: Ports) -> Result<String, String> {
+/// What the functions of one invocation call.
+pub(crate) struct Backends<T, Q, S> {
+    pub(crate) table: T,
+    pub(crate) queue: Q,
+    pub(crate) stream: S,
+}
+
+/// Runs a function.
+pub(crate) async fn handle<T: DownstreamTable + PendingTable, Q: Queue, S: Stream>(
+    invocation: Invocation,
+    ports: Ports,
+    backends: Backends<T, Q, S>,
+) -> Result<String, String> {
     let Invocation { task, function, payload, deadline } = invocation;
     let (guarantee, sweep_age, mutant) = {
         let world = lock(ports.world());
@@ -51,14 +65,14 @@ async fn handle(invocation: Invocation, ports: Ports) -> Result<String, String> 
     let read = |error: serde_json::Error| error.to_string();
     match function {
         Function::Ingest => {
-            let ingest = Ingest::new(ports.clone(), ports.clone(), ports);
+            let ingest = Ingest::new(backends.table, backends.queue, ports);
             let envelope = serde_json::from_str(&payload).map_err(read)?;
             let response = ingest.handle(envelope, deadline).await.map_err(|error| error.to_string())?;
             serde_json::to_string(&response).map_err(read)
         }
         Function::Publisher => {
-            let publisher = Publisher::new(ports.clone(), ports.clone());
-            let sweep = Sweep::new(ports, sweep_age);
+            let publisher = Publisher::new(backends.stream, ports);
+            let sweep = Sweep::new(backends.table, sweep_age);
             let event = serde_json::from_str(&payload).map_err(read)?;
             let response =
                 publisher::handle(&publisher, &sweep, event, deadline).await.map_err(|error| error.to_string())?;
@@ -66,7 +80,7 @@ async fn handle(invocation: Invocation, ports: Ports) -> Result<String, String> 
         }
         Function::Downstream => {
             let action = SimulatedAction::new(guarantee, ports.clone()).await?;
-            let downstream = Downstream::new(ports.clone(), ports, action);
+            let downstream = Downstream::new(backends.table, ports, action);
             let envelope = serde_json::from_str(&payload).map_err(read)?;
             let invocation = notification::Invocation { deadline, request_id: format!("request-{task}") };
             let response = downstream.handle(envelope, invocation).await.map_err(|error| error.to_string())?;

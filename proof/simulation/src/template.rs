@@ -34,6 +34,10 @@ pub struct Deployed {
     pub done_retention: Duration,
     /// How long Kinesis keeps records.
     pub kinesis_retention: Duration,
+    /// The table of notifications, as `CreateTable` takes it.
+    pub table: Value,
+    /// The table of the included action `ledger`.
+    pub ledger: Value,
     /// How long the table's stream keeps records: not a setting.
     /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html>
     pub table_stream_retention: Duration,
@@ -89,9 +93,22 @@ impl Deployed {
                 24 * number("/Downstream/Properties/Environment/Variables/DONE_RETENTION_DAYS")?,
             ),
             kinesis_retention: Duration::from_hours(number("/Stream/Properties/RetentionPeriodHours")?),
+            table: create_table(&at("/Table/Properties")?),
+            ledger: create_table(&at("/LedgerTable/Properties")?),
             table_stream_retention: Duration::from_hours(24),
         })
     }
+}
+
+/// The properties of a table that `CreateTable` takes as well.
+fn create_table(properties: &Value) -> Value {
+    let names = ["AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "StreamSpecification"];
+    let taken = names.into_iter().filter_map(|name| Some((name.to_owned(), properties.get(name)?.clone())));
+    let mut table = Value::Object(taken.collect());
+    if let Some(stream) = table.get_mut("StreamSpecification") {
+        stream["StreamEnabled"] = json!(true);
+    }
+    table
 }
 
 /// A number, or text that is one.

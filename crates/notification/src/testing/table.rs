@@ -152,9 +152,14 @@ impl Table {
         }
     }
 
-    /// Puts an item, whatever the table has.
-    pub(super) fn insert(&mut self, id: &str, item: Item) {
+    /// Puts an item, whatever the table has. Neither its stream nor its index knows of it.
+    pub fn insert(&mut self, id: &str, item: Item) {
         self.items.insert(id.to_owned(), item);
+    }
+
+    /// Removes an item, if it is there. Neither its stream nor its index knows of it.
+    pub fn remove(&mut self, id: &str) -> Option<Item> {
+        self.items.remove(id)
     }
 
     /// Changes an item and its entry in the index.

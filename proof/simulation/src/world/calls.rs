@@ -105,7 +105,7 @@ fn changes_status(call: &Call) -> bool {
 
 impl World {
     /// Counts a call and draws its fault.
-    pub(super) fn next_fault(&mut self, what: &'static str) -> (u64, Option<Fault>) {
+    pub(crate) fn next_fault(&mut self, what: &'static str) -> (u64, Option<Fault>) {
         self.calls += 1;
         let fault = match self.scenario.faults.of(self.calls, self.now) {
             // Nothing depends on whether the caller knows that a message was deleted.
@@ -195,13 +195,13 @@ impl World {
             Some(Fault::CrashBefore) => {
                 self.note("a process dies before a call");
                 call.trace(self);
-                self.unanswered.push(Box::new(reply));
+                self.never_answer(reply);
                 self.kills.push((task, "its process dies"));
             }
             Some(Fault::CrashAfter) => self.after(half, move |world| {
                 world.note("a process dies after a call");
                 drop(call.apply(world));
-                world.unanswered.push(Box::new(reply));
+                world.never_answer(reply);
                 world.kills.push((task, "its process dies"));
             }),
         }

@@ -48,18 +48,18 @@ impl Doubts {
         self.deadlines.insert(task, deadline);
     }
 
-    pub(super) fn sent(&mut self, number: u64, task: Task, ids: Vec<String>, is_write: bool) {
+    pub(crate) fn sent(&mut self, number: u64, task: Task, ids: Vec<String>, is_write: bool) {
         self.in_flight.insert(number, InFlight { task, ids, is_write, failed: vec![] });
     }
 
     /// Notes that the caller will learn that these entries failed, or all if `ids` is `None`.
-    pub(super) fn fails(&mut self, number: u64, ids: Option<Vec<String>>) {
+    pub(crate) fn fails(&mut self, number: u64, ids: Option<Vec<String>>) {
         if let Some(call) = self.in_flight.get_mut(&number) {
             call.failed = ids.unwrap_or_else(|| call.ids.clone());
         }
     }
 
-    pub(super) fn answered(&mut self, number: u64, now: Timestamp) {
+    pub(crate) fn answered(&mut self, number: u64, now: Timestamp) {
         let Some(call) = self.in_flight.remove(&number) else { return };
         for id in call.failed {
             self.troubled.insert((call.task, id), now);

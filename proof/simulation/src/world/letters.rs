@@ -34,7 +34,7 @@ impl Letters {
         self.received.entry(number).or_default().push(now);
     }
 
-    pub(super) fn troubled(&mut self, now: Timestamp) {
+    pub(crate) fn troubled(&mut self, now: Timestamp) {
         self.troubles.push(now);
     }
 }

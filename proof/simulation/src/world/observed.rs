@@ -75,7 +75,7 @@ impl World {
     }
 
     /// Remembers who made a notification FAILED or IN_DOUBT.
-    pub(super) fn settles(&mut self, id: &str, status: Status) {
+    pub(crate) fn settles(&mut self, id: &str, status: Status) {
         // Orphans have no notification.
         let settled = matches!(status, Status::Failed | Status::InDoubt) && !id.starts_with(QUARANTINE_PREFIX);
         if settled && self.running.contains_key(&self.caller) {

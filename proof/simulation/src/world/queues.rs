@@ -48,7 +48,7 @@ impl World {
     ///
     /// # Errors
     /// A permanent failure if it is not in flight.
-    pub(super) fn hide_message(&mut self, receipt_handle: &str, wait: Duration) -> Result<(), Failure> {
+    pub(crate) fn hide_message(&mut self, receipt_handle: &str, wait: Duration) -> Result<(), Failure> {
         if !mutants::hides(self.mutant) {
             return Ok(());
         }

@@ -5,6 +5,7 @@ use super::letters::Letters;
 use super::observed::Observed;
 use super::operators::Command;
 use super::receiver::Receiver;
+use crate::adapters::{AdapterBug, Cloud};
 use crate::aws::lambda::{Ended, Invocation, Running, Task};
 use crate::aws::source::{Function, QueueSource, Source};
 use crate::aws::stream::StreamSource;
@@ -44,6 +45,10 @@ pub(crate) struct Wiring {
     /// Whether the sweep runs on its schedule, and each step may acknowledge only what the next step has: the rules of the
     /// pipeline itself.
     pub(crate) hands_over: bool,
+    /// Whether the functions call AWS through the adapters and the SDK.
+    pub(crate) adapters: bool,
+    /// The bug of the adapters that is put back.
+    pub(crate) adapter_bug: Option<AdapterBug>,
 }
 
 /// One run.
@@ -71,25 +76,27 @@ pub(crate) struct World {
     pub(super) started: BTreeMap<Function, u64>,
     pub(super) tasks: Task,
     /// The task whose call takes effect now.
-    pub(super) caller: Task,
+    pub(crate) caller: Task,
     /// The replies of calls that will never be answered.
-    pub(super) unanswered: Vec<Box<dyn Any + Send>>,
+    unanswered: Vec<Box<dyn Any + Send>>,
 
     pub(crate) table: Table,
+    /// What the adapters call. `table` has the same items then, for the checks.
+    pub(crate) cloud: Option<Cloud>,
     /// Items that expired.
-    pub(super) expired: BTreeMap<String, Item>,
+    pub(crate) expired: BTreeMap<String, Item>,
     /// How often each notification became DONE.
     pub(crate) done: BTreeMap<String, usize>,
     pub(crate) upstream: QueueSource,
     /// The queue of a design without Kinesis.
     pub(crate) work: QueueSource,
-    pub(super) table_stream: StreamSource,
+    pub(crate) table_stream: StreamSource,
     pub(crate) kinesis: StreamSource,
     /// How often each effect happened outside, by id.
     pub(crate) effects: BTreeMap<String, usize>,
     pub(crate) receiver: Receiver,
     pub(crate) doubts: Doubts,
-    pub(super) letters: Letters,
+    pub(crate) letters: Letters,
     pub(crate) observed: Observed,
     /// When each effect happened outside by a call at most once, by id.
     pub(crate) effects_at_most_once: BTreeMap<String, Vec<Timestamp>>,
@@ -158,6 +165,7 @@ impl World {
             caller: 0,
             unanswered: vec![],
             table: Table::default(),
+            cloud: wiring.adapters.then(|| Cloud::new(&scenario, &deployed, wiring.adapter_bug)),
             expired: BTreeMap::new(),
             done: BTreeMap::new(),
             upstream: QueueSource::new(&deployed),
@@ -230,7 +238,7 @@ impl World {
     }
 
     /// Schedules the next look at a source, unless it is looked at by then anyway.
-    pub(super) fn look_at(&mut self, source: Source, at: Timestamp) {
+    pub(crate) fn look_at(&mut self, source: Source, at: Timestamp) {
         let at = at.max(self.now);
         let is_unread = source == Source::TableStream && !self.wiring.reads_table_stream;
         if is_unread || self.alarms.get(&source).is_some_and(|next| *next <= at) {
@@ -254,8 +262,13 @@ impl World {
         }
     }
 
+    /// Keeps a reply that its caller waits for in vain.
+    pub(crate) fn never_answer(&mut self, reply: impl Send + 'static) {
+        self.unanswered.push(Box::new(reply));
+    }
+
     /// Whether this trouble lasts now.
-    pub(super) fn suffers(&self, trouble: Trouble) -> bool {
+    pub(crate) fn suffers(&self, trouble: Trouble) -> bool {
         self.outages.iter().any(|(from, until, what)| (*from..*until).contains(&self.now) && *what == trouble)
     }
 
@@ -277,7 +290,7 @@ impl World {
     }
 
     /// Reports a broken rule.
-    pub(super) fn violated(&mut self, what: String) {
+    pub(crate) fn violated(&mut self, what: String) {
         self.trace(|| Step::note(format!("VIOLATION: {what}")));
         self.violations.push(what);
     }

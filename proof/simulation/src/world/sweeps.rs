@@ -13,7 +13,7 @@ const SWEEPS_FOR: Duration = Duration::from_hours(8);
 
 impl World {
     /// Makes sure that the sweep runs on its schedule while there is something that it could find.
-    pub(super) fn expect_sweep(&mut self) {
+    pub(crate) fn expect_sweep(&mut self) {
         let last = self.last_put_back().max(Some(self.scenario.healed_at())).unwrap_or(self.now) + SWEEPS_FOR;
         if !self.wiring.hands_over || self.now > last {
             return;
@@ -54,7 +54,7 @@ impl World {
     }
 
     /// Checks that only one sweep publishes at a time.
-    pub(super) fn check_sweeps(&mut self, task: Task) {
+    pub(crate) fn check_sweeps(&mut self, task: Task) {
         if self.running.get(&task).is_none_or(|running| running.from != Source::Schedule) {
             return;
         }
