@@ -62,6 +62,10 @@ struct Lines;
 
 impl Subscriber for Lines {
     fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        // As `aws::telemetry`: the SDK logs at INFO at most.
+        if metadata.target().starts_with("aws_") {
+            return *metadata.level() <= Level::INFO;
+        }
         metadata.is_span() || *metadata.level() <= LEVEL.get()
     }
 
