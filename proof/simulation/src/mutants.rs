@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use notification::change::Run;
 use notification::ports::Written;
 use notification::testing::{Call, Captured, Entries, Item, OwnedChange, OwnedCommit};
-use notification::{ActionError, Claim, Deadline, Failure, FailureKind, Guarantee, Status, Stored, limits};
+use notification::{ActionError, Claim, Deadline, Failure, FailureKind, Guarantee, Status, Stored};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,7 +78,6 @@ mutants! {
     OperatorExpectsNoTime: "an operator's change does not expect the time that the operator saw" in "table",
     RejectionOfAnyRun: "a rejection from before a redrive is written after it" in "downstream",
     LiveClaimResolved: "`resolve` takes a live claim" in "notifyctl",
-    LeaseWithoutAllowance: "a lease judged without allowance for clocks" in "downstream",
 }
 
 impl Mutant {
@@ -190,9 +189,6 @@ pub(crate) fn claim_seen(mutant: Option<Mutant>, stored: Stored, reader: Reader)
     let lease_until = match (mutant, reader) {
         (Some(Mutant::ClaimKeptByOtherGuarantees), Reader::Downstream(_)) if !is_once => Timestamp::MAX,
         (Some(Mutant::LiveClaimResolved), Reader::Operator) => Timestamp::UNIX_EPOCH,
-        (Some(Mutant::LeaseWithoutAllowance), Reader::Downstream(_)) => {
-            claim.lease_until.saturating_sub(limits::LEASE_BEYOND_DEADLINE).unwrap_or(Timestamp::MIN)
-        }
         _ => return stored,
     };
     Stored { claim: Some(Claim { lease_until, ..claim.clone() }), ..stored }
@@ -307,7 +303,7 @@ pub(crate) fn change(mutant: Option<Mutant>, item: Option<&Item>, change: OwnedC
         (Some(Mutant::OperatorExpectsNoTime), ..) => OwnedChange { if_since: None, ..change },
         (Some(Mutant::RejectionOfAnyRun), ..) => OwnedChange { if_run: Run::Any, ..change },
         // The claim was not read as it is. Its owner identifies it.
-        (Some(Mutant::LiveClaimResolved | Mutant::LeaseWithoutAllowance), Some(Status::Claimed), _) => {
+        (Some(Mutant::LiveClaimResolved), Some(Status::Claimed), _) => {
             let same = |claim: &&Claim| change.if_claim.as_ref().is_some_and(|expected| expected.owner == claim.owner);
             let if_claim = item.and_then(|item| item.claim.as_ref()).filter(same).cloned();
             OwnedChange { if_claim: if_claim.or(change.if_claim), ..change }

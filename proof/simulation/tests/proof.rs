@@ -202,7 +202,7 @@ fn every_known_bug_that_is_put_back_is_found() {
     let mut rows = Vec::new();
     for (mutant, bug, place) in Mutant::ALL {
         let mutant = subject().with_mutant(mutant);
-        let Some((scenario, violations)) = search::first_failure(mutant, 2_000) else {
+        let Some((scenario, violations)) = search::first_failure(mutant, 10_000) else {
             panic!("not found: {bug} ({place})");
         };
         rows.push(format!("| {bug} | {place} | {} | {} |", scenario.seed + 1, violations[0]));
