@@ -111,7 +111,9 @@ fn effect_is_as_promised(world: &World, id: &str, item: &Item) -> Option<String>
     let once = committed + world.effects_at_most_once.get(id).map_or(0, Vec::len);
     let may_repeat = world.guarantees.iter().any(|guarantee| matches!(guarantee, Guarantee::Idempotent { .. }))
         && world.scenario.receiver.repeats == Repeats::MadeAgain;
-    let is_explained = world.doubts.not_noted.contains(id) || world.observed.late_effects.contains(id);
+    // Only a receiver that refuses the repeat of a call that succeeded says no after an effect.
+    let is_explained = world.scenario.receiver.repeats == Repeats::Refused
+        && (world.doubts.not_noted.contains(id) || world.observed.late_effects.contains(id));
     let wrong = match status {
         Status::Done => all == 0 || (all > 1 && !may_repeat),
         Status::Failed => all != 0 && !is_explained,
