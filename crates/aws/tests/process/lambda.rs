@@ -156,12 +156,12 @@ impl Server {
         }
     }
 
-    fn serve(&self, connection: &TcpStream) -> Option<()> {
+    fn serve(&self, mut connection: &TcpStream) -> Option<()> {
         let mut reader = BufReader::new(connection);
         loop {
             let request = Request::read(&mut reader)?;
             let reply = self.reply(&request)?;
-            (&*connection).write_all(reply.as_bytes()).ok()?;
+            connection.write_all(reply.as_bytes()).ok()?;
         }
     }
 
