@@ -3,6 +3,7 @@
 use super::source::{Function, Source};
 use event_source::Answer;
 use jiff::Timestamp;
+use notification::Guarantee;
 
 /// The number of an invocation.
 pub(crate) type Task = u64;
@@ -47,4 +48,8 @@ pub(crate) struct Running {
     pub(crate) name: String,
     /// The ids of its records.
     pub(crate) ids: Vec<String>,
+    /// When it began.
+    pub(crate) began: Timestamp,
+    /// The guarantee of the action that was deployed when it began. A later deployment does not change it.
+    pub(crate) guarantee: Guarantee,
 }

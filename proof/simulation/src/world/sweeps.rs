@@ -14,7 +14,7 @@ const SWEEPS_FOR: Duration = Duration::from_hours(8);
 impl World {
     /// Makes sure that the sweep runs on its schedule while there is something that it could find.
     pub(super) fn expect_sweep(&mut self) {
-        let last = self.scenario.healed_at() + SWEEPS_FOR;
+        let last = self.last_put_back().max(Some(self.scenario.healed_at())).unwrap_or(self.now) + SWEEPS_FOR;
         if !self.wiring.hands_over || self.now > last {
             return;
         }
