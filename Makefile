@@ -87,12 +87,17 @@ fuzz: ## Run each fuzz target of proof/fuzz/ for SECONDS (60), starting from the
 	  RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir proof/fuzz --sanitizer none $$target proof/fuzz/corpus/$$target events -- \
 	    -max_total_time=$(or $(SECONDS),60) -dict=proof/fuzz/json.dict -timeout=10 -max_len=8192 -print_final_stats=1 || exit; done
 
-mutants: ## Change each line of the domain crate, and check that a test fails (.cargo/mutants.toml)
+mutants: ## Change each function, and check that a test of its crate fails (CRATE=aws, SHARD=0/4, AGAIN=1 for the survivors)
 	@cargo mutants --version >/dev/null 2>&1 || { echo "error: cargo-mutants is not installed; \`cargo install cargo-mutants --locked\` installs it" >&2; exit 2; }
-	@mkdir -p target
-	@# 3 means that a time limit caught some mutants, which never end.
-	cargo mutants --package notification --output target $$(cargo nextest --version >/dev/null 2>&1 && echo --test-tool=nextest) \
-	  || test $$? -eq 3
+	@# 2 means that mutants survived; 3 that a time limit caught some, which never end.
+	@mkdir -p target/mutants; survived=; for crate in $(or $(CRATE),$(MUTATED)); do \
+	  CARGO_TARGET_DIR=$(CURDIR)/target/mutants/target CARGO_PROFILE_DEV_DEBUG=0 cargo mutants --package $$crate --output target/mutants/$$crate \
+	    $$(cargo nextest --version >/dev/null 2>&1 && echo --test-tool=nextest) $(if $(SHARD),--shard $(SHARD)) $(if $(AGAIN),--iterate); \
+	  case $$? in 0|3) ;; 2) survived="$$survived $$crate" ;; *) exit 1 ;; esac; done; \
+	test -z "$$survived" || { echo "error: mutants survived in$$survived; target/mutants/*/mutants.out/missed.txt lists them" >&2; exit 2; }
+
+# Everything that is deployed, and the engine of the event source mappings.
+MUTATED := notification ingest publisher downstream actions aws event-source
 
 build: tools ## Compile everything for the local stack, and run `sam build`
 	@$(LOCAL) build

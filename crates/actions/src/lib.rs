@@ -81,4 +81,18 @@ mod tests {
         assert!(error(&[("ACTION", "ledger")]).await.contains("LEDGER_TABLE_NAME is missing"));
         assert!(error(&[("ACTION", "webhook")]).await.contains("WEBHOOK_URL is missing"));
     }
+
+    #[tokio::test]
+    async fn the_action_that_is_chosen_runs_with_its_own_guarantee() {
+        let event = r#"{"specversion":"1.0","id":"a","source":"s","type":"t","data":{"orderId":"42","amount":1,"currency":"EUR"}}"#;
+        let (notification, deadline) =
+            (Notification::parse(event).unwrap(), Deadline::at(notification::Timestamp::MAX));
+        let sdk = SdkConfig::builder().build();
+        let ledger = Environment::from_iter([("ACTION", "ledger"), ("LEDGER_TABLE_NAME", "the-ledger")]);
+        for (environment, writes) in [(ledger, 1), (Environment::default(), 0)] {
+            let chosen = Chosen::from_environment(&environment, &sdk).await.unwrap();
+            assert_eq!(chosen.guarantee(), Guarantee::Transactional);
+            assert_eq!(chosen.run(&notification, deadline).await.unwrap().writes.len(), writes);
+        }
+    }
 }

@@ -461,6 +461,13 @@ async fn the_secret_is_not_read_again_where_that_takes_time_from_a_call_at_most_
 }
 
 #[tokio::test]
+async fn a_webhook_never_shows_its_secret() {
+    let shown = format!("{:?}", World::new(IDEMPOTENT, Time::stands(), []).await.webhook);
+    assert!(shown.contains("secrets: Secrets,"), "{shown}");
+    assert!(!shown.contains(OLD), "{shown}");
+}
+
+#[tokio::test]
 async fn a_secret_that_is_not_valid_at_start_is_refused_by_the_name_of_its_setting() {
     let start = async |secret: Secret| {
         let settings = Settings::from_environment(&environment("https://example.com", IDEMPOTENT)).unwrap();

@@ -8,11 +8,14 @@
 mod generate;
 
 use aws_lambda_events::kinesis::{KinesisEvent, KinesisEventRecord};
+use aws_lambda_events::streams::KinesisEventResponse;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use downstream::Downstream;
 use downstream::record::{Content, Record};
 use generate::{bytes, config};
-use notification::{Envelope, Notification};
+use notification::testing::{Fault, Memory, TestClock};
+use notification::{Deadline, Envelope, Failure, Invocation, MarkDone, Notification, Timestamp};
 use proptest::prelude::*;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -44,6 +47,19 @@ fn compare_record(ours: &RawValue, theirs: &KinesisEventRecord) {
         (Content::Malformed { .. }, None) => {}
         (ours, theirs) => panic!("{ours:?}, but {theirs:?}"),
     }
+}
+
+/// The JSON of an answer, written by both.
+#[tokio::test]
+async fn an_answer_has_the_json_that_lambda_reads() {
+    let records: Vec<_> = ["1", "2"].map(|number| kinesis_record(b"{}", "shardId-0:1", number)).into();
+    let memory = Memory::failing(|_| Some(Fault::Before(Failure::retryable("down"))));
+    let invocation = Invocation { deadline: Deadline::at(Timestamp::MAX), request_id: "r".to_owned() };
+    let envelope = serde_json::from_str(&json!({"Records": records}).to_string()).unwrap();
+    let ours = Downstream::new(&memory, TestClock::at_millis(0), MarkDone).handle(envelope, invocation).await.unwrap();
+    let mut theirs = KinesisEventResponse::default();
+    theirs.add_failure("1");
+    assert_eq!(serde_json::to_value(ours).unwrap(), serde_json::to_value(theirs).unwrap());
 }
 
 #[test]

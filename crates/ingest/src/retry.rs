@@ -89,6 +89,7 @@ fn spread(wait: Duration, message_id: &Identifier) -> Duration {
 mod tests {
     use super::*;
     use notification::Failure;
+    use std::collections::BTreeSet;
 
     fn waits_of(refused: &Refused) -> Vec<u64> {
         let id = Identifier::parse(Some("m")).unwrap();
@@ -125,9 +126,11 @@ mod tests {
 
     #[test]
     fn messages_that_failed_together_are_spread_over_a_tenth_of_their_wait() {
-        let wait = |n: u32| spread(limits::RETRY_WAITS[2], &Identifier::parse(Some(&format!("m{n}"))).unwrap());
-        let different: std::collections::BTreeSet<_> = (0..1_000).map(wait).collect();
-        assert!(different.len() > 55, "{} different waits", different.len());
+        for (wait, spread_over) in [(15, 15..=16), (600, 600..=660)] {
+            let id = |n: u32| Identifier::parse(Some(&format!("m{n}"))).unwrap();
+            let waits = (0..2_000).map(|n| spread(Duration::from_secs(wait), &id(n)).as_secs());
+            assert_eq!(waits.collect::<BTreeSet<_>>(), spread_over.collect());
+        }
     }
 
     #[test]

@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "../../notification/tests/telemetry/collect.rs"]
+mod collect;
+
+use collect::Telemetry;
 use ingest::Ingest;
 use notification::Clock;
 use notification::report::{BatchResponse, MissingIdentifier};
@@ -80,14 +84,11 @@ async fn a_new_notification_is_inserted_as_init_byte_for_byte() {
 
 #[tokio::test]
 async fn a_put_that_the_sdk_repeats_is_counted_as_inserted_and_not_as_a_duplicate() {
-    let recorder = metrics_util::debugging::DebuggingRecorder::new();
-    let counted = recorder.snapshotter();
-    let _guard = metrics::set_default_local_recorder(&recorder);
+    let telemetry = Telemetry::default();
+    let _collecting = telemetry.collect();
     let memory = Memory::failing(|call| (call.method == "write").then_some(Fault::Repeated));
     check(memory, json!([message("m1", &event("a")), message("m2", &event("b"))]), &[]).await;
-    let names: Vec<_> =
-        counted.snapshot().into_vec().into_iter().map(|(key, ..)| key.key().name().to_owned()).collect();
-    assert_eq!(names, ["Inserted"]);
+    telemetry.check_metrics(&[("Inserted", 2)]);
 }
 
 #[tokio::test]

@@ -7,10 +7,12 @@
 #[path = "../../notification/tests/bad_input/generate.rs"]
 mod generate;
 
-use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use generate::{config, text};
+use ingest::Ingest;
 use ingest::message::Message;
-use notification::{Envelope, Malformed, Notification};
+use notification::testing::{Memory, TestClock};
+use notification::{Deadline, Envelope, Malformed, Notification, Timestamp};
 use proptest::prelude::*;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -40,6 +42,19 @@ fn compare_message(ours: &RawValue, theirs: &SqsMessage) {
         (Err(ours), Err(theirs)) => assert_eq!(ours.reason, theirs.to_string()),
         (ours, theirs) => panic!("{ours:?}, but {theirs:?}"),
     }
+}
+
+/// The JSON of an answer, written by both.
+#[tokio::test]
+async fn an_answer_has_the_json_that_lambda_reads() {
+    let envelope = serde_json::from_str(r#"{"Records":[{"messageId":"m1"},{"messageId":"m2"}]}"#).unwrap();
+    let memory = Memory::default();
+    let ingest = Ingest::new(&memory, &memory, TestClock::at_millis(0));
+    let ours = ingest.handle(envelope, Deadline::at(Timestamp::MAX)).await.unwrap();
+    let mut theirs = SqsBatchResponse::default();
+    theirs.add_failure("m1");
+    theirs.add_failure("m2");
+    assert_eq!(serde_json::to_value(ours).unwrap(), serde_json::to_value(theirs).unwrap());
 }
 
 #[test]

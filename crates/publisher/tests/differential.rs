@@ -8,12 +8,17 @@
 mod generate;
 
 use aws_lambda_events::dynamodb::{Event, EventRecord};
+use aws_lambda_events::streams::DynamoDbEventResponse;
 use generate::config;
-use notification::{Envelope, NotificationId};
+use notification::testing::{Fault, Memory, TestClock};
+use notification::{Deadline, Envelope, Failure, NotificationId, Timestamp};
 use proptest::prelude::*;
+use publisher::Publisher;
 use publisher::record::{Image, Record};
+use publisher::sweep::Sweep;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// Compares both readers on a batch, and returns whether `aws_lambda_events` could read it.
 fn compare(batch: &str) -> bool {
@@ -49,6 +54,22 @@ fn compare_record(ours: &RawValue, theirs: &EventRecord) {
         | (Image::Unpublishable(_), true, _, None) => {}
         (image, ..) => panic!("{image:?} of {new} after {old}, {}", theirs.event_name),
     }
+}
+
+/// The JSON of an answer to a batch, read and written by both.
+#[tokio::test]
+async fn an_answer_to_a_batch_has_the_json_that_lambda_reads() {
+    let image = json!({"id": {"S": "a"}, "status": {"S": "INIT"}, "event": {"S": "{}"}});
+    let payload = json!({"Records": [record("INSERT", &image, &Value::Null)]}).to_string();
+    let memory = Memory::failing(|_| Some(Fault::Before(Failure::retryable("down"))));
+    let publisher = Publisher::new(&memory, TestClock::at_millis(0));
+    let sweep = Sweep::new(&memory, Duration::ZERO);
+    let payload = serde_json::from_str(&payload).unwrap();
+    let ours = publisher::handle(&publisher, &sweep, payload, Deadline::at(Timestamp::MAX)).await.unwrap();
+    let ours = serde_json::to_value(ours).unwrap();
+    let theirs: DynamoDbEventResponse = serde_json::from_value(ours.clone()).unwrap();
+    assert_eq!(theirs.batch_item_failures[0].item_identifier.as_deref(), Some("1"));
+    assert_eq!(ours, serde_json::to_value(theirs).unwrap());
 }
 
 #[test]

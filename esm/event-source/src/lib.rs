@@ -87,3 +87,15 @@ pub fn payload<'a>(records: impl IntoIterator<Item = &'a RawValue>) -> String {
     let records: Vec<&str> = records.into_iter().map(RawValue::get).collect();
     format!(r#"{{"Records":[{}]}}"#, records.join(","))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_payload_of_a_batch_has_its_records_byte_for_byte() {
+        let records = [r#"{"a": 1.0}"#, "null"].map(|json| RawValue::from_string(json.to_owned()).unwrap());
+        assert_eq!(payload(records.iter().map(AsRef::as_ref)), r#"{"Records":[{"a": 1.0},null]}"#);
+        assert_eq!(payload([]), r#"{"Records":[]}"#);
+    }
+}

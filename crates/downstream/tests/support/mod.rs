@@ -2,8 +2,11 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+#[path = "../../../notification/tests/telemetry/collect.rs"]
+mod collect;
+
+use collect::Telemetry;
 use downstream::Downstream;
-use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use notification::ports::DownstreamTable;
 use notification::testing::{Memory, TestClock};
 use notification::{Action, Deadline, Envelope, Invocation, Status, Timestamp};
@@ -37,13 +40,15 @@ pub(crate) fn init<'a>(memory: Memory, ids: impl IntoIterator<Item = &'a str>) -
     ids.into_iter().fold(memory, |memory, id| memory.with(id, Status::Init, &event(id)))
 }
 
-/// What one invocation reported and counted.
+/// What one invocation reported, counted and logged.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Handled {
     /// The reported sequence numbers.
     pub(crate) reported: Vec<String>,
     /// Its metrics, without those that were not counted.
     pub(crate) counted: BTreeMap<String, u64>,
+    /// Its log lines.
+    pub(crate) lines: Vec<String>,
 }
 
 impl Handled {
@@ -60,20 +65,19 @@ pub(crate) async fn handle_for(
     at_millis: i64,
     left_millis: i64,
 ) -> Handled {
-    let recorder = DebuggingRecorder::new();
-    let snapshotter = recorder.snapshotter();
-    let _guard = metrics::set_default_local_recorder(&recorder);
+    let telemetry = Telemetry::default();
+    let _collecting = telemetry.collect();
     let envelope: Envelope = serde_json::from_str(&json!({"Records": batch}).to_string()).unwrap();
     let now = START + at_millis;
     let deadline = Deadline::at(Timestamp::from_millisecond(now + left_millis).unwrap());
     let request_id = format!("request-at-{at_millis}");
     let downstream = Downstream::new(table, TestClock::at_millis(now), action);
     let response = downstream.handle(envelope, Invocation { deadline, request_id }).await.unwrap();
-    let counted = snapshotter.snapshot().into_vec().into_iter().map(|(key, _, _, value)| match value {
-        DebugValue::Counter(count) => (key.key().name().to_owned(), count),
-        other => panic!("{key:?} is not a counter: {other:?}"),
-    });
-    Handled { reported: response.identifiers().map(str::to_owned).collect(), counted: counted.collect() }
+    Handled {
+        reported: response.identifiers().map(str::to_owned).collect(),
+        counted: telemetry.metrics().into_iter().collect(),
+        lines: telemetry.lines(),
+    }
 }
 
 /// Handles a batch at the start, with a minute left.
