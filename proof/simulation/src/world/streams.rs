@@ -67,14 +67,15 @@ impl World {
         let Some((to, _)) = &captured.new else { return };
         self.settles(&captured.id, *to);
         // A change can take effect after its worker has ended, and an operator makes other changes.
-        let Some(running) = self.running.get(&self.caller) else { return };
+        let running = self.running.get(&self.caller).filter(|_| self.wiring.hands_over);
+        let Some(running) = running else { return };
         let writer = match running.from.function() {
             Function::Ingest => Writer::Ingest,
             Function::Publisher => return self.violated(format!("publisher changed {}", captured.id)),
             Function::Downstream => Writer::Downstream,
         };
         let is_allowed = |allowed: &&Transition| (allowed.from, allowed.to, allowed.by) == (captured.old, *to, writer);
-        if self.wiring.hands_over && !TRANSITIONS.iter().any(|allowed| is_allowed(&allowed)) {
+        if !TRANSITIONS.iter().any(|allowed| is_allowed(&allowed)) {
             let from = captured.old.map_or("nothing", Status::as_str);
             self.violated(format!("{writer} changed {} from {from} to {to}", captured.id));
         }
