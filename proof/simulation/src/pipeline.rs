@@ -8,7 +8,7 @@ use crate::rng;
 use crate::run::{Deployment, Subject, Work};
 use crate::scenario::{SLOW_FOR, START};
 use crate::template::Deployed;
-use crate::world::{EFFECT, Wiring, World, lock};
+use crate::world::{EFFECT, Flight, Wiring, World, lock};
 use downstream::Downstream;
 use ingest::Ingest;
 use notification::ports::Table;
@@ -68,12 +68,15 @@ async fn handle(invocation: Invocation, ports: Ports) -> Result<String, String> 
             serde_json::to_string(&response).map_err(read)
         }
         Function::Downstream => {
+            let (clock, began) = (ports.clone(), ports.now());
             let action = SimulatedAction { ports: ports.clone(), guarantee };
             let downstream = Downstream::new(ports.clone(), ports, action);
             let envelope = serde_json::from_str(&payload).map_err(read)?;
             let invocation = notification::Invocation { deadline, request_id: format!("request-{task}") };
             let response = downstream.handle(envelope, invocation).await.map_err(|error| error.to_string())?;
-            serde_json::to_string(&response).map_err(read)
+            let lasted = clock.now().duration_since(began);
+            let is_late = lasted * 2 > deadline.time().duration_since(began);
+            Ok(mutants::response(mutant, serde_json::to_string(&response).map_err(read)?, is_late))
         }
     }
 }
@@ -90,6 +93,7 @@ impl Action for SimulatedAction {
     }
 
     async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
+        let _in_flight = self.ports.in_flight(Flight::Action);
         let id = notification.id().to_string();
         let (rejected, mutant, takes) = {
             let world = lock(self.ports.world());

@@ -150,9 +150,10 @@ fn poll(task: Task, running: &mut BTreeMap<Task, Running>, world: &Shared) {
     let Some(ended) = running.remove(&task) else { return };
     drop(ended.work);
     let mut world = lock(world);
-    let name = world.running.remove(&task).map(|running| running.name).unwrap_or_default();
+    let name = world.running.get(&task).map(|running| running.name.clone()).unwrap_or_default();
     let how = match result {
         Ok(response) => {
+            world.ends(task, &response);
             if response.contains("itemIdentifier") {
                 world.trace(|| Step::note_over(name, format!("reports {}", reported(&response))));
             }
@@ -163,6 +164,7 @@ fn poll(task: Task, running: &mut BTreeMap<Task, Running>, world: &Shared) {
             Ended::Error
         }
     };
+    world.running.remove(&task);
     (ended.respond)(&mut world, how);
 }
 

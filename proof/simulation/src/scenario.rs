@@ -1,5 +1,7 @@
 //! The scenario of a run, drawn from one seed: what upstream sends, what goes wrong, and how the world is set up.
 
+mod large;
+
 use crate::faults::Plan;
 use crate::rng;
 use fastrand::Rng;
@@ -119,6 +121,8 @@ pub enum What {
     ForeignRecord,
     /// An operator moves the dead-letter queue back into the queue.
     RedriveDeadLetters,
+    /// Another program writes an item that is no notification, and it is first in this partition of the pending index.
+    InvalidIndexEntry(u64),
 }
 
 /// What fails for a while.
@@ -134,6 +138,14 @@ pub enum Trouble {
     Throttled,
     /// No stream is read and no sweep runs, so records can expire.
     NothingReads,
+    /// Every call to the table takes three or four seconds, which is less than its callers wait.
+    TableSlow,
+    /// Most entries of each call to the table are throttled.
+    TableThrottled,
+    /// Most entries of each call to Kinesis are throttled.
+    StreamThrottled,
+    /// No query of this partition of the pending index succeeds.
+    PartitionDown(u64),
 }
 
 impl Scenario {
@@ -252,7 +264,18 @@ impl Scenario {
     /// The time from which nothing goes wrong any more.
     #[must_use]
     pub fn healed_at(&self) -> Timestamp {
-        let ends = self.disturbances.iter().map(|disturbance| disturbance.at + disturbance.what.lasts());
+        self.healed_except(|_| false)
+    }
+
+    /// The same, but it does not matter whether single partitions of the index can be read.
+    #[must_use]
+    pub fn healed_but_partitions_at(&self) -> Timestamp {
+        self.healed_except(|what| matches!(what, What::Trouble(Trouble::PartitionDown(_), _)))
+    }
+
+    fn healed_except(&self, ignored: impl Fn(What) -> bool) -> Timestamp {
+        let counted = self.disturbances.iter().filter(|disturbance| !ignored(disturbance.what));
+        let ends = counted.map(|disturbance| disturbance.at + disturbance.what.lasts());
         let sent = self.messages.iter().map(|message| message.at);
         ends.chain(sent).chain(self.faults.until()).chain([self.mappings_start]).max().unwrap_or(START)
     }
@@ -282,6 +305,10 @@ impl Trouble {
             Self::DownstreamDown => "downstream fails",
             Self::Throttled => "every invocation is throttled",
             Self::NothingReads => "nothing reads the streams",
+            Self::TableSlow => "the table is slow",
+            Self::TableThrottled => "the table throttles most entries",
+            Self::StreamThrottled => "Kinesis throttles most entries",
+            Self::PartitionDown(_) => "a partition of the pending index fails",
         }
     }
 }
@@ -299,6 +326,7 @@ impl fmt::Display for What {
             Self::Trouble(trouble, _) => write!(f, "{}, for {minutes} min", trouble.words()),
             Self::ForeignRecord => f.write_str("an orphan arrives in Kinesis"),
             Self::RedriveDeadLetters => f.write_str("an operator moves the dead letters back"),
+            Self::InvalidIndexEntry(_) => f.write_str("an entry that is no notification is first in the pending index"),
         }
     }
 }

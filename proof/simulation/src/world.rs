@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `state` | the world itself, its time, what happens next, and its journal |
 //! | `backend` | what the functions' calls do |
+//! | `budgets` | how much an invocation may do |
 //! | `calls` | calls of the functions to AWS and to the receiver, and their faults |
 //! | `invocations` | Lambda |
 //! | `queues` | the queues and their mappings |
@@ -13,6 +14,7 @@
 //! | `disturbances` | what happens to the world |
 
 mod backend;
+mod budgets;
 mod calls;
 mod disturbances;
 mod invocations;
@@ -21,5 +23,6 @@ mod state;
 mod streams;
 mod sweeps;
 
+pub(crate) use budgets::{Flight, Spent};
 pub(crate) use calls::{EFFECT, SEND};
 pub(crate) use state::{Respond, Shared, Wiring, World, lock};

@@ -1,6 +1,7 @@
 //! Invocations of functions.
 
 use super::source::{Function, Source};
+use crate::world::Spent;
 use event_source::Answer;
 use jiff::Timestamp;
 
@@ -47,4 +48,8 @@ pub(crate) struct Running {
     pub(crate) name: String,
     /// The ids of its records.
     pub(crate) ids: Vec<String>,
+    /// When it began.
+    pub(crate) began: Timestamp,
+    /// What it has used of its budgets.
+    pub(crate) spent: Spent,
 }

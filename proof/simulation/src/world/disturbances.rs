@@ -5,6 +5,7 @@ use crate::aws::source::Source;
 use crate::aws::stream::FOREIGN;
 use crate::scenario::What;
 use crate::trace::Step;
+use notification::ports::IndexKey;
 
 impl World {
     pub(super) fn disturb(&mut self, what: What) {
@@ -35,6 +36,10 @@ impl World {
                 self.put_record(FOREIGN, b"\xff no notification");
             }
             What::RedriveDeadLetters => self.redrive_dead_letters(),
+            What::InvalidIndexEntry(partition) => {
+                let key = IndexKey { since: "0".into(), id: "written by hand".into() };
+                self.table.add_invalid(partition, key);
+            }
         }
         self.look_at(Source::TableStream, now);
         self.look_at(Source::Kinesis, now);
