@@ -11,6 +11,8 @@ import pytest
 from conftest import DONE_RETENTION_DAYS
 from local.stack import NOTIFYCTL
 
+IN_DOUBT_AT = "2026-01-01T00:00:00.000Z"
+
 
 @pytest.mark.parametrize(
     "variables, expected",
@@ -184,7 +186,7 @@ def test_redrive_returns_a_failed_notification_to_init_and_changes_no_other(stac
 
 def test_resolve_settles_a_notification_in_doubt_as_the_operator_decides(stack, prefix, event):
     for notification_id in (f"{prefix}-did", f"{prefix}-did-not"):
-        stack.put(notification_id, status="IN_DOUBT", event=event(notification_id))
+        stack.put(notification_id, status="IN_DOUBT", in_doubt_at=IN_DOUBT_AT, event=event(notification_id))
     assert stack.notifyctl("resolve", f"{prefix}-did", "--done")[0] == 0
     assert stack.status(f"{prefix}-did") == "DONE"
     assert stack.entry(f"{prefix}-did") is None, "it is not run again"
@@ -218,7 +220,7 @@ def test_an_expired_claim_can_be_resolved_and_a_live_one_cannot(stack, prefix, e
 
 
 def test_a_notification_resolved_as_done_expires_after_the_retention_of_the_stack(stack, prefix, event):
-    stack.put(prefix, status="IN_DOUBT", event=event(prefix))
+    stack.put(prefix, status="IN_DOUBT", in_doubt_at=IN_DOUBT_AT, event=event(prefix))
     assert stack.notifyctl("resolve", prefix, "--done")[0] == 0
     days = (int(stack.item(prefix)["expires_at"]["N"]) - time.time()) / (24 * 3600)
     assert abs(days - DONE_RETENTION_DAYS) < 1

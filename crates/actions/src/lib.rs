@@ -10,7 +10,7 @@ use aws::{SdkConfig, SystemClock};
 use ledger::Ledger;
 use notification::{Action, ActionError, Deadline, Effect, Guarantee, MarkDone, Notification};
 use secret::SecretsManager;
-use webhook::{Settings, Webhook};
+use webhook::{Http, Settings, Webhook};
 
 /// The configured action.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub enum Chosen {
     /// Adds an entry to a second table.
     Ledger(Ledger),
     /// Delivers the event over HTTPS.
-    Webhook(Box<Webhook<SecretsManager, SystemClock>>),
+    Webhook(Box<Webhook<Http, SecretsManager, SystemClock>>),
 }
 
 impl Chosen {

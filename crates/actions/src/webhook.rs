@@ -9,11 +9,13 @@
 //! | file | concern |
 //! |---|---|
 //! | `settings` | the environment |
+//! | `http` | one request to the receiver |
 //! | `key` | the notification id as a header |
 //! | `signer`, `secrets` | signatures, and secrets that change |
 //! | `answer` | the meaning of the receiver's answer |
 
 mod answer;
+mod http;
 mod key;
 mod secrets;
 mod settings;
@@ -22,11 +24,12 @@ mod signer;
 use crate::secret::SecretSource;
 use answer::{Next, Refusal};
 use aws::ConfigError;
+pub use http::{Http, NoAnswer, Post, Request};
 use notification::deadline::within;
-use notification::{Action, ActionError, Clock, Deadline, Effect, Guarantee, Notification, Outcome, Timestamp, limits};
-use reqwest::header::CONTENT_TYPE;
-use reqwest::redirect::Policy;
-use reqwest::{Client, ClientBuilder, Response, Url};
+use notification::{
+    Action, ActionError, Clock, Deadline, Effect, Failure, Guarantee, Notification, Outcome, Timestamp, limits,
+};
+use reqwest::Response;
 use secrets::{Checked, Secrets};
 pub use settings::Settings;
 use signer::Signer;
@@ -36,11 +39,10 @@ use std::time::Duration;
 /// The content type of one event in the structured mode.
 const CLOUDEVENTS_JSON: &str = "application/cloudevents+json; charset=utf-8";
 
-/// Delivers notifications to one receiver. `S` provides the signing secret, and `C` the time.
+/// Delivers notifications to one receiver. `P` sends the requests, `S` provides the signing secret, and `C` the time.
 #[derive(Debug)]
-pub struct Webhook<S, C> {
-    client: Client,
-    url: Url,
+pub struct Webhook<P, S, C> {
+    receiver: P,
     secrets: Secrets<S>,
     clock: C,
     guarantee: Guarantee,
@@ -53,19 +55,29 @@ struct Delivery<'a> {
     webhook_id: String,
 }
 
-impl<S: SecretSource, C: Clock> Webhook<S, C> {
+impl<S: SecretSource, C: Clock> Webhook<Http, S, C> {
     /// Creates the action and reads the signing secret: one or more Standard Webhooks secrets (`whsec_` and base64),
     /// separated by white space, the newest first.
     ///
     /// # Errors
     /// [`ConfigError`] if the secret cannot be read or is invalid, or no client can be created.
     pub async fn new(settings: Settings, source: S, clock: C) -> Result<Self, ConfigError> {
-        let secrets = Secrets::read(source, &clock)
-            .await
-            .map_err(|failure| ConfigError::wrong(settings::SECRET_ID, failure.reason))?;
-        let client =
-            client(settings.guarantee).build().map_err(|error| ConfigError::wrong(settings::URL, error.to_string()))?;
-        Ok(Self { client, url: settings.url, secrets, clock, guarantee: settings.guarantee })
+        let Settings { url, guarantee, .. } = settings;
+        let receiver =
+            Http::new(url, guarantee).map_err(|error| ConfigError::wrong(settings::URL, error.to_string()))?;
+        let webhook = Self::to(receiver, guarantee, source, clock).await;
+        webhook.map_err(|failure| ConfigError::wrong(settings::SECRET_ID, failure.reason))
+    }
+}
+
+impl<P: Post, S: SecretSource, C: Clock> Webhook<P, S, C> {
+    /// Creates the action for this receiver and reads the signing secret.
+    ///
+    /// # Errors
+    /// The secret cannot be read or is invalid.
+    pub async fn to(receiver: P, guarantee: Guarantee, source: S, clock: C) -> Result<Self, Failure> {
+        let secrets = Secrets::read(source, &clock).await?;
+        Ok(Self { receiver, secrets, clock, guarantee })
     }
 
     /// Makes one attempt. Returns the answer if it is 2xx, and otherwise what went wrong.
@@ -76,24 +88,22 @@ impl<S: SecretSource, C: Clock> Webhook<S, C> {
         signed_at: Timestamp,
     ) -> Result<Response, Refusal> {
         let timestamp = signed_at.as_second();
-        let request = self
-            .client
-            .post(self.url.clone())
-            .header(CONTENT_TYPE, CLOUDEVENTS_JSON)
-            .header("idempotency-key", &delivery.idempotency_key)
-            .header("webhook-id", &delivery.webhook_id)
-            .header("webhook-timestamp", timestamp)
-            .header("webhook-signature", signer.sign(&delivery.webhook_id, timestamp, delivery.event))
-            .body(delivery.event.to_owned());
-        // The client's own timeout would include the body of the answer.
-        let error = match within(&self.clock, limits::WEBHOOK_TIMEOUT, request.send()).await {
+        let headers = [
+            ("content-type", CLOUDEVENTS_JSON.to_owned()),
+            ("idempotency-key", delivery.idempotency_key.clone()),
+            ("webhook-id", delivery.webhook_id.clone()),
+            ("webhook-timestamp", timestamp.to_string()),
+            ("webhook-signature", signer.sign(&delivery.webhook_id, timestamp, delivery.event)),
+        ];
+        let request = self.receiver.post(Request { headers, body: delivery.event });
+        // A timeout of the client itself would include the body of the answer.
+        let error = match within(&self.clock, limits::WEBHOOK_TIMEOUT, request).await {
             Some(Ok(response)) if response.status().is_success() => return Ok(response),
             Some(Ok(response)) => return Err(answer::refusal(&response, self.guarantee, self.clock.now())),
-            // The text of the error contains the URL, which may contain a token.
-            Some(Err(error)) if error.is_connect() => {
-                ActionError::Retry("could not connect to the receiver".to_owned())
+            Some(Err(NoAnswer::NotConnected)) => ActionError::Retry("could not connect to the receiver".to_owned()),
+            Some(Err(NoAnswer::Broken)) => {
+                ActionError::MayHaveHappened("the connection to the receiver broke".to_owned())
             }
-            Some(Err(_)) => ActionError::MayHaveHappened("the connection to the receiver broke".to_owned()),
             None => ActionError::MayHaveHappened("the receiver did not answer in time".to_owned()),
         };
         Err(Refusal { error, next: Next::Nothing })
@@ -144,7 +154,7 @@ impl<S: SecretSource, C: Clock> Webhook<S, C> {
     }
 }
 
-impl<S: SecretSource, C: Clock> Action for Webhook<S, C> {
+impl<P: Post, S: SecretSource, C: Clock> Action for Webhook<P, S, C> {
     fn guarantee(&self) -> Guarantee {
         self.guarantee
     }
@@ -192,20 +202,6 @@ impl<S: SecretSource, C: Clock> Action for Webhook<S, C> {
         } else {
             error
         })
-    }
-}
-
-fn client(guarantee: Guarantee) -> ClientBuilder {
-    let client = Client::builder()
-        .redirect(Policy::none())
-        .connect_timeout(limits::WEBHOOK_CONNECT_TIMEOUT)
-        .user_agent(concat!("atomic-notification-service/", env!("CARGO_PKG_VERSION")));
-    match guarantee {
-        // Lambda freezes the process between invocations, and receivers then close idle connections. A call on such a
-        // connection fails with an unknown outcome, so the notification becomes IN_DOUBT for no reason. A new connection
-        // costs less. The client retries calls that the receiver refused to process, which is disabled as well.
-        Guarantee::AtMostOnce { .. } => client.pool_max_idle_per_host(0).retry(reqwest::retry::never()),
-        _ => client.pool_max_idle_per_host(limits::ACTIONS_IN_FLIGHT),
     }
 }
 

@@ -7,7 +7,7 @@ mod ports;
 #[path = "webhook/receiver.rs"]
 mod receiver;
 
-use actions::webhook::{Settings, Webhook};
+use actions::webhook::{Http, Settings, Webhook};
 use aws::Environment;
 use notification::Clock;
 use notification::{Action, ActionError, Deadline, Effect, Notification, limits};
@@ -27,7 +27,7 @@ fn environment(url: &str, guarantee: &str) -> Environment {
 
 /// A webhook with its receiver, its secret and its clock.
 struct World {
-    webhook: Webhook<Secret, Time>,
+    webhook: Webhook<Http, Secret, Time>,
     receiver: Receiver,
     secret: Secret,
     time: Time,

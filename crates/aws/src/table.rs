@@ -116,6 +116,7 @@ mod tests {
     use aws_sdk_dynamodb::types::error::ConditionalCheckFailedException;
     use aws_sdk_dynamodb::types::{BatchStatementError, BatchStatementErrorCodeEnum, BatchStatementResponse};
     use aws_smithy_mocks::{Rule, mock, mock_client};
+    use notification::change::Run;
     use notification::ports::{Table, Written};
     use notification::report::Identifier;
     use notification::{Change, Claim, Notification, Outcome};
@@ -265,7 +266,7 @@ mod tests {
     fn a_claim_or_a_failure_is_written_only_if_no_call_has_an_unknown_outcome() {
         let claim = Claim { owner: "me".into(), lease_until: Timestamp::UNIX_EPOCH };
         let a = id("a");
-        for change in [Change::claim(&a, "{}", &claim), Change::fail(&a, "{}", "no")] {
+        for change in [Change::claim(&a, "{}", &claim), Change::fail(&a, "{}", Run::Any, "no")] {
             let (statement, parameters) = statement_of(&change);
             assert!(
                 statement
@@ -285,7 +286,9 @@ mod tests {
             r#"UPDATE "t" SET "status" = ? SET "unknown_call_at" = ? WHERE "id" = ? AND "status" = ? AND "event" = ?"#
         );
         assert_eq!(parameters, [text("INIT"), text("1970-01-01T00:00:00.000Z"), text("a"), text("INIT"), text("{}")]);
-        assert!(statement_of(&Change::resolve_retry(&a)).0.contains(r#" REMOVE "unknown_call_at""#));
+        assert!(
+            statement_of(&Change::resolve_retry(&a, Timestamp::UNIX_EPOCH)).0.contains(r#" REMOVE "unknown_call_at""#)
+        );
     }
 
     #[test]
@@ -401,10 +404,10 @@ mod tests {
         let a = id("a");
         let claim = Claim { owner: "me".into(), lease_until: Timestamp::from_second(9).unwrap() };
         let changes = [
-            Change::fail(&a, "{}", "no"),
+            Change::fail(&a, "{}", Run::Any, "no"),
             Change::doubt_claimed(&a, &claim, "?"),
-            Change::redrive(&a),
-            Change::resolve_done(&a),
+            Change::redrive(&a, Timestamp::UNIX_EPOCH),
+            Change::resolve_done(&a, Timestamp::UNIX_EPOCH),
             done(&a, None),
         ];
         assert_eq!(table(&rule).write(&changes, Timestamp::UNIX_EPOCH).await.unwrap(), [Ok(Written::Yes)]);

@@ -1,6 +1,7 @@
 //! A task and its result. Every result is logged and counted here, so that none is missed.
 
 use crate::record::{Record, Subject};
+use notification::change::Run;
 use notification::{Claim, Effect, Failure, FailureKind, Notification, NotificationId, Status};
 
 /// A record with a notification, on its way through the function.
@@ -12,6 +13,8 @@ pub(crate) struct Task<'a> {
     pub(crate) notification: &'a Notification,
     /// Whether the table has a note that an earlier call of the action has an unknown outcome.
     pub(crate) has_unknown_call: bool,
+    /// The run of the action that the notification was in when it was read; any, if it was not read.
+    pub(crate) run: Run,
 }
 
 /// A task whose action has run, with the action's answer.
@@ -34,6 +37,14 @@ impl<'a> Task<'a> {
 
     pub(crate) fn subject(&self) -> Subject<'a> {
         Subject { id: self.notification.id(), event: self.notification.event() }
+    }
+
+    /// The meaning of a failure of the action, or of its transaction, for the record.
+    pub(crate) fn problem(self, failure: &Failure) -> Problem {
+        match failure.kind {
+            FailureKind::Permanent => Problem::Refused { run: self.run, reason: failure.reason.clone() },
+            FailureKind::Retryable | FailureKind::MayHaveHappened => Problem::Retry(failure.clone()),
+        }
     }
 
     /// The record, with its result.
@@ -78,8 +89,14 @@ pub(crate) enum Settled {
 pub(crate) enum Problem {
     /// It is retried.
     Retry(Failure),
-    /// It failed permanently and had no effect, for this reason: the notification must become FAILED.
-    Refused(String),
+    /// It failed permanently and had no effect, for this reason: the notification must become FAILED, unless an operator has
+    /// begun another run meanwhile.
+    Refused {
+        /// The run that was refused.
+        run: Run,
+        /// Why.
+        reason: String,
+    },
     /// The outcome of a call is unknown, for this reason: the notification must become IN_DOUBT.
     InDoubt {
         /// The state of the notification now.
@@ -109,14 +126,6 @@ impl Problem {
     /// A retryable failure.
     pub(crate) fn retry(reason: impl Into<String>) -> Self {
         Self::Retry(Failure::retryable(reason))
-    }
-
-    /// The meaning of a failure of the action, or of its transaction, for the record.
-    pub(crate) fn of_action(failure: &Failure) -> Self {
-        match failure.kind {
-            FailureKind::Permanent => Self::Refused(failure.reason.clone()),
-            FailureKind::Retryable | FailureKind::MayHaveHappened => Self::Retry(failure.clone()),
-        }
     }
 }
 
@@ -159,7 +168,7 @@ pub(crate) fn log_and_count(record: &Record, result: &Result) {
             tracing::error!(reason, item, "the record belongs to no notification; quarantined as FAILED");
         }
         Err(Problem::Retry(failure)) => tracing::warn!(reason = %failure, "not settled; the record is retried"),
-        Err(Problem::Refused(reason) | Problem::InDoubt { reason, .. } | Problem::Orphan(reason)) => {
+        Err(Problem::Refused { reason, .. } | Problem::InDoubt { reason, .. } | Problem::Orphan(reason)) => {
             tracing::warn!(reason, "its new status could not be written; the record is retried");
         }
     }

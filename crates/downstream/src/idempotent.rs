@@ -4,7 +4,7 @@
 //! A call with an unknown outcome is noted in the table: after it, a rejection no longer means that nothing has happened.
 
 use crate::Downstream;
-use crate::ended::{Called, Ended, Problem, Progress, Result, Settled, Task};
+use crate::ended::{Called, Ended, Progress, Result, Settled, Task};
 use crate::record::Subject;
 use crate::standing::{Standing, absent, not_as_expected};
 use futures_channel::mpsc;
@@ -69,7 +69,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
             match acted {
                 // If a call did not happen, or is already noted, there is nothing to write.
                 Err(failure) if task.has_unknown_call || !failure.kind.may_have_happened() => {
-                    progress.ended.push(task.end(Err(Problem::of_action(&failure))));
+                    progress.ended.push(task.end(Err(task.problem(&failure))));
                 }
                 acted => to_write.push(Called { task, acted }),
             }
@@ -98,7 +98,7 @@ fn change<'a>(Called { task, acted }: &'a Called<'_>) -> Change<'a> {
 /// The result of a call, by the action's answer and the answer to the write of that.
 fn result(Called { task, acted }: &Called<'_>, answer: std::result::Result<Answer, Failure>, now: Timestamp) -> Result {
     match (acted, answer) {
-        (Err(failure), Ok(Answer::Made)) => Err(Problem::of_action(failure)),
+        (Err(failure), Ok(Answer::Made)) => Err(task.problem(failure)),
         (Err(failure), Err(table)) => {
             let _span = task.record.span().entered();
             tracing::error!(
@@ -106,7 +106,7 @@ fn result(Called { task, acted }: &Called<'_>, answer: std::result::Result<Answe
                 table = %table,
                 "the outcome of a call is unknown, and the note of it could not be written; if the next call is rejected, ask the receiver"
             );
-            Err(Problem::of_action(failure))
+            Err(task.problem(failure))
         }
         (Ok(_), Err(table)) => Err(table.into()),
         (Ok(_), Ok(Answer::Made)) => Ok(Settled::Done),

@@ -27,6 +27,7 @@ pub use {aws::Function, mimalloc::MiMalloc, run::run};
 use ended::{Called, Ended, Problem, Task};
 use futures_util::stream::{self, StreamExt};
 use notification::batch::isolate_future;
+use notification::change::Run;
 use notification::distinct::Distinct;
 use notification::ports::DownstreamTable;
 use notification::report::{BatchResponse, MissingIdentifier};
@@ -97,7 +98,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
             let record = &records[place];
             match &record.content {
                 Content::Notification(notification) => {
-                    tasks.push(Task { place, record, notification, has_unknown_call: false });
+                    tasks.push(Task { place, record, notification, has_unknown_call: false, run: Run::Any });
                 }
                 Content::Malformed { failure, .. } => malformed.push(MalformedRecord { place, record, failure }),
             }

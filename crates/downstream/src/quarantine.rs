@@ -9,6 +9,7 @@ use crate::ended::{Doubtful, Ended, Problem, Result, Settled};
 use crate::record::{Record, Subject};
 use crate::standing::{Standing, absent, not_as_expected};
 use notification::batch::{Attempts, by_count, call_in_batches};
+use notification::change::Run;
 use notification::ports::{Answers, DownstreamTable, Orphan};
 use notification::write::{Answer, read_all};
 use notification::{Action, Change, Clock, Deadline, Failure};
@@ -24,9 +25,16 @@ pub(crate) struct MalformedRecord<'a> {
 struct Poison<'e, 'a> {
     result: &'e mut Result,
     subject: Subject<'a>,
-    /// The state from which it becomes IN_DOUBT; `None` if it must become FAILED.
-    in_doubt: Option<Doubtful>,
+    becomes: Becomes,
     reason: String,
+}
+
+/// The status that a poison notification gets.
+enum Becomes {
+    /// FAILED, if it is still in this run.
+    Failed(Run),
+    /// IN_DOUBT, from this state.
+    InDoubt(Doubtful),
 }
 
 impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
@@ -45,7 +53,10 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
             let standing = read.map(|(subject, read)| Standing::read(subject, read, now));
             let result = match standing {
                 None | Some(Standing::Other(Err(Problem::Orphan(_)))) => Err(Problem::Orphan(reason.clone())),
-                Some(Standing::Init | Standing::UnknownCall) => Err(Problem::Refused(reason.clone())),
+                Some(Standing::Init | Standing::UnknownCall) => {
+                    // It is malformed in every run.
+                    Err(Problem::Refused { run: Run::Any, reason: reason.clone() })
+                }
                 Some(Standing::Other(result)) => result,
             };
             ended.push(Ended { place, record, result });
@@ -66,19 +77,19 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     async fn write_poison(&self, ended: &mut [Ended<'_>], deadline: Deadline) {
         let mut poison = Vec::new();
         for Ended { record, result, .. } in ended {
-            let (in_doubt, reason) = match &*result {
-                Err(Problem::Refused(reason)) => (None, reason.clone()),
-                Err(Problem::InDoubt { from, reason }) => (Some(from.clone()), reason.clone()),
+            let (becomes, reason) = match &*result {
+                Err(Problem::Refused { run, reason }) => (Becomes::Failed(*run), reason.clone()),
+                Err(Problem::InDoubt { from, reason }) => (Becomes::InDoubt(from.clone()), reason.clone()),
                 _ => continue,
             };
             if let Some(subject) = record.subject() {
-                poison.push(Poison { result, subject, in_doubt, reason });
+                poison.push(Poison { result, subject, becomes, reason });
             }
         }
         let answers = self.write_each(poison, Poison::change, Attempts::Limited, deadline).await;
         let now = self.clock.now();
-        for (Poison { result, subject, in_doubt, reason }, answer) in answers {
-            let is_in_doubt = in_doubt.is_some();
+        for (Poison { result, subject, becomes, reason }, answer) in answers {
+            let is_in_doubt = matches!(becomes, Becomes::InDoubt(_));
             *result = match answer {
                 Err(failure) => Err(failure.into()),
                 Ok(Answer::Made) if is_in_doubt => Ok(Settled::InDoubt(reason)),
@@ -132,11 +143,11 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
 impl Poison<'_, '_> {
     fn change(&self) -> Change<'_> {
         let Subject { id, event } = self.subject;
-        match &self.in_doubt {
-            None => Change::fail(id, event, &self.reason),
-            Some(Doubtful::Init) => Change::doubt(id, event, &self.reason),
-            Some(Doubtful::Claim(claim)) => Change::doubt_claimed(id, claim, &self.reason),
-            Some(Doubtful::UnreadableClaim) => Change::doubt_unreadable_claim(id, &self.reason),
+        match &self.becomes {
+            Becomes::Failed(run) => Change::fail(id, event, *run, &self.reason),
+            Becomes::InDoubt(Doubtful::Init) => Change::doubt(id, event, &self.reason),
+            Becomes::InDoubt(Doubtful::Claim(claim)) => Change::doubt_claimed(id, claim, &self.reason),
+            Becomes::InDoubt(Doubtful::UnreadableClaim) => Change::doubt_unreadable_claim(id, &self.reason),
         }
     }
 }

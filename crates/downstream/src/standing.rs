@@ -28,13 +28,18 @@ pub(crate) enum Standing {
 }
 
 impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
-    /// Reads the notifications of tasks, and returns each task with the state of its notification.
+    /// Reads the notifications of tasks, and returns each task, with the run of its action, and the state of its
+    /// notification.
     pub(crate) async fn read_each<'a>(&self, tasks: Vec<Task<'a>>, deadline: Deadline) -> Vec<(Task<'a>, Standing)> {
         let ids: Vec<_> = tasks.iter().map(Task::id).collect();
         let reads = read_all(&self.table, &self.clock, &ids, deadline).await;
         let now = self.clock.now();
-        let read = tasks.into_iter().zip(reads);
-        read.map(|(task, read)| (task, Standing::read(task.subject(), read, now))).collect()
+        let mut standings = Vec::with_capacity(tasks.len());
+        for (task, read) in tasks.into_iter().zip(reads) {
+            let run = read.as_ref().ok().and_then(Option::as_ref).map_or(task.run, Stored::run);
+            standings.push((Task { run, ..task }, Standing::read(task.subject(), read, now)));
+        }
+        standings
     }
 
     /// Makes one change for each of `items`, and returns each with its answer.

@@ -17,7 +17,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         let (mut alone, mut with_puts) = (Vec::new(), Vec::new());
         for Called { task, acted } in self.act_all(tasks, deadline).await {
             match acted {
-                Err(failure) => ended.push(task.end(Err(Problem::of_action(&failure)))),
+                Err(failure) => ended.push(task.end(Err(task.problem(&failure)))),
                 Ok(effect) if effect.writes.is_empty() => alone.push((task, effect)),
                 Ok(effect) => with_puts.push((task, effect)),
             }
@@ -35,7 +35,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         let now = self.clock.now();
         for ((task, _), answer) in with_puts.iter().zip(committed) {
             // A transaction that is permanently refused wrote nothing, so the effect did not happen.
-            let answer = answer.map_err(|failure| Problem::of_action(&failure));
+            let answer = answer.map_err(|failure| task.problem(&failure));
             ended.push(task.end(settled(*task, answer, now)));
         }
         ended

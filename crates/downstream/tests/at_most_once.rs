@@ -180,7 +180,9 @@ async fn a_call_that_ends_after_its_notification_was_moved_back_to_init_is_in_do
         async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
             let (table, id) = (&self.0, notification.id());
             let claim = self.0.item(id.as_str()).unwrap().claim.unwrap();
-            for change in [Change::doubt_claimed(id, &claim, "expired"), Change::resolve_retry(id)] {
+            for change in
+                [Change::doubt_claimed(id, &claim, "expired"), Change::resolve_retry(id, Timestamp::UNIX_EPOCH)]
+            {
                 table.write(&[change], Timestamp::UNIX_EPOCH).await.unwrap();
             }
             Ok(Effect::default())

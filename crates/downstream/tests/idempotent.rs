@@ -4,7 +4,7 @@
 
 mod support;
 
-use notification::change::Commit;
+use notification::change::{Commit, Run};
 use notification::ports::{Answers, Committed, DownstreamTable, Orphan, Table, TableReader, Written};
 use notification::testing::{Call, Fault, Memory, TestClock};
 use notification::{
@@ -241,7 +241,7 @@ async fn a_call_with_an_unknown_outcome_that_meets_failed_is_counted() {
         }
 
         async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
-            let failed = Change::fail(notification.id(), notification.event(), "the receiver answered 404");
+            let failed = Change::fail(notification.id(), notification.event(), Run::Any, "the receiver answered 404");
             let table = &self.0;
             table.write(&[failed], Timestamp::UNIX_EPOCH).await.unwrap();
             no_answer()
@@ -250,4 +250,30 @@ async fn a_call_with_an_unknown_outcome_that_meets_failed_is_counted() {
     let memory = init(Memory::default(), ["a"]);
     let handled = handle(&memory, Overtaken(&memory), &records(["a"])).await;
     assert_eq!((handled.reported.len(), status(&memory, "a"), handled.count("LateEffect")), (0, Status::Failed, 1));
+}
+
+#[tokio::test]
+async fn a_rejection_is_not_failed_if_an_operator_has_redriven_the_notification_meanwhile() {
+    /// While its call runs, the notification becomes FAILED by another worker's, and an operator redrives it.
+    struct Overtaken<'a>(&'a Memory);
+    impl Action for Overtaken<'_> {
+        fn guarantee(&self) -> Guarantee {
+            IDEMPOTENT
+        }
+
+        async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
+            let (table, id) = (&self.0, notification.id());
+            let failed = Change::fail(id, notification.event(), Run::First, "the receiver answered 404");
+            for change in [failed, Change::redrive(id, Timestamp::UNIX_EPOCH)] {
+                assert_eq!(table.write(&[change], Timestamp::UNIX_EPOCH).await.unwrap(), [Ok(Written::Yes)]);
+            }
+            not_found()
+        }
+    }
+    let memory = init(Memory::default(), ["a"]);
+    let handled = handle(&memory, Overtaken(&memory), &records(["a"])).await;
+    assert_eq!((handled.reported, status(&memory, "a")), (vec!["0".to_owned()], Status::Init));
+    let receiver = Receiver::answering([Ok(Effect::default())]);
+    assert_eq!(handle(&memory, &receiver, &records(["a"])).await.reported.len(), 0);
+    assert_eq!(status(&memory, "a"), Status::Done);
 }

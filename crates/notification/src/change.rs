@@ -37,6 +37,18 @@ pub struct Claim {
     pub lease_until: Timestamp,
 }
 
+/// A run of the action. It begins when the notification becomes INIT: on arrival, or because an operator decides so. What a
+/// call of one run found out says nothing about the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Run {
+    /// Whichever it is.
+    Any,
+    /// The first one, since the notification was accepted.
+    First,
+    /// The one that an operator began at this time, to the millisecond.
+    PutBackAt(Timestamp),
+}
+
 /// One conditional change of a notification's status.
 #[derive(Debug, Clone, Copy)]
 pub struct Change<'a> {
@@ -52,10 +64,13 @@ pub enum Before<'a> {
     Absent,
     /// It has this status.
     Status(Status),
+    /// It has had this status since this time, to the millisecond. A repeat of the change that the network delays cannot meet
+    /// a later state.
+    Since(Status, Timestamp),
     /// It is INIT and has this event, byte for byte: the change was made for this event.
     Event(&'a str),
-    /// The same, and no call of its action has an unknown outcome, so its effect cannot have happened.
-    Untouched(&'a str),
+    /// The same, and in this run no call of its action has an unknown outcome, so its effect cannot have happened.
+    Untouched(&'a str, Run),
     /// It is CLAIMED, by exactly this claim. A later claim is left alone.
     Claim(&'a Claim),
 }
@@ -103,10 +118,10 @@ impl<'a> Change<'a> {
         Self { id, from: Before::Event(event), to: After::Done(outcome) }
     }
 
-    /// INIT → FAILED, unless a call has an unknown outcome: the effect will not happen.
+    /// INIT → FAILED, if no call of this run has an unknown outcome: the effect will not happen.
     #[must_use]
-    pub const fn fail(id: &'a NotificationId, event: &'a str, reason: &'a str) -> Self {
-        Self { id, from: Before::Untouched(event), to: After::Failed(reason) }
+    pub const fn fail(id: &'a NotificationId, event: &'a str, run: Run, reason: &'a str) -> Self {
+        Self { id, from: Before::Untouched(event, run), to: After::Failed(reason) }
     }
 
     /// INIT → INIT, with a note that a call had an unknown outcome.
@@ -124,7 +139,7 @@ impl<'a> Change<'a> {
     /// INIT → CLAIMED, unless a call has an unknown outcome.
     #[must_use]
     pub const fn claim(id: &'a NotificationId, event: &'a str, claim: &'a Claim) -> Self {
-        Self { id, from: Before::Untouched(event), to: After::Claimed(claim) }
+        Self { id, from: Before::Untouched(event, Run::Any), to: After::Claimed(claim) }
     }
 
     /// CLAIMED by this claim → DONE.
@@ -157,22 +172,22 @@ impl<'a> Change<'a> {
         Self { id, from: Before::Status(Status::Claimed), to: After::InDoubt(reason) }
     }
 
-    /// FAILED → INIT, for an operator: run it again.
+    /// FAILED since this time → INIT, for an operator: run it again.
     #[must_use]
-    pub const fn redrive(id: &'a NotificationId) -> Self {
-        Self { id, from: Before::Status(Status::Failed), to: After::PutBack }
+    pub const fn redrive(id: &'a NotificationId, since: Timestamp) -> Self {
+        Self { id, from: Before::Since(Status::Failed, since), to: After::PutBack }
     }
 
-    /// IN_DOUBT → INIT, for an operator: the effect has not happened, run it again.
+    /// IN_DOUBT since this time → INIT, for an operator: the effect has not happened, run it again.
     #[must_use]
-    pub const fn resolve_retry(id: &'a NotificationId) -> Self {
-        Self { id, from: Before::Status(Status::InDoubt), to: After::PutBack }
+    pub const fn resolve_retry(id: &'a NotificationId, since: Timestamp) -> Self {
+        Self { id, from: Before::Since(Status::InDoubt, since), to: After::PutBack }
     }
 
-    /// IN_DOUBT → DONE, for an operator: the effect has happened.
+    /// IN_DOUBT since this time → DONE, for an operator: the effect has happened.
     #[must_use]
-    pub const fn resolve_done(id: &'a NotificationId) -> Self {
-        Self { id, from: Before::Status(Status::InDoubt), to: After::Done(None) }
+    pub const fn resolve_done(id: &'a NotificationId, since: Timestamp) -> Self {
+        Self { id, from: Before::Since(Status::InDoubt, since), to: After::Done(None) }
     }
 
     /// The notification's id.
@@ -213,14 +228,22 @@ impl<'a> Change<'a> {
     }
 }
 
+impl Stored {
+    /// The run of the action that the notification is in.
+    #[must_use]
+    pub fn run(&self) -> Run {
+        self.put_back_at.map_or(Run::First, Run::PutBackAt)
+    }
+}
+
 impl<'a> Before<'a> {
     /// The expected status; `None` if there must be no item.
     #[must_use]
     pub const fn status(&self) -> Option<Status> {
         match self {
             Self::Absent => None,
-            Self::Status(status) => Some(*status),
-            Self::Event(_) | Self::Untouched(_) => Some(Status::Init),
+            Self::Status(status) | Self::Since(status, _) => Some(*status),
+            Self::Event(_) | Self::Untouched(..) => Some(Status::Init),
             Self::Claim(_) => Some(Status::Claimed),
         }
     }
@@ -229,8 +252,8 @@ impl<'a> Before<'a> {
     #[must_use]
     pub const fn event(&self) -> Option<&'a str> {
         match self {
-            Self::Event(event) | Self::Untouched(event) => Some(event),
-            Self::Absent | Self::Status(_) | Self::Claim(_) => None,
+            Self::Event(event) | Self::Untouched(event, _) => Some(event),
+            Self::Absent | Self::Status(_) | Self::Since(..) | Self::Claim(_) => None,
         }
     }
 }
@@ -269,7 +292,7 @@ mod tests {
         let changes = [
             Change::insert(&notification),
             Change::done(id, EVENT, None),
-            Change::fail(id, EVENT, ""),
+            Change::fail(id, EVENT, Run::Any, ""),
             Change::note_unknown_call(id, EVENT),
             Change::doubt(id, EVENT, ""),
             Change::claim(id, EVENT, claim),
@@ -278,9 +301,9 @@ mod tests {
             Change::release(id, claim),
             Change::doubt_claimed(id, claim, ""),
             Change::doubt_unreadable_claim(id, ""),
-            Change::redrive(id),
-            Change::resolve_retry(id),
-            Change::resolve_done(id),
+            Change::redrive(id, Timestamp::UNIX_EPOCH),
+            Change::resolve_retry(id, Timestamp::UNIX_EPOCH),
+            Change::resolve_done(id, Timestamp::UNIX_EPOCH),
         ];
         let made: BTreeSet<_> = changes.iter().map(|change| (change.from().status(), change.to().status())).collect();
         let listed = TRANSITIONS.iter().map(|transition| (transition.from, transition.to));
@@ -310,7 +333,7 @@ mod tests {
         check(Change::insert(&notification), stored(Status::Done), false);
         check(Change::insert(&notification), Stored { event: "{}".into(), ..stored(Status::Init) }, false);
 
-        let fail = Change::fail(id, EVENT, "no");
+        let fail = Change::fail(id, EVENT, Run::Any, "no");
         check(fail, stored(Status::Failed), true);
         check(fail, stored(Status::Done), false);
         check(fail, Stored { since: Some(at + Duration::from_millis(1)), ..stored(Status::Failed) }, false);
@@ -319,9 +342,10 @@ mod tests {
         check(Change::done(id, "theirs", None), stored(Status::Done), false);
 
         let put_back = |status| Stored { put_back_at: Some(at), ..stored(status) };
-        check(Change::redrive(id), put_back(Status::Init), true);
-        check(Change::redrive(id), put_back(Status::Done), true);
-        check(Change::redrive(id), stored(Status::Init), false);
+        let redrive = Change::redrive(id, Timestamp::UNIX_EPOCH);
+        check(redrive, put_back(Status::Init), true);
+        check(redrive, put_back(Status::Done), true);
+        check(redrive, stored(Status::Init), false);
 
         let claimed = |claim: &Claim| Stored { claim: Some(claim.clone()), ..stored(Status::Claimed) };
         check(Change::release(id, &mine), Stored { since: None, ..stored(Status::Init) }, true);

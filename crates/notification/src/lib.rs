@@ -18,6 +18,7 @@
 //! | [`content`], [`distinct`] | duplicate or conflict; records of a batch that have the same id |
 //! | [`batch`], [`deadline`], [`backoff`] | how calls are made: batched, bounded, in time |
 //! | [`write`](mod@write), [`transaction`] | many changes at once, alone or with an action's items; lost replies are resolved |
+//! | [`operator`] | an operator's decisions: redrive and resolve |
 //! | [`report`] | the failed records of a batch, as each kind of event source expects them |
 //! | [`limits`] | every limit, with its unit and source |
 
@@ -35,6 +36,7 @@ pub mod failure;
 mod format;
 pub mod id;
 pub mod limits;
+pub mod operator;
 pub mod ports;
 pub mod report;
 pub mod status;

@@ -106,6 +106,7 @@ fn answer(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::change::Run;
     use crate::status::Status;
     use crate::testing::{Fault, Memory, TestClock};
 
@@ -113,7 +114,7 @@ mod tests {
 
     async fn fail(memory: &Memory, id: &str) -> Result<Answer, Failure> {
         let id = NotificationId::parse(id).unwrap();
-        let change = Change::fail(&id, "", "no");
+        let change = Change::fail(&id, "", Run::Any, "no");
         let clock = TestClock::at_millis(1_000);
         write_all(&memory, &clock, &[change], Attempts::Limited, DEADLINE).await.remove(0)
     }

@@ -45,7 +45,7 @@ pub(super) const UNKNOWN_CALL: &str = "unknown_call_at";
 pub(super) const PUT_BACK: &str = "put_back_at";
 
 /// The attribute with the time since when an item has had a status.
-const fn since_attribute(status: Status) -> Option<&'static str> {
+pub(super) const fn since_attribute(status: Status) -> Option<&'static str> {
     match status {
         Status::Init => Some("pending_since"),
         Status::Claimed => None,

@@ -1,8 +1,8 @@
 //! One conditional change of an item, in two forms: as a PartiQL statement, and as an action of a transaction.
 
-use super::item::{PUT_BACK, UNKNOWN_CALL, number, shortened, text, time};
+use super::item::{PUT_BACK, UNKNOWN_CALL, number, shortened, since_attribute, text, time};
 use aws_sdk_dynamodb::types::{self, AttributeValue, ReturnValuesOnConditionCheckFailure::AllOld};
-use notification::change::{After, Before, Change, Claim};
+use notification::change::{After, Before, Change, Claim, Run};
 use notification::id::index_shard;
 use notification::{Failure, NotificationId, Status, Timestamp};
 use std::collections::HashMap;
@@ -33,7 +33,18 @@ impl Update {
         let mut expected = Vec::with_capacity(3);
         expected.extend(from.status().map(|status| ("status", text(status.as_str()))));
         expected.extend(from.event().map(|event| ("event", text(event))));
-        let absent = if matches!(from, Before::Untouched(_)) { vec![UNKNOWN_CALL] } else { vec![] };
+        let mut absent = vec![];
+        if let Before::Untouched(_, run) = from {
+            absent.push(UNKNOWN_CALL);
+            match run {
+                Run::Any => {}
+                Run::First => absent.push(PUT_BACK),
+                Run::PutBackAt(at) => expected.push((PUT_BACK, time(at))),
+            }
+        }
+        if let Before::Since(status, since) = from {
+            expected.extend(since_attribute(status).map(|attribute| (attribute, time(since))));
+        }
         let mut removed = Vec::with_capacity(CLAIM.len() + PENDING.len());
         if let Before::Claim(claim) = from {
             expected.extend([("owner", text(&*claim.owner)), ("lease_until", time(claim.lease_until))]);

@@ -55,7 +55,6 @@ fn failure(answers: Answers<Committed>) -> Failure {
     }
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn as_many_notifications_as_a_transaction_holds_are_done_with_their_effects_and_only_once() {
     let world = World::new().await;
@@ -87,7 +86,6 @@ async fn as_many_notifications_as_a_transaction_holds_are_done_with_their_effect
     }
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn one_refused_notification_refuses_the_transaction_and_the_reasons_name_it_and_its_item() {
     let world = World::new().await;
@@ -137,7 +135,6 @@ async fn one_refused_notification_refuses_the_transaction_and_the_reasons_name_i
     }
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn a_group_that_can_never_be_committed_fails_permanently_and_writes_nothing() {
     let world = World::new().await;
@@ -165,7 +162,6 @@ async fn a_group_that_can_never_be_committed_fails_permanently_and_writes_nothin
     assert_eq!(counts, [1, 1], "nothing but the puts");
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn a_notification_whose_outcome_does_not_fit_fails_permanently_and_alone() {
     let world = World::new().await;
@@ -184,7 +180,6 @@ async fn a_notification_whose_outcome_does_not_fit_fails_permanently_and_alone()
     assert_eq!(world.table.commit(&group[1..], at(NOW)).await, Ok(vec![COMMITTED]));
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn a_missing_table_of_effects_is_retryable() {
     let world = World::new().await;
@@ -197,7 +192,6 @@ async fn a_missing_table_of_effects_is_retryable() {
 }
 
 /// The limit is 4 MB. Downstream keeps its groups below it.
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn a_transaction_of_the_largest_notifications_is_committed_up_to_its_limit() {
     let world = World::new().await;

@@ -18,7 +18,6 @@ fn failure<T: Debug>(answers: Answers<T>) -> Failure {
     }
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn without_its_table_every_call_fails_retryably_and_names_the_missing_resource() {
     let table = DynamoTable::new(Client::new(&sdk().await), name_of_this_run());
@@ -43,7 +42,6 @@ async fn without_its_table_every_call_fails_retryably_and_names_the_missing_reso
     }
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn an_invalid_request_fails_permanently() {
     let client = Client::new(&sdk().await);

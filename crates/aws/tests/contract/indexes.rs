@@ -2,6 +2,7 @@
 
 use crate::items::{BEFORE, Item, NOW, at, item, notification};
 use crate::world::{World, eventually};
+use notification::change::Run;
 use notification::id::{SWEEP_CURSOR_ID, index_shard};
 use notification::ports::{IndexKey, Pass, PendingPage, PendingTable, ShardState, SweepState, Table, Written};
 use notification::{Change, Claim, Notification, Status, limits};
@@ -41,7 +42,6 @@ async fn ids_after(world: &World, mut after: Option<IndexKey>, limit: usize) -> 
     panic!("the pages do not end: {ids:?}");
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn pages_list_each_due_entry_once_oldest_first_and_none_of_other_partitions() {
     let world = World::new().await;
@@ -56,7 +56,6 @@ async fn pages_list_each_due_entry_once_oldest_first_and_none_of_other_partition
     }
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn a_page_may_end_between_entries_of_the_same_millisecond() {
     let world = World::new().await;
@@ -73,7 +72,6 @@ async fn a_page_may_end_between_entries_of_the_same_millisecond() {
     }
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn a_page_continues_after_an_entry_that_has_since_left_the_index() {
     let world = World::new().await;
@@ -86,7 +84,6 @@ async fn a_page_continues_after_an_entry_that_has_since_left_the_index() {
     eventually(vec!["n3".to_owned()], async || ids_after(&world, Some(next.clone()), 2).await).await;
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn an_entry_that_is_not_a_notification_is_reported_and_the_pages_continue_after_it() {
     let world = World::new().await;
@@ -123,7 +120,6 @@ async fn check_indexes(
     .await;
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn a_notification_is_in_each_index_only_while_it_has_its_status() {
     let world = World::new().await;
@@ -136,15 +132,15 @@ async fn a_notification_is_in_each_index_only_while_it_has_its_status() {
     check_indexes(&world, &a, Some(BEFORE), 0, 0).await;
     write(&world, Change::doubt(a.id(), a.event(), "?"), NOW).await;
     check_indexes(&world, &a, None, 0, 1).await;
-    write(&world, Change::resolve_retry(a.id()), NOW).await;
+    write(&world, Change::resolve_retry(a.id(), at(NOW)), NOW).await;
     check_indexes(&world, &a, Some(NOW), 0, 0).await;
     write(&world, Change::claim(a.id(), a.event(), &claim), NOW).await;
     check_indexes(&world, &a, Some(NOW), 0, 0).await;
     write(&world, Change::release(a.id(), &claim), NOW).await;
     check_indexes(&world, &a, Some(NOW), 0, 0).await;
-    write(&world, Change::fail(a.id(), a.event(), "no"), NOW).await;
+    write(&world, Change::fail(a.id(), a.event(), Run::PutBackAt(at(NOW)), "no"), NOW).await;
     check_indexes(&world, &a, None, 1, 0).await;
-    write(&world, Change::redrive(a.id()), NOW).await;
+    write(&world, Change::redrive(a.id(), at(NOW)), NOW).await;
     check_indexes(&world, &a, Some(NOW), 0, 0).await;
     write(&world, Change::done(a.id(), a.event(), None), NOW).await;
     check_indexes(&world, &a, None, 0, 0).await;
@@ -166,7 +162,6 @@ async fn count_failed(world: &World, since: u32, limit: usize) -> (usize, bool) 
     (counted.count, counted.more)
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn unresolved_items_are_counted_since_a_time_and_up_to_a_limit() {
     let world = World::new().await;
@@ -177,7 +172,6 @@ async fn unresolved_items_are_counted_since_a_time_and_up_to_a_limit() {
     assert_eq!(count_failed(&world, 0, 4).await, (4, true));
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn one_run_has_the_sweeps_lease_and_the_next_run_reads_the_state_that_it_saved() {
     let world = World::new().await;

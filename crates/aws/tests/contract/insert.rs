@@ -5,6 +5,7 @@ use crate::world::{World, eventually};
 use aws::SystemClock;
 use aws_sdk_dynamodb::types::AttributeValue;
 use notification::batch::{Attempts, by_count, call_in_batches};
+use notification::change::Run;
 use notification::ports::{Table, TableReader, Written};
 use notification::{Change, Claim, Failure, Notification, Outcome, limits};
 
@@ -13,7 +14,6 @@ fn exists(answer: &Result<Written, Failure>) -> bool {
     matches!(answer, Ok(Written::Refused(_) | Written::RefusedUnseen))
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn a_new_notification_is_inserted_as_init_and_its_image_is_in_the_stream() {
     let world = World::new().await;
@@ -24,7 +24,6 @@ async fn a_new_notification_is_inserted_as_init_and_its_image_is_in_the_stream()
     assert_eq!(world.changes(["a"]).await, [[(None, Some(item))]]);
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn a_duplicate_is_refused_and_writes_nothing_whatever_its_content_and_status() {
     let world = World::new().await;
@@ -49,7 +48,6 @@ async fn a_duplicate_is_refused_and_writes_nothing_whatever_its_content_and_stat
     assert_eq!(world.changes(["old"]).await[0].len(), 2, "INIT and DONE");
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn answers_are_in_the_order_of_the_statements() {
     let world = World::new().await;
@@ -71,7 +69,6 @@ fn unusual_event(id: &str) -> String {
     format!(r#"{{ "specversion":"1.0","id":{id},"source":"'\"?","type":"日","data":{data}}}  "#)
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn ids_and_events_are_kept_byte_for_byte_and_compared_by_their_bytes() {
     let longest = "日".repeat(limits::ID_MAX_CHARS);
@@ -120,7 +117,6 @@ async fn ids_and_events_are_kept_byte_for_byte_and_compared_by_their_bytes() {
     }
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn as_many_of_the_largest_notifications_as_a_lambda_payload_holds_are_inserted_by_one_call() {
     let world = World::new().await;
@@ -136,7 +132,6 @@ async fn as_many_of_the_largest_notifications_as_a_lambda_payload_holds_are_inse
     }
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn the_largest_notification_can_take_every_change() {
     let world = World::new().await;
@@ -150,11 +145,11 @@ async fn the_largest_notification_can_take_every_change() {
     let changes = [
         Change::note_unknown_call(a, event),
         Change::doubt(a, event, &reason),
-        Change::resolve_retry(a),
+        Change::resolve_retry(a, at(NOW)),
         Change::claim(a, event, &claim),
         Change::release(a, &claim),
-        Change::fail(a, event, &reason),
-        Change::redrive(a),
+        Change::fail(a, event, Run::PutBackAt(at(NOW)), &reason),
+        Change::redrive(a, at(NOW)),
         Change::done(a, event, Some(&outcome)),
     ];
     for change in changes {
@@ -164,7 +159,6 @@ async fn the_largest_notification_can_take_every_change() {
 }
 
 /// No notification can be this large.
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn an_item_that_would_grow_too_large_fails_permanently_and_its_neighbours_do_not() {
     let world = World::new().await;
@@ -174,7 +168,10 @@ async fn an_item_that_would_grow_too_large_fails_permanently_and_its_neighbours_
     large.insert("event".to_owned(), AttributeValue::S(large_event.clone()));
     world.put([large.clone(), inserted(&small)]).await;
     let reason = "a reason that is longer than the space left in the item";
-    let changes = [Change::fail(&large_id, &large_event, reason), Change::fail(small.id(), small.event(), reason)];
+    let changes = [
+        Change::fail(&large_id, &large_event, Run::Any, reason),
+        Change::fail(small.id(), small.event(), Run::Any, reason),
+    ];
     let answers = world.table.write(&changes, at(NOW)).await.unwrap();
     assert!(!answers[0].as_ref().unwrap_err().kind.is_retryable(), "{answers:?}");
     assert_eq!(answers[1], Ok(Written::Yes));

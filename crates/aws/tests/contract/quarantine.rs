@@ -16,7 +16,6 @@ async fn unresolved(world: &World) -> usize {
     world.table.count_unresolved(Status::Failed, index_shard(ID), at(BEFORE), 10).await.unwrap().count
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn an_orphan_is_quarantined_once_as_failed_with_as_many_of_its_bytes_as_an_item_holds() {
     let sequence_number = Identifier::parse(Some("49")).unwrap();

@@ -20,7 +20,6 @@ async fn commit(world: &World, notification: &Notification, put: &Put) -> Result
     world.table.commit(&[Commit { change, puts: slice::from_ref(put) }], at(NOW)).await?.remove(0)
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn of_many_concurrent_inserts_one_is_made_and_the_others_are_duplicates_or_may_be_retried() {
     let world = World::new().await;
@@ -34,7 +33,6 @@ async fn of_many_concurrent_inserts_one_is_made_and_the_others_are_duplicates_or
     assert_eq!(world.changes(["a"]).await, [[(None, Some(inserted(&all[made])))]]);
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn of_many_concurrent_claims_one_is_made_and_the_others_see_it_or_may_be_retried() {
     let world = World::new().await;
@@ -56,7 +54,6 @@ async fn of_many_concurrent_claims_one_is_made_and_the_others_see_it_or_may_be_r
     assert_eq!(world.changes(["a"]).await[0].len(), 2);
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn of_many_concurrent_transactions_one_is_committed_and_the_others_are_refused_or_may_be_retried() {
     let world = World::new().await;
@@ -78,7 +75,6 @@ async fn of_many_concurrent_transactions_one_is_committed_and_the_others_are_ref
     assert_eq!(world.changes(["a"]).await[0].len(), 2);
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn of_many_concurrent_sweeps_one_gets_the_lease() {
     let world = World::new().await;

@@ -7,7 +7,6 @@ use notification::ports::TableReader;
 use notification::write::read_all;
 use notification::{Claim, Notification, Status, Stored, limits};
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn a_read_answers_in_the_order_of_the_ids_and_says_which_items_are_absent() {
     let world = World::new().await;
@@ -26,7 +25,6 @@ async fn a_read_answers_in_the_order_of_the_ids_and_says_which_items_are_absent(
     }
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn a_read_returns_every_attribute_that_a_decision_depends_on() {
     let world = World::new().await;
@@ -53,7 +51,6 @@ async fn a_read_returns_every_attribute_that_a_decision_depends_on() {
 
 /// An answer holds at most 16 MB.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html>
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn items_that_do_not_fit_into_one_answer_are_read_by_another_call() {
     let world = World::new().await;

@@ -13,7 +13,6 @@ async fn status(client: &Client, name: &str) -> StreamStatus {
     stream.stream_description_summary.unwrap().stream_status
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn kinesis_takes_every_id_as_partition_key_and_every_event_byte_for_byte_and_answers_for_each() {
     let client = Client::new(&sdk().await);
@@ -39,7 +38,6 @@ async fn kinesis_takes_every_id_as_partition_key_and_every_event_byte_for_byte_a
     assert_eq!(put, sent);
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn kinesis_without_its_stream_fails_retryably_and_names_the_missing_resource() {
     let stream = KinesisStream::new(Client::new(&sdk().await), name_of_this_run());

@@ -9,7 +9,6 @@ use notification::ports::{Table, Written};
 use notification::write::{Answer, read_all, write_all};
 use notification::{Change, Claim, Notification, Status};
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn of_two_inserts_of_one_id_in_one_call_the_first_is_made_and_the_second_finds_it() {
     let world = World::new().await;
@@ -24,7 +23,6 @@ async fn of_two_inserts_of_one_id_in_one_call_the_first_is_made_and_the_second_f
     assert_eq!(world.changes(["a"]).await, [[(None, Some(inserted(&first)))]]);
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn of_two_changes_of_one_notification_in_one_call_the_first_is_made_and_the_second_sees_it() {
     let world = World::new().await;
@@ -39,7 +37,6 @@ async fn of_two_changes_of_one_notification_in_one_call_the_first_is_made_and_th
     assert_eq!(world.changes(["a"]).await[0].len(), 2, "the put and the claim");
 }
 
-#[ignore = "needs a database engine: run `make contract`"]
 #[tokio::test]
 async fn an_id_twice_in_one_read_is_answered_twice() {
     let world = World::new().await;

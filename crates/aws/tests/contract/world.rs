@@ -1,9 +1,11 @@
 //! The tables of one test, and the SDK calls that prepare and inspect them.
 
 use crate::items::{Item, item};
+use crate::model;
 use crate::template::create_table;
 use aws::{DynamoTable, Environment, SdkConfig, config};
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::SharedCredentialsProvider;
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, TableStatus, WriteRequest};
 use aws_sdk_dynamodbstreams::types as streams;
 use aws_smithy_types::timeout::TimeoutConfig;
@@ -38,18 +40,29 @@ pub(crate) struct World {
     streams: aws_sdk_dynamodbstreams::Client,
 }
 
+/// The prefix of all names on a real engine; `None` if the tests run on the model. `make contract` sets it.
+fn prefix() -> Option<String> {
+    std::env::var("CONTRACT_PREFIX").ok()
+}
+
 /// A new name with this run's prefix. Whoever started the run deletes the tables and streams with that prefix.
 pub(crate) fn name_of_this_run() -> String {
-    let prefix = std::env::var("CONTRACT_PREFIX").expect("no engine: use `make contract`");
-    format!("{prefix}{:016x}", fastrand::u64(..))
+    format!("{}{:016x}", prefix().unwrap_or_default(), fastrand::u64(..))
 }
 
 /// The SDK's settings of the functions, with longer timeouts because an engine on a busy machine may be slow. The
-/// environment selects the engine.
+/// environment selects the engine; without one, it is a new model.
 pub(crate) async fn sdk() -> SdkConfig {
     let timeouts =
         TimeoutConfig::builder().connect_timeout(ATTEMPT_TIMEOUT).operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
-    config::sdk(&Environment::of_process()).await.unwrap().into_builder().timeout_config(timeouts).build()
+    if prefix().is_some() {
+        let sdk = config::sdk(&Environment::of_process()).await.unwrap();
+        return sdk.into_builder().timeout_config(timeouts).build();
+    }
+    let environment = Environment::from_iter([("AWS_REGION", "us-east-1")]);
+    let sdk = config::sdk(&environment).await.unwrap().into_builder().timeout_config(timeouts);
+    let credentials = SharedCredentialsProvider::new(model::credentials());
+    sdk.http_client(model::http_client()).credentials_provider(credentials).build()
 }
 
 impl World {

@@ -2,7 +2,7 @@
 
 use super::item::Item;
 use crate::action::Put;
-use crate::change::{After, Before, Change, Claim, Commit};
+use crate::change::{After, Before, Change, Claim, Commit, Run};
 use crate::status::Status;
 use jiff::Timestamp;
 
@@ -15,8 +15,12 @@ pub struct OwnedChange {
     pub from: Option<Status>,
     /// The expected event; `None` if it does not matter.
     pub if_event: Option<String>,
+    /// Since when it must have had its status; `None` if it does not matter.
+    pub if_since: Option<Timestamp>,
     /// Whether no call of its action may have an unknown outcome.
     pub if_untouched: bool,
+    /// The expected run of its action.
+    pub if_run: Run,
     /// The expected claim; `None` if it does not matter.
     pub if_claim: Option<Claim>,
     /// The status that the item has then.
@@ -47,7 +51,9 @@ impl From<&Change<'_>> for OwnedChange {
             id: change.id().to_string(),
             from: from.status(),
             if_event: from.event().map(str::to_owned),
-            if_untouched: matches!(from, Before::Untouched(_)),
+            if_since: None,
+            if_untouched: false,
+            if_run: Run::Any,
             if_claim: None,
             to: to.status(),
             event: None,
@@ -55,8 +61,11 @@ impl From<&Change<'_>> for OwnedChange {
             outcome: None,
             reason: None,
         };
-        if let Before::Claim(claim) = from {
-            owned.if_claim = Some(claim.clone());
+        match from {
+            Before::Claim(claim) => owned.if_claim = Some(claim.clone()),
+            Before::Since(_, since) => owned.if_since = Some(since),
+            Before::Untouched(_, run) => (owned.if_untouched, owned.if_run) = (true, run),
+            Before::Absent | Before::Status(_) | Before::Event(_) => {}
         }
         match to {
             After::Inserted(notification) => owned.event = Some(notification.event().to_owned()),
@@ -81,7 +90,13 @@ impl OwnedChange {
         let Some(item) = item else { return self.from.is_none() };
         self.from == Some(item.status)
             && self.if_event.as_ref().is_none_or(|event| *event == item.event)
+            && self.if_since.is_none_or(|since| is_same(item.since, since))
             && !(self.if_untouched && item.unknown_call)
+            && match self.if_run {
+                Run::Any => true,
+                Run::First => item.put_back_at.is_none(),
+                Run::PutBackAt(at) => is_same(item.put_back_at, at),
+            }
             && (self.if_claim.is_none() || self.if_claim == item.claim)
     }
 
@@ -108,6 +123,11 @@ impl OwnedChange {
     }
 }
 
+/// Whether an item has this time. The table has times to the millisecond.
+fn is_same(time: Option<Timestamp>, expected: Timestamp) -> bool {
+    time.is_some_and(|time| time.as_millisecond() == expected.as_millisecond())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_holds_only_for_its_status_event_and_claim() {
+    fn a_condition_holds_only_for_its_status_event_run_and_claim() {
         let notification = Notification::parse(r#"{"specversion":"1.0","id":"a","source":"s","type":"t"}"#).unwrap();
         let id = notification.id();
         let (mine, theirs) = (claim("mine"), claim("theirs"));
@@ -133,8 +153,36 @@ mod tests {
         assert_eq!(holds(Change::doubt_unreadable_claim(id, "")), [false, false, false, true]);
         assert_eq!(holds(Change::done(id, "e", None)), [false, true, true, false]);
         assert_eq!(holds(Change::done(id, "other", None)), [false; 4]);
-        assert_eq!(holds(Change::fail(id, "e", "")), [false, true, false, false]);
+        assert_eq!(holds(Change::fail(id, "e", Run::Any, "")), [false, true, false, false]);
+        assert_eq!(holds(Change::fail(id, "e", Run::First, "")), [false, true, false, false]);
+        assert_eq!(holds(Change::fail(id, "e", Run::PutBackAt(Timestamp::UNIX_EPOCH), "")), [false; 4]);
         assert_eq!(holds(Change::release(id, &mine)), [false, false, false, true]);
         assert_eq!(holds(Change::release(id, &theirs)), [false; 4]);
+    }
+
+    #[test]
+    fn an_operators_change_holds_only_for_the_time_that_the_operator_saw() {
+        let notification = Notification::parse(r#"{"specversion":"1.0","id":"a","source":"s","type":"t"}"#).unwrap();
+        let id = notification.id();
+        let [first, second] = [1_000, 2_000].map(|millis| Timestamp::from_millisecond(millis).unwrap());
+        let in_doubt = |since| Item { since: Some(since), ..Item::new(Status::InDoubt, "e") };
+        for change in [Change::resolve_retry(id, first), Change::resolve_done(id, first)] {
+            let change = OwnedChange::from(&change);
+            assert!(change.holds(Some(&in_doubt(first))));
+            assert!(!change.holds(Some(&in_doubt(second))), "it became IN_DOUBT again");
+        }
+        let failed = Item { since: Some(first), ..Item::new(Status::Failed, "e") };
+        assert!(OwnedChange::from(&Change::redrive(id, first)).holds(Some(&failed)));
+        assert!(!OwnedChange::from(&Change::redrive(id, second)).holds(Some(&failed)));
+    }
+
+    #[test]
+    fn a_rejection_of_one_run_does_not_hold_in_the_next() {
+        let id = &crate::id::NotificationId::parse("a").unwrap();
+        let put_back_at = Timestamp::from_millisecond(1_000).unwrap();
+        let again = Item { put_back_at: Some(put_back_at), ..Item::new(Status::Init, "e") };
+        let holds = |run| OwnedChange::from(&Change::fail(id, "e", run, "no")).holds(Some(&again));
+        assert!(holds(Run::Any) && holds(Run::PutBackAt(put_back_at)));
+        assert!(!holds(Run::First) && !holds(Run::PutBackAt(Timestamp::UNIX_EPOCH)));
     }
 }

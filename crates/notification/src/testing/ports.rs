@@ -12,6 +12,7 @@ use crate::ports::{
 };
 use crate::status::Status;
 use jiff::Timestamp;
+use std::fmt::Debug;
 use std::time::Duration;
 
 /// One call that was made: the port's method and the ids of its entries.
@@ -33,8 +34,9 @@ pub trait Calls: Send + Sync {
     type Backend: Backend;
 
     /// Makes a call. `effect` may take place at any time, more than once, or not at all, whether or not the caller still
-    /// waits. It leaves out the entries that are refused.
-    fn call<R: Send + 'static>(
+    /// waits. It leaves out the entries that are refused. The answer can be shown, so that a driver can compare what callers
+    /// were told.
+    fn call<R: Debug + Send + 'static>(
         &self,
         call: Call,
         effect: impl FnMut(&mut Self::Backend, Refused<'_>) -> Result<R, Failure> + Send + 'static,

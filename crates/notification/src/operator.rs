@@ -1,0 +1,232 @@
+//! An operator's decisions: run a FAILED notification again, or settle one that is IN_DOUBT.
+//!
+//! Each is a read and a conditional write. The write expects the time since which the notification has had the status that
+//! the read showed: what the operator knows is about that state, and not about one that follows.
+
+use crate::batch::Attempts;
+use crate::change::{Change, Claim, Stored};
+use crate::clock::Clock;
+use crate::deadline::Deadline;
+use crate::failure::Failure;
+use crate::id::NotificationId;
+use crate::limits;
+use crate::ports::Table;
+use crate::status::Status;
+use crate::write::{Answer, read_all, write_all};
+use jiff::Timestamp;
+
+/// Why a claim becomes IN_DOUBT before it is resolved.
+const EXPIRED: &str = "its claim expired; an operator resolves it";
+
+/// What an operator decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// FAILED → INIT: run it again.
+    Redrive,
+    /// IN_DOUBT → INIT: the effect has not happened, run it again.
+    ResolveRetry,
+    /// IN_DOUBT → DONE: the effect has happened.
+    ResolveDone,
+}
+
+/// What became of a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decided {
+    /// The notification is changed.
+    Changed {
+        /// Its status before. CLAIMED if its claim had expired.
+        from: Status,
+        /// Its status now.
+        to: Status,
+    },
+    /// Nothing was changed: the notification does not have the status that the decision is for.
+    NotExpected {
+        /// The status that the decision is for.
+        expected: Status,
+        /// The status that it has; `None` if the item has none, or an unknown one.
+        status: Option<Status>,
+    },
+    /// Nothing was changed: a worker may still hold the notification until this time, even if the clocks differ.
+    Held {
+        /// When its claim expires.
+        lease_until: Timestamp,
+        /// From when on it can be resolved.
+        until: Timestamp,
+    },
+    /// The table has no such notification.
+    Absent,
+}
+
+impl Decision {
+    /// The status that it is for.
+    #[must_use]
+    pub const fn expected(self) -> Status {
+        match self {
+            Self::Redrive => Status::Failed,
+            Self::ResolveRetry | Self::ResolveDone => Status::InDoubt,
+        }
+    }
+
+    /// The change of a notification that has had the expected status since this time.
+    const fn change(self, id: &NotificationId, since: Timestamp) -> Change<'_> {
+        match self {
+            Self::Redrive => Change::redrive(id, since),
+            Self::ResolveRetry => Change::resolve_retry(id, since),
+            Self::ResolveDone => Change::resolve_done(id, since),
+        }
+    }
+}
+
+/// Carries out a decision. A notification that is CLAIMED by a worker that is gone becomes IN_DOUBT first.
+///
+/// # Errors
+/// A call failed. If its outcome is unknown, the decision may have taken effect, or still may, and the pipeline may have gone
+/// on: look at the notification before you decide again.
+pub async fn decide(
+    table: &impl Table,
+    clock: &impl Clock,
+    id: &NotificationId,
+    decision: Decision,
+) -> Result<Decided, Failure> {
+    let Some(stored) = read(table, clock, id).await? else { return Ok(Decided::Absent) };
+    if stored.status != Some(Status::Claimed) || decision.expected() != Status::InDoubt {
+        return change(table, clock, id, decision, &stored, decision.expected()).await;
+    }
+    let in_doubt = match &stored.claim {
+        Some(claim) if clock.now() < held_until(claim) => {
+            return Ok(Decided::Held { lease_until: claim.lease_until, until: held_until(claim) });
+        }
+        Some(claim) => Change::doubt_claimed(id, claim, EXPIRED),
+        // No worker can present a claim that cannot be read.
+        None => Change::doubt_unreadable_claim(id, EXPIRED),
+    };
+    match write(table, clock, in_doubt).await? {
+        Answer::Made => match read(table, clock, id).await? {
+            Some(stored) => change(table, clock, id, decision, &stored, Status::Claimed).await,
+            None => Ok(Decided::Absent),
+        },
+        Answer::NotAsExpected(stored) => Ok(Decided::NotExpected { expected: Status::InDoubt, status: stored.status }),
+        Answer::Absent => Ok(Decided::Absent),
+    }
+}
+
+/// Changes a notification that was read, if it has the expected status. `from` is the status that it had at first.
+async fn change(
+    table: &impl Table,
+    clock: &impl Clock,
+    id: &NotificationId,
+    decision: Decision,
+    stored: &Stored,
+    from: Status,
+) -> Result<Decided, Failure> {
+    let expected = decision.expected();
+    if stored.status != Some(expected) {
+        return Ok(Decided::NotExpected { expected, status: stored.status });
+    }
+    let Some(since) = stored.since else {
+        return Err(Failure::permanent(format!(
+            "the item does not say since when it has been {expected}: another program wrote it"
+        )));
+    };
+    let change = decision.change(id, since);
+    Ok(match write(table, clock, change).await? {
+        Answer::Made => Decided::Changed { from, to: change.to().status() },
+        Answer::NotAsExpected(stored) => Decided::NotExpected { expected, status: stored.status },
+        Answer::Absent => Decided::Absent,
+    })
+}
+
+/// The time at which a claim has expired even if this machine's clock is fast.
+fn held_until(claim: &Claim) -> Timestamp {
+    claim.lease_until.saturating_add(limits::OPERATOR_CLOCK_SKEW).unwrap_or(Timestamp::MAX)
+}
+
+/// An operator has no deadline. The attempts are limited.
+const NO_DEADLINE: Deadline = Deadline::at(Timestamp::MAX);
+
+async fn read(table: &impl Table, clock: &impl Clock, id: &NotificationId) -> Result<Option<Stored>, Failure> {
+    read_all(table, clock, &[id], NO_DEADLINE).await.pop().unwrap_or(Ok(None))
+}
+
+async fn write(table: &impl Table, clock: &impl Clock, change: Change<'_>) -> Result<Answer, Failure> {
+    let answer = write_all(table, clock, &[change], Attempts::Limited, NO_DEADLINE).await.pop();
+    answer.unwrap_or(Ok(Answer::Absent))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Call, Fault, Memory, TestClock};
+
+    const NOW: i64 = 1_000_000;
+
+    async fn decide(memory: &Memory, decision: Decision) -> Result<Decided, Failure> {
+        let id = NotificationId::parse("a").unwrap();
+        super::decide(&memory, &TestClock::at_millis(NOW), &id, decision).await
+    }
+
+    fn with(status: Status) -> Memory {
+        Memory::default().with("a", status, "").since("a", 1)
+    }
+
+    fn claimed(lease_until_millis: i64) -> Memory {
+        let lease_until = Timestamp::from_millisecond(lease_until_millis).unwrap();
+        Memory::default().with("a", Status::Init, "").with_claim("a", Claim { owner: "w".into(), lease_until })
+    }
+
+    const ALL: [Decision; 3] = [Decision::Redrive, Decision::ResolveRetry, Decision::ResolveDone];
+
+    #[tokio::test]
+    async fn a_decision_changes_the_status_that_it_is_for_and_no_other() {
+        for decision in ALL {
+            for status in [Status::Init, Status::Done, Status::Failed, Status::InDoubt] {
+                let (memory, expected) = (with(status), decision.expected());
+                let decided = decide(&memory, decision).await.unwrap();
+                if status == expected {
+                    let to = if decision == Decision::ResolveDone { Status::Done } else { Status::Init };
+                    assert_eq!(decided, Decided::Changed { from: status, to });
+                    assert_eq!(memory.item("a").unwrap().status, to);
+                } else {
+                    assert_eq!(decided, Decided::NotExpected { expected, status: Some(status) });
+                    assert_eq!(memory.item("a").unwrap().status, status);
+                }
+            }
+            assert_eq!(decide(&Memory::default(), decision).await, Ok(Decided::Absent));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_claim_is_resolved_only_when_even_a_fast_clock_shows_that_it_has_expired() {
+        let skew = i64::try_from(limits::OPERATOR_CLOCK_SKEW.as_millis()).unwrap();
+        let live = claimed(NOW - skew + 1);
+        let held = decide(&live, Decision::ResolveDone).await.unwrap();
+        assert!(matches!(held, Decided::Held { .. }), "{held:?}");
+        assert_eq!(live.item("a").unwrap().writes, 1);
+        for (decision, to) in [(Decision::ResolveDone, Status::Done), (Decision::ResolveRetry, Status::Init)] {
+            let expired = claimed(NOW - skew);
+            assert_eq!(decide(&expired, decision).await, Ok(Decided::Changed { from: Status::Claimed, to }));
+            assert_eq!(expired.item("a").unwrap().status, to);
+        }
+        let redriven = decide(&claimed(0), Decision::Redrive).await.unwrap();
+        assert_eq!(redriven, Decided::NotExpected { expected: Status::Failed, status: Some(Status::Claimed) });
+    }
+
+    #[tokio::test]
+    async fn a_decision_whose_reply_was_lost_is_recognised() {
+        for decision in ALL {
+            let lost = |call: &Call| (call.method == "write").then_some(Fault::LostReply);
+            let memory = Memory::failing(lost).with("a", decision.expected(), "").since("a", 1);
+            assert!(matches!(decide(&memory, decision).await, Ok(Decided::Changed { .. })));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_item_without_the_time_of_its_status_is_left_alone() {
+        for decision in ALL {
+            let memory = Memory::default().with("a", decision.expected(), "");
+            let failure = decide(&memory, decision).await.unwrap_err();
+            assert!(failure.reason.contains("another program wrote it"), "{failure}");
+            assert_eq!(memory.item("a").unwrap().writes, 1);
+        }
+    }
+}
