@@ -105,13 +105,16 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         let called = called.into_iter().map(|called| (called, claim)).collect();
         let answers = self.write_each(called, settling, attempts, deadline).await;
         let now = self.clock.now();
-        for ((called, _), answer) in answers {
+        for (settling, answer) in answers {
+            let was_made = attempts == Attempts::UntilDeadline && is_made(&settling, &answer);
+            let (called, _) = settling;
             let result = match answer {
                 Err(_) if attempts == Attempts::Limited => {
                     progress.open.push(called);
                     continue;
                 }
                 Err(failure) => Err(failure.into()),
+                Ok(_) if was_made => settled(&called, Answer::Made, now),
                 Ok(answer) => settled(&called, answer, now),
             };
             progress.ended.push(called.task.end(result));
@@ -135,6 +138,14 @@ fn settling<'a>((Called { task, acted }, claim): &'a (Called<'_>, &Claim)) -> Ch
             FailureKind::MayHaveHappened => Change::doubt_claimed(id, claim, &failure.reason),
         },
     }
+}
+
+/// Whether an earlier attempt, whose reply was lost, made this change: nobody else settles a claimed notification before its
+/// claim expires.
+fn is_made(called: &(Called<'_>, &Claim), answer: &std::result::Result<Answer, Failure>) -> bool {
+    let Ok(Answer::NotAsExpected(stored)) = answer else { return false };
+    let is_in_time = stored.since.is_some_and(|since| since < called.1.lease_until);
+    is_in_time && stored.status == Some(settling(called).to().status())
 }
 
 /// The result of a claimed task, by the outcome of its call and the answer to the write of that outcome.

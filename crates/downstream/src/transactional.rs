@@ -3,19 +3,20 @@
 
 use crate::Downstream;
 use crate::ended::{Called, Ended, Problem, Result, Settled, Task};
-use crate::standing::{absent, not_as_expected};
+use crate::standing::{Standing, absent, not_as_expected};
 use notification::batch::Attempts;
 use notification::change::Commit;
 use notification::ports::DownstreamTable;
 use notification::transaction::commit_all;
 use notification::write::Answer;
-use notification::{Action, Change, Clock, Deadline, Effect, Timestamp};
+use notification::{Action, Change, Clock, Deadline, Effect, FailureKind, Timestamp};
 
 impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     pub(crate) async fn transactional<'a>(&self, tasks: Vec<Task<'a>>, deadline: Deadline) -> Vec<Ended<'a>> {
         let mut ended = Vec::with_capacity(tasks.len());
         let (mut alone, mut with_puts) = (Vec::new(), Vec::new());
-        for Called { task, acted } in self.act_all(tasks, deadline).await {
+        let called = self.act_all(tasks, deadline).await;
+        for Called { task, acted } in self.ask_again_if_rejected(called, deadline, &mut ended).await {
             match acted {
                 Err(failure) => ended.push(task.end(Err(task.problem(&failure)))),
                 Ok(effect) if effect.writes.is_empty() => alone.push((task, effect)),
@@ -39,6 +40,30 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
             ended.push(task.end(settled(*task, answer, now)));
         }
         ended
+    }
+
+    /// Reads the notifications that the action rejected, and runs the action again for those that are INIT. A rejection is written
+    /// only if the action makes it in the run that the read shows: the first one may be from a run that an operator has ended.
+    /// The action may run again because it has no effect of its own. Only rejections cost a read.
+    async fn ask_again_if_rejected<'a>(
+        &self,
+        called: Vec<Called<'a>>,
+        deadline: Deadline,
+        ended: &mut Vec<Ended<'a>>,
+    ) -> Vec<Called<'a>> {
+        let is_rejected =
+            |called: &Called<'_>| called.acted.as_ref().is_err_and(|failure| failure.kind == FailureKind::Permanent);
+        let (rejected, mut called): (Vec<_>, Vec<_>) = called.into_iter().partition(is_rejected);
+        let rejected = rejected.into_iter().map(|called| called.task).collect();
+        let mut to_ask = Vec::new();
+        for (task, standing) in self.read_each(rejected, deadline).await {
+            match standing {
+                Standing::Init | Standing::UnknownCall => to_ask.push(task),
+                Standing::Other(result) => ended.push(task.end(result)),
+            }
+        }
+        called.extend(self.act_all(to_ask, deadline).await);
+        called
     }
 }
 

@@ -55,6 +55,49 @@ async fn a_call_starts_only_if_it_can_end_in_time() {
     assert_eq!(status(&memory, "a"), Status::Done);
 }
 
+#[tokio::test]
+async fn a_claim_that_may_have_been_written_is_released() {
+    // The reply to the claim is lost, the SDK repeats it, the claim's own result refuses the repeat, and the read that would
+    // show that fails.
+    let memory = Memory::failing(|call| match call.number {
+        1 => Some(Fault::Repeated),
+        2 => Some(Fault::Before(Failure::retryable("down"))),
+        _ => None,
+    });
+    memory.hide_old_items(true);
+    let (memory, bank) = (init(memory, ["a"]), Counted::new(AT_MOST_ONCE));
+    let handled = handle(&memory, &bank, &records(["a"])).await;
+    assert_eq!((handled.reported, bank.calls()), (vec!["0".to_owned()], 0));
+    assert_eq!(status(&memory, "a"), Status::Init);
+}
+
+/// An action whose calls have no answer.
+struct Unanswered;
+
+impl Action for Unanswered {
+    fn guarantee(&self) -> Guarantee {
+        AT_MOST_ONCE
+    }
+
+    async fn run(&self, _: &Notification, _: Deadline) -> Result<Effect, ActionError> {
+        Err(ActionError::MayHaveHappened("no answer".to_owned()))
+    }
+}
+
+#[tokio::test]
+async fn in_doubt_is_counted_although_neither_the_reply_to_its_write_nor_a_read_came() {
+    // 0 reads, 1 claims, 2 writes IN_DOUBT, 3 reads, and 4 writes again.
+    let memory = Memory::failing(|call| match call.number {
+        2 => Some(Fault::LostReply),
+        3 => Some(Fault::Before(Failure::retryable("down"))),
+        _ => None,
+    });
+    let memory = init(memory, ["a"]);
+    let handled = handle(&memory, Unanswered, &records(["a"])).await;
+    assert_eq!((status(&memory, "a"), handled.reported.len()), (Status::InDoubt, 0));
+    assert_eq!((handled.count("InDoubt"), handled.count("Repeated")), (1, 0));
+}
+
 fn claim(lease_until: i64) -> Claim {
     Claim { owner: "gone".into(), lease_until: Timestamp::from_millisecond(lease_until).unwrap() }
 }

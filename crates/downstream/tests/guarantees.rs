@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use downstream::Downstream;
-use notification::ports::Table;
+use notification::change::Run;
+use notification::ports::{Table, Written};
 use notification::testing::{Call, Fault, Memory, TestClock};
 use notification::{
     Action, ActionError, Deadline, Effect, Envelope, Failure, Guarantee, Invocation, Notification, Outcome, Put,
@@ -198,6 +199,42 @@ async fn transactional_a_rejection_fails_its_notification_and_no_other() {
     let (memory, bank) = (init(Memory::default(), ["a", "reject"]), Bank::new(Guarantee::Transactional));
     assert!(handle(&memory, &bank, &records(["a", "reject"])).await.is_empty());
     assert_eq!((status(&memory, "a"), status(&memory, "reject")), (Status::Done, Status::Failed));
+}
+
+/// An action that is overtaken during its first run: another worker's rejection is written, and an operator redrives the notification.
+/// From then on, nothing is rejected.
+struct OvertakenAtFirst<'a> {
+    memory: &'a Memory,
+    is_overtaken: AtomicBool,
+}
+
+impl Action for OvertakenAtFirst<'_> {
+    fn guarantee(&self) -> Guarantee {
+        Guarantee::Transactional
+    }
+
+    async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
+        if self.is_overtaken.swap(true, Ordering::Relaxed) {
+            return Ok(Effect::default());
+        }
+        let (id, at) = (notification.id(), Timestamp::from_second(1).unwrap());
+        let failed = Change::fail(id, notification.event(), Run::First, "no such order");
+        for change in [failed, Change::redrive(id, at)] {
+            assert_eq!((&self.memory).write(&[change], at).await.unwrap(), [Ok(Written::Yes)]);
+        }
+        Err(ActionError::Rejected("no such order".into()))
+    }
+}
+
+#[tokio::test]
+async fn transactional_a_rejection_from_before_a_redrive_is_not_written_after_it() {
+    let memory = init(Memory::default(), ["a"]);
+    let action = OvertakenAtFirst { memory: &memory, is_overtaken: AtomicBool::new(false) };
+    let deadline = Deadline::at(Timestamp::from_millisecond(START + 60_000).unwrap());
+    let downstream = Downstream::new(&memory, TestClock::at_millis(START), action);
+    let envelope: Envelope = serde_json::from_str(&records(["a"]).to_string()).unwrap();
+    downstream.handle(envelope, Invocation { deadline, request_id: "r".to_owned() }).await.unwrap();
+    assert_eq!(status(&memory, "a"), Status::Done);
 }
 
 // ---- idempotent ------------------------------------------------------------------------------------------------------

@@ -46,6 +46,11 @@ pub enum Decided {
         /// The status that it has; `None` if the item has none, or an unknown one.
         status: Option<Status>,
     },
+    /// Nothing was changed: the notification is not as the operator saw it when they decided.
+    Overtaken {
+        /// The status that it has; `None` if the item has none, or an unknown one.
+        status: Option<Status>,
+    },
     /// Nothing was changed: a worker may still hold the notification until this time, even if the clocks differ.
     Held {
         /// When its claim expires.
@@ -77,7 +82,20 @@ impl Decision {
     }
 }
 
+/// The time by which an operator who looks at a notification knows its state again: since when it has had its status, or when
+/// its claim expires; `None` if the item says neither.
+#[must_use]
+pub fn seen(stored: &Stored) -> Option<Timestamp> {
+    match stored.status {
+        Some(Status::Claimed) => stored.claim.as_ref().map(|claim| claim.lease_until),
+        _ => stored.since,
+    }
+}
+
 /// Carries out a decision. A notification that is CLAIMED by a worker that is gone becomes IN_DOUBT first.
+///
+/// `as_seen` is what [`seen`] returned when the operator looked at the notification and asked the receiver. Without it, the
+/// decision applies to the state that the first read finds, even if a call has been made since the operator asked.
 ///
 /// # Errors
 /// A call failed. If its outcome is unknown, the decision may have taken effect, or still may, and the pipeline may have gone
@@ -87,8 +105,13 @@ pub async fn decide(
     clock: &impl Clock,
     id: &NotificationId,
     decision: Decision,
+    as_seen: Option<Timestamp>,
 ) -> Result<Decided, Failure> {
     let Some(stored) = read(table, clock, id).await? else { return Ok(Decided::Absent) };
+    let millis = |time: Timestamp| time.as_millisecond();
+    if as_seen.is_some() && as_seen.map(millis) != seen(&stored).map(millis) {
+        return Ok(Decided::Overtaken { status: stored.status });
+    }
     if stored.status != Some(Status::Claimed) || decision.expected() != Status::InDoubt {
         return change(table, clock, id, decision, &stored, decision.expected()).await;
     }
@@ -162,7 +185,7 @@ mod tests {
 
     async fn decide(memory: &Memory, decision: Decision) -> Result<Decided, Failure> {
         let id = NotificationId::parse("a").unwrap();
-        super::decide(&memory, &TestClock::at_millis(NOW), &id, decision).await
+        super::decide(&memory, &TestClock::at_millis(NOW), &id, decision, None).await
     }
 
     fn with(status: Status) -> Memory {
@@ -209,6 +232,26 @@ mod tests {
         }
         let redriven = decide(&claimed(0), Decision::Redrive).await.unwrap();
         assert_eq!(redriven, Decided::NotExpected { expected: Status::Failed, status: Some(Status::Claimed) });
+    }
+
+    #[tokio::test]
+    async fn a_decision_about_a_state_that_the_operator_did_not_see_changes_nothing() {
+        let id = &NotificationId::parse("a").unwrap();
+        let at = |millis| Some(Timestamp::from_millisecond(millis).unwrap());
+        for decision in ALL {
+            let (memory, clock) = (with(decision.expected()), TestClock::at_millis(NOW));
+            let overtaken = super::decide(&&memory, &clock, id, decision, at(2)).await;
+            assert_eq!(overtaken, Ok(Decided::Overtaken { status: Some(decision.expected()) }));
+            assert_eq!(memory.item("a").unwrap().writes, 1);
+            let decided = super::decide(&&memory, &clock, id, decision, at(1)).await;
+            assert!(matches!(decided, Ok(Decided::Changed { .. })), "{decided:?}");
+        }
+        let expired = claimed(0);
+        let by_claim = async |millis| {
+            super::decide(&&expired, &TestClock::at_millis(NOW), id, Decision::ResolveRetry, at(millis)).await
+        };
+        assert_eq!(by_claim(1).await, Ok(Decided::Overtaken { status: Some(Status::Claimed) }), "another claim");
+        assert_eq!(by_claim(0).await, Ok(Decided::Changed { from: Status::Claimed, to: Status::Init }));
     }
 
     #[tokio::test]

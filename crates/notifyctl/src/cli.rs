@@ -1,6 +1,7 @@
 //! The commands and their options.
 
 use clap::{Args, Parser, Subcommand};
+use notification::Timestamp;
 use std::path::PathBuf;
 
 /// Send, inspect, watch and audit notifications
@@ -177,6 +178,12 @@ pub(crate) struct ResolveArgs {
     /// Its effect has not happened: INIT, to run it again
     #[arg(long)]
     pub(crate) retry: bool,
+
+    /// The time that `notifyctl status` showed when you asked the receiver: in_doubt_at, or lease_until of a claim
+    ///
+    /// If the notification has changed since, another call may have been made, and nothing is changed.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) seen: Option<Timestamp>,
 }
 
 /// Follow the counts until every notification is settled (reads the whole table each time)

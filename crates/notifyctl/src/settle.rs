@@ -7,13 +7,13 @@ use crate::output;
 use crate::stack::Stack;
 use aws::{DynamoTable, SystemClock};
 use notification::operator::{Decided, Decision};
-use notification::{NotificationId, Status, operator};
+use notification::{NotificationId, Status, Timestamp, operator};
 use serde_json::json;
 use std::process::ExitCode;
 
 pub(crate) async fn redrive(stack: &Stack, args: &RedriveArgs, json: bool) -> Result<ExitCode, Error> {
     let table = table(stack);
-    Ok(ExitCode::from(each(&args.ids, json, async |id| decide(&table, id, Decision::Redrive).await).await))
+    Ok(ExitCode::from(each(&args.ids, json, async |id| decide(&table, id, Decision::Redrive, None).await).await))
 }
 
 /// Decides on each id, also after an error. Returns the worst exit status.
@@ -27,7 +27,7 @@ async fn each(ids: &[String], json: bool, decide: impl AsyncFn(&str) -> Result<D
 
 pub(crate) async fn resolve(stack: &Stack, args: &ResolveArgs, json: bool) -> Result<ExitCode, Error> {
     let decision = if args.done { Decision::ResolveDone } else { Decision::ResolveRetry };
-    let decided = decide(&table(stack), &args.id, decision).await;
+    let decided = decide(&table(stack), &args.id, decision, args.seen).await;
     Ok(ExitCode::from(report(&args.id, decided, json)))
 }
 
@@ -35,10 +35,11 @@ fn table(stack: &Stack) -> DynamoTable {
     DynamoTable::new(stack.dynamodb.clone(), stack.table_name.clone()).with_done_retention(stack.done_retention_days)
 }
 
-async fn decide(table: &DynamoTable, id: &str, decision: Decision) -> Result<Decided, Error> {
+async fn decide(table: &DynamoTable, id: &str, decision: Decision, seen: Option<Timestamp>) -> Result<Decided, Error> {
     let id = NotificationId::parse(id)
         .map_err(|invalid| Error::Failed(format!("{id:?} is not a notification id: {invalid}")))?;
-    operator::decide(table, &SystemClock, &id, decision).await.map_err(|failure| Error::Failed(failure.to_string()))
+    let decided = operator::decide(table, &SystemClock, &id, decision, seen).await;
+    decided.map_err(|failure| Error::Failed(failure.to_string()))
 }
 
 /// What became of a decision, in words.
@@ -48,6 +49,10 @@ fn described(decided: Decided) -> String {
         Decided::NotExpected { expected, status } => {
             let is = status.map_or("of unknown status", Status::as_str);
             format!("not {expected}: it is {is}; nothing was changed")
+        }
+        Decided::Overtaken { status } => {
+            let is = status.map_or("of unknown status", Status::as_str);
+            format!("changed since you looked at it: it is {is}; nothing was changed; ask the receiver again")
         }
         Decided::Held { lease_until, until } => {
             format!("CLAIMED by a worker until {lease_until:.0} at the latest; try again at {until:.0}")
@@ -60,7 +65,7 @@ fn described(decided: Decided) -> String {
 const fn status(decided: Decided) -> Option<Status> {
     match decided {
         Decided::Changed { to, .. } => Some(to),
-        Decided::NotExpected { status, .. } => status,
+        Decided::NotExpected { status, .. } | Decided::Overtaken { status } => status,
         Decided::Held { .. } => Some(Status::Claimed),
         Decided::Absent => None,
     }
@@ -92,7 +97,6 @@ fn report(id: &str, decided: Result<Decided, Error>, json: bool) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use notification::Timestamp;
 
     const CHANGED: Decided = Decided::Changed { from: Status::Claimed, to: Status::Done };
 
@@ -101,6 +105,8 @@ mod tests {
         assert_eq!(described(CHANGED), "CLAIMED → DONE");
         let text = described(Decided::NotExpected { expected: Status::InDoubt, status: Some(Status::Done) });
         assert_eq!(text, "not IN_DOUBT: it is DONE; nothing was changed");
+        let text = described(Decided::Overtaken { status: Some(Status::InDoubt) });
+        assert!(text.contains("it is IN_DOUBT; nothing was changed"), "{text}");
         let until = Timestamp::from_second(300).unwrap();
         let text = described(Decided::Held { lease_until: Timestamp::UNIX_EPOCH, until });
         assert!(text.contains("until 1970-01-01T00:00:00Z"), "{text}");

@@ -264,6 +264,12 @@ impl QueueMapping {
         Self { settings, gathering: Gathering::default(), in_flight: BTreeMap::new(), invocations: 0 }
     }
 
+    /// Goes on with other settings, as after `UpdateEventSourceMapping`. Invocations in flight are not affected.
+    /// <https://docs.aws.amazon.com/lambda/latest/api/API_UpdateEventSourceMapping.html>
+    pub fn update(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
     /// How many messages may be received now: none while as many invocations run as are allowed.
     #[must_use]
     pub fn wants(&self) -> usize {

@@ -298,6 +298,17 @@ impl StreamMapping {
         lanes.filter_map(|lane| lane.wake_at(&self.settings)).min()
     }
 
+    /// Goes on with other settings, as after `UpdateEventSourceMapping`. The documentation does not say what becomes of batches in
+    /// flight. Here the poller restarts from its checkpoints, so these batches are delivered again.
+    /// <https://docs.aws.amazon.com/lambda/latest/api/API_UpdateEventSourceMapping.html>
+    pub fn update(&mut self, settings: Settings) {
+        self.settings = settings;
+        self.restart();
+        for shard in self.shards.values_mut() {
+            shard.lanes.resize_with(self.settings.parallelization_factor, Lane::default);
+        }
+    }
+
     /// Restarts from its checkpoints, as after a failure of the poller: the records after them are read again, and answers to
     /// invocations in flight are ignored. An event source mapping delivers at least once.
     /// <https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventsourcemapping.html>

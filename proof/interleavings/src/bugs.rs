@@ -47,8 +47,8 @@ macro_rules! bugs {
 // Each bug in words, and its place; the fewest faults that show it, and the scenario.
 bugs! {
     DoneBeforeEffect: "DONE before the effect" in "downstream, idempotent", 0 in "idempotent: INIT";
-    DoneNotConditional: "DONE not conditional" in "table", 0 in "transactional: DONE";
-    TransactionSplit: "effect and DONE in two writes" in "downstream, transactional", 0 in "transactional: DONE";
+    DoneNotConditional: "DONE not conditional" in "table", 0 in "idempotent: INIT";
+    TransactionSplit: "effect and DONE in two writes" in "downstream, transactional", 0 in "transactional: INIT";
     ClaimNotFenced: "a claim not fenced" in "table", 2 in "at most once: INIT";
     ExpiredClaimTakenOver: "an expired claim taken over" in "downstream, at most once", 0 in "at most once: an expired claim: not called";
     LeaseByWrongClock: "a lease judged by a clock that is two minutes fast" in "downstream", 0 in "at most once: INIT";
@@ -67,6 +67,7 @@ bugs! {
     EventNotCompared: "the event not compared" in "table", 0 in "transactional: INIT, and another event under the same id";
     StaleRejection: "a rejection from before a redrive written after it" in "table", 0 in "idempotent: a receiver that rejects until a redrive";
     OperatorNotConditional: "an operator's change not conditional" in "table", 1 in "at most once: IN_DOUBT: not happened";
+    NoteOverwritten: "a note overwritten by an operator's change" in "table", 2 in "idempotent: FAILED, and a redrive";
     OperatorMeetsLaterState: "an operator's change meets a later state" in "table", 2 in "at most once: IN_DOUBT: not happened";
     PartialFailureReportedAsSuccess: "success reported for a failed record" in "report", 0 in "at most once: INIT";
     DeadlineIgnored: "deadline ignored" in "downstream", 1 in "transactional: INIT";
@@ -97,9 +98,15 @@ pub(crate) fn ignores_condition(bug: Option<Bug>, item: &Item, change: &OwnedCha
     match bug {
         Some(Bug::DoneNotConditional) => change.to == Status::Done,
         Some(Bug::ExpiredClaimTakenOver) => change.to == Status::Claimed && is_expired(item.claim.as_ref(), now),
-        Some(Bug::OperatorNotConditional) => matches!(change.from, Some(Status::Failed | Status::InDoubt)),
+        Some(Bug::OperatorNotConditional) => is_operators(change),
+        Some(Bug::NoteOverwritten) => is_operators(change) && item.status == Status::Init && item.unknown_call,
         _ => false,
     }
+}
+
+/// Whether only an operator makes such a change.
+const fn is_operators(change: &OwnedChange) -> bool {
+    matches!(change.from, Some(Status::Failed | Status::InDoubt))
 }
 
 fn is_expired(claim: Option<&notification::Claim>, now: Timestamp) -> bool {

@@ -76,7 +76,7 @@ fn explore(scenarios: &[Scenario], faults: usize, json: bool) -> ExitCode {
         if let Some(failure) = &found.failure {
             failed = true;
             say_error(&format!("{} breaks a rule: {}", search.scenario, failure.violation));
-            show_trace(*search, search.example().as_ref().unwrap_or(failure));
+            show_trace(*search, failure);
         }
     }
     ExitCode::from(u8::from(failed))

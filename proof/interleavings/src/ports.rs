@@ -2,12 +2,12 @@
 
 use crate::bugs;
 use crate::scenario::Receiver;
-use crate::world::{Request, Shared, World, lock};
+use crate::world::{Request, Shared, World, entry, lock};
 use futures_channel::oneshot;
 use jiff::Timestamp;
 use notification::ports::Table;
 use notification::testing::{Call, Calls, Refused};
-use notification::{Action, ActionError, Change, Clock, Deadline, Effect, Failure, Guarantee, Notification, Put};
+use notification::{Action, ActionError, Change, Clock, Deadline, Effect, Failure, Guarantee, Notification};
 use std::fmt::Debug;
 use std::future::pending;
 use std::time::Duration;
@@ -119,12 +119,11 @@ impl Action for CallReceiver {
             if !lock(&self.ports.world).would_accept() {
                 return Err(bugs::rejection(bug, "the business rejects it".to_owned()));
             }
-            let entry = Put { table: "ledger".to_owned(), key: "id", attributes: vec![("id", id.clone())] };
             if !bugs::splits_transactions(bug) {
-                return Ok(Effect { outcome: None, writes: vec![entry] });
+                return Ok(Effect { outcome: None, writes: vec![entry()] });
             }
             let write = Call::new(EFFECT, [&id]);
-            let replaces = self.ports.call(write, move |world, _| Ok(world.put_alone(&entry, actor))).await;
+            let replaces = self.ports.call(write, move |world, _| Ok(world.put_alone(actor))).await;
             return match replaces {
                 Ok(false) => Ok(Effect::default()),
                 Ok(true) => Err(ActionError::Rejected("an item of the effect exists already".to_owned())),

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use downstream::Downstream;
 use jiff::Timestamp;
-use notification::operator::{Decided, Decision, decide};
+use notification::operator::{Decided, Decision, decide, seen};
 use notification::{Deadline, Envelope, Failure, Invocation, NotificationId, Status, limits};
 use std::future::Future;
 use std::hash::{Hash, Hasher};
@@ -192,8 +192,9 @@ impl Replay {
         let mut world = lock(&self.world);
         world.is_fixed = true;
         let Some(decision) = decision(&world) else { return };
+        let as_seen = world.table.read(ID).as_ref().and_then(seen);
         drop(world);
-        self.start("operator".to_owned(), Role::Operator, |ports| Box::pin(operate(ports, decision)));
+        self.start("operator".to_owned(), Role::Operator, |ports| Box::pin(operate(ports, decision, as_seen)));
     }
 
     /// Lets a request take effect.
@@ -337,11 +338,12 @@ fn decision(world: &World) -> Option<Decision> {
     }
 }
 
-async fn operate(ports: Ports, decision: Decision) -> Ended {
+/// `notifyctl`, with the state that the operator saw.
+async fn operate(ports: Ports, decision: Decision, as_seen: Option<Timestamp>) -> Ended {
     let Ok(id) = NotificationId::parse(ID) else { return Ended::ToldFailed };
-    match decide(&ports, &ports, &id, decision).await {
+    match decide(&ports, &ports, &id, decision, as_seen).await {
         Ok(Decided::Changed { .. }) => Ended::ToldChanged,
-        Ok(Decided::NotExpected { .. } | Decided::Held { .. } | Decided::Absent) => Ended::ToldUnchanged,
+        Ok(_) => Ended::ToldUnchanged,
         Err(_) => Ended::ToldFailed,
     }
 }

@@ -8,7 +8,7 @@ use futures_channel::oneshot;
 use jiff::Timestamp;
 use notification::ports::{Answers, Committed, SweepState, Written};
 use notification::testing::{Backend, Call, Entries, Item, OwnedChange, OwnedCommit, Refused, Table, each};
-use notification::{Change, Claim, Failure, Notification, Put, Status, Stored};
+use notification::{Change, Claim, Failure, Guarantee, Notification, Put, Status, Stored};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,6 +28,9 @@ pub(crate) const ID: &str = "n";
 
 /// How long an invocation of downstream may take.
 pub(crate) const INVOCATION: Duration = Duration::from_mins(1);
+
+/// The most that two clocks differ. Each differs by a millisecond from the next, so no two workers write at the same time.
+pub(crate) const CLOCKS_DIFFER_BY: Duration = Duration::from_millis(5);
 
 /// The event of the notification, or another one under the same id.
 pub(crate) fn event(is_orphan: bool) -> String {
@@ -135,7 +138,7 @@ impl World {
             now: START,
             scenario,
             bug,
-            table: table(scenario.item),
+            table: table(&scenario),
             requests: vec![],
             timers: vec![],
             actors: vec![],
@@ -156,7 +159,7 @@ impl World {
         &self.table.items()[ID]
     }
 
-    /// The time by the clock of a worker. Clocks differ by a millisecond, so no two workers write at the same time.
+    /// The time by the clock of a worker.
     pub(crate) fn now_of(&self, actor: usize) -> Timestamp {
         self.now + Duration::from_millis(actor as u64) + bugs::clock_is_fast_by(self.bug, actor)
     }
@@ -227,10 +230,10 @@ impl World {
     }
 
     /// Puts the entry of a transactional action alone. `true` if it exists already.
-    pub(crate) fn put_alone(&mut self, entry: &Put, actor: usize) -> bool {
+    pub(crate) fn put_alone(&mut self, actor: usize) -> bool {
         let exists = !self.table.others().is_empty();
         if !exists {
-            self.table.put(entry);
+            self.table.put(&entry());
             self.count_effect(actor);
         }
         exists
@@ -295,14 +298,22 @@ impl World {
     }
 }
 
+/// The entry that the effect of a transactional action puts.
+pub(crate) fn entry() -> Put {
+    Put { table: "ledger".to_owned(), key: "id", attributes: vec![("id", ID.to_owned())] }
+}
+
 /// A table with the notification, as the pipeline has left it.
-fn table(start: Start) -> Table {
+fn table(scenario: &Scenario) -> Table {
     let mut table = Table::default();
+    if scenario.has_happened && scenario.guarantee == Guarantee::Transactional {
+        table.put(&entry());
+    }
     let Ok(notification) = Notification::parse(event(false)) else { return table };
     let (id, event) = (notification.id(), notification.event());
     let before = |minutes| START - Duration::from_mins(minutes);
     let gone = Claim { owner: "gone:1".into(), lease_until: before(10) };
-    let second = match start {
+    let second = match scenario.item {
         Start::Status(Status::Init | Status::Claimed) => None,
         Start::Status(Status::Done) => Some(Change::done(id, event, None)),
         Start::Status(Status::Failed) => Some(Change::fail(id, event, notification::change::Run::Any, "rejected")),
@@ -333,22 +344,11 @@ impl Backend for World {
 
     fn commit(&mut self, group: &[OwnedCommit], at: Timestamp) -> Answers<Committed> {
         let old = self.item().clone();
-        let committed = match group {
-            [one] if bugs::ignores_condition(self.bug, &old, &one.change, self.now) => {
-                for put in &one.puts {
-                    self.table.put(put);
-                }
-                vec![Ok(Committed::Written(self.table.apply(&one.change, at)))]
-            }
-            _ => {
-                let bug = self.bug;
-                let change = |commit: &OwnedCommit| OwnedCommit {
-                    change: bugs::change(bug, commit.change.clone()),
-                    ..commit.clone()
-                };
-                self.table.commit(&group.iter().map(change).collect::<Vec<_>>(), at)?
-            }
-        };
+        let mut group = group.to_vec();
+        for commit in &mut group {
+            commit.change = bugs::change(self.bug, commit.change.clone());
+        }
+        let committed = self.table.commit(&group, at)?;
         if committed.contains(&Ok(Committed::Written(Written::Yes))) {
             self.count_effect(self.in_turn);
             self.check_change(&old);

@@ -1,10 +1,11 @@
 //! What must hold at the end of a run. The rules of every write and every acknowledgement are checked where they happen, in
 //! `world`.
 
-use crate::scenario::{SLOW_ACTION, named};
-use crate::world::World;
+use crate::judge;
+use crate::scenario::{Repeats, named};
+use crate::world::{Reason, World};
 use notification::testing::Item;
-use notification::{Guarantee, Notification, Status, content};
+use notification::{Guarantee, Status};
 use std::collections::{BTreeMap, HashSet};
 
 /// What holds for every deployment: nothing that was accepted is lost.
@@ -25,9 +26,8 @@ pub(crate) fn pipeline(world: &World) -> Vec<String> {
     for message in &world.scenario.messages {
         let is_dead = dead.contains(message.body.as_str());
         let item = items.get(message.id.as_str());
-        let same = item.is_some_and(|item| content::same(&item.event, &message.body));
-        let is_valid = Notification::parse(message.body.as_str()).is_ok();
-        let is_accepted = is_valid && same;
+        let same = item.is_some_and(|item| judge::same(&item.event, &message.body));
+        let is_accepted = same && world.reason_of(&message.body) != Reason::Malformed;
         if !is_dead && !is_accepted {
             violations.push(format!("a message of {:?} is lost: neither accepted nor a dead letter", message.id));
         }
@@ -37,6 +37,7 @@ pub(crate) fn pipeline(world: &World) -> Vec<String> {
     }
     for (id, item) in &items {
         violations.extend(item_is_settled(world, id, item));
+        violations.extend(event_is_accepted(world, id, item));
         violations.extend(effect_is_as_promised(world, id, item));
         let done = world.done.get(*id).copied().unwrap_or(0);
         if done > 1 {
@@ -50,6 +51,8 @@ pub(crate) fn pipeline(world: &World) -> Vec<String> {
     if kept + world.kinesis.lost_foreign < world.foreign {
         violations.push(format!("{} orphans arrived, and only {kept} were quarantined", world.foreign));
     }
+    violations.extend(world.unseen());
+    violations.extend(world.letters_left());
     if world.scenario.is_healthy() {
         violations.extend(healthy(world, &items));
     }
@@ -59,43 +62,64 @@ pub(crate) fn pipeline(world: &World) -> Vec<String> {
 fn item_is_settled(world: &World, id: &str, item: &Item) -> Option<String> {
     let status = item.status;
     let is_foreign = id.starts_with(notification::id::QUARANTINE_PREFIX);
-    let is_rejected = world.scenario.rejected.contains(id);
+    let is_refused = world.was_refused(id) || world.receiver.refused.contains(id);
+    let is_exact = !world.scenario.has_changing_rules();
     match status {
         Status::Init | Status::Claimed => Some(format!("{id} is {status} for ever")),
-        Status::Failed if !is_foreign && !is_rejected => {
+        Status::Failed if !is_foreign && !is_refused => {
             let reason = item.reason.as_deref().unwrap_or_default();
             Some(format!("{id} is FAILED, and nobody refused it: {reason}"))
         }
-        Status::InDoubt if !matches!(world.scenario.guarantee, Guarantee::AtMostOnce { .. }) => {
-            Some(format!("{id} is IN_DOUBT, which only an action at most once may be"))
+        Status::InDoubt if world.guarantees.iter().all(|guarantee| *guarantee == Guarantee::Transactional) => {
+            Some(format!("{id} is IN_DOUBT, which a transactional notification never is"))
         }
-        Status::InDoubt if !world.doubtful.contains(id) && world.scenario.action_takes < SLOW_ACTION => {
+        Status::InDoubt if is_exact && !world.doubts.ids.contains(id) => {
             Some(format!("{id} is IN_DOUBT, and everybody could tell"))
         }
-        Status::Done if is_rejected => Some(format!("{id} is DONE, and the business refused it")),
+        Status::InDoubt
+            if is_exact && matches!(world.scenario.guarantee, Guarantee::Idempotent { .. }) && !is_refused =>
+        {
+            Some(format!("{id} is IN_DOUBT, and the receiver refused no call of it"))
+        }
+        Status::Done if world.was_refused(id) => Some(format!("{id} is DONE, and the business refused it")),
         _ => None,
     }
 }
 
-/// How often the effect of a notification happened.
-pub(crate) fn effects(world: &World, id: &str) -> usize {
-    match world.scenario.guarantee {
-        Guarantee::Transactional => usize::from(world.table.others().contains_key(&format!("ledger/{id}"))),
-        _ => world.effects.get(id).copied().unwrap_or(0),
-    }
+/// Whatever arrives in Kinesis, a notification keeps an event that upstream sent.
+fn event_is_accepted(world: &World, id: &str, item: &Item) -> Option<String> {
+    let is_sent = world.scenario.messages.iter().any(|message| message.id == id && message.body == item.event);
+    let is_orphan = id.starts_with(notification::id::QUARANTINE_PREFIX);
+    (!is_sent && !is_orphan).then(|| format!("{id} has an event that nobody sent"))
 }
 
+/// How often the effect of a notification happened, in the table and outside.
+pub(crate) fn effects(world: &World, id: &str) -> usize {
+    committed(world, id) + world.effects.get(id).copied().unwrap_or(0)
+}
+
+/// How often the effect of a notification was committed together with DONE.
+fn committed(world: &World, id: &str) -> usize {
+    usize::from(world.table.others().contains_key(&format!("ledger/{id}")))
+}
+
+/// Whatever the guarantee was in the course of the run: an effect that happens at most once, or together with DONE, happens once in
+/// all; calls of an idempotent action may come on top if the guarantee was changed while they ran.
 fn effect_is_as_promised(world: &World, id: &str, item: &Item) -> Option<String> {
-    let (status, guarantee) = (item.status, world.scenario.guarantee);
-    let effects = effects(world, id);
-    let wrong = match (guarantee, status) {
-        (Guarantee::Transactional | Guarantee::AtMostOnce { .. }, Status::Done) => effects != 1,
-        (Guarantee::Transactional, _) | (_, Status::Failed) => effects != 0,
-        (Guarantee::Idempotent { .. }, Status::Done) => effects == 0,
-        (Guarantee::AtMostOnce { .. }, _) => effects > 1,
-        (Guarantee::Idempotent { .. }, _) => false,
+    let status = item.status;
+    let (committed, all) = (committed(world, id), effects(world, id));
+    let once = committed + world.effects_at_most_once.get(id).map_or(0, Vec::len);
+    let may_repeat = world.guarantees.iter().any(|guarantee| matches!(guarantee, Guarantee::Idempotent { .. }))
+        && world.scenario.receiver.repeats == Repeats::MadeAgain;
+    let is_explained = world.doubts.not_noted.contains(id) || world.observed.late_effects.contains(id);
+    let wrong = match status {
+        Status::Done => all == 0 || (all > 1 && !may_repeat),
+        Status::Failed => all != 0 && !is_explained,
+        Status::Init | Status::Claimed | Status::InDoubt => committed != 0,
     };
-    wrong.then(|| format!("{id} is {status} and its effect happened {effects} times, {}", named(guarantee)))
+    let guarantees: Vec<&str> = world.guarantees.iter().map(|guarantee| named(*guarantee)).collect();
+    (wrong || once > 1)
+        .then(|| format!("{id} is {status} and its effect happened {all} times, {}", guarantees.join(", then ")))
 }
 
 /// If nothing goes wrong, nothing is done twice and nothing needs the sweep.

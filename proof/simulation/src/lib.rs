@@ -8,7 +8,11 @@
 //! | `world` | virtual time, queue, streams, Lambda, disturbances |
 //! | `aws` | models of AWS: functions, queue, streams and their shards |
 //! | `ports` | the ports of the handlers |
+//! | `operator` | `notifyctl redrive` and `notifyctl resolve` |
 //! | `pipeline` | the real handlers as a deployment |
+//! | `action` | the real webhook over a model of the network, or an entry in a second table |
+//! | `emitted` | the log lines and counters of the functions |
+//! | `judge` | whether two events have the same content, judged independently |
 //! | [`run`] | one run |
 //! | `checks` | what must hold |
 //! | [`designs`] | the designs that were tried before |
@@ -18,11 +22,15 @@
 //! | [`template`] | the settings of `template.yaml` |
 //! | `trace` | what happened, as text and as a diagram |
 
+mod action;
 mod aws;
 mod checks;
 pub mod designs;
+mod emitted;
 mod faults;
+mod judge;
 pub mod mutants;
+mod operator;
 pub mod outage;
 mod pipeline;
 mod ports;

@@ -2,19 +2,24 @@
 //! bug changes is in this file, and the others ask it. Deployed code has no switch.
 
 use crate::aws::lambda::Ended;
+use crate::judge;
 use crate::scenario::Scenario;
 use crate::template::Deployed;
+use actions::webhook::NoAnswer;
 use event_source::settings::StartingPosition;
 use event_source::stream::Record;
 use jiff::Timestamp;
+use notification::change::Run;
 use notification::ports::{PendingPage, SweepState, Written};
-use notification::testing::{Call, Captured, Entries, Item, OwnedChange};
-use notification::{ActionError, Deadline, Failure, FailureKind, Status, Stored, content, limits};
+use notification::testing::{Call, Captured, Entries, Item, OwnedChange, OwnedCommit};
+use notification::{ActionError, Claim, Deadline, Failure, FailureKind, Guarantee, Status, Stored, limits};
 use std::sync::Arc;
 use std::time::Duration;
 
 macro_rules! mutants {
     ($($name:ident: $bug:literal in $place:literal,)*) => {
+        const COUNT: usize = [$(Mutant::$name),*].len();
+
         /// A bug.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Mutant {
@@ -23,7 +28,7 @@ macro_rules! mutants {
 
         impl Mutant {
             /// All of them: the bug in words, and the place where it would be.
-            pub const ALL: [(Self, &'static str, &'static str); 34] = [$((Self::$name, $bug, $place),)*];
+            pub const ALL: [(Self, &'static str, &'static str); COUNT] = [$((Self::$name, $bug, $place),)*];
         }
     };
 }
@@ -38,7 +43,8 @@ mutants! {
     HighestCheckpoint: "the highest instead of the lowest checkpoint" in "publisher and downstream, report",
     PartialFailureReportedAsSuccess: "whole-batch success on a partial failure" in "report",
     EmptyIdentifier: "an empty identifier" in "report",
-    ClaimNotFenced: "a claim not fenced" in "table",
+    ExpiredClaimLooksFree: "an expired claim looks free, and is taken over" in "downstream, at most once",
+    DoneWithoutClaim: "DONE is written without the claim" in "table",
     ExpiryTooShort: "TTL (1 day) shorter than redelivery" in "template",
     RetryableTakenForPermanent: "retryable taken for permanent" in "classifier",
     PermanentTakenForRetryable: "permanent taken for retryable" in "classifier",
@@ -54,6 +60,25 @@ mutants! {
     NothingHidden: "a refused message not hidden" in "ingest",
     SweepsOverlap: "the sweep's lease not looked at" in "table",
     MayHaveHappenedTakenForRetryable: "“may have happened” taken for “did not”" in "downstream, at most once",
+    ShorterBoundStated: "calls start without their full time left: the action states a shorter bound" in "action",
+    InProgressTakenForRejection: "409, “in progress”, taken for a rejection" in "webhook, idempotent",
+    UnknownCallForgotten: "a call with an unknown outcome is not noted" in "downstream, idempotent",
+    OwnWriteNotRecognised: "one's own write is not recognised after its reply was lost" in "table",
+    SubjectNotCompared: "`subject` not compared" in "ingest",
+    PartitionStopsSweep: "one failing partition of the index stops the sweep" in "publisher, sweep",
+    FailedReadTakenForAbsence: "a read that failed is taken for “there is no such notification”" in "downstream",
+    SecretKept: "a new signing secret is not read" in "webhook",
+    BodyAwaited: "a 2xx is a success only when its body has arrived" in "webhook",
+    WaitMisread: "`Retry-After` is misread as a shorter wait" in "webhook",
+    ClientRepeatsCalls: "the client repeats a call that must be made once" in "webhook, at most once",
+    OtherEventChanges: "a record with another event changes the notification" in "table",
+    StopsForWrites: "answers are not taken while DONE is written" in "downstream, idempotent",
+    DoneGivenUp: "a throttled write of an outcome is given up at once" in "downstream",
+    ClaimKeptByOtherGuarantees: "an expired claim settled only where the action is at most once" in "downstream",
+    OperatorExpectsNoTime: "an operator's change does not expect the time that the operator saw" in "table",
+    RejectionOfAnyRun: "a rejection from before a redrive is written after it" in "downstream",
+    LiveClaimResolved: "`resolve` takes a live claim" in "notifyctl",
+    LeaseWithoutAllowance: "a lease judged without allowance for clocks" in "downstream",
     SecondPageNeverRead: "the second page of the index is never read" in "table, sweep",
     SweepPositionLost: "a sweep begins from the start each time" in "table, sweep",
     SweepTimesLost: "everything pending is published again at each sweep" in "table, sweep",
@@ -109,10 +134,11 @@ pub(crate) fn ignores_condition(mutant: Option<Mutant>, item: &Item, change: &Ow
     match mutant {
         Some(Mutant::InsertNotConditional) => change.from.is_none(),
         Some(Mutant::DoneNotConditional) => to == Status::Done,
-        Some(Mutant::ClaimNotFenced) => {
+        Some(Mutant::ExpiredClaimLooksFree) => {
             let is_expired = item.claim.as_ref().is_some_and(|claim| claim.lease_until <= now);
-            item.status == Status::Claimed && (to == Status::Done || (to == Status::Claimed && is_expired))
+            item.status == Status::Claimed && to == Status::Claimed && is_expired
         }
+        Some(Mutant::DoneWithoutClaim) => change.from == Some(Status::Claimed) && to == Status::Done,
         _ => false,
     }
 }
@@ -120,22 +146,82 @@ pub(crate) fn ignores_condition(mutant: Option<Mutant>, item: &Item, change: &Ow
 /// How ingest reads the answer to its put.
 pub(crate) fn inserted(mutant: Option<Mutant>, written: Written, event: &str) -> Written {
     let Written::Refused(old) = written else { return written };
-    let is_same = content::same(&old.event, event);
+    let is_same = judge::same(&old.event, event);
     let event = match mutant {
         Some(Mutant::DuplicatesTakenForConflicts) if is_same => "{}".into(),
         Some(Mutant::ConflictsTakenForDuplicates) => event.into(),
+        Some(Mutant::SubjectNotCompared) if judge::same(&without_subject(&old.event), &without_subject(event)) => {
+            event.into()
+        }
         _ => return Written::Refused(old),
     };
     Written::Refused(Stored { event, ..old })
 }
 
-/// How a worker reads an item: an expired claim looks free.
+fn without_subject(event: &str) -> String {
+    ["\"order/1\"", "\"urn:other\""].iter().fold(event.to_owned(), |event, subject| {
+        event.replace(&format!("\"subject\":{subject},"), "").replace(&format!(",\"subject\":{subject}"), "")
+    })
+}
+
+/// How a worker reads an item: an expired claim looks free, or the time of a change is another one.
 pub(crate) fn seen(mutant: Option<Mutant>, stored: Stored, now: Timestamp) -> Stored {
     let is_expired = stored.claim.as_ref().is_some_and(|claim| claim.lease_until <= now);
-    if mutant == Some(Mutant::ClaimNotFenced) && is_expired {
-        return Stored { status: Some(Status::Init), claim: None, ..stored };
+    match mutant {
+        Some(Mutant::ExpiredClaimLooksFree) if is_expired => {
+            Stored { status: Some(Status::Init), claim: None, ..stored }
+        }
+        Some(Mutant::OwnWriteNotRecognised) => Stored { since: None, ..stored },
+        _ => stored,
     }
-    stored
+}
+
+/// The answers to a read of several items.
+pub(crate) fn read_answers(mutant: Option<Mutant>, answers: Entries<Option<Stored>>) -> Entries<Option<Stored>> {
+    match mutant {
+        Some(Mutant::FailedReadTakenForAbsence) => answers.into_iter().map(|answer| answer.or(Ok(None))).collect(),
+        _ => answers,
+    }
+}
+
+/// Whether a change is acknowledged and not made.
+pub(crate) fn forgets(mutant: Option<Mutant>, change: &OwnedChange) -> bool {
+    mutant == Some(Mutant::UnknownCallForgotten) && change.from == Some(Status::Init) && change.to == Status::Init
+}
+
+/// The changes of a transaction as they are made.
+pub(crate) fn commits(mutant: Option<Mutant>, group: &[OwnedCommit]) -> Vec<OwnedCommit> {
+    let mut group = group.to_vec();
+    if mutant == Some(Mutant::OtherEventChanges) {
+        group.iter_mut().for_each(|commit| commit.change.if_event = None);
+    }
+    group
+}
+
+/// Who reads an item.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Reader {
+    /// Downstream, with an action of this guarantee.
+    Downstream(Guarantee),
+    /// An operator.
+    Operator,
+    /// Another function.
+    Other,
+}
+
+/// How the claim on an item is read: it seems to last for ever, or to be over.
+pub(crate) fn claim_seen(mutant: Option<Mutant>, stored: Stored, reader: Reader) -> Stored {
+    let Some(claim) = &stored.claim else { return stored };
+    let is_once = matches!(reader, Reader::Downstream(Guarantee::AtMostOnce { .. }));
+    let lease_until = match (mutant, reader) {
+        (Some(Mutant::ClaimKeptByOtherGuarantees), Reader::Downstream(_)) if !is_once => Timestamp::MAX,
+        (Some(Mutant::LiveClaimResolved), Reader::Operator) => Timestamp::UNIX_EPOCH,
+        (Some(Mutant::LeaseWithoutAllowance), Reader::Downstream(_)) => {
+            claim.lease_until.saturating_sub(limits::LEASE_BEYOND_DEADLINE).unwrap_or(Timestamp::MIN)
+        }
+        _ => return stored,
+    };
+    Stored { claim: Some(Claim { lease_until, ..claim.clone() }), ..stored }
 }
 
 /// Whether a run of the sweep gets the lease although another one has it.
@@ -226,7 +312,16 @@ pub(crate) fn hides(mutant: Option<Mutant>) -> bool {
 
 // Classifier and reports.
 
-/// How a call, or an entry of one, is refused.
+/// How a call is refused.
+pub(crate) fn refused(mutant: Option<Mutant>, call: &Call) -> Failure {
+    let writes_outcome = call.changes.iter().any(|(from, to)| from.is_some() && *to != Status::Claimed);
+    match mutant {
+        Some(Mutant::DoneGivenUp) if writes_outcome => Failure::permanent("throttled"),
+        _ => refusal(mutant),
+    }
+}
+
+/// How an entry of a call is refused.
 pub(crate) fn refusal(mutant: Option<Mutant>) -> Failure {
     match mutant {
         Some(Mutant::RetryableTakenForPermanent) => Failure::permanent("throttled"),
@@ -266,11 +361,6 @@ pub(crate) fn deadline(mutant: Option<Mutant>, deadline: Deadline) -> Deadline {
     }
 }
 
-/// Whether an action gives up a call when its timeout is over.
-pub(crate) fn has_timeout(mutant: Option<Mutant>) -> bool {
-    mutant != Some(Mutant::DeadlineIgnored)
-}
-
 /// Whether an action writes DONE itself before its effect.
 pub(crate) fn writes_done_first(mutant: Option<Mutant>) -> bool {
     mutant == Some(Mutant::DoneBeforeEffect)
@@ -281,12 +371,22 @@ pub(crate) fn splits_transactions(mutant: Option<Mutant>) -> bool {
     mutant == Some(Mutant::TransactionSplit)
 }
 
-/// The change that is made for one: a claimed notification whose effect may have happened becomes INIT.
-pub(crate) fn change(mutant: Option<Mutant>, change: OwnedChange) -> OwnedChange {
+/// The change that is made of this item for one: a claimed notification whose effect may have happened becomes INIT, or a
+/// condition is left out.
+pub(crate) fn change(mutant: Option<Mutant>, item: Option<&Item>, change: OwnedChange) -> OwnedChange {
     match (mutant, change.from, change.to) {
+        (Some(Mutant::OperatorExpectsNoTime), ..) => OwnedChange { if_since: None, ..change },
+        (Some(Mutant::RejectionOfAnyRun), ..) => OwnedChange { if_run: Run::Any, ..change },
+        // The claim was not read as it is. Its owner identifies it.
+        (Some(Mutant::LiveClaimResolved | Mutant::LeaseWithoutAllowance), Some(Status::Claimed), _) => {
+            let same = |claim: &&Claim| change.if_claim.as_ref().is_some_and(|expected| expected.owner == claim.owner);
+            let if_claim = item.and_then(|item| item.claim.as_ref()).filter(same).cloned();
+            OwnedChange { if_claim: if_claim.or(change.if_claim), ..change }
+        }
         (Some(Mutant::MayHaveHappenedTakenForRetryable), Some(Status::Claimed), Status::InDoubt) => {
             OwnedChange { to: Status::Init, reason: None, ..change }
         }
+        (Some(Mutant::OtherEventChanges), Some(Status::Init), _) => OwnedChange { if_event: None, ..change },
         _ => change,
     }
 }
@@ -299,14 +399,71 @@ pub(crate) fn rejection(mutant: Option<Mutant>, reason: String) -> ActionError {
     }
 }
 
-/// What an action returns when its call failed.
-pub(crate) fn action_error(mutant: Option<Mutant>, failure: Failure) -> ActionError {
+/// What an action returns when its write failed.
+pub(crate) fn action_error(failure: Failure) -> ActionError {
     match failure.kind {
-        FailureKind::Retryable if mutant == Some(Mutant::RetryableTakenForMayHaveHappened) => {
-            ActionError::MayHaveHappened(failure.reason)
-        }
         FailureKind::Retryable => ActionError::Retry(failure.reason),
         FailureKind::MayHaveHappened => ActionError::MayHaveHappened(failure.reason),
         FailureKind::Permanent => ActionError::Rejected(failure.reason),
     }
+}
+
+// The webhook and its receiver.
+
+/// The guarantee that the action states.
+pub(crate) fn stated(mutant: Option<Mutant>, guarantee: Guarantee) -> Guarantee {
+    let timeout = Duration::from_millis(300);
+    match (mutant, guarantee) {
+        (Some(Mutant::ShorterBoundStated), Guarantee::Idempotent { .. }) => Guarantee::Idempotent { timeout },
+        (Some(Mutant::ShorterBoundStated), Guarantee::AtMostOnce { .. }) => Guarantee::AtMostOnce { timeout },
+        _ => guarantee,
+    }
+}
+
+/// How the webhook reads that there was no connection.
+pub(crate) fn not_connected(mutant: Option<Mutant>) -> NoAnswer {
+    match mutant {
+        Some(Mutant::RetryableTakenForMayHaveHappened) => NoAnswer::Broken,
+        _ => NoAnswer::NotConnected,
+    }
+}
+
+/// The status with which the webhook sees a rejection.
+pub(crate) fn rejection_status(mutant: Option<Mutant>) -> u16 {
+    if mutant == Some(Mutant::PermanentTakenForRetryable) { 429 } else { 422 }
+}
+
+/// The status with which the webhook sees that an earlier call is in progress.
+pub(crate) fn in_progress_status(mutant: Option<Mutant>) -> u16 {
+    if mutant == Some(Mutant::InProgressTakenForRejection) { 422 } else { 409 }
+}
+
+/// The wait that the webhook sees.
+pub(crate) fn retry_after(mutant: Option<Mutant>, text: String) -> String {
+    if mutant == Some(Mutant::WaitMisread) { "1".to_owned() } else { text }
+}
+
+/// Whether the webhook waits for the body of a 2xx answer.
+pub(crate) fn waits_for_bodies(mutant: Option<Mutant>) -> bool {
+    mutant == Some(Mutant::BodyAwaited)
+}
+
+/// Whether no answer is taken while the worker writes.
+pub(crate) fn stops_for_writes(mutant: Option<Mutant>) -> bool {
+    mutant == Some(Mutant::StopsForWrites)
+}
+
+/// Whether a process keeps the secret with which it started.
+pub(crate) fn keeps_secrets(mutant: Option<Mutant>) -> bool {
+    mutant == Some(Mutant::SecretKept)
+}
+
+/// Whether a client repeats a call that must be made once.
+pub(crate) fn repeats_calls(mutant: Option<Mutant>) -> bool {
+    mutant == Some(Mutant::ClientRepeatsCalls)
+}
+
+/// Whether every query of the index fails where one partition fails.
+pub(crate) fn fails_with_any_partition(mutant: Option<Mutant>) -> bool {
+    mutant == Some(Mutant::PartitionStopsSweep)
 }

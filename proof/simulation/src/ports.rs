@@ -5,34 +5,51 @@ use crate::rng;
 use crate::world::{Flight, Shared, World, lock};
 use jiff::Timestamp;
 use notification::testing::{Call, Calls, Refused};
-use notification::{Clock, Failure};
+use notification::{Clock, Failure, limits};
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// The ports of one invocation.
+/// The ports of one invocation, or of one command of an operator.
 #[derive(Clone)]
 pub(crate) struct Ports {
     world: Shared,
     task: Task,
-    /// The difference between its clock and the world's, in milliseconds.
-    skew_millis: i64,
+    /// How far the clock of its machine is ahead of the world's, in milliseconds.
+    machine_ahead: i64,
+    /// How far the clock from which Lambda takes its deadline is ahead of the world's, in milliseconds.
+    service_ahead: i64,
 }
 
 impl Ports {
-    pub(crate) fn new(world: Shared, task: Task) -> Self {
-        let (seed, most) = {
-            let world = lock(&world);
-            (world.scenario.seed, world.scenario.clock_skew_millis)
+    /// The ports of an invocation. Lambda takes its deadline from another clock than its own.
+    pub(crate) fn of_invocation(world: Shared, task: Task) -> Self {
+        let (seed, services, instances) = {
+            let scenario = &lock(&world).scenario;
+            (scenario.seed, scenario.clock_skew_millis, scenario.instance_skew_millis)
         };
-        let skew_millis = rng::numbered(seed, "skew", task).i64(-most..=most);
-        Self { world, task, skew_millis }
+        let service_ahead = rng::numbered(seed, "skew", task).i64(-services..=services);
+        let machine_ahead = service_ahead + rng::numbered(seed, "instance", task).i64(-instances..=instances);
+        Self { world, task, machine_ahead, service_ahead }
     }
 
-    /// A time as this instance's clock has it. Lambda takes deadlines from the same clock.
-    pub(crate) fn local(&self, time: Timestamp) -> Timestamp {
-        time.saturating_add(jiff::SignedDuration::from_millis(self.skew_millis)).unwrap_or(Timestamp::MAX)
+    /// The ports of a command that an operator runs. The operator's clock may be wrong by as much as `notifyctl` allows for.
+    pub(crate) fn of_operator(world: Shared, task: Task) -> Self {
+        let seed = lock(&world).scenario.seed;
+        let allowed = i64::try_from(limits::OPERATOR_CLOCK_SKEW.as_millis()).unwrap_or(0) - 1;
+        let machine_ahead = rng::numbered(seed, "operator's clock", task).i64(-allowed..=allowed);
+        Self { world, task, machine_ahead, service_ahead: 0 }
+    }
+
+    /// The deadline of an invocation, as Lambda states it.
+    pub(crate) fn deadline(&self, time: Timestamp) -> Timestamp {
+        shifted(time, self.service_ahead)
+    }
+
+    /// The number of its invocation.
+    pub(crate) const fn task(&self) -> Task {
+        self.task
     }
 
     /// Counts a call or an action as in flight, until what is returned is dropped.
@@ -59,6 +76,10 @@ impl Drop for InFlight {
     }
 }
 
+fn shifted(time: Timestamp, millis: i64) -> Timestamp {
+    time.saturating_add(jiff::SignedDuration::from_millis(millis)).unwrap_or(Timestamp::MAX)
+}
+
 impl Calls for Ports {
     type Backend = World;
 
@@ -81,7 +102,7 @@ impl Calls for Ports {
 impl Clock for Ports {
     fn now(&self) -> Timestamp {
         let now = lock(&self.world).now;
-        self.local(now)
+        shifted(now, self.machine_ahead)
     }
 
     async fn sleep(&self, duration: Duration) {

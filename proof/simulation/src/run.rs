@@ -2,8 +2,10 @@
 
 use crate::aws::lambda::{Ended, Invocation, Task};
 use crate::checks;
+use crate::emitted::recorded;
 use crate::faults::Fault;
 use crate::mutants::Mutant;
+use crate::operator;
 use crate::ports::Ports;
 use crate::scenario::Scenario;
 use crate::template::Deployed;
@@ -92,27 +94,36 @@ impl Subject<'_> {
         let mut running: BTreeMap<Task, Running> = BTreeMap::new();
         let mut steps = 0_u64;
         loop {
-            let (kills, spawns) = {
+            let (kills, spawns, commands) = {
                 let mut world = lock(&world);
-                (std::mem::take(&mut world.kills), std::mem::take(&mut world.spawns))
+                let World { kills, spawns, commands, .. } = &mut *world;
+                (std::mem::take(kills), std::mem::take(spawns), std::mem::take(commands))
             };
             for (task, how) in kills {
-                // Dropped without the lock, because dropping it may lock the world.
                 let Some(ended) = running.remove(&task) else { continue };
+                lock(&world).doubts.dead.insert(task);
+                // Dropped without the lock, because dropping it may lock the world.
                 drop(ended.work);
                 let mut world = lock(&world);
-                world.doubt_all(task);
-                let name = world.running.remove(&task).map(|running| running.name).unwrap_or_default();
+                world.ended(task);
+                let name = world.end(task);
                 world.note("a process ends in the middle of its work");
                 world.trace(|| Step::note_over(name, how));
                 (ended.respond)(&mut world, Ended::Error);
             }
             for (invocation, respond) in spawns {
                 let task = invocation.task;
-                let work = deployment.invoke(invocation, Ports::new(Arc::clone(&world), task));
+                let work = deployment.invoke(invocation, Ports::of_invocation(Arc::clone(&world), task));
                 let waker = Waker::from(Arc::new(Ready { task, line: line.clone() }));
                 waker.wake_by_ref();
                 running.insert(task, Running { work, respond, waker });
+            }
+            for command in commands {
+                let task = command.task;
+                let work: Work = Box::pin(operator::run(command, Ports::of_operator(Arc::clone(&world), task)));
+                let waker = Waker::from(Arc::new(Ready { task, line: line.clone() }));
+                waker.wake_by_ref();
+                running.insert(task, Running { work, respond: Box::new(|_, _| {}), waker });
             }
             if let Ok(task) = ready.try_recv() {
                 poll(task, &mut running, &world);
@@ -123,7 +134,9 @@ impl Subject<'_> {
                     world.violations.push("the run does not come to an end".to_owned());
                     break;
                 }
-                if !world.step() && world.spawns.is_empty() && world.kills.is_empty() {
+                let is_over =
+                    !world.step() && world.spawns.is_empty() && world.kills.is_empty() && world.commands.is_empty();
+                if is_over && !world.redrive_good_letters() {
                     break;
                 }
             }
@@ -146,11 +159,17 @@ fn poll(task: Task, running: &mut BTreeMap<Task, Running>, world: &Shared) {
     // It may have ended meanwhile.
     let Some(one) = running.get_mut(&task) else { return };
     let waker = one.waker.clone();
-    let Poll::Ready(result) = one.work.as_mut().poll(&mut Context::from_waker(&waker)) else { return };
+    let level = lock(world).log_level();
+    let (polled, emitted) = recorded(level, || one.work.as_mut().poll(&mut Context::from_waker(&waker)));
+    if !emitted.is_empty() {
+        lock(world).observe(task, emitted);
+    }
+    let Poll::Ready(result) = polled else { return };
     let Some(ended) = running.remove(&task) else { return };
     drop(ended.work);
     let mut world = lock(world);
-    let name = world.running.get(&task).map(|running| running.name.clone()).unwrap_or_default();
+    world.ended(task);
+    let name = world.name_of(task);
     let how = match result {
         Ok(response) => {
             world.ends(task, &response);
@@ -164,7 +183,7 @@ fn poll(task: Task, running: &mut BTreeMap<Task, Running>, world: &Shared) {
             Ended::Error
         }
     };
-    world.running.remove(&task);
+    world.end(task);
     (ended.respond)(&mut world, how);
 }
 

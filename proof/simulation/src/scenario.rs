@@ -1,12 +1,21 @@
 //! The scenario of a run, drawn from one seed: what upstream sends, what goes wrong, and how the world is set up.
 
+mod deploy;
+pub(crate) mod events;
 mod large;
+mod receiver;
+
+pub use deploy::Deploy;
 
 use crate::faults::Plan;
 use crate::rng;
+pub use events::PAYLOAD;
+use events::Version;
 use fastrand::Rng;
 use jiff::Timestamp;
+use notification::id::index_shard;
 use notification::{Guarantee, limits};
+pub use receiver::{Receiver, Repeats};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
@@ -17,6 +26,9 @@ pub const START: Timestamp = Timestamp::constant(1_800_000_000, 0);
 /// The longest time that a slow action takes: longer than an invocation.
 pub const SLOW_ACTION: Duration = Duration::from_secs(90);
 
+/// The longest time that a slow receiver takes: almost as long as a caller waits.
+const SLOW_RECEIVER: Duration = Duration::from_secs(19);
+
 /// Actions can be slow for this time from the beginning of the run.
 pub const SLOW_FOR: Duration = Duration::from_mins(30);
 
@@ -24,6 +36,15 @@ pub const SLOW_FOR: Duration = Duration::from_mins(30);
 pub const FEW_RETRIES: u32 = 6;
 /// The age at which the sweep publishes a notification again in an impatient scenario.
 pub const SOON: Duration = Duration::from_mins(2);
+
+/// An instance's clock and the clock from which Lambda takes its deadline differ by no more than this: half of the time that an
+/// invocation leaves for its report ([`limits::REPORT_BEFORE_DEADLINE`]). Lambda synchronizes instances by NTP, which keeps
+/// them within milliseconds. <https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html>
+pub const CLOCKS_AGREE_MILLIS: i64 = 100;
+
+/// Clocks that are wrong differ by up to this. An invocation can then run into its timeout, but a lease still ends after its worker:
+/// with the second by which the clocks of two hosts differ, this is below [`limits::LEASE_BEYOND_DEADLINE`].
+pub const CLOCKS_WRONG_MILLIS: i64 = 7_000;
 
 /// Messages of a backlog. Their slow calls take several invocations, so records are delivered more than once.
 pub const BACKLOG: usize = 1_000;
@@ -60,12 +81,16 @@ pub struct Scenario {
     pub faults: Plan,
     /// What goes wrong with the world.
     pub disturbances: Vec<Disturbance>,
+    /// How many operators there are, who redrive and resolve notifications.
+    pub operators: u8,
     /// How many shards the Kinesis stream has at first.
     pub kinesis_shards: usize,
     /// Whether the answers of refused conditions lack the old item.
     pub hides_old_items: bool,
-    /// The largest difference between an instance's clock and the world's, in milliseconds.
+    /// The largest difference between the world's clock and one from which Lambda takes deadlines, in milliseconds.
     pub clock_skew_millis: i64,
+    /// The largest difference between an instance's clock and the one from which its deadline comes, in milliseconds.
+    pub instance_skew_millis: i64,
     /// Whether progress resets a batch's retries, which Lambda's documentation leaves open.
     pub progress_resets_retries: bool,
     /// When the mappings begin to read their streams.
@@ -78,6 +103,10 @@ pub struct Scenario {
     pub impatient: bool,
     /// Whether the world runs on until DONE items expire.
     pub runs_until_expiry: bool,
+    /// How the receiver of the webhook behaves.
+    pub receiver: Receiver,
+    /// A partition of the index of pending notifications that fails all the time, and has no notification of the scenario.
+    pub index_partition_down: Option<u64>,
 }
 
 /// One message that upstream sends.
@@ -119,10 +148,23 @@ pub enum What {
     Trouble(Trouble, Duration),
     /// A record that belongs to no notification arrives in the Kinesis stream.
     ForeignRecord,
+    /// An orphan arrives in the Kinesis stream under the id of a notification.
+    OrphanOfKnownId(Orphan),
     /// An operator moves the dead-letter queue back into the queue.
     RedriveDeadLetters,
     /// Another program writes an item that is no notification, and it is first in this partition of the pending index.
     InvalidIndexEntry(u64),
+    /// The stack is deployed with another setting.
+    Deploy(Deploy),
+}
+
+/// A record of another producer with the id of a notification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Orphan {
+    /// It is valid, with other content than the notification.
+    OtherEvent,
+    /// It is malformed.
+    Malformed,
 }
 
 /// What fails for a while.
@@ -157,7 +199,7 @@ impl Scenario {
         let is_healthy = rng.u8(0..8) == 0;
         let spread = Duration::from_secs(pick(&mut rng, [0, 1, 5, 60, 900]));
         let count = rng.usize(1..=21);
-        let (messages, rejected) = workload(&mut rng, count, spread);
+        let (messages, rejected) = workload(seed, &mut rng, count, spread);
         let mut scenario = Self {
             messages,
             rejected,
@@ -186,6 +228,22 @@ impl Scenario {
                 scenario.disturbances.push(Disturbance { at, what: What::Trouble(Trouble::TableDown, lasts) });
             }
             add_late_duplicates(&mut rng, &mut scenario);
+            let troubled_until = START + spread + Duration::from_mins(minutes);
+            add_operators(seed, &mut scenario);
+            let deployments = deploy::draw(seed, spread + Duration::from_mins(minutes));
+            scenario.disturbances.extend(deployments);
+            scenario.disturbances.sort_by_key(|disturbance| disturbance.at);
+            scenario.receiver = Receiver::of(seed, guarantee, troubled_until);
+            if rng::of(seed, "slow receiver").u8(0..8) == 0 {
+                scenario.action_takes = SLOW_RECEIVER;
+            }
+            scenario.index_partition_down = partition_down(seed, &scenario.messages);
+        }
+        add_orphans(seed, &mut scenario, spread);
+        skew_instances(seed, is_healthy, &mut scenario);
+        if scenario.has_changing_rules() {
+            // What its calls leave behind is judged for one guarantee at a time.
+            scenario.receiver = Receiver::plain();
         }
         scenario
     }
@@ -200,15 +258,19 @@ impl Scenario {
             rejected: BTreeSet::new(),
             faults: Plan::none(),
             disturbances: vec![],
+            operators: 0,
             kinesis_shards: 1,
             hides_old_items: false,
             clock_skew_millis: 0,
+            instance_skew_millis: 0,
             progress_resets_retries: false,
             mappings_start: START,
             action_takes: Duration::from_millis(10),
             batch_size: None,
             impatient: false,
             runs_until_expiry: false,
+            receiver: Receiver::plain(),
+            index_partition_down: None,
         }
     }
 
@@ -252,13 +314,34 @@ impl Scenario {
         }
     }
 
+    /// Whether the clocks differ by so little that every invocation must end before its timeout.
+    #[must_use]
+    pub fn clocks_agree(&self) -> bool {
+        self.instance_skew_millis <= CLOCKS_AGREE_MILLIS
+    }
+
     /// Whether nothing goes wrong in it, so that each record is delivered once.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.faults.is_none()
+            && self.clocks_agree()
+            && self.operators == 0
             && self.messages.len() < BACKLOG
             && self.action_takes < SLOW_ACTION
-            && self.disturbances.iter().all(|disturbance| disturbance.what == What::ForeignRecord)
+            && self
+                .disturbances
+                .iter()
+                .all(|disturbance| matches!(disturbance.what, What::ForeignRecord | What::OrphanOfKnownId(_)))
+            && self.receiver.is_calm()
+    }
+
+    /// Whether operators act, the guarantee changes, or clocks are wrong: then the receiver is plain, and an unknown outcome is not
+    /// judged exactly.
+    #[must_use]
+    pub fn has_changing_rules(&self) -> bool {
+        let changes_guarantee =
+            |disturbance: &Disturbance| matches!(disturbance.what, What::Deploy(Deploy::Guarantee(_)));
+        self.operators > 0 || !self.clocks_agree() || self.disturbances.iter().any(changes_guarantee)
     }
 
     /// The time from which nothing goes wrong any more.
@@ -325,8 +408,10 @@ impl fmt::Display for What {
             Self::KillAll => f.write_str("every process dies"),
             Self::Trouble(trouble, _) => write!(f, "{}, for {minutes} min", trouble.words()),
             Self::ForeignRecord => f.write_str("an orphan arrives in Kinesis"),
+            Self::OrphanOfKnownId(_) => f.write_str("an orphan with the id of a notification arrives in Kinesis"),
             Self::RedriveDeadLetters => f.write_str("an operator moves the dead letters back"),
             Self::InvalidIndexEntry(_) => f.write_str("an entry that is no notification is first in the pending index"),
+            Self::Deploy(deploy) => write!(f, "a deployment: {deploy}"),
         }
     }
 }
@@ -349,7 +434,7 @@ fn pick<T: Copy, const N: usize>(rng: &mut Rng, choices: [T; N]) -> T {
     choices[rng.usize(..N)]
 }
 
-fn workload(rng: &mut Rng, count: usize, spread: Duration) -> (Vec<Message>, BTreeSet<String>) {
+fn workload(seed: u64, rng: &mut Rng, count: usize, spread: Duration) -> (Vec<Message>, BTreeSet<String>) {
     let mut messages = Vec::new();
     let mut rejected = BTreeSet::new();
     let moment =
@@ -365,13 +450,15 @@ fn workload(rng: &mut Rng, count: usize, spread: Duration) -> (Vec<Message>, BTr
         if rng.u8(0..20) == 0 {
             rejected.insert(id.clone());
         }
-        messages.push(Message::new(at, id.clone()));
+        let message = |at, version| Message { at, body: events::event(seed, &id, version), id: id.clone() };
+        messages.push(message(at, Version::Original));
         if rng.u8(0..5) == 0 {
             let at = if rng.bool() { at } else { moment(rng) };
-            messages.push(Message { at, body: event(&id, 1, rng.bool()), id: id.clone() });
+            let version = if rng.bool() { Version::Respelled(0) } else { Version::Original };
+            messages.push(message(at, version));
         }
         if rng.u8(0..20) == 0 {
-            messages.push(Message { at: moment(rng), body: event(&id, 2, false), id });
+            messages.push(message(moment(rng), Version::Conflict(0)));
         }
     }
     messages.sort_by_key(|message| message.at);
@@ -403,6 +490,50 @@ fn disturbances(rng: &mut Rng, within: Duration) -> Vec<Disturbance> {
         .collect();
     disturbances.sort_by_key(|disturbance| disturbance.at);
     disturbances
+}
+
+/// Orphans with the ids of notifications arrive in some runs, while the notifications are on their way and after.
+fn add_orphans(seed: u64, scenario: &mut Scenario, spread: Duration) {
+    let mut rng = rng::of(seed, "orphans");
+    for _ in 0..pick(&mut rng, [0, 0, 0, 1, 3]) {
+        let within = pick(&mut rng, [Duration::from_secs(2), spread + Duration::from_mins(2)]);
+        let at = START + Duration::from_millis(rng.u64(0..u64::try_from(within.as_millis()).unwrap_or(1)));
+        let what = What::OrphanOfKnownId(pick(&mut rng, [Orphan::OtherEvent, Orphan::Malformed]));
+        scenario.disturbances.push(Disturbance { at, what });
+    }
+}
+
+/// A partition that fails, in some runs: none of these notifications is in it.
+fn partition_down(seed: u64, messages: &[Message]) -> Option<u64> {
+    let mut rng = rng::of(seed, "partition");
+    let partition = rng.u64(0..limits::PENDING_SHARDS);
+    let is_used = messages.iter().any(|message| index_shard(&message.id) == partition);
+    (rng.u8(0..8) == 0 && !is_used).then_some(partition)
+}
+
+/// Operators have something to do where the business refuses more than usual.
+fn add_operators(seed: u64, scenario: &mut Scenario) {
+    let mut rng = rng::of(seed, "operators");
+    scenario.operators = pick(&mut rng, [0, 0, 1, 2]);
+    if scenario.operators > 0 {
+        let ids = scenario.messages.iter().map(|message| &message.id).filter(|id| !id.is_empty());
+        scenario.rejected.extend(ids.filter(|_| rng.u8(0..6) == 0).cloned());
+    }
+}
+
+/// How far the instances' clocks differ from those of their deadlines. Where they are wrong, actions are slow and the timeout is short,
+/// because only then is anything still at work when its lease is judged.
+fn skew_instances(seed: u64, is_healthy: bool, scenario: &mut Scenario) {
+    if scenario.clock_skew_millis == 0 {
+        return;
+    }
+    scenario.instance_skew_millis = CLOCKS_AGREE_MILLIS;
+    if !is_healthy && rng::of(seed, "clocks").u8(0..8) == 0 {
+        scenario.instance_skew_millis = CLOCKS_WRONG_MILLIS;
+        scenario.action_takes = SLOW_ACTION;
+        let timeout = Deploy::Timeout(Duration::from_secs(30));
+        scenario.disturbances.insert(0, Disturbance { at: START, what: What::Deploy(timeout) });
+    }
 }
 
 /// A message can stay in the queue and the dead-letter queue for days before it is received again.

@@ -4,6 +4,7 @@ use super::source::{Function, Source};
 use crate::world::Spent;
 use event_source::Answer;
 use jiff::Timestamp;
+use notification::Guarantee;
 
 /// The number of an invocation.
 pub(crate) type Task = u64;
@@ -50,6 +51,8 @@ pub(crate) struct Running {
     pub(crate) ids: Vec<String>,
     /// When it began.
     pub(crate) began: Timestamp,
+    /// The guarantee of the action that was deployed when it began. A later deployment does not change it.
+    pub(crate) guarantee: Guarantee,
     /// What it has used of its budgets.
     pub(crate) spent: Spent,
 }

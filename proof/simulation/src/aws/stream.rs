@@ -20,7 +20,8 @@ pub(crate) struct StreamSource {
     pub(crate) lost_foreign: usize,
     /// How often the function was run with a record, by its sequence number.
     deliveries: BTreeMap<Box<str>, u32>,
-    restarts: u32,
+    /// How often the pollers before the last restart or update were allowed to deliver a record.
+    allowed_before: u32,
 }
 
 impl StreamSource {
@@ -30,7 +31,7 @@ impl StreamSource {
             mapping: StreamMapping::new(settings.clone()),
             lost_foreign: 0,
             deliveries: BTreeMap::new(),
-            restarts: 0,
+            allowed_before: 0,
         }
     }
 
@@ -77,12 +78,18 @@ impl StreamSource {
         let settings = self.mapping.settings();
         let splits = usize::BITS - settings.batch_size.leading_zeros();
         let attempts = settings.maximum_retry_attempts.map_or(u32::MAX, |retries| 1 + retries + splits);
-        attempts.saturating_mul(1 + self.restarts)
+        self.allowed_before.saturating_add(attempts)
     }
 
     /// Restarts the poller: it reads on from its checkpoint.
     pub(crate) fn restart(&mut self) {
-        self.restarts += 1;
+        self.allowed_before = self.deliveries_allowed();
         self.mapping.restart();
+    }
+
+    /// Gives the mapping other settings.
+    pub(crate) fn update(&mut self, settings: &Settings) {
+        self.allowed_before = self.deliveries_allowed();
+        self.mapping.update(settings.clone());
     }
 }

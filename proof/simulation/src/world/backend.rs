@@ -1,11 +1,13 @@
 //! What the functions' calls do: to the model of the table, to Kinesis and to the queue.
 
 use super::state::World;
-use crate::mutants;
+use crate::aws::source::Function;
+use crate::judge;
+use crate::mutants::{self, Reader};
 use jiff::Timestamp;
 use notification::ports::{Answers, Committed, IndexKey, PendingPage, SweepState, Written};
 use notification::testing::{Backend, Entries, Item, OwnedChange, OwnedCommit, Refused, Table, each};
-use notification::{Status, Stored, content};
+use notification::{Status, Stored};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -15,8 +17,9 @@ impl Backend for World {
     }
 
     fn read(&mut self, ids: &[String], refused: Refused<'_>) -> Entries<Option<Stored>> {
-        let seen = |stored| mutants::seen(self.mutant, stored, self.now);
+        let seen = |stored| mutants::seen(self.mutant, self.claim_seen(stored), self.now);
         let stored = each(ids, refused, |id| Ok(self.table.read(id).map(seen)));
+        let stored = mutants::read_answers(self.mutant, stored);
         self.capture();
         stored
     }
@@ -28,13 +31,15 @@ impl Backend for World {
     }
 
     fn commit(&mut self, group: &[OwnedCommit], at: Timestamp) -> Answers<Committed> {
-        self.check_size_of_commit(group);
-        for OwnedCommit { change, puts } in group {
-            for (_, event) in puts.iter().flat_map(|put| &put.attributes).filter(|(name, _)| *name == "event") {
+        let group = mutants::commits(self.mutant, group);
+        self.check_size_of_commit(&group);
+        let committed = self.table.commit(&group, at).inspect_err(|failure| self.violated(failure.reason.clone()))?;
+        for (OwnedCommit { change, puts }, committed) in group.iter().zip(&committed) {
+            let events = puts.iter().flat_map(|put| &put.attributes).filter(|(name, _)| *name == "event");
+            for (_, event) in events.filter(|_| *committed == Ok(Committed::Written(Written::Yes))) {
                 self.check_content(&change.id, event);
             }
         }
-        let committed = self.table.commit(group, at).inspect_err(|failure| self.violated(failure.reason.clone()))?;
         if committed.iter().any(|committed| *committed != Ok(Committed::Written(Written::Yes))) {
             self.note("a transaction is refused");
         }
@@ -105,28 +110,53 @@ impl World {
         self.expired.iter().chain(self.table.items()).map(|(id, item)| (id.as_str(), item)).collect()
     }
 
+    /// How the claim on an item is read by the task whose call takes effect now.
+    fn claim_seen(&self, stored: Stored) -> Stored {
+        let is_operator = self.commands_running.contains_key(&self.caller);
+        let reader = match self.running.get(&self.caller) {
+            Some(running) if running.from.function() == Function::Downstream => Reader::Downstream(running.guarantee),
+            None if is_operator => Reader::Operator,
+            _ => Reader::Other,
+        };
+        mutants::claim_seen(self.mutant, stored, reader)
+    }
+
     /// Makes a change if the item is as it expects.
     fn change(&mut self, change: &OwnedChange, at: Timestamp) -> Written {
-        let change = mutants::change(self.mutant, change.clone());
+        if mutants::forgets(self.mutant, change) {
+            return Written::Yes;
+        }
         let old = self.item(&change.id).cloned();
+        let change = mutants::change(self.mutant, old.as_ref(), change.clone());
         if let Some(item) = &old {
             self.note_change(&change, item);
         }
         let forced = old.filter(|item| mutants::ignores_condition(self.mutant, item, &change, at));
         let written = match forced {
-            None => self.table.write(&change, at),
+            None => match self.table.write(&change, at) {
+                Written::Refused(old) => Written::Refused(self.claim_seen(old)),
+                written => written,
+            },
             Some(old) => {
-                if change.event.as_ref().is_some_and(|event| !content::same(&old.event, event)) {
+                if change.event.as_ref().is_some_and(|event| !judge::same(&old.event, event)) {
                     let (id, status) = (&change.id, old.status);
                     self.violated(format!("{id}: a conflict overwrote the content of a notification that is {status}"));
                 }
                 self.table.apply(&change, at)
             }
         };
+        if let (Written::Yes, Status::InDoubt, Some(claim)) = (&written, change.to, &change.if_claim) {
+            self.check_lease(&change.id, claim);
+        }
+        if written == Written::Yes {
+            self.changed(&change);
+        } else if self.commands_running.contains_key(&self.caller) {
+            self.note("an operator's change is refused");
+        }
         let Some(event) = &change.event else { return written };
         let inserted = mutants::inserted(self.mutant, written, event);
         match &inserted {
-            Written::Refused(old) if content::same(&old.event, event) => self.note("a duplicate is suppressed"),
+            Written::Refused(old) if judge::same(&old.event, event) => self.note("a duplicate is suppressed"),
             Written::Refused(_) => self.note("a conflict is refused"),
             Written::RefusedUnseen => self.note("an answer lacks the old item"),
             Written::Yes => {}
@@ -144,7 +174,10 @@ impl World {
             (Some(Status::Init), Status::Claimed) if item.status == Status::Claimed && !is_expired => {
                 "a claimed notification reaches another worker"
             }
-            (Some(Status::Init), Status::Init) => "a call with an unknown outcome is noted",
+            (Some(Status::Init), Status::Init) => {
+                self.check_note(&change.id);
+                "a call with an unknown outcome is noted"
+            }
             _ => return,
         };
         self.note(what);

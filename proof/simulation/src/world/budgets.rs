@@ -247,9 +247,8 @@ fn too_many_attempts(purpose: Purpose, attempts: u32, seconds: u64) -> Option<St
         Purpose::Insert | Purpose::Claim | Purpose::Poison | Purpose::Put | Purpose::Hide => ATTEMPTS,
         Purpose::Read => ATTEMPTS * READS,
         Purpose::Outcome => ATTEMPTS + OUTCOMES_PER_SECOND * seconds,
-        Purpose::Effect => 1,
         // A partition has many pages. A transaction is repeated without those that it was refused for.
-        Purpose::Query | Purpose::Commit | Purpose::Other => return None,
+        Purpose::Query | Purpose::Commit | Purpose::Effect | Purpose::Other => return None,
     };
     (attempts > allowed).then(|| format!("tries an entry {attempts} times ({purpose:?})"))
 }

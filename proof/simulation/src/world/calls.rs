@@ -4,15 +4,16 @@
 //! has its own time. So a call is a row of events, and its caller waits for the reply.
 
 use super::state::World;
+use crate::action::GET_SECRET;
 use crate::aws::lambda::Task;
-use crate::aws::source::Source;
+use crate::aws::source::{Function, Source};
 use crate::faults::{self, Fault, NO_ANSWER};
 use crate::mutants;
 use crate::rng;
 use crate::scenario::Trouble;
 use crate::trace::Step;
 use notification::testing::{Call, Refused};
-use notification::{Failure, Guarantee};
+use notification::{Failure, Status};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -46,6 +47,10 @@ impl<T, F: FnMut(&mut World, Refused<'_>) -> Result<T, Failure>> Started<F> {
     fn apply(&mut self, world: &mut World) -> Result<T, Failure> {
         self.trace(world);
         world.applies_later_chunk = self.is_later_chunk;
+        world.caller = self.task;
+        if self.call.method == EFFECT {
+            world.arrived(&self.call.ids);
+        }
         if self.fault != Some(Fault::Partial) {
             return (self.effect)(world, &|_| None);
         }
@@ -63,6 +68,8 @@ impl<T, F: FnMut(&mut World, Refused<'_>) -> Result<T, Failure>> Started<F> {
         let mut rng = rng::numbered(world.scenario.seed, "partial", self.number);
         let mask = rng.u64(..) | (1 << rng.usize(..self.call.ids.len().min(64)));
         let is_refused = |place: usize| mask >> (place % 64) & 1 == 1;
+        let refused = self.call.ids.iter().enumerate().filter(|(place, _)| is_refused(*place));
+        world.doubts.fails(self.number, Some(refused.map(|(_, id)| id.clone()).collect()));
         let refused = |place: usize| is_refused(place).then(|| failure.clone());
         for _ in 1..mutants::attempts_of_a_call(world.mutant) {
             drop((self.effect)(world, &refused));
@@ -76,6 +83,7 @@ impl<T, F: FnMut(&mut World, Refused<'_>) -> Result<T, Failure>> Started<F> {
 fn called(call: &Call) -> &'static str {
     match call.method {
         "hide" => "SQS",
+        GET_SECRET => "Secrets Manager",
         "put" => "Kinesis",
         EFFECT => "receiver",
         SEND => "queue",
@@ -106,12 +114,6 @@ fn changes_status(call: &Call) -> bool {
     call.changes.iter().any(|(from, _)| from.is_some())
 }
 
-/// Whether its fault leaves the outcome of an effect unknown. It does not if the effect itself is refused, because then the
-/// caller knows. If the write about the effect is refused, the next worker does not know.
-fn leaves_doubt(call: &Call, fault: Fault) -> bool {
-    call.method != "hide" && (changes_status(call) || !matches!(fault, Fault::Refused | Fault::Partial))
-}
-
 impl World {
     /// Counts a call and draws its fault.
     pub(super) fn next_fault(&mut self, what: &'static str) -> (u64, Option<Fault>) {
@@ -121,6 +123,9 @@ impl World {
             Some(Fault::LostReply | Fault::Slow | Fault::CrashAfter) if what == "delete" => None,
             fault => fault,
         };
+        if fault.is_some() {
+            self.letters.troubled(self.now);
+        }
         self.faults.extend(fault.map(|fault| (self.calls, fault)));
         (self.calls, fault)
     }
@@ -140,6 +145,7 @@ impl World {
         }
         let is_later_chunk = self.spend(task, &call);
         let (number, drawn) = self.next_fault(call.method);
+        let drawn = self.fault_of_operator(task, number).or(drawn);
         let fault = self.fault_of(task, &call, number, drawn);
         if fault.is_some() && call.method == "pending" {
             self.query_failed(task);
@@ -147,10 +153,15 @@ impl World {
         if fault.is_some() && self.running.get(&task).is_some_and(|running| running.from == Source::Schedule) {
             self.call_of_sweep_fails(&call);
         }
-        if fault.is_some_and(|fault| leaves_doubt(&call, fault)) {
-            self.doubt_all(task);
+        let from = self.name_of(task);
+        if call.method == EFFECT {
+            self.check_call(task, &call.ids);
+            self.sent(&call.ids, fault);
         }
-        let from = self.running.get(&task).map_or_else(|| "operator".to_owned(), |running| running.name.clone());
+        if self.running.get(&task).is_some_and(|running| running.from.function() == Function::Downstream) {
+            self.watch(task, number, &call, fault);
+        }
+        let again_after = self.again_after(task, number);
         let slow = faults::slow(self.scenario.seed, number);
         let latency = match fault {
             Some(Fault::Slow) => slow,
@@ -164,34 +175,36 @@ impl World {
         match fault {
             None | Some(Fault::Partial | Fault::Slow) => self.after(half, move |world| {
                 let answer = call.apply(world);
-                world.reply_after(half, reply, answer);
+                world.reply_after(number, half, reply, answer);
             }),
             Some(Fault::Refused) => self.after(latency, move |world| {
                 world.note("a call is refused");
                 call.trace(world);
-                drop(reply.send(Err(mutants::refusal(world.mutant))));
+                let refusal = mutants::refused(world.mutant, &call.call);
+                world.doubts.answered(number, world.now);
+                drop(reply.send(Err(refusal)));
             }),
             Some(Fault::LostReply) => self.after(half, move |world| {
                 world.note("a reply is lost");
                 drop(call.apply(world));
-                world.reply_after(half, reply, no_answer());
+                world.reply_after(number, half, reply, no_answer());
             }),
             Some(Fault::NoAnswer) => {
                 self.note("no answer comes");
                 call.trace(self);
-                self.reply_after(NO_ANSWER, reply, no_answer());
+                self.reply_after(number, NO_ANSWER, reply, no_answer());
             }
             Some(Fault::Repeated) => self.after(half, move |world| {
                 world.note("the SDK repeats a call that took place");
                 drop(call.apply(world));
-                world.after(Duration::from_secs(1), move |world| {
+                world.after(again_after, move |world| {
                     call.fault = None;
                     let answer = call.apply(world);
-                    world.reply_after(half, reply, answer);
+                    world.reply_after(number, half, reply, answer);
                 });
             }),
             Some(Fault::Late) => {
-                self.reply_after(Duration::from_secs(5), reply, no_answer());
+                self.reply_after(number, Duration::from_secs(5), reply, no_answer());
                 self.after(NO_ANSWER + slow, move |world| {
                     world.note("an effect takes place after its caller gave up");
                     drop(call.apply(world));
@@ -212,6 +225,49 @@ impl World {
         }
     }
 
+    /// The network of an operator's machine is worse than Lambda's.
+    fn fault_of_operator(&mut self, task: Task, number: u64) -> Option<Fault> {
+        if !self.commands_running.contains_key(&task)
+            || self.scenario.faults.until().is_none_or(|until| self.now >= until)
+        {
+            return None;
+        }
+        let mut rng = rng::numbered(self.scenario.seed, "operator's network", number);
+        let fault = if rng.u8(0..4) == 0 { rng.choice([Fault::Repeated, Fault::Late]) } else { None };
+        self.faults.extend(fault.map(|fault| (number, fault)));
+        fault
+    }
+
+    /// Counts the effects that a call will still have.
+    fn sent(&mut self, ids: &[String], fault: Option<Fault>) {
+        let effects = match fault {
+            Some(Fault::Refused | Fault::NoAnswer | Fault::CrashBefore) => 0,
+            Some(Fault::Repeated) => 2,
+            _ => 1,
+        };
+        for id in ids {
+            *self.in_progress.entry(id.clone()).or_default() += effects;
+        }
+    }
+
+    /// One of these effects takes place.
+    fn arrived(&mut self, ids: &[String]) {
+        for id in ids {
+            if let Some(left) = self.in_progress.get_mut(id) {
+                *left = left.saturating_sub(1);
+            }
+        }
+    }
+
+    /// After which time the SDK repeats a call whose reply was lost: at once, or minutes later if an operator's machine slept in
+    /// between.
+    fn again_after(&self, task: Task, number: u64) -> Duration {
+        match self.commands_running.contains_key(&task) {
+            true => Duration::from_secs(rng::numbered(self.scenario.seed, "again", number).u64(1..600)),
+            false => Duration::from_secs(1),
+        }
+    }
+
     /// The fault that a call has, of the fault that was drawn for it.
     fn fault_of(&self, task: Task, call: &Call, number: u64, drawn: Option<Fault>) -> Option<Fault> {
         let is_throttled = match called(call) {
@@ -224,11 +280,11 @@ impl World {
             return Some(Fault::Refused);
         }
         let table_is_down = called(call) == "table" && self.suffers(Trouble::TableDown);
-        let is_made_once = call.method == EFFECT && matches!(self.scenario.guarantee, Guarantee::AtMostOnce { .. });
+        // A webhook's client repeats nothing that the receiver may have processed.
+        let is_made_once = call.method == EFFECT && !mutants::repeats_calls(self.mutant);
         match drawn {
             _ if table_is_down && number.is_multiple_of(2) => Some(Fault::Refused),
             _ if table_is_down => Some(Fault::NoAnswer),
-            // Only the SDK repeats calls: a call that must happen at most once is made once.
             Some(Fault::Repeated) if is_made_once => Some(Fault::LostReply),
             Some(Fault::Partial) if call.ids.len() < 2 => Some(Fault::Refused),
             drawn => drawn,
@@ -238,11 +294,45 @@ impl World {
     /// Whether a query of the pending index fails because its partition does.
     fn query_fails(&self, task: Task, call: &Call) -> bool {
         let is_down = |shard: &String| shard.parse().is_ok_and(|shard| self.suffers(Trouble::PartitionDown(shard)));
-        call.ids.iter().any(is_down) || mutants::stops_at_a_failed_query(self.mutant, self.has_failed_query(task))
+        call.ids.iter().any(is_down)
+            || self.is_partition_down(call)
+            || mutants::stops_at_a_failed_query(self.mutant, self.has_failed_query(task))
     }
 
-    fn reply_after<T: Send + 'static>(&mut self, wait: Duration, reply: Reply<T>, answer: Result<T, Failure>) {
-        self.after(wait, |_| drop(reply.send(answer)));
+    /// Whether a query fails because its partition of the index fails.
+    fn is_partition_down(&self, call: &Call) -> bool {
+        let down = self.scenario.index_partition_down.map(|partition| partition.to_string());
+        down.is_some_and(|down| call.ids == [down] || mutants::fails_with_any_partition(self.mutant))
+    }
+
+    fn reply_after<T: Send + 'static>(
+        &mut self,
+        number: u64,
+        wait: Duration,
+        reply: Reply<T>,
+        answer: Result<T, Failure>,
+    ) {
+        self.after(wait, move |world| {
+            world.doubts.answered(number, world.now);
+            drop(reply.send(answer));
+        });
+    }
+
+    /// Remembers a worker's read or write, and what its fault will tell the worker.
+    fn watch(&mut self, task: Task, number: u64, call: &Call, fault: Option<Fault>) {
+        let is_write = changes_status(call);
+        if !is_write && call.method != "read" {
+            return;
+        }
+        self.doubts.sent(number, task, call.ids.clone(), is_write);
+        if matches!(fault, Some(Fault::Refused | Fault::LostReply | Fault::NoAnswer | Fault::Late)) {
+            self.doubts.fails(number, None);
+        }
+        let claims = call.changes.iter().any(|(_, to)| *to == Status::Claimed);
+        if claims && fault == Some(Fault::Late) {
+            // It takes effect when nobody knows of it any more.
+            self.doubts.ids.extend(call.ids.iter().cloned());
+        }
     }
 }
 

@@ -75,8 +75,8 @@ impl World {
         *count += 1;
         let name = format!("{} {count}", function.name());
         self.trace(|| Step::call(from.name(), &name, ids.join(", "), None));
-        let (began, spent) = (self.now, Spent::default());
-        self.running.insert(self.tasks, Running { from, name: name.clone(), ids, began, spent });
+        let (began, guarantee, spent) = (self.now, self.guarantee, Spent::default());
+        self.running.insert(self.tasks, Running { from, name: name.clone(), ids, began, guarantee, spent });
         (self.tasks, name)
     }
 
@@ -88,17 +88,23 @@ impl World {
         };
         self.after(after, move |world| {
             let deadline = world.now.saturating_add(timeout).unwrap_or(Timestamp::MAX);
-            if let Some(running) = world.running.get_mut(&task) {
-                running.began = world.now;
-            }
+            world.doubts.begins(task, deadline);
             world.at(deadline, move |world| world.time_out(task));
+            if let Some(running) = world.running.get_mut(&task) {
+                // It may have been deployed since the invocation was on its way.
+                (running.began, running.guarantee) = (world.now, world.guarantee);
+            }
             world.spawns.push((Invocation { task, function, payload, deadline }, respond));
         });
     }
 
     fn time_out(&mut self, task: Task) {
         let Some(Running { name, ids, .. }) = self.running.get(&task) else { return };
-        self.violated(format!("{name} ran into its timeout with {}", ids.join(", ")));
+        if self.scenario.clocks_agree() {
+            self.violated(format!("{name} ran into its timeout with {}", ids.join(", ")));
+        } else {
+            self.note("an invocation whose clock is wrong runs into its timeout");
+        }
         self.kills.push((task, "it runs into its timeout"));
     }
 
@@ -111,10 +117,19 @@ impl World {
         }
     }
 
-    /// Notes that the outcome of an invocation's notifications may be unknown.
-    pub(crate) fn doubt_all(&mut self, task: Task) {
-        let ids = self.running.get(&task).map(|running| running.ids.clone()).unwrap_or_default();
-        self.doubtful.extend(ids);
+    /// Ends an invocation or a command, and returns its name.
+    pub(crate) fn end(&mut self, task: Task) -> String {
+        let name = self.name_of(task);
+        self.running.remove(&task);
+        self.commands_running.remove(&task);
+        name
+    }
+
+    /// The name of an invocation, or of the operator who runs a command.
+    pub(crate) fn name_of(&self, task: Task) -> String {
+        let invocation = self.running.get(&task).map(|running| &running.name);
+        let operator = self.commands_running.get(&task).map(|(operator, _)| operator);
+        invocation.or(operator).cloned().unwrap_or_default()
     }
 }
 

@@ -4,13 +4,14 @@ use super::state::{Respond, World};
 use crate::aws::lambda::Ended;
 use crate::aws::source::{QueueSource, Source};
 use crate::faults::{self, Fault};
+use crate::judge;
 use crate::mutants;
 use crate::scenario;
 use crate::trace::Step;
 use event_source::payload;
 use event_source::queue::{Gathered, Message, QueueInvocation, Received, Unchanged};
 use event_source::record::QueueMessage;
-use notification::{Failure, Notification, content, event};
+use notification::{Failure, Notification, event};
 use std::time::Duration;
 
 /// A refused message becomes a dead letter within this time.
@@ -104,6 +105,11 @@ impl World {
             return;
         }
         let Received { mut messages, dead } = self.queue(name).queue.receive(wants, now);
+        if name == Source::Upstream {
+            for message in &messages {
+                self.letters.received(message.number, now);
+            }
+        }
         if matches!(fault, Some(Fault::LostReply | Fault::CrashAfter)) && !messages.is_empty() {
             // They are invisible now and have used up a receive, and no function has them.
             self.note("received messages are lost on the way");
@@ -134,6 +140,9 @@ impl World {
     fn take_dead(&mut self, name: Source, dead: Message) {
         let now = self.now;
         self.note("a message becomes a dead letter");
+        if name == Source::Upstream && self.wiring.hands_over {
+            self.check_letter(&dead);
+        }
         let took = Duration::try_from(now.duration_since(dead.sent_at)).unwrap_or_default();
         if took > QUICKLY && self.scenario.is_healthy() {
             self.violated("a refused message is a dead letter only after more than a minute".to_owned());
@@ -203,7 +212,7 @@ impl World {
         }
         for message in messages.iter().filter(|message| message.receive_count > 1) {
             let id = id_of(&message.body);
-            if self.item(&id).is_some_and(|item| content::same(&item.event, &message.body)) {
+            if self.item(&id).is_some_and(|item| judge::same(&item.event, &message.body)) {
                 self.violated(format!(
                     "a message of {id} that was accepted is delivered again, and nothing went wrong"
                 ));
@@ -221,7 +230,7 @@ impl World {
         let id = notification.id().as_str();
         match self.ever(id) {
             None => self.violated(format!("the message of {id} was deleted, and the table does not have it")),
-            Some(item) if !content::same(&item.event, &body) => {
+            Some(item) if !judge::same(&item.event, &body) => {
                 self.violated(format!("a conflicting message of {id} was deleted"));
             }
             Some(_) => {}

@@ -1,5 +1,10 @@
 //! The world itself: its parts, its time, and the journal of what happens in it.
 
+use super::doubts::Doubts;
+use super::letters::Letters;
+use super::observed::Observed;
+use super::operators::Command;
+use super::receiver::Receiver;
 use super::sweeps::{Republished, SETTLED_WITHIN};
 use crate::aws::lambda::{Ended, Invocation, Running, Task};
 use crate::aws::source::{Function, QueueSource, Source};
@@ -11,11 +16,13 @@ use crate::template::Deployed;
 use crate::trace::{Step, Trace};
 use event_source::settings::RetriesAfterProgress;
 use jiff::Timestamp;
+use notification::Guarantee;
 use notification::testing::{Item, Table};
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tracing::Level;
 
 /// A world that its ports share.
 pub(crate) type Shared = Arc<Mutex<World>>;
@@ -50,6 +57,10 @@ pub(crate) struct World {
     /// The time from which nothing goes wrong any more.
     pub(super) healed_at: Timestamp,
     pub(crate) deployed: Deployed,
+    /// The guarantee of the action that is deployed now.
+    pub(crate) guarantee: Guarantee,
+    /// Every guarantee that was ever deployed.
+    pub(crate) guarantees: Vec<Guarantee>,
     /// The bug that is put back.
     pub(crate) mutant: Option<Mutant>,
     pub(super) wiring: Wiring,
@@ -62,6 +73,8 @@ pub(crate) struct World {
     pub(crate) running: BTreeMap<Task, Running>,
     pub(super) started: BTreeMap<Function, u64>,
     pub(super) tasks: Task,
+    /// The task whose call takes effect now.
+    pub(super) caller: Task,
     /// The replies of calls that will never be answered.
     pub(super) unanswered: Vec<Box<dyn Any + Send>>,
 
@@ -77,8 +90,28 @@ pub(crate) struct World {
     pub(crate) kinesis: StreamSource,
     /// How often each effect happened outside, by id.
     pub(crate) effects: BTreeMap<String, usize>,
-    /// Ids whose effect may have an unknown outcome.
-    pub(crate) doubtful: BTreeSet<String>,
+    pub(crate) receiver: Receiver,
+    pub(crate) doubts: Doubts,
+    pub(super) letters: Letters,
+    pub(crate) observed: Observed,
+    /// When each effect happened outside by a call at most once, by id.
+    pub(crate) effects_at_most_once: BTreeMap<String, Vec<Timestamp>>,
+    /// How many calls about each effect have been sent and have not taken place yet.
+    pub(super) in_progress: BTreeMap<String, usize>,
+    /// Commands that operators are about to run.
+    pub(crate) commands: Vec<Command>,
+    /// Commands in progress: their operator, and the id that they are about.
+    pub(crate) commands_running: BTreeMap<Task, (String, String)>,
+    /// How often operators were told of a notification.
+    pub(super) told: u64,
+    /// How often each operator has decided on each notification.
+    pub(super) decisions: BTreeMap<(u8, String), u8>,
+    /// When an operator last put each notification back.
+    pub(super) put_back_at: BTreeMap<String, Timestamp>,
+    /// When the business last refused each notification.
+    pub(super) refused_at: BTreeMap<String, Timestamp>,
+    /// Ids that the business refused once and accepts now.
+    pub(super) accepted: BTreeSet<String>,
     /// How many foreign records arrived in the Kinesis stream.
     pub(crate) foreign: usize,
 
@@ -122,6 +155,8 @@ impl World {
             now: START,
             agenda: BTreeMap::new(),
             scheduled: 0,
+            guarantee: scenario.guarantee,
+            guarantees: vec![scenario.guarantee],
             mutant,
             wiring,
             spawns: vec![],
@@ -129,6 +164,7 @@ impl World {
             running: BTreeMap::new(),
             started: BTreeMap::new(),
             tasks: 0,
+            caller: 0,
             unanswered: vec![],
             table: Table::default(),
             expired: BTreeMap::new(),
@@ -138,7 +174,19 @@ impl World {
             table_stream: StreamSource::new(2, deployed.table_stream_retention, &deployed.publisher),
             kinesis: StreamSource::new(scenario.kinesis_shards, deployed.kinesis_retention, &deployed.downstream),
             effects: BTreeMap::new(),
-            doubtful: BTreeSet::new(),
+            receiver: Receiver::default(),
+            doubts: Doubts::default(),
+            letters: Letters::default(),
+            observed: Observed::default(),
+            effects_at_most_once: BTreeMap::new(),
+            in_progress: BTreeMap::new(),
+            commands: vec![],
+            commands_running: BTreeMap::new(),
+            told: 0,
+            decisions: BTreeMap::new(),
+            put_back_at: BTreeMap::new(),
+            refused_at: BTreeMap::new(),
+            accepted: BTreeSet::new(),
             foreign: 0,
             calls: 0,
             faults: BTreeMap::new(),
@@ -225,6 +273,11 @@ impl World {
     /// Whether this trouble lasts now.
     pub(super) fn suffers(&self, trouble: Trouble) -> bool {
         self.outages.iter().any(|(from, until, what)| (*from..*until).contains(&self.now) && *what == trouble)
+    }
+
+    /// The level up to which the functions log: in some runs, everything.
+    pub(crate) fn log_level(&self) -> Level {
+        if self.scenario.seed.is_multiple_of(8) { Level::DEBUG } else { Level::INFO }
     }
 
     /// Counts a situation that should occur in some runs.

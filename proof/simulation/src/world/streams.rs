@@ -3,8 +3,9 @@
 use super::state::{Respond, World};
 use crate::aws::captured::{self, REMOVE};
 use crate::aws::lambda::Ended;
-use crate::aws::source::Source;
+use crate::aws::source::{Function, Source};
 use crate::aws::stream::StreamSource;
+use crate::judge;
 use crate::mutants;
 use crate::rng;
 use crate::scenario::Trouble;
@@ -12,7 +13,9 @@ use crate::trace::Step;
 use event_source::payload;
 use event_source::record::KinesisRecord;
 use event_source::stream::{Condition, Discarded, Invocation, Record};
-use notification::{Status, content, event};
+use notification::status::{TRANSITIONS, Transition, Writer};
+use notification::testing::Captured;
+use notification::{Status, event};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,8 +33,12 @@ impl World {
         let now = self.now;
         for captured in self.table.take_captured() {
             let event_name = captured::event_name(&captured);
+            self.check_transition(&captured);
             if matches!(captured.new, Some((Status::Done, _))) {
                 *self.done.entry(captured.id.clone()).or_default() += 1;
+            }
+            if let Some((status, _)) = captured.new {
+                self.tell_operators(&captured.id, status);
             }
             let captured = mutants::captured(self.mutant, captured);
             self.table_stream.shards.append(&captured.id, now, |_, sequence_number| {
@@ -57,6 +64,24 @@ impl World {
         self.expect_sweep();
     }
 
+    /// Checks that a function makes only its own changes of a status.
+    fn check_transition(&mut self, captured: &Captured) {
+        let Some((to, _)) = &captured.new else { return };
+        self.settles(&captured.id, *to);
+        // A change can take effect after its worker has ended, and an operator makes other changes.
+        let Some(running) = self.running.get(&self.caller) else { return };
+        let writer = match running.from.function() {
+            Function::Ingest => Writer::Ingest,
+            Function::Publisher => return self.violated(format!("publisher changed {}", captured.id)),
+            Function::Downstream => Writer::Downstream,
+        };
+        let is_allowed = |allowed: &&Transition| (allowed.from, allowed.to, allowed.by) == (captured.old, *to, writer);
+        if self.wiring.hands_over && !TRANSITIONS.iter().any(|allowed| is_allowed(&allowed)) {
+            let from = captured.old.map_or("nothing", Status::as_str);
+            self.violated(format!("{writer} changed {} from {from} to {to}", captured.id));
+        }
+    }
+
     /// Puts a record into Kinesis.
     pub(crate) fn put_record(&mut self, key: &str, data: &[u8]) {
         // With another key, two workers could have one notification, each from another shard.
@@ -68,6 +93,11 @@ impl World {
         if let Some(event) = event {
             self.check_content(key.split('#').next().unwrap_or(key), event);
         }
+        self.append(key, data);
+    }
+
+    /// Appends a record to Kinesis, whoever puts it.
+    pub(crate) fn append(&mut self, key: &str, data: &[u8]) {
         let now = self.now;
         self.kinesis.shards.append(key, now, |shard, sequence_number| {
             let record = KinesisRecord {
@@ -86,7 +116,7 @@ impl World {
 
     /// Checks that an event that is handed on has the content that was accepted.
     pub(crate) fn check_content(&mut self, id: &str, event: &str) {
-        if self.ever(id).is_some_and(|item| !content::same(&item.event, event)) {
+        if self.ever(id).is_some_and(|item| !judge::same(&item.event, event)) {
             self.violated(format!("{id} is handed on with another content than it was accepted with"));
         }
     }
@@ -158,7 +188,8 @@ impl World {
         }
         for record in records {
             let Some(status) = self.item(&record.key).map(|item| item.status) else { continue };
-            if !status.is_pending() {
+            // A notification that was put back has another record on its way.
+            if !status.is_pending() || self.was_put_back_since(&record.key, record.arrived_at) {
                 continue;
             }
             match name {

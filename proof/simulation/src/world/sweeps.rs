@@ -4,11 +4,11 @@ use super::state::World;
 use crate::aws::lambda::{Ended, Task};
 use crate::aws::source::Source;
 use crate::rng;
-use crate::scenario::Trouble;
+use crate::scenario::{Deploy, SOON, Trouble, What};
 use jiff::Timestamp;
 use notification::id::index_shard;
 use notification::limits;
-use notification::testing::Call;
+use notification::testing::{Call, Item};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ fn times_published(age: Duration, first: Duration) -> u32 {
 impl World {
     /// Makes sure that the sweep runs on its schedule while there is something that it could find.
     pub(super) fn expect_sweep(&mut self) {
-        let last = self.healed_at + SWEEPS_FOR;
+        let last = self.last_put_back().max(Some(self.healed_at)).unwrap_or(self.now) + SWEEPS_FOR;
         if !self.wiring.hands_over || self.now > last {
             return;
         }
@@ -105,11 +105,12 @@ impl World {
     /// Checks that the sweep does not publish a notification more often than its age allows, while downstream is slow or down.
     /// Where a sweep failed, the next one may publish the same again.
     fn check_republished(&mut self, ids: &[String]) {
+        let ages = self.sweep_ages();
         for id in ids {
             let Some(since) = self.item(id).and_then(|item| item.pending_since) else { continue };
             let age = Duration::try_from(self.now.duration_since(since)).unwrap_or_default();
-            let allowed = times_published(age, self.deployed.sweep_age)
-                + self.failed_sweeps.get(&index_shard(id)).copied().unwrap_or(0);
+            let by_age: u32 = ages.iter().map(|first| times_published(age, *first)).sum();
+            let allowed = by_age + self.failed_sweeps.get(&index_shard(id)).copied().unwrap_or(0);
             let republished = self.republished.entry(id.clone()).or_default();
             if republished.since != Some(since) {
                 *republished = Republished { since: Some(since), times: 0 };
@@ -125,10 +126,25 @@ impl World {
         }
     }
 
+    /// Every age from which the sweep publishes again in this run: a deployment may change it.
+    fn sweep_ages(&self) -> BTreeSet<Duration> {
+        let deployed = self.scenario.disturbances.iter().filter_map(|disturbance| match disturbance.what {
+            What::Deploy(Deploy::SweepAge(age)) => Some(age),
+            _ => None,
+        });
+        let first = if self.scenario.impatient { SOON } else { self.deployed.sweep_age };
+        deployed.chain([first, self.deployed.sweep_age]).collect()
+    }
+
     /// Checks that nothing is pending so long after the last trouble, except in a partition that cannot be read.
     pub(super) fn check_settled(&mut self) {
-        let is_down = |id: &str| self.suffers(Trouble::PartitionDown(index_shard(id)));
-        let pending = self.table.items().iter().find(|(id, item)| item.status.is_pending() && !is_down(id));
+        let is_down = |id: &str| {
+            let partition = index_shard(id);
+            self.suffers(Trouble::PartitionDown(partition)) || self.scenario.index_partition_down == Some(partition)
+        };
+        // An operator may have put it back since.
+        let is_old = |item: &Item| item.pending_since.is_some_and(|since| since + SETTLED_WITHIN <= self.now);
+        let pending = self.table.items().iter().find(|(id, item)| is_old(item) && !is_down(id));
         if let Some((id, item)) = pending {
             let (status, minutes) = (item.status, SETTLED_WITHIN.as_secs() / 60);
             self.violated(format!("{id} is {status} {minutes} min after the last trouble"));
