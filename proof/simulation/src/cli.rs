@@ -201,24 +201,26 @@ fn outage(outage: Outage, deployed: &Deployed) -> ExitCode {
 }
 
 fn mutants(subject: Subject<'_>) -> ExitCode {
-    put_back(Mutant::ALL.map(|(mutant, bug, place)| PutBack {
+    let bugs = Mutant::ALL.map(|(mutant, bug, place)| PutBack {
         subject: subject.with_mutant(mutant),
         bug,
         place,
         draw: if mutant.is_large() { Scenario::just_large } else { Scenario::of },
         most: if mutant.is_large() { 100 } else { 10_000 },
-    }))
+    });
+    put_back(bugs.into())
 }
 
 fn adapter_bugs(deployed: &Deployed) -> ExitCode {
     let subject = Subject::through_adapters(deployed);
-    put_back(AdapterBug::ALL.map(|(adapter_bug, bug, place)| PutBack {
+    let bugs = AdapterBug::ALL.iter().map(|&(adapter_bug, bug, place)| PutBack {
         subject: subject.with_adapter_bug(adapter_bug),
         bug,
         place,
         draw: Scenario::of,
         most: 10_000,
-    }))
+    });
+    put_back(bugs.collect())
 }
 
 /// A known bug that is put back.
@@ -235,8 +237,8 @@ struct PutBack<'a> {
 }
 
 /// Searches for each of these bugs.
-fn put_back<const N: usize>(bugs: [PutBack<'_>; N]) -> ExitCode {
-    let count = N;
+fn put_back(bugs: Vec<PutBack<'_>>) -> ExitCode {
+    let count = bugs.len();
     let mut table = table(&["bug", "where", "seeds", "what breaks"]);
     let bar = progress(count as u64);
     let mut missed = 0;
