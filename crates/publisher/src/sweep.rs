@@ -124,6 +124,8 @@ struct Run<'a, T, S, C> {
     deadline: Deadline,
     /// The time for one query.
     patience: Duration,
+    /// Whether it has tried to publish a page. A page that a whole run is too short for must not hold up the others.
+    has_published_a_page: bool,
     swept: Swept,
 }
 
@@ -139,7 +141,16 @@ impl<'a, T: PendingTable, S: Stream, C: Clock> Run<'a, T, S, C> {
         let deadline = deadline.earlier(limits::ACT_BEFORE_DEADLINE);
         let time = Duration::try_from(deadline.time().duration_since(now)).unwrap_or_default();
         let patience = limits::SWEEP_QUERY_TIMEOUT.min(time / limits::SWEEP_QUERY_SHARE);
-        Self { table: &sweep.table, publisher, age: sweep.age, now, deadline, patience, swept: Swept::default() }
+        Self {
+            table: &sweep.table,
+            publisher,
+            age: sweep.age,
+            now,
+            deadline,
+            patience,
+            has_published_a_page: false,
+            swept: Swept::default(),
+        }
     }
 
     fn has_work(&self, looks: &[Result<Look, Failure>]) -> bool {
@@ -236,7 +247,15 @@ impl<'a, T: PendingTable, S: Stream, C: Clock> Run<'a, T, S, C> {
             let is_due = |key: &&PendingKey| due::is_due(key.since, self.age, published_until, pass.began);
             let due: Vec<&NotificationId> = page.keys.iter().filter(is_due).map(|key| &key.id).collect();
             self.swept.not_due += page.keys.len() - due.len();
-            pass.all_published &= self.publish_at_rate(&due).await;
+            let all_published = self.publish_at_rate(&due).await;
+            if !all_published && self.has_published_a_page && !self.deadline.allows_new_work(self.publisher.clock.now())
+            {
+                // The deadline cut the page off, so the next run begins with it.
+                state.unfinished = pass.after.is_some().then_some(pass);
+                return Ok(End::Stopped);
+            }
+            self.has_published_a_page |= !due.is_empty();
+            pass.all_published &= all_published;
             if page.next.is_none() {
                 if pass.all_published {
                     state.published_until = Some(pass.began);

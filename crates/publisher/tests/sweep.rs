@@ -13,7 +13,7 @@ use notification::{Deadline, Failure, Status, Timestamp, limits};
 use publisher::sweep::{Sweep, Swept};
 use publisher::{Payload, Publisher, Response, handle};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -136,6 +136,22 @@ async fn a_sweep_that_its_deadline_stops_is_continued_by_the_next_until_all_are_
     assert!(sweeps >= 4, "{sweeps}");
     assert_eq!(published(&memory), ids);
     assert_eq!(memory.records().len(), ids.len(), "none was published twice");
+}
+
+#[tokio::test]
+async fn a_page_that_the_deadline_cuts_off_is_left_to_the_next_run_and_no_other_is_published_again() {
+    let puts = AtomicUsize::new(0);
+    let memory = Memory::failing(move |call| {
+        let is_second = call.method == "put" && puts.fetch_add(1, Relaxed) == 1;
+        is_second.then_some(Fault::Hang)
+    });
+    let ids: BTreeSet<String> = one_partition().take(300).collect();
+    let memory = ids.iter().fold(memory, |memory, id| init(memory, id, OLD));
+    let swept = sweep(&memory).await;
+    assert_eq!((swept.complete, swept.published, swept.failed), (false, 100, 100));
+    assert_eq!(sweep_at(&memory, 1).await.published, 200);
+    assert_eq!(sweep_at(&memory, 2).await.published, 0);
+    assert_eq!((published(&memory), memory.records().len()), (ids, 300));
 }
 
 #[tokio::test]

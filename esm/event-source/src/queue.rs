@@ -8,7 +8,8 @@ use crate::settings::Settings;
 use crate::{Answer, InvocationNumber, limits};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
+use std::cell::LazyCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 /// The number of a message, unique in its queue.
@@ -21,7 +22,12 @@ pub struct Queue {
     retention: Duration,
     /// `None` without a redrive policy.
     max_receive_count: Option<u32>,
+    /// Every message that is kept, also if it was deleted.
     messages: BTreeMap<MessageNumber, Message>,
+    /// The messages that were not deleted, by the time at which they can be received.
+    by_visibility: BTreeSet<(Timestamp, MessageNumber)>,
+    /// Every message that is kept, by its age.
+    by_age: BTreeSet<(Timestamp, MessageNumber)>,
     sent: MessageNumber,
 }
 
@@ -68,7 +74,15 @@ impl Queue {
     /// An empty queue.
     #[must_use]
     pub fn new(visibility_timeout: Duration, retention: Duration, max_receive_count: Option<u32>) -> Self {
-        Self { visibility_timeout, retention, max_receive_count, messages: BTreeMap::new(), sent: 0 }
+        Self {
+            visibility_timeout,
+            retention,
+            max_receive_count,
+            messages: BTreeMap::new(),
+            by_visibility: BTreeSet::new(),
+            by_age: BTreeSet::new(),
+            sent: 0,
+        }
     }
 
     /// Sends a message.
@@ -87,28 +101,59 @@ impl Queue {
         let message =
             Message { number, body, sent_at, receive_count: 0, visible_at, received_at: sent_at, deleted: false };
         self.messages.insert(number, message);
+        self.by_visibility.insert((visible_at, number));
+        self.by_age.insert((sent_at, number));
         number
     }
 
     /// Receives up to `max` visible messages, which become invisible. A message that was received as often as the redrive
     /// policy allows moves to the dead-letter queue instead.
     pub fn receive(&mut self, max: usize, now: Timestamp) -> Received {
-        let oldest = now.saturating_sub(self.retention).unwrap_or(Timestamp::MIN);
-        self.messages.retain(|_, message| message.sent_at >= oldest);
+        self.drop_expired(now);
         let max_receive_count = self.max_receive_count.unwrap_or(u32::MAX);
-        let is_visible = |message: &Message| !message.deleted && message.visible_at <= now;
-        let is_dead = |message: &Message| is_visible(message) && message.receive_count >= max_receive_count;
-        let dead = self.messages.extract_if(.., |_, message| is_dead(message)).map(|(_, message)| message).collect();
-        let in_flight = self.messages().filter(|message| message.visible_at > now).count();
+        let mut visible: Vec<MessageNumber> =
+            self.by_visibility.range(..=(now, MessageNumber::MAX)).map(|(_, number)| *number).collect();
+        visible.sort_unstable();
+        let is_dead = |number: &MessageNumber| self.messages[number].receive_count >= max_receive_count;
+        let (dead, visible): (Vec<_>, Vec<_>) = visible.into_iter().partition(is_dead);
+        let dead = dead.into_iter().filter_map(|number| self.remove(number)).collect();
+        let in_flight = self.by_visibility.len() - visible.len();
         let max = max.min(limits::MESSAGES_IN_FLIGHT_MAX.saturating_sub(in_flight));
+        let visible_at = now.saturating_add(self.visibility_timeout).unwrap_or(Timestamp::MAX);
         let mut messages = Vec::new();
-        for message in self.messages.values_mut().filter(|message| is_visible(message)).take(max) {
-            message.receive_count += 1;
-            message.received_at = now;
-            message.visible_at = now.saturating_add(self.visibility_timeout).unwrap_or(Timestamp::MAX);
-            messages.push(message.clone());
+        for number in visible.into_iter().take(max) {
+            self.set_visible_at(number, visible_at);
+            if let Some(message) = self.messages.get_mut(&number) {
+                message.receive_count += 1;
+                message.received_at = now;
+                messages.push(message.clone());
+            }
         }
         Received { messages, dead }
+    }
+
+    /// Drops the messages that are older than the retention.
+    fn drop_expired(&mut self, now: Timestamp) {
+        let oldest = now.saturating_sub(self.retention).unwrap_or(Timestamp::MIN);
+        while let Some((_, number)) = self.by_age.first().copied().filter(|(sent_at, _)| *sent_at < oldest) {
+            self.remove(number);
+        }
+    }
+
+    fn remove(&mut self, number: MessageNumber) -> Option<Message> {
+        let message = self.messages.remove(&number)?;
+        self.by_visibility.remove(&(message.visible_at, number));
+        self.by_age.remove(&(message.sent_at, number));
+        Some(message)
+    }
+
+    /// Sets when a message that is not deleted can be received.
+    fn set_visible_at(&mut self, number: MessageNumber, at: Timestamp) {
+        if let Some(message) = self.messages.get_mut(&number) {
+            self.by_visibility.remove(&(message.visible_at, number));
+            message.visible_at = at;
+            self.by_visibility.insert((at, number));
+        }
     }
 
     /// `ChangeMessageVisibility`: a message in flight becomes visible again after `timeout` from now. This applies to the
@@ -123,7 +168,7 @@ impl Queue {
         timeout: Duration,
         now: Timestamp,
     ) -> Result<(), Unchanged> {
-        let message = self.messages.get_mut(&number).filter(|message| !message.deleted).ok_or(Unchanged::Gone)?;
+        let message = self.get(number).ok_or(Unchanged::Gone)?;
         if message.visible_at <= now {
             return Err(Unchanged::NotInFlight);
         }
@@ -131,7 +176,7 @@ impl Queue {
         if visible_at > message.received_at.saturating_add(limits::INVISIBLE_MAX).unwrap_or(Timestamp::MAX) {
             return Err(Unchanged::TooLong);
         }
-        message.visible_at = visible_at;
+        self.set_visible_at(number, visible_at);
         Ok(())
     }
 
@@ -139,6 +184,7 @@ impl Queue {
     pub fn delete(&mut self, number: MessageNumber) {
         if let Some(message) = self.messages.get_mut(&number) {
             message.deleted = true;
+            self.by_visibility.remove(&(message.visible_at, number));
         }
     }
 
@@ -148,8 +194,32 @@ impl Queue {
     pub fn deliver_again(&mut self, number: MessageNumber, now: Timestamp) -> bool {
         let Some(message) = self.messages.get_mut(&number) else { return false };
         message.deleted = false;
-        message.visible_at = now;
+        self.set_visible_at(number, now);
         true
+    }
+
+    /// A message in the queue.
+    #[must_use]
+    pub fn get(&self, number: MessageNumber) -> Option<&Message> {
+        self.messages.get(&number).filter(|message| !message.deleted)
+    }
+
+    /// Whether there are no messages in the queue.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_visibility.is_empty()
+    }
+
+    /// Whether a message can be received now.
+    #[must_use]
+    pub fn has_visible(&self, now: Timestamp) -> bool {
+        self.by_visibility.first().is_some_and(|(at, _)| *at <= now)
+    }
+
+    /// When the next message that cannot be received now can be received.
+    #[must_use]
+    pub fn next_visible_at(&self, now: Timestamp) -> Option<Timestamp> {
+        self.by_visibility.range((now, MessageNumber::MAX)..).map(|(at, _)| *at).find(|at| *at > now)
     }
 
     /// The messages in the queue.
@@ -243,15 +313,17 @@ impl QueueMapping {
     /// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>
     pub fn answered(&mut self, number: InvocationNumber, answer: Answer<'_>) -> Vec<MessageNumber> {
         let Some(messages) = self.in_flight.remove(&number) else { return vec![] };
-        let place = |identifier: &str| messages.iter().position(|message| &*message.message_id == identifier);
+        let places: LazyCell<HashMap<&str, usize>, _> =
+            LazyCell::new(|| (0..).zip(&messages).map(|(place, message)| (&*message.message_id, place)).collect());
+        let place = |identifier: &str| places.get(identifier).copied();
         let verdict = response::read(answer, self.settings.reports_batch_item_failures, place);
-        let failed: Vec<&str> = match &verdict {
-            Verdict::Complete => vec![],
+        let failed: HashSet<&str> = match &verdict {
+            Verdict::Complete => HashSet::new(),
             Verdict::Partial(places) => places.iter().map(|&place| &*messages[place].message_id).collect(),
             Verdict::Failed => return vec![],
         };
         // By id: a standard queue may deliver a message twice, and if it is reported once, both deliveries have failed.
-        let done = messages.iter().filter(|message| !failed.contains(&&*message.message_id));
+        let done = messages.iter().filter(|message| !failed.contains(&*message.message_id));
         done.map(|message| message.number).collect()
     }
 

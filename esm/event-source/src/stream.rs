@@ -16,7 +16,8 @@ use crate::{Answer, InvocationNumber, limits};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, VecDeque};
+use std::cell::LazyCell;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -252,9 +253,13 @@ impl StreamMapping {
         }
         batch.invocations += 1;
         let settings = &self.settings;
-        let place =
-            |identifier: &str| batch.records.iter().position(|(_, record)| &*record.sequence_number == identifier);
-        match response::read(answer, settings.reports_batch_item_failures, place) {
+        let verdict = {
+            let numbers = batch.records.iter().map(|(_, record)| &*record.sequence_number);
+            let places: LazyCell<HashMap<&str, usize>, _> = LazyCell::new(|| numbers.zip(0..).collect());
+            let place = |identifier: &str| places.get(identifier).copied();
+            response::read(answer, settings.reports_batch_item_failures, place)
+        };
+        match verdict {
             Verdict::Complete => answered.done = progress.finish(batch.records.drain(..)),
             // The lowest reported sequence number is the checkpoint: all records from there on are retried.
             Verdict::Partial(places) => {

@@ -3,7 +3,7 @@
 use crate::mutants::{self, Mutant};
 use crate::ports::Ports;
 use crate::rng;
-use crate::world::{Answer, EFFECT, Request, lock};
+use crate::world::{Answer, EFFECT, Flight, Request, lock};
 use actions::secret::SecretSource;
 use actions::webhook::{self, NoAnswer, Post, Webhook};
 use http_body::{Body as HttpBody, Frame};
@@ -55,6 +55,8 @@ impl Action for SimulatedAction {
     }
 
     async fn run(&self, notification: &Notification, deadline: Deadline) -> Result<Effect, ActionError> {
+        let (Self::Ledger(ports) | Self::Webhook { ports, .. }) = self;
+        let _in_flight = ports.in_flight(Flight::Action);
         match self {
             Self::Ledger(ports) => enter(notification, ports).await,
             Self::Webhook { webhook, ports } => {

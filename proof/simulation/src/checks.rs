@@ -6,7 +6,7 @@ use crate::scenario::{Repeats, named};
 use crate::world::{Reason, World};
 use notification::testing::Item;
 use notification::{Guarantee, Status};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// What holds for every deployment: nothing that was accepted is lost.
 pub(crate) fn at_the_end(world: &World) -> Vec<String> {
@@ -21,10 +21,10 @@ pub(crate) fn at_the_end(world: &World) -> Vec<String> {
 pub(crate) fn pipeline(world: &World) -> Vec<String> {
     let mut violations = Vec::new();
     let items = world.every_item();
-    let dead: Vec<&str> = world.upstream.dead.messages().map(|message| message.body.as_str()).collect();
+    let dead: HashSet<&str> = world.upstream.dead.messages().map(|message| message.body.as_str()).collect();
 
     for message in &world.scenario.messages {
-        let is_dead = dead.contains(&message.body.as_str());
+        let is_dead = dead.contains(message.body.as_str());
         let item = items.get(message.id.as_str());
         let same = item.is_some_and(|item| judge::same(&item.event, &message.body));
         let is_accepted = same && world.reason_of(&message.body) != Reason::Malformed;

@@ -21,6 +21,8 @@ use std::time::Duration;
 #[command(after_help = "Examples:
   simulation --seeds 100000            many runs, on all cores
   simulation --seed 88578              one run, and everything that happens in it
+  simulation large --seeds 100         runs of 1,000 to 10,000 notifications
+  simulation large --seed 3            one of them, and everything that happens in it
   simulation sweep                     every fault at every call, singly and in pairs
   simulation outage                    how soon an outage is caught up, with several settings
   simulation mutants                   known bugs put back, and how soon each is found
@@ -47,6 +49,18 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Large runs: 1,000 to 10,000 notifications, with the batch sizes of the template
+    Large {
+        /// How many seeds to run
+        #[arg(long, default_value_t = 20)]
+        seeds: u64,
+        /// The first seed
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// Run only this seed, and show what happens
+        #[arg(long, conflicts_with_all = ["seeds", "from"])]
+        seed: Option<u64>,
+    },
     /// Every fault at every call of a small run, singly and in pairs
     Sweep,
     /// Let ingest, publisher or downstream fail for a while, and count how soon the backlog is caught up
@@ -84,6 +98,8 @@ pub(crate) fn run(cli: &Cli) -> ExitCode {
             Some(seed) => show_run(subject, &Scenario::of(seed)),
             None => seeds(subject, cli),
         },
+        Some(Command::Large { seed: Some(seed), .. }) => show_run(subject, &Scenario::large(*seed)),
+        Some(Command::Large { seeds, from, seed: None }) => large(subject, *from, *seeds),
         Some(Command::Sweep) => sweep(subject),
         Some(Command::Outage { minutes, capacity }) => {
             outage(Outage { lasts: Duration::from_mins(*minutes), rate: 1_000, capacity: *capacity }, &deployed)
@@ -98,7 +114,27 @@ fn seeds(subject: Subject<'_>, cli: &Cli) -> ExitCode {
     let bar = progress(cli.seeds);
     let found = search::seeds(subject, cli.from..cli.from + cli.seeds, 1, || bar.inc(1));
     bar.finish_and_clear();
-    show_seen(&found);
+    show_found(&found);
+    verdict(subject, &found)
+}
+
+fn large(subject: Subject<'_>, from: u64, seeds: u64) -> ExitCode {
+    let bar = progress(seeds);
+    let found = search::seeds_of(subject, Scenario::large, from..from + seeds, 1, || bar.inc(1));
+    bar.finish_and_clear();
+    show_found(&found);
+    let Some((scenario, violations)) = found.failures.first() else { return verdict(subject, &found) };
+    // To leave out each of thousands of messages would take as many runs.
+    for violation in violations {
+        say_error(violation);
+    }
+    let (failed, seed) = (style("FAIL").red().bold(), scenario.seed);
+    say(&format!("{failed}: seed {seed} (large --seed {seed} shows all of it)"));
+    ExitCode::FAILURE
+}
+
+fn show_found(found: &Found) {
+    show_seen(found);
     say(&format!(
         "{} runs, {} notifications in {} messages, {} calls, {} faults",
         thousands(found.runs),
@@ -107,7 +143,6 @@ fn seeds(subject: Subject<'_>, cli: &Cli) -> ExitCode {
         thousands(found.calls),
         thousands(found.faults)
     ));
-    verdict(subject, &found)
 }
 
 fn sweep(subject: Subject<'_>) -> ExitCode {
@@ -166,24 +201,49 @@ fn outage(outage: Outage, deployed: &Deployed) -> ExitCode {
 }
 
 fn mutants(subject: Subject<'_>) -> ExitCode {
-    let bugs = Mutant::ALL.into_iter().map(|(mutant, bug, place)| (subject.with_mutant(mutant), bug, place));
-    put_back(bugs.collect())
+    let bugs = Mutant::ALL.map(|(mutant, bug, place)| PutBack {
+        subject: subject.with_mutant(mutant),
+        bug,
+        place,
+        draw: if mutant.is_large() { Scenario::just_large } else { Scenario::of },
+        most: if mutant.is_large() { 100 } else { 10_000 },
+    });
+    put_back(bugs.into())
 }
 
 fn adapter_bugs(deployed: &Deployed) -> ExitCode {
     let subject = Subject::through_adapters(deployed);
-    let bugs = AdapterBug::ALL.iter().map(|(bug, words, place)| (subject.with_adapter_bug(*bug), *words, *place));
+    let bugs = AdapterBug::ALL.iter().map(|&(adapter_bug, bug, place)| PutBack {
+        subject: subject.with_adapter_bug(adapter_bug),
+        bug,
+        place,
+        draw: Scenario::of,
+        most: 10_000,
+    });
     put_back(bugs.collect())
 }
 
-/// Searches for each of these bugs: the subject that has it, the bug in words, and where it would be.
-fn put_back(bugs: Vec<(Subject<'_>, &str, &str)>) -> ExitCode {
+/// A known bug that is put back.
+struct PutBack<'a> {
+    subject: Subject<'a>,
+    /// The bug in words.
+    bug: &'static str,
+    /// Where it would be.
+    place: &'static str,
+    /// The runs that are searched for it.
+    draw: fn(u64) -> Scenario,
+    /// How many seeds at most.
+    most: u64,
+}
+
+/// Searches for each of these bugs.
+fn put_back(bugs: Vec<PutBack<'_>>) -> ExitCode {
     let count = bugs.len();
     let mut table = table(&["bug", "where", "seeds", "what breaks"]);
     let bar = progress(count as u64);
     let mut missed = 0;
-    for (subject, bug, place) in bugs {
-        let found = search::first_failure(subject, 10_000);
+    for PutBack { subject, bug, place, draw, most } in bugs {
+        let found = search::first_failure_of(subject, draw, most);
         bar.inc(1);
         missed += usize::from(found.is_none());
         let (seeds, broken) = found.map_or_else(

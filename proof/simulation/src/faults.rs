@@ -128,6 +128,11 @@ pub(crate) fn latency(seed: u64, call: u64) -> Duration {
     Duration::from_micros(rng::numbered(seed, "latency", call).u64(1_000..15_000))
 }
 
+/// How long a call to a slow table takes.
+pub(crate) fn slow_table(seed: u64, call: u64) -> Duration {
+    Duration::from_millis(rng::numbered(seed, "slow table", call).u64(3_000..4_500))
+}
+
 /// How long a slow call takes.
 pub(crate) fn slow(seed: u64, call: u64) -> Duration {
     Duration::from_millis(rng::numbered(seed, "slow", call).u64(500..12_000))

@@ -10,7 +10,7 @@ use event_source::settings::StartingPosition;
 use event_source::stream::Record;
 use jiff::Timestamp;
 use notification::change::Run;
-use notification::ports::Written;
+use notification::ports::{PendingPage, SweepState, Written};
 use notification::testing::{Call, Captured, Entries, Item, OwnedChange, OwnedCommit};
 use notification::{ActionError, Claim, Deadline, Failure, FailureKind, Guarantee, Status, Stored};
 use std::sync::Arc;
@@ -78,9 +78,35 @@ mutants! {
     OperatorExpectsNoTime: "an operator's change does not expect the time that the operator saw" in "table",
     RejectionOfAnyRun: "a rejection from before a redrive is written after it" in "downstream",
     LiveClaimResolved: "`resolve` takes a live claim" in "notifyctl",
+    SecondPageNeverRead: "the second page of the index is never read" in "table, sweep",
+    SweepPositionLost: "a sweep begins from the start each time" in "table, sweep",
+    SweepTimesLost: "everything pending is published again at each sweep" in "table, sweep",
+    InvalidEntryHidesPartition: "an index entry that is no notification hides its partition" in "table, sweep",
+    FailedPartitionStopsSweep: "one failing partition stops the sweep" in "sweep",
+    LaterFailuresJoinedToFirst: "failures of a later call joined to the entries of the first" in "stream",
+    NestedRetries: "repeats inside repeats multiply the attempts" in "table",
+    WriteForEachRejection: "a write for each rejection" in "downstream, quarantine",
+    RestAcknowledged: "the rest of a batch after its deadline is acknowledged" in "downstream, report",
 }
 
 impl Mutant {
+    /// Whether only a large run shows it: work that takes several calls, pages or invocations.
+    #[must_use]
+    pub const fn is_large(self) -> bool {
+        matches!(
+            self,
+            Self::SecondPageNeverRead
+                | Self::SweepPositionLost
+                | Self::SweepTimesLost
+                | Self::InvalidEntryHidesPartition
+                | Self::FailedPartitionStopsSweep
+                | Self::LaterFailuresJoinedToFirst
+                | Self::NestedRetries
+                | Self::WriteForEachRejection
+                | Self::RestAcknowledged
+        )
+    }
+
     /// The bugs of the template, and what a run needs to show them.
     pub(crate) fn change_template(self, deployed: &mut Deployed, scenario: &mut Scenario) {
         match self {
@@ -199,6 +225,44 @@ pub(crate) fn ignores_lease(mutant: Option<Mutant>) -> bool {
     mutant == Some(Mutant::SweepsOverlap)
 }
 
+/// How a sweep reads a page of the pending index.
+pub(crate) fn page(mutant: Option<Mutant>, page: PendingPage) -> PendingPage {
+    match mutant {
+        Some(Mutant::SecondPageNeverRead) => PendingPage { next: None, ..page },
+        Some(Mutant::InvalidEntryHidesPartition) if !page.invalid.is_empty() => PendingPage::default(),
+        _ => page,
+    }
+}
+
+/// How a sweep reads its state.
+pub(crate) fn sweep_state(mutant: Option<Mutant>, mut state: SweepState) -> SweepState {
+    for shard in state.shards.values_mut() {
+        match mutant {
+            Some(Mutant::SweepPositionLost) => shard.unfinished = None,
+            Some(Mutant::SweepTimesLost) => shard.published_until = None,
+            _ => {}
+        }
+    }
+    state
+}
+
+/// Whether a query of the pending index fails, because another one has failed.
+pub(crate) fn stops_at_a_failed_query(mutant: Option<Mutant>, has_failed: bool) -> bool {
+    mutant == Some(Mutant::FailedPartitionStopsSweep) && has_failed
+}
+
+/// How often the adapter makes a call some of whose entries are refused.
+pub(crate) fn attempts_of_a_call(mutant: Option<Mutant>) -> u32 {
+    if mutant == Some(Mutant::NestedRetries) { limits::ENTRY_ATTEMPTS } else { 1 }
+}
+
+/// How many calls the adapter makes for one.
+pub(crate) fn calls_of(mutant: Option<Mutant>, call: &Call) -> usize {
+    let is_rejection = |(_, to): &(Option<Status>, Status)| *to == Status::Failed;
+    let splits = mutant == Some(Mutant::WriteForEachRejection) && call.changes.iter().any(is_rejection);
+    if splits { call.ids.len() } else { 1 }
+}
+
 // Streams and the queue.
 
 /// How publisher reads a record of the table stream: every image is a new notification.
@@ -226,8 +290,10 @@ pub(crate) fn published(mutant: Option<Mutant>, event: &str) -> String {
 }
 
 /// How publisher reads the answer of `PutRecords`.
-pub(crate) fn put_answers(mutant: Option<Mutant>, mut answers: Entries<()>) -> Entries<()> {
+pub(crate) fn put_answers(mutant: Option<Mutant>, mut answers: Entries<()>, is_later_chunk: bool) -> Entries<()> {
     match mutant {
+        // The first call has been answered, so nothing is left of them.
+        Some(Mutant::LaterFailuresJoinedToFirst) if is_later_chunk => answers.fill(Ok(())),
         Some(Mutant::PartialFailureIgnored) => answers.fill(Ok(())),
         Some(Mutant::FailuresJoinedWrongly) => answers.rotate_right(1),
         _ => {}
@@ -274,6 +340,11 @@ pub(crate) fn report(mutant: Option<Mutant>, ended: Ended, records: &[Arc<Record
         _ => return ended,
     };
     Ended::Response(format!(r#"{{"batchItemFailures":[{{"itemIdentifier":"{identifier}"}}]}}"#))
+}
+
+/// What downstream reports of a batch for which it had not enough time.
+pub(crate) fn response(mutant: Option<Mutant>, response: String, is_late: bool) -> String {
+    if mutant == Some(Mutant::RestAcknowledged) && is_late { "{}".to_owned() } else { response }
 }
 
 // The functions.

@@ -10,8 +10,8 @@ use crate::template::Deployed;
 use crate::world::{Wiring, World, lock};
 use downstream::Downstream;
 use ingest::Ingest;
-use notification::Deadline;
 use notification::ports::{DownstreamTable, PendingTable, Queue, Stream};
+use notification::{Clock, Deadline};
 use publisher::Publisher;
 use publisher::sweep::Sweep;
 
@@ -79,12 +79,15 @@ pub(crate) async fn handle<T: DownstreamTable + PendingTable, Q: Queue, S: Strea
             serde_json::to_string(&response).map_err(read)
         }
         Function::Downstream => {
+            let (clock, began) = (ports.clone(), ports.now());
             let action = SimulatedAction::new(guarantee, ports.clone()).await?;
             let downstream = Downstream::new(backends.table, ports, action);
             let envelope = serde_json::from_str(&payload).map_err(read)?;
             let invocation = notification::Invocation { deadline, request_id: format!("request-{task}") };
             let response = downstream.handle(envelope, invocation).await.map_err(|error| error.to_string())?;
-            serde_json::to_string(&response).map_err(read)
+            let lasted = clock.now().duration_since(began);
+            let is_late = lasted * 2 > deadline.time().duration_since(began);
+            Ok(mutants::response(mutant, serde_json::to_string(&response).map_err(read)?, is_late))
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use crate::aws::lambda::Task;
 use crate::rng;
-use crate::world::{Shared, World, lock};
+use crate::world::{Flight, Shared, World, lock};
 use jiff::Timestamp;
 use notification::testing::{Call, Calls, Refused};
 use notification::{Clock, Failure, limits};
 use std::future::pending;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -51,8 +52,27 @@ impl Ports {
         self.task
     }
 
+    /// Counts a call or an action as in flight, until what is returned is dropped.
+    pub(crate) fn in_flight(&self, flight: Flight) -> InFlight {
+        lock(&self.world).begins(self.task, flight);
+        InFlight { world: Arc::clone(&self.world), task: self.task, flight }
+    }
+
     pub(crate) fn world(&self) -> &Shared {
         &self.world
+    }
+}
+
+/// A call or an action in flight. It ends when its caller has the answer, or gives up.
+pub(crate) struct InFlight {
+    world: Shared,
+    task: Task,
+    flight: Flight,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        lock(&self.world).has_ended(self.task, self.flight);
     }
 }
 
@@ -68,6 +88,7 @@ impl Calls for Ports {
         call: Call,
         effect: impl FnMut(&mut World, Refused<'_>) -> Result<R, Failure> + Send + 'static,
     ) -> Result<R, Failure> {
+        let _in_flight = self.in_flight(Flight::Call);
         let (reply, answer) = oneshot::channel();
         lock(&self.world).call(self.task, call, effect, reply);
         match answer.await {

@@ -169,9 +169,10 @@ fn poll(task: Task, running: &mut BTreeMap<Task, Running>, world: &Shared) {
     drop(ended.work);
     let mut world = lock(world);
     world.ended(task);
-    let name = world.end(task);
+    let name = world.name_of(task);
     let how = match result {
         Ok(response) => {
+            world.ends(task, &response);
             if response.contains("itemIdentifier") {
                 world.trace(|| Step::note_over(name, format!("reports {}", reported(&response))));
             }
@@ -182,6 +183,7 @@ fn poll(task: Task, running: &mut BTreeMap<Task, Running>, world: &Shared) {
             Ended::Error
         }
     };
+    world.end(task);
     (ended.respond)(&mut world, how);
 }
 

@@ -2,6 +2,7 @@
 
 mod deploy;
 pub(crate) mod events;
+mod large;
 mod receiver;
 
 pub use deploy::Deploy;
@@ -151,6 +152,8 @@ pub enum What {
     OrphanOfKnownId(Orphan),
     /// An operator moves the dead-letter queue back into the queue.
     RedriveDeadLetters,
+    /// Another program writes an item that is no notification, and it is first in this partition of the pending index.
+    InvalidIndexEntry(u64),
     /// The stack is deployed with another setting.
     Deploy(Deploy),
 }
@@ -177,6 +180,14 @@ pub enum Trouble {
     Throttled,
     /// No stream is read and no sweep runs, so records can expire.
     NothingReads,
+    /// Every call to the table takes three or four seconds, which is less than its callers wait.
+    TableSlow,
+    /// Most entries of each call to the table are throttled.
+    TableThrottled,
+    /// Most entries of each call to Kinesis are throttled.
+    StreamThrottled,
+    /// No query of this partition of the pending index succeeds.
+    PartitionDown(u64),
 }
 
 impl Scenario {
@@ -336,7 +347,18 @@ impl Scenario {
     /// The time from which nothing goes wrong any more.
     #[must_use]
     pub fn healed_at(&self) -> Timestamp {
-        let ends = self.disturbances.iter().map(|disturbance| disturbance.at + disturbance.what.lasts());
+        self.healed_except(|_| false)
+    }
+
+    /// The same, but it does not matter whether single partitions of the index can be read.
+    #[must_use]
+    pub fn healed_but_partitions_at(&self) -> Timestamp {
+        self.healed_except(|what| matches!(what, What::Trouble(Trouble::PartitionDown(_), _)))
+    }
+
+    fn healed_except(&self, ignored: impl Fn(What) -> bool) -> Timestamp {
+        let counted = self.disturbances.iter().filter(|disturbance| !ignored(disturbance.what));
+        let ends = counted.map(|disturbance| disturbance.at + disturbance.what.lasts());
         let sent = self.messages.iter().map(|message| message.at);
         ends.chain(sent).chain(self.faults.until()).chain([self.mappings_start]).max().unwrap_or(START)
     }
@@ -366,6 +388,10 @@ impl Trouble {
             Self::DownstreamDown => "downstream fails",
             Self::Throttled => "every invocation is throttled",
             Self::NothingReads => "nothing reads the streams",
+            Self::TableSlow => "the table is slow",
+            Self::TableThrottled => "the table throttles most entries",
+            Self::StreamThrottled => "Kinesis throttles most entries",
+            Self::PartitionDown(_) => "a partition of the pending index fails",
         }
     }
 }
@@ -384,6 +410,7 @@ impl fmt::Display for What {
             Self::ForeignRecord => f.write_str("an orphan arrives in Kinesis"),
             Self::OrphanOfKnownId(_) => f.write_str("an orphan with the id of a notification arrives in Kinesis"),
             Self::RedriveDeadLetters => f.write_str("an operator moves the dead letters back"),
+            Self::InvalidIndexEntry(_) => f.write_str("an entry that is no notification is first in the pending index"),
             Self::Deploy(deploy) => write!(f, "a deployment: {deploy}"),
         }
     }

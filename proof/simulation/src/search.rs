@@ -85,14 +85,31 @@ pub(crate) fn search(
 
 /// Runs the seeds of a range.
 pub fn seeds(subject: Subject<'_>, seeds: Range<u64>, stop_at: usize, progress: impl Fn() + Sync) -> Found {
-    search(subject, seeds.end - seeds.start, |number| Scenario::of(seeds.start + number), stop_at, progress)
+    seeds_of(subject, Scenario::of, seeds, stop_at, progress)
+}
+
+/// Runs the scenarios that are drawn from the seeds of a range.
+pub fn seeds_of(
+    subject: Subject<'_>,
+    draw: fn(u64) -> Scenario,
+    seeds: Range<u64>,
+    stop_at: usize,
+    progress: impl Fn() + Sync,
+) -> Found {
+    search(subject, seeds.end - seeds.start, |number| draw(seeds.start + number), stop_at, progress)
 }
 
 /// The first scenario that breaks a rule, and what it breaks; `None` if none of the first `most` seeds does.
 #[must_use]
 pub fn first_failure(subject: Subject<'_>, most: u64) -> Option<(Scenario, Vec<String>)> {
+    first_failure_of(subject, Scenario::of, most)
+}
+
+/// The same for the scenarios that are drawn in another way.
+#[must_use]
+pub fn first_failure_of(subject: Subject<'_>, draw: fn(u64) -> Scenario, most: u64) -> Option<(Scenario, Vec<String>)> {
     // One after the other, so the answer is the same on every machine.
-    (0..most).map(Scenario::of).find_map(|scenario| {
+    (0..most).map(draw).find_map(|scenario| {
         let violations = subject.run(&scenario, false).violations;
         (!violations.is_empty()).then_some((scenario, violations))
     })

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `state` | the world itself, its time, what happens next, and its journal |
 //! | `backend` | what the functions' calls do |
+//! | `budgets` | how much an invocation may do |
 //! | `calls` | calls of the functions to AWS and to the receiver, and their faults |
 //! | `invocations` | Lambda |
 //! | `deployments` | other settings and guarantees in the middle of a run |
@@ -19,6 +20,7 @@
 //! | `observed` | what operators see |
 
 mod backend;
+mod budgets;
 mod calls;
 mod deployments;
 mod disturbances;
@@ -33,6 +35,7 @@ mod state;
 mod streams;
 mod sweeps;
 
+pub(crate) use budgets::{Flight, Spent};
 pub(crate) use calls::{EFFECT, SEND};
 pub(crate) use letters::Reason;
 pub(crate) use operators::Command;

@@ -69,6 +69,11 @@ pub trait Backend {
     /// Puts an orphan, unless it is there already.
     fn quarantine(&mut self, id: &str, raw: &[u8], reason: &str, at: Timestamp);
 
+    /// One page of a partition of the index of pending notifications.
+    fn pending(&mut self, shard: u64, until: Timestamp, after: Option<&IndexKey>, limit: usize) -> PendingPage {
+        self.table().pending(shard, until, after, limit)
+    }
+
     /// Gives the sweep's lease to a run.
     fn begin_sweep(&mut self, now: Timestamp, lease_until: Timestamp) -> Option<SweepState>;
 
@@ -148,7 +153,7 @@ impl<C: Calls> PendingTable for C {
         let after = after.cloned();
         let call = Call::new("pending", [shard]);
         self.call(call, move |backend, refused| {
-            one(refused).map(|()| backend.table().pending(shard, until, after.as_ref(), limit))
+            one(refused).map(|()| backend.pending(shard, until, after.as_ref(), limit))
         })
         .await
     }

@@ -171,7 +171,7 @@ impl Table {
     }
 
     /// Adds an entry to the index of pending notifications that is not a notification's.
-    pub(super) fn add_invalid(&mut self, shard: u64, key: IndexKey) {
+    pub fn add_invalid(&mut self, shard: u64, key: IndexKey) {
         self.index.add_invalid(shard, key);
     }
 

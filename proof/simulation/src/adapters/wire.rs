@@ -94,7 +94,7 @@ impl World {
             return drop(reply.send(Reply::Response(answer)));
         }
         if request.operation() == "PutRecords" {
-            self.check_sweeps(task);
+            self.check_overlap(task);
         }
         let (number, drawn) = self.next_fault(if request.is_to_table() { "table" } else { "other" });
         let fault = self.fault_of_request(&request, number, drawn);

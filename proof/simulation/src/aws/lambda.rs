@@ -1,6 +1,7 @@
 //! Invocations of functions.
 
 use super::source::{Function, Source};
+use crate::world::Spent;
 use event_source::Answer;
 use jiff::Timestamp;
 use notification::Guarantee;
@@ -52,4 +53,6 @@ pub(crate) struct Running {
     pub(crate) began: Timestamp,
     /// The guarantee of the action that was deployed when it began. A later deployment does not change it.
     pub(crate) guarantee: Guarantee,
+    /// What it has used of its budgets.
+    pub(crate) spent: Spent,
 }

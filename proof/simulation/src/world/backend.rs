@@ -5,7 +5,7 @@ use crate::aws::source::Function;
 use crate::judge;
 use crate::mutants::{self, Reader};
 use jiff::Timestamp;
-use notification::ports::{Answers, Committed, SweepState, Written};
+use notification::ports::{Answers, Committed, IndexKey, PendingPage, SweepState, Written};
 use notification::testing::{Backend, Entries, Item, OwnedChange, OwnedCommit, Refused, Table, each};
 use notification::{Status, Stored};
 use std::collections::BTreeMap;
@@ -32,6 +32,7 @@ impl Backend for World {
 
     fn commit(&mut self, group: &[OwnedCommit], at: Timestamp) -> Answers<Committed> {
         let group = mutants::commits(self.mutant, group);
+        self.check_size_of_commit(&group);
         let committed = self.table.commit(&group, at).inspect_err(|failure| self.violated(failure.reason.clone()))?;
         for (OwnedCommit { change, puts }, committed) in group.iter().zip(&committed) {
             let events = puts.iter().flat_map(|put| &put.attributes).filter(|(name, _)| *name == "event");
@@ -52,22 +53,38 @@ impl Backend for World {
         self.capture();
     }
 
+    fn pending(&mut self, shard: u64, until: Timestamp, after: Option<&IndexKey>, limit: usize) -> PendingPage {
+        let page = self.table.pending(shard, until, after, limit);
+        if after.is_some() && !page.keys.is_empty() {
+            self.note("a second page of the index is read");
+        }
+        if !page.invalid.is_empty() {
+            self.note("an entry of the index is no notification");
+        }
+        mutants::page(self.mutant, page)
+    }
+
     fn begin_sweep(&mut self, now: Timestamp, lease_until: Timestamp) -> Option<SweepState> {
         let now = if mutants::ignores_lease(self.mutant) { Timestamp::MAX } else { now };
         let state = self.table.begin_sweep(now, lease_until);
-        if state.is_none() {
-            self.note("a sweep leaves the work to another one");
+        match &state {
+            None => self.note("a sweep leaves the work to another one"),
+            Some(state) if state.shards.values().any(|shard| shard.unfinished.is_some()) => {
+                self.note("a sweep continues where the last one stopped");
+            }
+            Some(_) => {}
         }
-        state
+        state.map(|state| mutants::sweep_state(self.mutant, state))
     }
 
     fn put(&mut self, records: &[(String, String)], refused: Refused<'_>) -> Entries<()> {
+        self.check_size_of_put(records);
         let answers = each(records, refused, |(id, event)| {
             self.publish(id, event);
             Ok(())
         });
         self.capture();
-        mutants::put_answers(self.mutant, answers)
+        mutants::put_answers(self.mutant, answers, self.applies_later_chunk)
     }
 
     fn hide(&mut self, messages: &[(String, Duration)], refused: Refused<'_>) -> Entries<()> {

@@ -6,7 +6,7 @@
 use super::state::World;
 use crate::action::GET_SECRET;
 use crate::aws::lambda::Task;
-use crate::aws::source::Function;
+use crate::aws::source::{Function, Source};
 use crate::faults::{self, Fault, NO_ANSWER};
 use crate::mutants;
 use crate::rng;
@@ -27,8 +27,10 @@ type Reply<T> = oneshot::Sender<Result<T, Failure>>;
 
 /// A call that was started.
 struct Started<F> {
-    call: Call,
     task: Task,
+    call: Call,
+    /// Whether it follows another call for other entries of the same work.
+    is_later_chunk: bool,
     /// The caller's name, for traces.
     from: String,
     number: u64,
@@ -44,6 +46,7 @@ impl<T, F: FnMut(&mut World, Refused<'_>) -> Result<T, Failure>> Started<F> {
     /// Lets it take effect, except for the entries that are refused.
     fn apply(&mut self, world: &mut World) -> Result<T, Failure> {
         self.trace(world);
+        world.applies_later_chunk = self.is_later_chunk;
         world.caller = self.task;
         if self.call.method == EFFECT {
             world.arrived(&self.call.ids);
@@ -52,6 +55,9 @@ impl<T, F: FnMut(&mut World, Refused<'_>) -> Result<T, Failure>> Started<F> {
             return (self.effect)(world, &|_| None);
         }
         world.note("some entries of a call are refused");
+        if self.is_later_chunk {
+            world.note("some entries of a later call are refused");
+        }
         let failure = match self.call.method {
             "commit" => {
                 world.note("transactions meet");
@@ -64,7 +70,12 @@ impl<T, F: FnMut(&mut World, Refused<'_>) -> Result<T, Failure>> Started<F> {
         let is_refused = |place: usize| mask >> (place % 64) & 1 == 1;
         let refused = self.call.ids.iter().enumerate().filter(|(place, _)| is_refused(*place));
         world.doubts.fails(self.number, Some(refused.map(|(_, id)| id.clone()).collect()));
-        (self.effect)(world, &|place| is_refused(place).then(|| failure.clone()))
+        let refused = |place: usize| is_refused(place).then(|| failure.clone());
+        for _ in 1..mutants::attempts_of_a_call(world.mutant) {
+            drop((self.effect)(world, &refused));
+            world.spend(self.task, &self.call);
+        }
+        (self.effect)(world, &refused)
     }
 }
 
@@ -132,15 +143,20 @@ impl World {
             // It only feeds a metric, and its 64 calls would multiply the places for each fault.
             return drop(reply.send(effect(self, &|_| None)));
         }
-        match call.method {
-            "put" => self.check_sweeps(task),
+        if call.method == "end_sweep" && self.publishing_sweep == Some(task) {
             // From then on, it publishes nothing.
-            "end_sweep" if self.publishing_sweep == Some(task) => self.publishing_sweep = None,
-            _ => {}
+            self.publishing_sweep = None;
         }
+        let is_later_chunk = self.spend(task, &call);
         let (number, drawn) = self.next_fault(call.method);
         let drawn = self.fault_of_operator(task, number).or(drawn);
-        let fault = self.fault_of(&call, number, drawn);
+        let fault = self.fault_of(task, &call, number, drawn);
+        if fault.is_some() && call.method == "pending" {
+            self.query_failed(task);
+        }
+        if fault.is_some() && self.running.get(&task).is_some_and(|running| running.from == Source::Schedule) {
+            self.call_of_sweep_fails(&call);
+        }
         let from = self.name_of(task);
         if call.method == EFFECT {
             self.check_call(task, &call.ids);
@@ -150,9 +166,15 @@ impl World {
             self.watch(task, number, &call, fault);
         }
         let again_after = self.again_after(task, number);
-        let mut call = Started { call, task, from, number, fault, effect };
         let slow = faults::slow(self.scenario.seed, number);
-        let latency = if fault == Some(Fault::Slow) { slow } else { faults::latency(self.scenario.seed, number) };
+        let latency = match fault {
+            Some(Fault::Slow) => slow,
+            _ if called(&call) == "table" && self.suffers(Trouble::TableSlow) => {
+                faults::slow_table(self.scenario.seed, number)
+            }
+            _ => faults::latency(self.scenario.seed, number),
+        };
+        let mut call = Started { task, call, is_later_chunk, from, number, fault, effect };
         let half = latency / 2;
         match fault {
             None | Some(Fault::Partial | Fault::Slow) => self.after(half, move |world| {
@@ -255,8 +277,14 @@ impl World {
     }
 
     /// The fault that a call has, of the fault that was drawn for it.
-    fn fault_of(&self, call: &Call, number: u64, drawn: Option<Fault>) -> Option<Fault> {
-        if call.method == "pending" && self.is_partition_down(call) {
+    fn fault_of(&self, task: Task, call: &Call, number: u64, drawn: Option<Fault>) -> Option<Fault> {
+        let is_throttled = match called(call) {
+            "table" => self.suffers(Trouble::TableThrottled),
+            "Kinesis" => self.suffers(Trouble::StreamThrottled),
+            _ => false,
+        };
+        let drawn = drawn.or_else(|| is_throttled.then_some(Fault::Partial));
+        if call.method == "pending" && self.query_fails(task, call) {
             return Some(Fault::Refused);
         }
         let table_is_down = called(call) == "table" && self.suffers(Trouble::TableDown);
@@ -269,6 +297,14 @@ impl World {
             Some(Fault::Partial) if call.ids.len() < 2 => Some(Fault::Refused),
             drawn => drawn,
         }
+    }
+
+    /// Whether a query of the pending index fails because its partition does.
+    fn query_fails(&self, task: Task, call: &Call) -> bool {
+        let is_down = |shard: &String| shard.parse().is_ok_and(|shard| self.suffers(Trouble::PartitionDown(shard)));
+        call.ids.iter().any(is_down)
+            || self.is_partition_down(call)
+            || mutants::stops_at_a_failed_query(self.mutant, self.has_failed_query(task))
     }
 
     /// Whether a query fails because its partition of the index fails.

@@ -7,6 +7,7 @@ use crate::scenario::events::{self, Version};
 use crate::scenario::{Orphan, PAYLOAD, What};
 use crate::trace::Step;
 use notification::id::QUARANTINE_PREFIX;
+use notification::ports::IndexKey;
 
 impl World {
     pub(super) fn disturb(&mut self, what: What) {
@@ -38,6 +39,10 @@ impl World {
             }
             What::OrphanOfKnownId(kind) => self.put_orphan_of_known_id(kind),
             What::RedriveDeadLetters => self.redrive_dead_letters(),
+            What::InvalidIndexEntry(partition) => {
+                let key = IndexKey { since: "0".into(), id: "written by hand".into() };
+                self.table.add_invalid(partition, key);
+            }
             What::Deploy(deploy) => self.deploy(deploy),
         }
         self.look_at(Source::TableStream, now);

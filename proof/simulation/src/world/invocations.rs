@@ -1,5 +1,6 @@
 //! Lambda: invocations begin, run into their timeouts, are throttled, fail, or run twice.
 
+use super::budgets::Spent;
 use super::state::{Respond, World};
 use crate::aws::lambda::{Ended, Invocation, Running, Task};
 use crate::aws::source::{Function, Source};
@@ -7,6 +8,7 @@ use crate::faults::{self, Fault};
 use crate::scenario::Trouble;
 use crate::trace::Step;
 use jiff::Timestamp;
+use std::collections::HashSet;
 use std::time::Duration;
 
 impl World {
@@ -55,8 +57,9 @@ impl World {
 
     /// Checks that, where nothing goes wrong, no other worker has one of these notifications.
     fn check_workers(&mut self, ids: &[String]) {
+        let ours: HashSet<&String> = ids.iter().collect();
         let mut workers = self.running.values().filter(|running| running.from.function() == Function::Downstream);
-        if workers.any(|running| running.ids.iter().any(|id| ids.contains(id))) {
+        if workers.any(|running| running.ids.iter().any(|id| ours.contains(id))) {
             self.note("two workers have one notification at once");
             if self.scenario.is_healthy() {
                 self.violated(format!("two workers have {} at once, and nothing went wrong", ids.join(", ")));
@@ -72,8 +75,8 @@ impl World {
         *count += 1;
         let name = format!("{} {count}", function.name());
         self.trace(|| Step::call(from.name(), &name, ids.join(", "), None));
-        let (began, guarantee) = (self.now, self.guarantee);
-        self.running.insert(self.tasks, Running { from, name: name.clone(), ids, began, guarantee });
+        let (began, guarantee, spent) = (self.now, self.guarantee, Spent::default());
+        self.running.insert(self.tasks, Running { from, name: name.clone(), ids, began, guarantee, spent });
         (self.tasks, name)
     }
 
@@ -103,6 +106,15 @@ impl World {
             self.note("an invocation whose clock is wrong runs into its timeout");
         }
         self.kills.push((task, "it runs into its timeout"));
+    }
+
+    /// Notes how an invocation ended that the mapping of Kinesis made.
+    pub(crate) fn ends(&mut self, task: Task, response: &str) {
+        let half = self.deployed.stream_function_timeout / 2;
+        let Some(running) = self.running.get(&task).filter(|running| running.from == Source::Kinesis) else { return };
+        if response.contains("itemIdentifier") && self.now >= running.began + half {
+            self.note("a batch ends before its deadline and reports the rest");
+        }
     }
 
     /// Ends an invocation or a command, and returns its name.

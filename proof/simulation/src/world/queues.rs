@@ -11,7 +11,6 @@ use crate::trace::Step;
 use event_source::payload;
 use event_source::queue::{Gathered, Message, QueueInvocation, Received, Unchanged};
 use event_source::record::QueueMessage;
-use jiff::Timestamp;
 use notification::{Failure, Notification, event};
 use std::time::Duration;
 
@@ -76,11 +75,10 @@ impl World {
         }
         let source = self.queue(name);
         let wakes_at = source.mapping.wake_at().filter(|at| *at > now);
-        let (visible, invisible): (Vec<Timestamp>, Vec<Timestamp>) =
-            source.queue.messages().map(|message| message.visible_at).partition(|at| *at <= now);
-        let polls_again = source.mapping.wants() > 0 && !visible.is_empty();
+        let polls_again = source.mapping.wants() > 0 && source.queue.has_visible(now);
         let polled_at = polls_again.then(|| now + POLL);
-        if let Some(next) = [wakes_at, polled_at, invisible.into_iter().min()].into_iter().flatten().min() {
+        let visible_at = source.queue.next_visible_at(now);
+        if let Some(next) = [wakes_at, polled_at, visible_at].into_iter().flatten().min() {
             self.look_at(name, next);
         }
     }
@@ -93,8 +91,7 @@ impl World {
         if wants == 0 {
             return;
         }
-        let has_visible = source.queue.messages().any(|message| message.visible_at <= now);
-        let (call, fault) = if has_visible { self.next_fault("receive") } else { (0, None) };
+        let (call, fault) = if source.queue.has_visible(now) { self.next_fault("receive") } else { (0, None) };
         let retried_after = match fault {
             Some(Fault::Refused | Fault::Partial | Fault::NoAnswer | Fault::CrashBefore) => {
                 Some(Duration::from_secs(1))
@@ -171,8 +168,7 @@ impl World {
 
     fn ids_of(&mut self, name: Source, messages: &[Gathered]) -> Vec<String> {
         let queue = &self.queue(name).queue;
-        let body = |number| queue.messages().find(|message| message.number == number).map(|message| &*message.body);
-        messages.iter().filter_map(|message| body(message.number)).map(id_of).collect()
+        messages.iter().filter_map(|message| queue.get(message.number)).map(|message| id_of(&message.body)).collect()
     }
 
     /// Deletes messages. That call can fail as well, and a deleted message can be delivered again.
@@ -226,7 +222,7 @@ impl World {
 
     /// Checks that the table has the notification of a message that is about to be deleted, with its content.
     fn check_deleted(&mut self, number: u64) {
-        let Some(message) = self.upstream.queue.messages().find(|message| message.number == number) else { return };
+        let Some(message) = self.upstream.queue.get(number) else { return };
         let body = message.body.clone();
         let Ok(notification) = Notification::parse(body.as_str()) else {
             return self.violated("a malformed message was deleted".to_owned());

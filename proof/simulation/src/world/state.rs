@@ -5,6 +5,7 @@ use super::letters::Letters;
 use super::observed::Observed;
 use super::operators::Command;
 use super::receiver::Receiver;
+use super::sweeps::{Republished, SETTLED_WITHIN};
 use crate::adapters::{AdapterBug, Cloud};
 use crate::aws::lambda::{Ended, Invocation, Running, Task};
 use crate::aws::source::{Function, QueueSource, Source};
@@ -58,6 +59,8 @@ pub(crate) struct World {
     agenda: BTreeMap<(Timestamp, u64), Event>,
     scheduled: u64,
     pub(crate) scenario: Scenario,
+    /// The time from which nothing goes wrong any more.
+    pub(super) healed_at: Timestamp,
     pub(crate) deployed: Deployed,
     /// The guarantee of the action that is deployed now.
     pub(crate) guarantee: Guarantee,
@@ -126,6 +129,12 @@ pub(crate) struct World {
     pub(super) outages: Vec<(Timestamp, Timestamp, Trouble)>,
     /// The time at which each source is looked at next.
     pub(super) alarms: BTreeMap<Source, Timestamp>,
+    /// Whether the call that takes effect now follows another one for other entries of the same work.
+    pub(super) applies_later_chunk: bool,
+    /// How often sweeps have published each notification, since it has been pending.
+    pub(super) republished: BTreeMap<String, Republished>,
+    /// How many sweeps failed in each partition of the index.
+    pub(super) failed_sweeps: BTreeMap<u64, u32>,
     /// The sweep that published last.
     pub(super) publishing_sweep: Option<Task>,
 
@@ -191,11 +200,15 @@ impl World {
             faults: BTreeMap::new(),
             outages: vec![],
             alarms: BTreeMap::new(),
+            applies_later_chunk: false,
+            republished: BTreeMap::new(),
+            failed_sweeps: BTreeMap::new(),
             publishing_sweep: None,
             seen: BTreeMap::new(),
             violations: vec![],
             trace: traced.then(Trace::default),
             deployed,
+            healed_at: scenario.healed_at(),
             scenario,
         };
         world.table.hide_old_items(world.scenario.hides_old_items);
@@ -212,6 +225,9 @@ impl World {
         }
         if self.scenario.mappings_start > self.now {
             self.outages.push((self.now, self.scenario.mappings_start, Trouble::NothingReads));
+        }
+        if self.wiring.hands_over {
+            self.at(self.scenario.healed_but_partitions_at() + SETTLED_WITHIN, Self::check_settled);
         }
         self.look_at(Source::TableStream, self.scenario.mappings_start);
         self.look_at(Source::Kinesis, self.scenario.mappings_start);

@@ -51,7 +51,9 @@ impl World {
             self.after(lag, move |world| world.table.update_index(&captured.id));
         }
         let kept_for = self.deployed.done_retention;
-        if let Some(expiry) = self.table.next_expiry(kept_for).filter(|_| self.scenario.runs_until_expiry) {
+        if self.scenario.runs_until_expiry
+            && let Some(expiry) = self.table.next_expiry(kept_for)
+        {
             self.at(expiry, move |world| {
                 let expired = world.table.expire(kept_for, world.now);
                 world.expired.extend(expired);
