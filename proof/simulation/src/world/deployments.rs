@@ -65,9 +65,10 @@ impl World {
         self.look_at(Source::Kinesis, self.now);
     }
 
-    /// The guarantee that a worker keeps.
+    /// The guarantee that a worker keeps, also for a call that arrives after it has ended.
     pub(super) fn guarantee_of(&self, task: Task) -> Guarantee {
-        self.running.get(&task).map_or(self.guarantee, |running| running.guarantee)
+        let running = self.running.get(&task).map(|running| running.guarantee);
+        running.or_else(|| self.ended.get(&task).copied()).unwrap_or(self.guarantee)
     }
 
     /// Checks that a worker may make the effect of these notifications happen.

@@ -120,7 +120,9 @@ impl World {
     /// Ends an invocation or a command, and returns its name.
     pub(crate) fn end(&mut self, task: Task) -> String {
         let name = self.name_of(task);
-        self.running.remove(&task);
+        if let Some(running) = self.running.remove(&task) {
+            self.ended.insert(task, running.guarantee);
+        }
         self.commands_running.remove(&task);
         name
     }

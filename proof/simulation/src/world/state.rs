@@ -64,6 +64,8 @@ pub(crate) struct World {
     pub(crate) deployed: Deployed,
     /// The guarantee of the action that is deployed now.
     pub(crate) guarantee: Guarantee,
+    /// The guarantee of each invocation that has ended: its calls can still arrive.
+    pub(super) ended: BTreeMap<Task, Guarantee>,
     /// Every guarantee that was ever deployed.
     pub(crate) guarantees: Vec<Guarantee>,
     /// The bug that is put back.
@@ -163,6 +165,7 @@ impl World {
             agenda: BTreeMap::new(),
             scheduled: 0,
             guarantee: scenario.guarantee,
+            ended: BTreeMap::new(),
             guarantees: vec![scenario.guarantee],
             mutant,
             wiring,
