@@ -50,6 +50,7 @@ impl Action for Meanwhile<'_> {
 
 fn nothing(_: &Memory) {}
 
+#[allow(clippy::unnecessary_wraps, reason = "it is one of the ways in which an action ends")]
 fn happened() -> Result<Effect, ActionError> {
     Ok(Effect::default())
 }
@@ -240,8 +241,8 @@ fn released_and_claimed(table: &Memory) {
 
 #[tokio::test]
 async fn an_expired_claim_is_in_doubt_only_if_the_notification_is_still_as_it_was_read() {
-    let cases: [(fn(&Memory), &str, Status); 3] = [
-        (nothing, "InDoubt", Status::InDoubt),
+    let cases = [
+        (nothing as fn(&Memory), "InDoubt", Status::InDoubt),
         (released_and_noted, "Retried", Status::Init),
         (released_and_claimed, "Retried", Status::Claimed),
     ];

@@ -271,7 +271,8 @@ async fn rule_5_a_query_without_an_answer_does_not_hold_the_sweep_until_its_dead
 async fn a_sweep_begins_with_the_partition_at_which_the_last_one_stopped() {
     // The first publication has no answer until the deadline.
     let (hangs, memory) = switched(|call| (call.method == "put").then_some(Fault::Hang));
-    let id_in = |shard| (0..1_000).map(|n| format!("id{n}")).find(|id| notification::id::index_shard(id) == shard).unwrap();
+    let id_in =
+        |shard| (0..1_000).map(|n| format!("id{n}")).find(|id| notification::id::index_shard(id) == shard).unwrap();
     let memory = [5, 12, 17].into_iter().fold(memory, |memory, shard| init(memory, &id_in(shard), OLD));
     sweep_at(&memory, 0).await;
     assert_eq!(memory.saved_sweep_state().next_shard, 12);
