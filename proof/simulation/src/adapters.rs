@@ -27,6 +27,7 @@ use crate::template::Deployed;
 use crate::world::{Wiring, World};
 pub use bugs::AdapterBug;
 pub(crate) use cloud::Cloud;
+use jiff::Timestamp;
 use sdk::Sdk;
 
 /// Ingest, publisher and downstream with the adapters of `crates/aws`.
@@ -55,7 +56,11 @@ impl Deployment for ThroughAdapters {
         Wiring { reads_table_stream: true, hands_over: true, adapters: true, adapter_bug: self.bug }
     }
 
-    fn invoke(&self, invocation: Invocation, ports: Ports) -> Work {
+    fn invoke(&self, mut invocation: Invocation, ports: Ports) -> Work {
+        // Lambda states a deadline in whole milliseconds, and the table keeps the times that follow from it as such:
+        // https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+        invocation.deadline =
+            Timestamp::from_millisecond(invocation.deadline.as_millisecond()).unwrap_or(invocation.deadline);
         let sdk = Sdk::of(&ports, invocation.task);
         let backends = Backends { table: sdk.table(), queue: sdk.queue(), stream: sdk.stream() };
         Box::pin(handle(invocation, ports, backends))
