@@ -82,7 +82,6 @@ mutants! {
     SweepPositionLost: "a sweep begins from the start each time" in "table, sweep",
     SweepTimesLost: "everything pending is published again at each sweep" in "table, sweep",
     InvalidEntryHidesPartition: "an index entry that is no notification hides its partition" in "table, sweep",
-    FailedPartitionStopsSweep: "one failing partition stops the sweep" in "sweep",
     LaterFailuresJoinedToFirst: "failures of a later call joined to the entries of the first" in "stream",
     NestedRetries: "repeats inside repeats multiply the attempts" in "table",
     WriteForEachRejection: "a write for each rejection" in "downstream, quarantine",
@@ -99,7 +98,6 @@ impl Mutant {
                 | Self::SweepPositionLost
                 | Self::SweepTimesLost
                 | Self::InvalidEntryHidesPartition
-                | Self::FailedPartitionStopsSweep
                 | Self::LaterFailuresJoinedToFirst
                 | Self::NestedRetries
                 | Self::WriteForEachRejection
@@ -244,11 +242,6 @@ pub(crate) fn sweep_state(mutant: Option<Mutant>, mut state: SweepState) -> Swee
         }
     }
     state
-}
-
-/// Whether a query of the pending index fails, because another one has failed.
-pub(crate) fn stops_at_a_failed_query(mutant: Option<Mutant>, has_failed: bool) -> bool {
-    mutant == Some(Mutant::FailedPartitionStopsSweep) && has_failed
 }
 
 /// How often the adapter makes a call some of whose entries are refused.

@@ -205,18 +205,6 @@ impl World {
         *count = count.saturating_sub(1);
     }
 
-    /// Notes that a query of the pending index fails.
-    pub(super) fn query_failed(&mut self, task: Task) {
-        if let Some(running) = self.running.get_mut(&task) {
-            running.spent.has_failed_query = true;
-        }
-    }
-
-    /// Whether a query of this invocation has failed.
-    pub(super) fn has_failed_query(&self, task: Task) -> bool {
-        self.running.get(&task).is_some_and(|running| running.spent.has_failed_query)
-    }
-
     /// Checks the size of a `PutRecords`.
     pub(super) fn check_size_of_put(&mut self, records: &[(String, String)]) {
         let bytes: usize = records.iter().map(|(id, event)| id.len() + event.len()).sum();

@@ -151,9 +151,6 @@ impl World {
         let (number, drawn) = self.next_fault(call.method);
         let drawn = self.fault_of_operator(task, number).or(drawn);
         let fault = self.fault_of(task, &call, number, drawn);
-        if fault.is_some() && call.method == "pending" {
-            self.query_failed(task);
-        }
         if fault.is_some() && self.running.get(&task).is_some_and(|running| running.from == Source::Schedule) {
             self.call_of_sweep_fails(&call);
         }
@@ -284,7 +281,7 @@ impl World {
             _ => false,
         };
         let drawn = drawn.or_else(|| is_throttled.then_some(Fault::Partial));
-        if call.method == "pending" && self.query_fails(task, call) {
+        if call.method == "pending" && self.query_fails(call) {
             return Some(Fault::Refused);
         }
         let table_is_down = called(call) == "table" && self.suffers(Trouble::TableDown);
@@ -300,17 +297,9 @@ impl World {
     }
 
     /// Whether a query of the pending index fails because its partition does.
-    fn query_fails(&self, task: Task, call: &Call) -> bool {
-        let is_down = |shard: &String| shard.parse().is_ok_and(|shard| self.suffers(Trouble::PartitionDown(shard)));
-        call.ids.iter().any(is_down)
-            || self.is_partition_down(call)
-            || mutants::stops_at_a_failed_query(self.mutant, self.has_failed_query(task))
-    }
-
-    /// Whether a query fails because its partition of the index fails.
-    fn is_partition_down(&self, call: &Call) -> bool {
-        let down = self.scenario.index_partition_down.map(|partition| partition.to_string());
-        down.is_some_and(|down| call.ids == [down] || mutants::fails_with_any_partition(self.mutant))
+    fn query_fails(&self, call: &Call) -> bool {
+        let fails = |down: u64| call.ids == [down.to_string()] || mutants::fails_with_any_partition(self.mutant);
+        self.partition_down().is_some_and(fails)
     }
 
     fn reply_after<T: Send + 'static>(

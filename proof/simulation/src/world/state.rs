@@ -286,6 +286,16 @@ impl World {
         self.unanswered.push(Box::new(reply));
     }
 
+    /// The partition of the pending index that cannot be read now.
+    pub(super) fn partition_down(&self) -> Option<u64> {
+        let now = self.outages.iter().filter(|(from, until, _)| (*from..*until).contains(&self.now));
+        let down = now.filter_map(|(_, _, trouble)| match trouble {
+            Trouble::PartitionDown(partition) => Some(*partition),
+            _ => None,
+        });
+        self.scenario.index_partition_down.or_else(|| down.last())
+    }
+
     /// Whether this trouble lasts now.
     pub(crate) fn suffers(&self, trouble: Trouble) -> bool {
         self.outages.iter().any(|(from, until, what)| (*from..*until).contains(&self.now) && *what == trouble)

@@ -138,10 +138,7 @@ impl World {
 
     /// Checks that nothing is pending so long after the last trouble, except in a partition that cannot be read.
     pub(super) fn check_settled(&mut self) {
-        let is_down = |id: &str| {
-            let partition = index_shard(id);
-            self.suffers(Trouble::PartitionDown(partition)) || self.scenario.index_partition_down == Some(partition)
-        };
+        let is_down = |id: &str| self.partition_down() == Some(index_shard(id));
         // An operator may have put it back since.
         let is_old = |item: &Item| item.pending_since.is_some_and(|since| since + SETTLED_WITHIN <= self.now);
         let pending = self.table.items().iter().find(|(id, item)| is_old(item) && !is_down(id));
