@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use notification::change::Run;
 use notification::ports::{PendingPage, SweepState, Written};
 use notification::testing::{Call, Captured, Entries, Item, OwnedChange, OwnedCommit};
-use notification::{ActionError, Claim, Deadline, Failure, FailureKind, Guarantee, Status, Stored};
+use notification::{ActionError, Claim, Deadline, Failure, FailureKind, Guarantee, Status, Stored, limits};
 use std::sync::Arc;
 use std::time::Duration;
 

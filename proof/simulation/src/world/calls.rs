@@ -150,7 +150,7 @@ impl World {
         let is_later_chunk = self.spend(task, &call);
         let (number, drawn) = self.next_fault(call.method);
         let drawn = self.fault_of_operator(task, number).or(drawn);
-        let fault = self.fault_of(task, &call, number, drawn);
+        let fault = self.fault_of(&call, number, drawn);
         if fault.is_some() && self.running.get(&task).is_some_and(|running| running.from == Source::Schedule) {
             self.call_of_sweep_fails(&call);
         }
@@ -274,7 +274,7 @@ impl World {
     }
 
     /// The fault that a call has, of the fault that was drawn for it.
-    fn fault_of(&self, task: Task, call: &Call, number: u64, drawn: Option<Fault>) -> Option<Fault> {
+    fn fault_of(&self, call: &Call, number: u64, drawn: Option<Fault>) -> Option<Fault> {
         let is_throttled = match called(call) {
             "table" => self.suffers(Trouble::TableThrottled),
             "Kinesis" => self.suffers(Trouble::StreamThrottled),

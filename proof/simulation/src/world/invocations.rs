@@ -40,6 +40,9 @@ impl World {
         };
         if fault == Some(Fault::Repeated) {
             self.note("an invocation runs twice");
+            if from == Source::Schedule {
+                self.sweeps_at_once();
+            }
             let (twin, _) = self.register(from, ids);
             self.begin(twin, function, payload.clone(), latency * 2, Box::new(|_, _| {}));
         }

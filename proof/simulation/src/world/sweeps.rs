@@ -64,6 +64,9 @@ impl World {
             // A schedule delivers at least once.
             let twice =
                 self.scenario.impatient && rng::numbered(self.scenario.seed, "schedule", self.calls).u8(0..4) == 0;
+            if twice {
+                self.sweeps_at_once();
+            }
             for _ in 0..=u8::from(twice) {
                 let payload = r#"{"sweep": true}"#.to_owned();
                 self.invoke(Source::Schedule, vec![], payload, Box::new(Self::swept));
@@ -81,6 +84,12 @@ impl World {
         if swept["published"].as_u64() > Some(0) {
             self.note("the sweep publishes something again");
         }
+    }
+
+    /// Two sweeps begin at once. If the one whose clock is behind gets the lease last, what the other saved is in the future to it, and
+    /// it publishes the same again.
+    pub(super) fn sweeps_at_once(&mut self) {
+        self.sweep_failed(0..limits::PENDING_SHARDS);
     }
 
     /// Counts a failure of a sweep in these partitions of the index: the next one may publish the same again.
