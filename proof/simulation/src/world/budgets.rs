@@ -48,7 +48,6 @@ pub(crate) struct Spent {
     work: BTreeMap<Purpose, Work>,
     /// How often each entry was in a call, by the status that it should get, if any.
     attempts: HashMap<(Purpose, Option<Status>, String), u32>,
-    has_failed_query: bool,
     /// Whether it has exceeded a budget, which is reported once.
     has_exceeded: bool,
 }
