@@ -184,7 +184,7 @@ async fn only_a_rejection_that_meets_a_call_with_an_unknown_outcome_is_written_a
     assert_eq!((handled.reported.len(), handled.count("Failed"), handled.count("InDoubt")), (0, 1, 2));
     assert_eq!(["a", "b", "c"].map(|id| status(&memory, id)), [Status::Failed, Status::InDoubt, Status::InDoubt]);
     let written: Vec<_> = memory.calls("write").into_iter().skip(1).map(|call| call.ids).collect();
-    assert_eq!(written, [vec!["a", "b", "c"], vec!["b", "c"]]);
+    assert_eq!(written, [vec!["c", "a", "b"], vec!["b"]], "the read showed that the claim of c has expired");
 }
 
 #[tokio::test]

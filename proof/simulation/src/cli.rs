@@ -243,7 +243,7 @@ fn put_back(bugs: Vec<PutBack<'_>>) -> ExitCode {
     let bar = progress(count as u64);
     let mut missed = 0;
     for PutBack { subject, bug, place, draw, most } in bugs {
-        let found = search::first_failure_of(subject, draw, most);
+        let found = search::first_failure_of(subject, draw, 0..most);
         bar.inc(1);
         missed += usize::from(found.is_none());
         let (seeds, broken) = found.map_or_else(

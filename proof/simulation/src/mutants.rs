@@ -9,7 +9,6 @@ use actions::webhook::NoAnswer;
 use event_source::settings::StartingPosition;
 use event_source::stream::Record;
 use jiff::Timestamp;
-use notification::change::Run;
 use notification::ports::{PendingPage, SweepState, Written};
 use notification::testing::{Call, Captured, Entries, Item, OwnedChange, OwnedCommit};
 use notification::{ActionError, Claim, Deadline, Failure, FailureKind, Guarantee, Status, Stored, limits};
@@ -76,7 +75,6 @@ mutants! {
     DoneGivenUp: "a throttled write of an outcome is given up at once" in "downstream",
     ClaimKeptByOtherGuarantees: "an expired claim settled only where the action is at most once" in "downstream",
     OperatorExpectsNoTime: "an operator's change does not expect the time that the operator saw" in "table",
-    RejectionOfAnyRun: "a rejection from before a redrive is written after it" in "downstream",
     LiveClaimResolved: "`resolve` takes a live claim" in "notifyctl",
     SecondPageNeverRead: "the second page of the index is never read" in "table, sweep",
     SweepPositionLost: "a sweep begins from the start each time" in "table, sweep",
@@ -365,7 +363,6 @@ pub(crate) fn splits_transactions(mutant: Option<Mutant>) -> bool {
 pub(crate) fn change(mutant: Option<Mutant>, item: Option<&Item>, change: OwnedChange) -> OwnedChange {
     match (mutant, change.from, change.to) {
         (Some(Mutant::OperatorExpectsNoTime), ..) => OwnedChange { if_since: None, ..change },
-        (Some(Mutant::RejectionOfAnyRun), ..) => OwnedChange { if_run: Run::Any, ..change },
         // The claim was not read as it is. Its owner identifies it.
         (Some(Mutant::LiveClaimResolved), Some(Status::Claimed), _) => {
             let same = |claim: &&Claim| change.if_claim.as_ref().is_some_and(|expected| expected.owner == claim.owner);

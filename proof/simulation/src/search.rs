@@ -102,14 +102,18 @@ pub fn seeds_of(
 /// The first scenario that breaks a rule, and what it breaks; `None` if none of the first `most` seeds does.
 #[must_use]
 pub fn first_failure(subject: Subject<'_>, most: u64) -> Option<(Scenario, Vec<String>)> {
-    first_failure_of(subject, Scenario::of, most)
+    first_failure_of(subject, Scenario::of, 0..most)
 }
 
-/// The same for the scenarios that are drawn in another way.
+/// The same for these seeds, and for scenarios that are drawn in this way.
 #[must_use]
-pub fn first_failure_of(subject: Subject<'_>, draw: fn(u64) -> Scenario, most: u64) -> Option<(Scenario, Vec<String>)> {
+pub fn first_failure_of(
+    subject: Subject<'_>,
+    draw: fn(u64) -> Scenario,
+    seeds: Range<u64>,
+) -> Option<(Scenario, Vec<String>)> {
     // One after the other, so the answer is the same on every machine.
-    (0..most).map(draw).find_map(|scenario| {
+    seeds.map(draw).find_map(|scenario| {
         let violations = subject.run(&scenario, false).violations;
         (!violations.is_empty()).then_some((scenario, violations))
     })

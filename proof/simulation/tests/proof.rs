@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod document;
+mod put_back;
 
-use document::{assert_rows, with_diagrams};
+use document::with_diagrams;
 use expect_test::expect_file;
 use notification::Guarantee;
+use put_back::assert_found;
 use simulation::designs::{Design, Invariant};
 use simulation::mutants::Mutant;
 use simulation::run::Subject;
@@ -199,16 +201,9 @@ fn seeds_that_broke_a_rule_once_break_none_now() {
 
 #[test]
 fn every_known_bug_that_is_put_back_is_found() {
-    let mut rows = Vec::new();
-    for (mutant, bug, place) in Mutant::ALL.into_iter().filter(|(mutant, ..)| !mutant.is_large()) {
-        let mutant = subject().with_mutant(mutant);
-        let Some((scenario, violations)) = search::first_failure(mutant, 10_000) else {
-            panic!("not found: {bug} ({place})");
-        };
-        rows.push(format!("| {bug} | {place} | {} | {} |", scenario.seed + 1, violations[0]));
-    }
-    let header = "| bug | where | seeds | what breaks |\n|---|---|---|---|\n";
-    assert_rows(&expect_file!["../../../docs/PROOF.md"], header, &rows);
+    let bugs = Mutant::ALL.into_iter().filter(|(mutant, ..)| !mutant.is_large());
+    let bugs = bugs.map(|(mutant, bug, place)| (subject().with_mutant(mutant), bug, place));
+    assert_found("| bug | where | seeds | what breaks |\n|---|---|---|---|\n", bugs, Scenario::of, 10_000);
 }
 
 /// The order in which docs/WHY.md shows what a design breaks.
