@@ -188,7 +188,9 @@ pub(crate) fn forgets(mutant: Option<Mutant>, change: &OwnedChange) -> bool {
 pub(crate) fn commits(mutant: Option<Mutant>, group: &[OwnedCommit]) -> Vec<OwnedCommit> {
     let mut group = group.to_vec();
     if mutant == Some(Mutant::OtherEventChanges) {
-        group.iter_mut().for_each(|commit| commit.change.if_event = None);
+        for commit in &mut group {
+            commit.change.if_event = None;
+        }
     }
     group
 }

@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 /// A process that is not answered ends its test after this time.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The executable of a function, with its environment.
 pub(crate) struct Process {

@@ -263,14 +263,12 @@ impl World {
     /// After which time the SDK repeats a call whose reply was lost: at once, or minutes later if an operator's machine slept in
     /// between.
     fn again_after(&self, task: Task, number: u64) -> Duration {
-        match self.commands_running.contains_key(&task) {
-            true => Duration::from_secs({
-                let mut rng = rng::numbered(self.scenario.seed, "again", number);
-                let longest = [10, 60, 600][rng.usize(0..3)];
-                rng.u64(1..longest)
-            }),
-            false => Duration::from_secs(1),
+        if !self.commands_running.contains_key(&task) {
+            return Duration::from_secs(1);
         }
+        let mut rng = rng::numbered(self.scenario.seed, "again", number);
+        let longest = [10, 60, 600][rng.usize(0..3)];
+        Duration::from_secs(rng.u64(1..longest))
     }
 
     /// The fault that a call has, of the fault that was drawn for it.

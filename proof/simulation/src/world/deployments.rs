@@ -30,7 +30,7 @@ impl World {
             Deploy::SweepAge(age) => self.deployed.sweep_age = age,
             // A bug that is put back may have removed the sweep.
             Deploy::SweepEvery(period) if self.deployed.sweep_every < Duration::MAX => {
-                self.deployed.sweep_every = period
+                self.deployed.sweep_every = period;
             }
             Deploy::SweepEvery(_) => {}
             Deploy::Timeout(timeout) => self.deployed.stream_function_timeout = timeout,

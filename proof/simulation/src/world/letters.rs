@@ -59,7 +59,7 @@ impl World {
         match self.reason_of(&dead.body) {
             Reason::Malformed | Reason::Conflict => {}
             Reason::Outage if self.was_in_trouble(dead.number) => {
-                self.note("a good message becomes a dead letter in an outage")
+                self.note("a good message becomes a dead letter in an outage");
             }
             Reason::Outage => {
                 let id = event::readable_id(&dead.body).map_or_else(String::new, |id| id.to_string());
@@ -103,7 +103,7 @@ impl World {
 
     /// The letters that the redrive did not bring back.
     pub(crate) fn letters_left(&self) -> Vec<String> {
-        if !self.letters.redriven || self.seen.get("good letters are redriven at the end").is_none() {
+        if !self.letters.redriven || !self.seen.contains_key("good letters are redriven at the end") {
             return vec![];
         }
         let left = self.upstream.dead.messages().filter(|message| self.reason_of(&message.body) == Reason::Outage);

@@ -289,11 +289,11 @@ impl World {
     /// The partition of the pending index that cannot be read now.
     pub(super) fn partition_down(&self) -> Option<u64> {
         let now = self.outages.iter().filter(|(from, until, _)| (*from..*until).contains(&self.now));
-        let down = now.filter_map(|(_, _, trouble)| match trouble {
+        let mut down = now.filter_map(|(_, _, trouble)| match trouble {
             Trouble::PartitionDown(partition) => Some(*partition),
             _ => None,
         });
-        self.scenario.index_partition_down.or_else(|| down.last())
+        self.scenario.index_partition_down.or_else(|| down.next())
     }
 
     /// Whether this trouble lasts now.
