@@ -325,8 +325,8 @@ impl World {
         }
         let claims = call.changes.iter().any(|(_, to)| *to == Status::Claimed);
         if claims && fault == Some(Fault::Late) {
-            // It takes effect when nobody knows of it any more.
             self.doubts.ids.extend(call.ids.iter().cloned());
+            self.doubts.late_claims.extend(call.ids.iter().map(|id| (task, id.clone())));
         }
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct Doubts {
     troubled: BTreeMap<(Task, String), Timestamp>,
     /// When Lambda ends each worker.
     deadlines: BTreeMap<Task, Timestamp>,
+    /// Claims that take effect when their workers do not expect it any more: such a worker leaves its claim to expire.
+    pub(crate) late_claims: BTreeSet<(Task, String)>,
     /// Workers that died.
     pub(crate) dead: BTreeSet<Task>,
 }
@@ -138,7 +140,8 @@ impl World {
             .iter()
             .filter(|(_, item)| item.status == Status::Claimed && item.claim.as_ref().is_some_and(is_held));
         for id in held.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
-            if is_exact && !has_died && !busy.contains(&id) && !self.doubts.tried_to_the_end(task, &id) {
+            let is_late = self.doubts.late_claims.contains(&(task, id.clone()));
+            if is_exact && !has_died && !is_late && !busy.contains(&id) && !self.doubts.tried_to_the_end(task, &id) {
                 self.violated(format!("{id} was left CLAIMED by a worker that could have written its outcome"));
             }
             self.doubts.ids.insert(id);

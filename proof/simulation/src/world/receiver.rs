@@ -113,7 +113,8 @@ impl World {
         if request.key != request.id {
             self.violated(format!("{} was called under the key {}", request.id, request.key));
         }
-        let skew = Duration::from_millis(self.scenario.clock_skew_millis.unsigned_abs());
+        let skew = self.scenario.clock_skew_millis + self.scenario.instance_skew_millis;
+        let skew = Duration::from_millis(skew.unsigned_abs());
         let until = self.receiver.asked_to_wait.remove(&(task, request.id.clone()));
         if until.is_some_and(|until| self.now + skew < until) {
             self.violated(format!("{} was called again before the receiver's wait was over", request.id));
