@@ -154,16 +154,21 @@ impl World {
         let of_task = (task, String::new())..(task + 1, String::new());
         let open: Vec<String> = self.doubts.open.range(of_task).map(|((_, id), _)| id.clone()).collect();
         for id in open {
-            let is_open = |item: &notification::testing::Item| item.status == Status::Init && !item.unknown_call;
-            if !self.item(&id).is_some_and(is_open) {
-                continue;
-            }
-            if is_exact && !has_died && !busy.contains(&id) && !self.doubts.tried_to_the_end(task, &id) {
+            // Another worker's call may have been rejected meanwhile.
+            let is_open = |item: &notification::testing::Item| match item.status {
+                Status::Init => !item.unknown_call,
+                Status::Failed => true,
+                _ => false,
+            };
+            let Some(status) = self.item(&id).filter(|item| is_open(item)).map(|item| item.status) else { continue };
+            let could_write = !has_died && !busy.contains(&id) && !self.doubts.tried_to_the_end(task, &id);
+            if !could_write {
+                self.doubts.not_noted.insert(id);
+            } else if is_exact && status == Status::Init {
                 self.violated(format!(
                     "{id} is INIT without a note of its call, and its worker could have written one"
                 ));
             }
-            self.doubts.not_noted.insert(id);
         }
     }
 }
