@@ -127,7 +127,7 @@ def test_audit_finds_what_never_arrived(stack, prefix, event, tmp_path):
 def test_the_audit_does_not_pass_what_it_cannot_prove(stack, prefix, event, tmp_path):
     sent = tmp_path / "sent.jsonl"
     sent.write_text(f"{event(prefix)}\n")
-    stack.put(prefix, status="IN_DOUBT", event=event(prefix))
+    stack.put(prefix, status="IN_DOUBT", in_doubt_at=IN_DOUBT_AT, event=event(prefix))
     code, result = stack.notifyctl("audit", sent)
     assert (code, result["verdict"], result["in_doubt"], result["problems"]) == (3, "cannot_be_shown", 1, [])
     assert result["cannot_be_shown"] == [f"{prefix}: IN_DOUBT, the outcome is unknown; `notifyctl resolve ID` decides"]
