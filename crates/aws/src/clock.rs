@@ -18,3 +18,15 @@ impl Clock for SystemClock {
         tokio::time::sleep(duration).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    #[tokio::test]
+    async fn the_clock_has_the_time_of_the_system_and_a_sleep_takes_its_time() {
+        assert!(SystemClock.now() > "2026-01-01T00:00:00Z".parse().unwrap());
+        assert_eq!(SystemClock.sleep(Duration::from_hours(1)).now_or_never(), None);
+    }
+}

@@ -94,7 +94,8 @@ mod tests {
         let environment = Environment::from_iter([("EMPTY", ""), ("SECRET", "hush")]);
         for name in ["EMPTY", "NONE"] {
             let error = environment.required(name, "what it is for").unwrap_err();
-            assert_eq!(error.to_string(), format!("the environment variable {name} is missing: what it is for"));
+            let message = format!("the environment variable {name} is missing: what it is for");
+            assert_eq!((error.to_string(), format!("{error:?}")), (message.clone(), message), "as `main` prints it");
         }
         assert_eq!(environment.required("SECRET", ""), Ok("hush".to_owned()));
         assert_eq!(format!("{environment:?}"), r#"{"EMPTY", "SECRET"}"#);

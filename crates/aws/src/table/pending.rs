@@ -232,6 +232,7 @@ mod tests {
                 QueryOutput::builder()
                     .set_items(Some(vec![entry("kinesis:x", SINCE), entry("a", SINCE), entry("b", "2026")]))
                     .set_last_evaluated_key(Some(entry("b", "2026")))
+                    .consumed_capacity(ConsumedCapacity::builder().capacity_units(2.5).build())
                     .build()
             });
         let table = table(&rule);
@@ -240,6 +241,7 @@ mod tests {
         assert_eq!(page.keys.iter().map(|key| key.id.as_str()).collect::<Vec<_>>(), ["a"]);
         assert_eq!(page.invalid, [index_key("kinesis:x", SINCE), index_key("b", "2026")]);
         assert_eq!(page.next, Some(index_key("b", "2026")));
+        assert_eq!(page.read_units.to_string(), "2.5");
     }
 
     #[tokio::test]
