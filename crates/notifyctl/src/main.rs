@@ -3,8 +3,10 @@
 mod arrivals;
 mod audit;
 mod cli;
+mod cost;
 mod dead_letters;
 mod dlq;
+mod doctor;
 mod error;
 mod events;
 mod items;
@@ -14,6 +16,7 @@ mod output;
 mod send;
 mod settle;
 mod stack;
+mod stage;
 mod status;
 mod stream;
 mod summary;
@@ -21,7 +24,7 @@ mod time;
 mod watch;
 
 use clap::Parser;
-use cli::{Cli, Command, DlqCommand};
+use cli::{Cli, Command};
 use error::Error;
 use stack::Stack;
 use std::process::ExitCode;
@@ -40,6 +43,9 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: &Cli) -> Result<ExitCode, Error> {
+    if let Command::Cost(args) = &cli.command {
+        return cost::run(args, cli.json);
+    }
     let stack = Stack::find(&cli.stack).await?;
     match &cli.command {
         Command::Send(args) => send::run(&stack, args, cli.json).await,
@@ -47,9 +53,13 @@ async fn run(cli: &Cli) -> Result<ExitCode, Error> {
         Command::Summary => summary::run(&stack, cli.json).await,
         Command::Watch(args) => watch::run(&stack, args, cli.json).await,
         Command::Redrive(args) => settle::redrive(&stack, args, cli.json).await,
-        Command::Dlq(DlqCommand::Redrive(args)) => dlq::redrive(&stack, args, cli.json).await,
+        Command::Dlq(command) => dlq::run(&stack, command, cli.json).await,
         Command::Resolve(args) => settle::resolve(&stack, args, cli.json).await,
         Command::Audit(args) => audit::run(&stack, args, cli.json).await,
         Command::Latency(args) => latency::run(&stack, args, cli.json).await,
+        Command::Pause(args) => stage::pause(&stack, args, cli.json).await,
+        Command::Resume(args) => stage::resume(&stack, args, cli.json).await,
+        Command::Doctor(args) => doctor::run(&stack, args, cli.json).await,
+        Command::Cost(args) => cost::run(args, cli.json),
     }
 }
