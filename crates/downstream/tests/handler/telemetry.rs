@@ -1,9 +1,6 @@
 //! What downstream logs and counts: every record has one result, and every result that is not DONE is named.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
-
+use crate::support::{Handled, START, event, handle, init, record, records, status};
 use futures_util::FutureExt;
 use notification::ports::{Table, Written};
 use notification::testing::{Call, Fault, Memory};
@@ -12,7 +9,6 @@ use notification::{
     Status, Timestamp,
 };
 use std::time::Duration;
-use support::{Handled, START, event, handle, init, record, records, status};
 
 const IDEMPOTENT: Guarantee = Guarantee::Idempotent { timeout: Duration::from_secs(5) };
 const AT_MOST_ONCE: Guarantee = Guarantee::AtMostOnce { timeout: Duration::from_secs(5) };

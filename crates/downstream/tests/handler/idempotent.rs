@@ -1,9 +1,6 @@
 //! Idempotent actions whose receiver answers late, twice, or differently the second time.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
-
+use crate::support::{self, event, handle, handle_for, init, record, records, status};
 use notification::change::{Commit, Run};
 use notification::ports::{Answers, Committed, DownstreamTable, Orphan, Table, TableReader, Written};
 use notification::testing::{Call, Fault, Memory, TestClock};
@@ -13,7 +10,6 @@ use notification::{
 use notification::{Change, Claim, Stored};
 use std::sync::Mutex;
 use std::time::Duration;
-use support::{event, handle, handle_for, init, record, records, status};
 
 const IDEMPOTENT: Guarantee = Guarantee::Idempotent { timeout: Duration::from_secs(5) };
 

@@ -1,9 +1,6 @@
 //! Poison: quarantined once, at a bounded cost, and never at the expense of a valid notification.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
-
+use crate::support::{START, event, handle, init, record, records, status};
 use notification::ports::Table;
 use notification::testing::{Fault, Memory};
 use notification::{
@@ -12,7 +9,6 @@ use notification::{
 };
 use notification::{Change, Claim};
 use std::time::Duration;
-use support::{START, event, handle, init, record, records, status};
 
 const IDEMPOTENT: Guarantee = Guarantee::Idempotent { timeout: Duration::from_secs(5) };
 const AT_MOST_ONCE: Guarantee = Guarantee::AtMostOnce { timeout: Duration::from_secs(5) };

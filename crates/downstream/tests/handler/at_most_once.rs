@@ -1,16 +1,12 @@
 //! At-most-once actions with a long backlog, with a slow table, and with a deployment while a claim is held.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
-
+use crate::support::{START, handle, handle_for, init, records, status};
 use notification::ports::Table;
 use notification::testing::{Call, Fault, Memory};
 use notification::{Action, ActionError, Deadline, Effect, Failure, Guarantee, Notification, Status, Timestamp};
 use notification::{Change, Claim};
 use std::sync::Mutex;
 use std::time::Duration;
-use support::{START, handle, handle_for, init, records, status};
 
 /// An action that counts its calls.
 struct Counted {

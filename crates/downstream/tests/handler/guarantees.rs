@@ -1,7 +1,5 @@
 //! Each guarantee of an action, with a crash or a lost reply at each point, against the table in memory.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
 use downstream::Downstream;
 use notification::change::Run;
 use notification::ports::{Table, Written};
