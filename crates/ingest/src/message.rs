@@ -65,10 +65,10 @@ impl Message {
         let message_id = Identifier::parse(wire.message_id.as_deref())?;
         let mut malformed_id = None;
         let notification = isolate(|| {
-            let body = wire.body.ok_or_else(|| Failure::permanent(Malformed::NoBody.to_string()))?;
+            let body = wire.body.ok_or_else(|| Failure::from(&Malformed::NoBody))?;
             Notification::from_text(body).map_err(|rejected| {
                 malformed_id = rejected.id;
-                Failure::permanent(rejected.malformed.to_string())
+                Failure::from(&rejected.malformed)
             })
         });
         // A queue's name, and so its ARN, ends in ".fifo" if and only if it is FIFO.
@@ -96,7 +96,7 @@ impl Message {
             message_id,
             fifo_group: None,
             receive_count: None,
-            notification: Err(Failure::permanent(Malformed::NotARecord.to_string())),
+            notification: Err(Failure::from(&Malformed::NotARecord)),
             malformed_id: None,
         })
     }

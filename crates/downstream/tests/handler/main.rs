@@ -8,6 +8,7 @@ mod batches;
 mod differential;
 mod guarantees;
 mod idempotent;
+mod notes;
 mod quarantine;
 mod support;
 mod telemetry;
