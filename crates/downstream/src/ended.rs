@@ -2,7 +2,7 @@
 
 use crate::record::{Record, Subject};
 use notification::change::Run;
-use notification::{Claim, Effect, Failure, FailureKind, Notification, NotificationId, Status};
+use notification::{Claim, Effect, Failure, FailureKind, Notification, NotificationId, Status, Timestamp};
 
 /// A record with a notification, on its way through the function.
 #[derive(Debug, Clone, Copy)]
@@ -15,6 +15,8 @@ pub(crate) struct Task<'a> {
     pub(crate) has_unknown_call: bool,
     /// The run of the action that the notification was in when it was read; any, if it was not read.
     pub(crate) run: Run,
+    /// Since when the notification is pending; `None` if it was not read.
+    pub(crate) pending_since: Option<Timestamp>,
 }
 
 /// A task whose action has run, with the action's answer.
@@ -47,6 +49,11 @@ impl<'a> Task<'a> {
         }
     }
 
+    /// The result if its notification has become DONE.
+    pub(crate) fn done(self, at: Timestamp) -> Settled {
+        Settled::Done(Done { at, pending_since: self.pending_since })
+    }
+
     /// The record, with its result.
     pub(crate) fn end(self, result: Result) -> Ended<'a> {
         Ended { place: self.place, record: self.record, result }
@@ -66,7 +73,7 @@ pub(crate) struct Ended<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Settled {
     /// The effect has happened and the notification is DONE.
-    Done,
+    Done(Done),
     /// It was settled before: this record is a duplicate. Contains the status, if it is known.
     Before(Option<Status>),
     /// It failed permanently and is now FAILED, for this reason.
@@ -82,6 +89,15 @@ pub(crate) enum Settled {
         /// What is wrong with the record.
         reason: String,
     },
+}
+
+/// A notification that has become DONE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Done {
+    /// When this function knew it.
+    pub(crate) at: Timestamp,
+    /// Since when it had been pending; `None` if it was not read.
+    pub(crate) pending_since: Option<Timestamp>,
 }
 
 /// Why a record is not settled.
@@ -138,7 +154,7 @@ impl From<Failure> for Problem {
 
 /// Counts the DONE records per batch. Every other result is rare and counted one by one.
 pub(crate) fn count_done(ended: &[Ended<'_>]) {
-    let done = ended.iter().filter(|ended| matches!(ended.result, Ok(Settled::Done))).count();
+    let done = ended.iter().filter(|ended| matches!(ended.result, Ok(Settled::Done(_)))).count();
     if done > 0 {
         metrics::counter!("Done").increment(done as u64);
     }
@@ -147,7 +163,7 @@ pub(crate) fn count_done(ended: &[Ended<'_>]) {
 /// Logs and counts the result of a record.
 pub(crate) fn log_and_count(record: &Record, result: &Result) {
     let counter = match result {
-        Ok(Settled::Done) => return record.debug("done"),
+        Ok(Settled::Done(_)) => return record.debug("done"),
         Ok(Settled::Before(status)) => return log_and_count_duplicate(record, *status),
         Ok(Settled::Failed(_) | Settled::Quarantined { .. }) => "Failed",
         Ok(Settled::InDoubt(_)) => "InDoubt",
@@ -157,7 +173,7 @@ pub(crate) fn log_and_count(record: &Record, result: &Result) {
     metrics::counter!(counter).increment(1);
     let _span = record.span().entered();
     match result {
-        Ok(Settled::Done | Settled::Before(_)) => {}
+        Ok(Settled::Done(_) | Settled::Before(_)) => {}
         Ok(Settled::Failed(reason)) => tracing::error!(reason, "failed permanently; the notification is FAILED"),
         Ok(Settled::InDoubt(reason)) => tracing::error!(reason, "IN_DOUBT: an operator must resolve it"),
         Ok(Settled::LateEffect(status)) => tracing::error!(

@@ -36,8 +36,10 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         let now = self.clock.now();
         let mut standings = Vec::with_capacity(tasks.len());
         for (task, read) in tasks.into_iter().zip(reads) {
-            let run = read.as_ref().ok().and_then(Option::as_ref).map_or(task.run, Stored::run);
-            standings.push((Task { run, ..task }, Standing::read(task.subject(), read, now)));
+            let stored = read.as_ref().ok().and_then(Option::as_ref);
+            let run = stored.map_or(task.run, Stored::run);
+            let pending_since = stored.filter(|stored| stored.status == Some(Status::Init)).and_then(|init| init.since);
+            standings.push((Task { run, pending_since, ..task }, Standing::read(task.subject(), read, now)));
         }
         standings
     }
