@@ -194,6 +194,7 @@ PRICES = {
     "Lambda GB-seconds": 0.0000166667,
     "CloudWatch alarm-hours": 0.10 / 720,  # https://aws.amazon.com/cloudwatch/pricing/
     "CloudWatch metric-hours": 0.30 / 720,
+    "CloudWatch dashboard-hours": 3.00 / 720,
     "CloudWatch Logs GB": 0.50,
 }
 
@@ -217,7 +218,8 @@ def bill(seconds, alarm_count):
         "Lambda requests": invocations,
         "Lambda GB-seconds": invocations * 0.1 * 0.5,  # 100 ms at 512 MB
         "CloudWatch alarm-hours": alarm_count * hours,
-        "CloudWatch metric-hours": 20 * hours,
+        "CloudWatch metric-hours": 23 * hours,
+        "CloudWatch dashboard-hours": hours,
         "CloudWatch Logs GB": invocations * 2e3 / 1e9,  # 2 kB each
     }
     return [(item, quantity, quantity * PRICES[item]) for item, quantity in quantities.items()]

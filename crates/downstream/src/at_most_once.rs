@@ -150,7 +150,7 @@ fn is_made(called: &(Called<'_>, &Claim), answer: &std::result::Result<Answer, F
 /// The result of a claimed task, by the outcome of its call and the answer to the write of that outcome.
 fn settled(Called { task, acted }: &Called<'_>, answer: Answer, now: Timestamp) -> Result {
     match (answer, acted) {
-        (Answer::Made, Ok(_)) => Ok(Settled::Done),
+        (Answer::Made, Ok(_)) => Ok(task.done(now)),
         (Answer::Made, Err(failure)) => match failure.kind {
             FailureKind::Permanent => Ok(Settled::Failed(failure.clone())),
             FailureKind::Retryable => Err(Problem::Retry(failure.clone())),

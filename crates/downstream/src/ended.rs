@@ -22,6 +22,8 @@ pub(crate) struct Task<'a> {
     pub(crate) next_failure: u32,
     /// Whether a failure of the action is to be noted.
     pub(crate) is_note_due: bool,
+    /// Since when the notification is pending; `None` if it was not read.
+    pub(crate) pending_since: Option<Timestamp>,
 }
 
 /// A task whose action has run, with the action's answer.
@@ -48,6 +50,7 @@ impl<'a> Task<'a> {
             run: Run::Any,
             next_failure: 1,
             is_note_due: false,
+            pending_since: None,
         }
     }
 
@@ -58,6 +61,7 @@ impl<'a> Task<'a> {
             has_unknown_call: stored.unknown_call,
             next_failure: stored.next_failure(),
             is_note_due: stored.is_note_due(now),
+            pending_since: stored.since.filter(|_| stored.status == Some(Status::Init)),
             ..self
         }
     }
@@ -83,6 +87,11 @@ impl<'a> Task<'a> {
         Note { reason: failure.as_reason(), failures: self.next_failure }
     }
 
+    /// The result if its notification has become DONE.
+    pub(crate) fn done(self, at: Timestamp) -> Settled {
+        Settled::Done(Done { at, pending_since: self.pending_since })
+    }
+
     /// The record, with its result.
     pub(crate) fn end(self, result: Result) -> Ended<'a> {
         Ended { place: self.place, record: self.record, result }
@@ -102,7 +111,7 @@ pub(crate) struct Ended<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Settled {
     /// The effect has happened and the notification is DONE.
-    Done,
+    Done(Done),
     /// It was settled before: this record is a duplicate. Contains the status, if it is known.
     Before(Option<Status>),
     /// It failed permanently and is now FAILED.
@@ -118,6 +127,15 @@ pub(crate) enum Settled {
         /// What is wrong with the record.
         reason: String,
     },
+}
+
+/// A notification that has become DONE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Done {
+    /// When this function knew it.
+    pub(crate) at: Timestamp,
+    /// Since when it had been pending; `None` if it was not read.
+    pub(crate) pending_since: Option<Timestamp>,
 }
 
 /// Why a record is not settled.
@@ -174,7 +192,7 @@ impl From<Failure> for Problem {
 
 /// Counts the DONE records per batch. Every other result is rare and counted one by one.
 pub(crate) fn count_done(ended: &[Ended<'_>]) {
-    let done = ended.iter().filter(|ended| matches!(ended.result, Ok(Settled::Done))).count();
+    let done = ended.iter().filter(|ended| matches!(ended.result, Ok(Settled::Done(_)))).count();
     if done > 0 {
         metrics::counter!("Done").increment(done as u64);
     }
@@ -183,7 +201,7 @@ pub(crate) fn count_done(ended: &[Ended<'_>]) {
 /// Logs and counts the result of a record.
 pub(crate) fn log_and_count(record: &Record, result: &Result) {
     let counter = match result {
-        Ok(Settled::Done) => return record.debug("done"),
+        Ok(Settled::Done(_)) => return record.debug("done"),
         Ok(Settled::Before(status)) => return log_and_count_duplicate(record, *status),
         Ok(Settled::Failed(_) | Settled::Quarantined { .. }) => "Failed",
         Ok(Settled::InDoubt(_)) => "InDoubt",
@@ -193,7 +211,7 @@ pub(crate) fn log_and_count(record: &Record, result: &Result) {
     metrics::counter!(counter).increment(1);
     let _span = record.span().entered();
     match result {
-        Ok(Settled::Done | Settled::Before(_)) => {}
+        Ok(Settled::Done(_) | Settled::Before(_)) => {}
         Ok(Settled::Failed(failure)) => tracing::error!(
             reason_code = failure.code.as_str(),
             reason = failure.reason,

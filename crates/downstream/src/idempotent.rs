@@ -110,7 +110,7 @@ fn result(Called { task, acted }: &Called<'_>, answer: std::result::Result<Answe
             Err(task.problem(failure))
         }
         (Ok(_), Err(table)) => Err(table.into()),
-        (Ok(_), Ok(Answer::Made)) => Ok(Settled::Done),
+        (Ok(_), Ok(Answer::Made)) => Ok(task.done(now)),
         (_, Ok(Answer::Absent)) => Err(absent()),
         (acted, Ok(Answer::NotAsExpected(stored))) => match (stored.status, acted) {
             // Meanwhile, another worker has settled it as if nothing had happened.

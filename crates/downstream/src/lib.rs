@@ -10,11 +10,13 @@
 //! | `quarantine` | poison: quarantined and passed |
 //! | `note` | why the action failed, noted in the item of a notification that stays pending |
 //! | `ended` | the result of a record: its log line and its metric |
+//! | `latency` | how long notifications take to become DONE |
 //! | `run` | the wiring to Lambda and AWS, with the feature `lambda` |
 
 mod at_most_once;
 mod ended;
 mod idempotent;
+mod latency;
 mod note;
 mod quarantine;
 pub mod record;
@@ -26,7 +28,7 @@ mod transactional;
 #[cfg(feature = "lambda")]
 pub use {aws::Function, mimalloc::MiMalloc, run::run};
 
-use ended::{Called, Ended, Problem, Task};
+use ended::{Called, Ended, Problem, Settled, Task};
 use futures_util::stream::{self, StreamExt};
 use notification::batch::isolate_future;
 use notification::distinct::Distinct;
@@ -59,6 +61,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         let records = envelope.records.iter().map(|record| Record::read(record)).collect::<Result<Vec<_>, _>>()?;
         let unsettled = Err(Problem::retry("not settled"));
         let mut retried = vec![false; records.len()];
+        let mut done = Vec::with_capacity(records.len());
         let mut left: Vec<usize> = (0..records.len()).collect();
         // One round, unless records have the same id but different content: the table has only one of these.
         while !left.is_empty() {
@@ -72,6 +75,9 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
                 let (record, first) = (&records[place], first.map_or(place, |first| firsts[first]));
                 let result = results[first].as_ref().unwrap_or(&unsettled);
                 if place == first {
+                    if let Ok(Settled::Done(at)) = result {
+                        done.push((&*envelope.records[place], *at));
+                    }
                     ended::log_and_count(record, result);
                 } else if record.bytes() == records[first].bytes() {
                     ended::log_and_count_repeat(record, result);
@@ -83,6 +89,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
             }
             left = others;
         }
+        latency::record(&done);
         Ok(BatchResponse::for_stream(records.iter().map(|record| &record.sequence_number).zip(retried)))
     }
 

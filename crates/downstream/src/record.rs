@@ -5,7 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 use notification::batch::isolate;
 use notification::event::Rejected;
 use notification::report::{Identifier, MissingIdentifier};
-use notification::{Failure, Malformed, Notification, NotificationId, Text};
+use notification::{Failure, Malformed, Notification, NotificationId, Text, Trace};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tracing::field::display;
@@ -136,7 +136,15 @@ impl Record {
     #[must_use]
     pub fn span(&self) -> Span {
         let id = self.id().map(display);
-        tracing::error_span!("record", sequence_number = self.sequence_number.as_str(), shard = self.shard, id)
+        let trace = std::str::from_utf8(self.bytes()).ok().and_then(Trace::of);
+        let trace_id = trace.as_ref().map(Trace::id);
+        tracing::error_span!(
+            "record",
+            sequence_number = self.sequence_number.as_str(),
+            shard = self.shard,
+            id,
+            trace_id
+        )
     }
 
     /// Logs at DEBUG, without the cost of a span where that level is off.

@@ -2,7 +2,7 @@
 //! leaves all of a group or nothing of it. An effect without writes needs no transaction: the write of DONE is atomic.
 
 use crate::Downstream;
-use crate::ended::{Called, Ended, Problem, Result, Settled, Task};
+use crate::ended::{Called, Ended, Problem, Result, Task};
 use crate::standing::{Standing, absent, not_as_expected};
 use notification::batch::Attempts;
 use notification::change::Commit;
@@ -74,7 +74,7 @@ fn done<'a>((task, effect): &'a (Task<'_>, Effect)) -> Change<'a> {
 
 fn settled(task: Task<'_>, answer: Result<Answer>, now: Timestamp) -> Result {
     match answer? {
-        Answer::Made => Ok(Settled::Done),
+        Answer::Made => Ok(task.done(now)),
         Answer::Absent => Err(absent()),
         Answer::NotAsExpected(stored) => not_as_expected(task.subject(), &stored, now),
     }

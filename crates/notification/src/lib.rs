@@ -19,6 +19,8 @@
 //! | [`batch`], [`deadline`], [`backoff`] | how calls are made: batched, bounded, in time |
 //! | [`write`](mod@write), [`transaction`] | many changes at once, alone or with an action's items; lost replies are resolved |
 //! | [`operator`] | an operator's decisions: redrive and resolve |
+//! | [`latency`] | latencies for metrics |
+//! | [`trace`] | the trace that an event belongs to |
 //! | [`report`] | the failed records of a batch, as each kind of event source expects them |
 //! | [`limits`] | every limit, with its unit and source |
 
@@ -35,6 +37,7 @@ pub mod event;
 pub mod failure;
 mod format;
 pub mod id;
+pub mod latency;
 pub mod limits;
 pub mod operator;
 pub mod ports;
@@ -44,6 +47,7 @@ pub mod status;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod text;
+pub mod trace;
 pub mod transaction;
 pub mod write;
 
@@ -59,6 +63,7 @@ pub use jiff::Timestamp;
 pub use reason::{Reason, ReasonCode};
 pub use status::Status;
 pub use text::Text;
+pub use trace::Trace;
 
 /// The code in docs/ACTIONS.md compiles.
 #[cfg(doctest)]

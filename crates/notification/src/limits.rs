@@ -78,6 +78,10 @@ pub const DYNAMODB_STREAM_RETENTION_DAYS: u32 = 1;
 /// Longest retention of the Kinesis stream that the template allows, in days.
 pub const KINESIS_RETENTION_DAYS: u32 = 7;
 
+/// Values of one metric in a line of the embedded metric format.
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
+pub const METRIC_VALUES_MAX: usize = 100;
+
 // ---- What we set ---------------------------------------------------------------------------------------------------
 
 /// Bytes of the item that ingest leaves free for the attributes that downstream adds (outcome, reason, timestamps).
@@ -190,6 +194,11 @@ pub const WEBHOOK_ANSWER_MAX_BYTES: usize = 2 * 1024;
 /// Longest `Idempotency-Key` and `webhook-id`, in bytes. Receivers commonly accept as much; Stripe does.
 /// <https://docs.stripe.com/api/idempotent_requests>
 pub const IDEMPOTENCY_KEY_MAX_BYTES: usize = 255;
+
+/// Longest `traceparent` or `tracestate` that is passed on, in bytes. Trace Context asks for at least as much of `tracestate`;
+/// longer headers could make a receiver refuse the request.
+/// <https://www.w3.org/TR/trace-context/#tracestate-limits>
+pub const TRACE_HEADER_MAX_BYTES: usize = 512;
 
 /// Bytes of a webhook's signing secret.
 /// <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#signature-scheme>

@@ -4,7 +4,7 @@
 
 use notification::batch::isolate;
 use notification::report::{Identifier, MissingIdentifier};
-use notification::{Failure, Malformed, NotificationId, Status, Text};
+use notification::{Failure, Malformed, NotificationId, Status, Text, Trace};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -130,11 +130,12 @@ impl Record {
     /// A span with its identifiers, for its log lines. Most records have none.
     #[must_use]
     pub fn span(&self) -> Span {
-        let id = match &self.image {
-            Image::Init { id, .. } => Some(id.as_str()),
-            Image::Other | Image::Unpublishable(_) => self.key.as_deref(),
+        let (id, trace) = match &self.image {
+            Image::Init { id, event } => (Some(id.as_str()), Trace::of(event)),
+            Image::Other | Image::Unpublishable(_) => (self.key.as_deref(), None),
         };
-        tracing::error_span!("record", sequence_number = self.sequence_number.as_str(), id)
+        let trace_id = trace.as_ref().map(Trace::id);
+        tracing::error_span!("record", sequence_number = self.sequence_number.as_str(), id, trace_id)
     }
 
     /// Logs at DEBUG, without the cost of a span where that level is off.

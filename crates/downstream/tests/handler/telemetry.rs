@@ -6,8 +6,9 @@ use notification::ports::{Table, Written};
 use notification::testing::{Call, Fault, Memory, NOTE, REJECTED};
 use notification::{
     Action, ActionError, Change, Claim, Deadline, Effect, Failure, Guarantee, MarkDone, Notification, NotificationId,
-    Status, Timestamp,
+    Status, Timestamp, limits,
 };
+use serde_json::{Value, json};
 use std::time::Duration;
 
 const IDEMPOTENT: Guarantee = Guarantee::Idempotent { timeout: Duration::from_secs(5) };
@@ -130,11 +131,99 @@ async fn every_result_of_a_record_is_counted_and_named_with_its_ids_and_its_reas
 }
 
 #[tokio::test]
+async fn every_line_that_names_a_notification_has_the_trace_id_of_its_event() {
+    let traced = |id: &str, version: &str| {
+        json!({
+            "specversion": version, "id": id, "source": "s", "type": "t",
+            "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        })
+        .to_string()
+    };
+    let memory = Memory::failing(|call| {
+        (call.method == "write").then(|| Fault::Entries(vec!["throttled"], Failure::retryable("ThrottlingError")))
+    });
+    let memory = memory.with("done", Status::Init, &traced("done", "1.0"));
+    let memory = memory.with("throttled", Status::Init, &traced("throttled", "1.0"));
+    let memory = memory.with("malformed", Status::Init, &traced("malformed", "0.3"));
+    let batch = [
+        record(0, traced("done", "1.0")),
+        record(1, traced("throttled", "1.0")),
+        record(2, traced("malformed", "0.3")),
+        record(3, traced("orphan", "1.0")),
+    ];
+    let lines = handle(&memory, MarkDone, &batch).await.lines;
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    for (line, id) in lines.iter().zip(["done", "throttled", "malformed", "orphan"]) {
+        assert!(line.contains(&format!(r#"id={id} trace_id="4bf92f3577b34da6a3ce929d0e0e4736"}}"#)), "{line}");
+    }
+}
+
+#[tokio::test]
 async fn done_is_counted_for_each_batch_and_only_if_there_is_any() {
     let memory = init(Memory::default(), ["a", "b"]);
     assert_eq!(counted(&handle(&memory, MarkDone, &records(["a", "b"])).await), [("Done", 2)]);
     let memory = ["a", "b"].into_iter().fold(Memory::default(), |memory, id| memory.with(id, Status::Done, &event(id)));
     assert_eq!(counted(&handle(&memory, MarkDone, &records(["a", "b"])).await), [("Repeated", 2)]);
+}
+
+/// A record that Kinesis accepted so many milliseconds before the start.
+fn arrived(sequence_number: usize, id: &str, before: i64) -> Value {
+    let mut record = record(sequence_number, event(id));
+    #[allow(clippy::cast_precision_loss, reason = "a time in milliseconds is far below 2^52")]
+    let seconds = (START - before) as f64 / 1000.0;
+    record["kinesis"]["approximateArrivalTimestamp"] = json!(seconds);
+    record
+}
+
+fn latencies(handled: &Handled) -> Vec<(&str, u64)> {
+    handled.latencies.iter().map(|(name, millis)| (name.as_str(), *millis)).collect()
+}
+
+#[tokio::test]
+async fn the_latency_of_done_is_measured_from_kinesis_and_from_the_receipt_where_the_item_was_read() {
+    struct Succeeds(Guarantee);
+    impl Action for Succeeds {
+        fn guarantee(&self) -> Guarantee {
+            self.0
+        }
+
+        async fn run(&self, _: &Notification, _: Deadline) -> Result<Effect, ActionError> {
+            happened()
+        }
+    }
+    for guarantee in [Guarantee::Transactional, IDEMPOTENT, AT_MOST_ONCE] {
+        let memory = init(Memory::default(), ["a", "b"]);
+        let memory = memory.since("a", START - 5_000).since("b", START - 7_000);
+        let memory = memory.with("before", Status::Done, &event("before"));
+        let batch = [arrived(0, "a", 2_000), arrived(1, "b", 2_500), arrived(2, "before", 9_000)];
+        let handled = handle(&memory, Succeeds(guarantee), &batch).await;
+        let mut expected = vec![("PublishedToDone", 2_000), ("PublishedToDone", 2_500)];
+        if guarantee != Guarantee::Transactional {
+            expected.extend([("ReceivedToDone", 5_000), ("ReceivedToDone", 7_000)]);
+        }
+        assert_eq!(latencies(&handled), expected, "{guarantee:?}");
+    }
+}
+
+#[tokio::test]
+async fn only_what_became_done_has_a_latency_and_an_unusual_time_has_none() {
+    let memory = init(Memory::failing(|_| Some(Fault::Before(Failure::retryable("down")))), ["a"]);
+    assert_eq!(latencies(&handle(&memory, MarkDone, &[arrived(0, "a", 1)]).await), []);
+    let memory = init(Memory::default(), ["a", "b", "c"]);
+    let mut batch = [arrived(0, "a", 1), arrived(1, "b", 1), arrived(2, "c", -3_000)];
+    batch[0]["kinesis"]["approximateArrivalTimestamp"] = json!("yesterday");
+    batch[1]["kinesis"]["approximateArrivalTimestamp"] = json!(1e300);
+    let handled = handle(&memory, MarkDone, &batch).await;
+    assert_eq!((counted(&handled), latencies(&handled)), (vec![("Done", 3)], vec![("PublishedToDone", 0)]));
+}
+
+#[tokio::test]
+async fn a_batch_has_at_most_as_many_latencies_as_a_line_of_metrics_may_have() {
+    let ids: Vec<String> = (0..1_000).map(|n| format!("n{n}")).collect();
+    let memory = init(Memory::default(), ids.iter().map(String::as_str));
+    let batch: Vec<_> = ids.iter().enumerate().map(|(n, id)| arrived(n, id, 1)).collect();
+    let handled = handle(&memory, MarkDone, &batch).await;
+    assert_eq!((handled.count("Done"), handled.latencies.len()), (1_000, limits::METRIC_VALUES_MAX));
 }
 
 #[tokio::test]

@@ -66,6 +66,32 @@ async fn every_result_of_a_message_is_counted_and_named_with_its_ids_and_the_rea
 }
 
 #[tokio::test]
+async fn every_line_that_names_a_notification_has_the_trace_id_of_its_event() {
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let event = |id: &str, version: &str, traceparent: &str| {
+        json!({"specversion": version, "id": id, "source": "s", "type": "t", "traceparent": traceparent}).to_string()
+    };
+    let memory = Memory::default().with("b", Status::Done, &event("b", "1.0", PARENT));
+    let messages = [
+        message("m1", &event("a", "1.0", PARENT)),
+        message("m2", &event("b", "1.0", PARENT)),
+        message("m3", &event("c", "0.3", PARENT)),
+        message("m4", &event("d", "1.0", "no trace")),
+    ];
+    let lines = handle(&memory, &messages).await.lines();
+    let spans = [
+        r#"DEBUG message{message_id="m1" id=a trace_id="4bf92f3577b34da6a3ce929d0e0e4736"}: inserted"#,
+        r#"INFO message{message_id="m2" id=b trace_id="4bf92f3577b34da6a3ce929d0e0e4736"}: duplicate"#,
+        r#"ERROR message{message_id="m3" id=c trace_id="4bf92f3577b34da6a3ce929d0e0e4736"}: not accepted"#,
+        r#"DEBUG message{message_id="m4" id=d}: inserted"#,
+    ];
+    assert_eq!(lines.len(), spans.len(), "{lines:?}");
+    for (line, span) in lines.iter().zip(spans) {
+        assert!(line.starts_with(span), "{line}");
+    }
+}
+
+#[tokio::test]
 async fn inserted_notifications_are_counted_for_each_batch_and_only_if_there_are_any() {
     let messages = ["a", "b", "c"].map(|id| message(id, &event(id, 1)));
     handle(&Memory::default(), &messages).await.check_metrics(&[("Inserted", 3)]);
