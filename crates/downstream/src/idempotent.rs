@@ -69,7 +69,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
             match acted {
                 // The call did not happen, or the item says already that its outcome is unknown.
                 Err(failure) if task.has_unknown_call || !failure.kind.may_have_happened() => {
-                    failed.push((task, failure))
+                    failed.push((task, failure));
                 }
                 acted => to_write.push(Called { task, acted }),
             }

@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn only_pending_notifications_must_have_been_so_for_a_while() {
         let now = Timestamp::from_second(1_000).unwrap();
-        let filter = Filter { pending_for: Duration::from_secs(300), ..Filter::default() };
+        let filter = Filter { pending_for: Duration::from_mins(5), ..Filter::default() };
         let until = |filter: &Filter, state| filter.until(state, now).as_second();
         assert_eq!((until(&filter, State::Pending), until(&filter, State::Failed)), (700, 1_000));
         let older = Filter { older_than: Duration::from_secs(400), ..filter };

@@ -62,7 +62,8 @@ impl FromStr for Key {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Group {
     /// The text for `--group`.
-    pub(crate) group: String,
+    #[serde(rename = "group")]
+    pub(crate) key: String,
     pub(crate) state: State,
     pub(crate) reason_code: Option<String>,
     pub(crate) stage: &'static str,
@@ -83,7 +84,7 @@ impl Groups {
     pub(crate) fn add(&mut self, entry: Entry) {
         let key = Key::of(&entry);
         let group = self.0.entry(key).or_insert_with_key(|key| Group {
-            group: key.to_string(),
+            key: key.to_string(),
             state: entry.state,
             stage: entry.stage(),
             reason_code: entry.reason_code.clone(),
@@ -129,7 +130,7 @@ pub(crate) async fn run(stack: &Stack, args: &GroupsArgs, json: bool) -> Result<
             ["count", "group", "stage", "first seen", "last seen", "example"],
             groups.into_iter().map(|group| {
                 let count = output::thousands(group.count);
-                [count, group.group, group.stage.to_owned(), group.first_seen, group.last_seen, group.example]
+                [count, group.key, group.stage.to_owned(), group.first_seen, group.last_seen, group.example]
             }),
         );
     }

@@ -75,7 +75,9 @@ pub(crate) async fn run(stack: &Stack, args: &ListArgs, json: bool) -> Result<Ex
     let read_units = attention::each(stack, &filter_of(args), note).await?;
     let (notifications, next) = page.finish();
     if args.ids {
-        notifications.iter().for_each(|entry| output::line(&entry.id));
+        for entry in &notifications {
+            output::line(&entry.id);
+        }
     } else if json {
         output::json(&Answer { notifications, next, read_units });
         return Ok(ExitCode::SUCCESS);

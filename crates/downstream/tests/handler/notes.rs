@@ -24,8 +24,8 @@ impl Action for Unreachable {
     }
 }
 
-const AFTER: i64 = limits::NOTE_FAILURE_AFTER.as_millis() as i64;
-const EVERY: i64 = limits::NOTE_FAILURE_EVERY.as_millis() as i64;
+const AFTER: i64 = limits::NOTE_FAILURE_AFTER.as_secs().cast_signed() * 1_000;
+const EVERY: i64 = limits::NOTE_FAILURE_EVERY.as_secs().cast_signed() * 1_000;
 
 fn pending_since_start(memory: Memory) -> Memory {
     init(memory, ["a"]).pending_since("a", START)
