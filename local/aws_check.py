@@ -208,7 +208,8 @@ def bill(seconds, alarm_count):
         "Lambda requests": invocations,
         "Lambda GB-seconds": invocations * 0.1 * 0.5,  # 100 ms at 512 MB
         "CloudWatch alarm-hours": alarm_count * hours,
-        "CloudWatch metric-hours": 20 * hours,
+        "CloudWatch metric-hours": 23 * hours,
+        "CloudWatch dashboard-hours": hours,
         "CloudWatch Logs GB": invocations * 2e3 / 1e9,  # 2 kB each
     }
     return [(item, quantity, quantity * PRICES[item]) for item, quantity in quantities.items()]

@@ -229,14 +229,15 @@ def test_the_sweep_runs_every_so_many_minutes(minutes):
 INDEXES = {index["IndexName"]: index for index in RESOURCES["Table"]["Properties"]["GlobalSecondaryIndexes"]}
 
 
-def test_the_index_of_pending_notifications_holds_keys_only():
-    assert INDEXES["pending"]["Projection"] == {"ProjectionType": "KEYS_ONLY"}
+@pytest.mark.parametrize("index", INDEXES)
+def test_an_index_holds_keys_and_what_operators_group_by(index):
+    grouped_by = {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["source", "type", "reason_code"]}
+    assert INDEXES[index]["Projection"] == grouped_by
 
 
 def test_the_index_of_unresolved_items_has_partitions_for_each_status_and_their_times():
     keys = [(key["AttributeName"], key["KeyType"]) for key in INDEXES["unresolved"]["KeySchema"]]
     assert keys == [("unresolved_partition", "HASH"), ("unresolved_since", "RANGE")]
-    assert INDEXES["unresolved"]["Projection"] == {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["status"]}
 
 
 def test_the_publisher_may_query_each_index_of_the_table():
@@ -360,3 +361,61 @@ def test_the_development_environment_fits_an_account_with_a_concurrency_of_ten()
 def test_the_low_latency_environment_has_no_batch_window_and_uses_enhanced_fan_out():
     parameters = DEPLOYMENTS["low-latency"]
     assert (parameters["IngestBatchWindow"], parameters["EnhancedFanOut"]) == ("0", "true")
+
+
+ALARMS = of_type("AWS::CloudWatch::Alarm")
+RUNBOOK = (ROOT / "docs" / "RUNBOOK.md").read_text()
+WIDGETS = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::ToJsonString"]["widgets"]
+#: Of each metric on the dashboard: namespace, name, name and value of its dimension.
+SHOWN = [tuple(map(str, metric[:4])) for widget in WIDGETS for metric in widget["properties"].get("metrics", [])]
+#: What the functions count. The names of some are chosen first, and counted in one place.
+COUNTED = {
+    name
+    for function in ("ingest", "publisher", "downstream")
+    for path in (ROOT / "crates" / function / "src").rglob("*.rs")
+    for name in re.findall(r'(?:metrics::\w+!\(|=> )"([A-Z][a-z]\w*)"', path.read_text())
+}
+
+
+def test_the_dashboard_begins_with_the_state_of_every_alarm():
+    assert WIDGETS[0]["type"] == "alarm" and WIDGETS[0]["y"] == 0
+    assert WIDGETS[0]["properties"]["alarms"] == [{"Fn::GetAtt": [alarm, "Arn"]} for alarm in ALARMS]
+
+
+def test_the_dashboard_shows_every_metric_that_an_alarm_is_on():
+    on_alarms = {
+        (properties["Namespace"], properties["MetricName"], dimension["Name"], str(dimension["Value"]))
+        for properties in (alarm["Properties"] for alarm in ALARMS.values())
+        for dimension in properties["Dimensions"]
+    }
+    assert on_alarms <= set(SHOWN)
+
+
+def test_the_dashboard_shows_what_the_functions_count_and_nothing_that_they_do_not():
+    own = [name for namespace, name, *_ in SHOWN if namespace == "AtomicNotification"]
+    assert {*own} == COUNTED
+    assert len(COUNTED) > 15
+
+
+def test_no_widget_of_the_dashboard_overlaps_another_or_leaves_the_page():
+    cells = [
+        (widget["x"] + right, widget["y"] + down)
+        for widget in WIDGETS
+        for right in range(widget["width"])
+        for down in range(widget["height"])
+    ]
+    assert len(cells) == len(set(cells)) and max(x for x, _ in cells) < 24
+
+
+def test_the_runbook_has_a_section_for_every_alarm_and_every_alarm_names_its_section():
+    assert sorted(re.findall(r"^## (\w+Alarm)$", RUNBOOK, re.MULTILINE)) == sorted(ALARMS)
+    for alarm, resource in ALARMS.items():
+        assert resource["Properties"]["AlarmDescription"].endswith(f"See docs/RUNBOOK.md#{alarm.lower()}.")
+
+
+@pytest.mark.parametrize("alarm", ALARMS)
+def test_a_section_of_the_runbook_says_what_the_alarm_means_where_to_look_and_what_to_do(alarm):
+    section = re.split(r"^## ", RUNBOOK.partition(f"## {alarm}\n")[2], flags=re.MULTILINE)[0]
+    for heading in ("**Means.**", "**Look.**", "**Do.**", "**Seen locally.**"):
+        assert section.count(heading) == 1, heading
+    assert "```" in section

@@ -5,6 +5,7 @@
 //! - Idempotency: the header `Idempotency-Key` is the notification id.
 //! - Signature: [Standard Webhooks](https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md),
 //!   with the notification id as `webhook-id`.
+//! - Trace: the event's `traceparent` and `tracestate`, as the headers of [Trace Context](https://www.w3.org/TR/trace-context/).
 //!
 //! | file | concern |
 //! |---|---|
@@ -27,7 +28,7 @@ use aws::ConfigError;
 pub use http::{Http, NoAnswer, Post, Request};
 use notification::deadline::within;
 use notification::{
-    Action, ActionError, Clock, Deadline, Effect, Failure, Guarantee, Notification, Outcome, Timestamp, limits,
+    Action, ActionError, Clock, Deadline, Effect, Failure, Guarantee, Notification, Outcome, Timestamp, Trace, limits,
 };
 use reqwest::Response;
 use secrets::{Checked, Secrets};
@@ -53,6 +54,7 @@ struct Delivery<'a> {
     event: &'a str,
     idempotency_key: String,
     webhook_id: String,
+    trace: Option<Trace>,
 }
 
 impl<S: SecretSource, C: Clock> Webhook<Http, S, C> {
@@ -88,19 +90,25 @@ impl<P: Post, S: SecretSource, C: Clock> Webhook<P, S, C> {
         signed_at: Timestamp,
     ) -> Result<Response, Refusal> {
         let timestamp = signed_at.as_second();
-        let headers = [
+        let mut headers = vec![
             ("content-type", CLOUDEVENTS_JSON.to_owned()),
             ("idempotency-key", delivery.idempotency_key.clone()),
             ("webhook-id", delivery.webhook_id.clone()),
             ("webhook-timestamp", timestamp.to_string()),
             ("webhook-signature", signer.sign(&delivery.webhook_id, timestamp, delivery.event)),
         ];
+        if let Some(trace) = &delivery.trace {
+            headers.push(("traceparent", trace.traceparent().to_owned()));
+            headers.extend(trace.tracestate().map(|tracestate| ("tracestate", tracestate.to_owned())));
+        }
         let request = self.receiver.post(Request { headers, body: delivery.event });
         // A timeout of the client itself would include the body of the answer.
         let error = match within(&self.clock, limits::WEBHOOK_TIMEOUT, request).await {
             Some(Ok(response)) if response.status().is_success() => return Ok(response),
             Some(Ok(response)) => return Err(answer::refusal(&response, self.guarantee, self.clock.now())),
-            Some(Err(NoAnswer::NotConnected)) => ActionError::Retry("could not connect to the receiver".to_owned()),
+            Some(Err(NoAnswer::NotConnected)) => {
+                ActionError::Unavailable("could not connect to the receiver".to_owned())
+            }
             Some(Err(NoAnswer::Broken)) => {
                 ActionError::MayHaveHappened("the connection to the receiver broke".to_owned())
             }
@@ -142,7 +150,7 @@ impl<P: Post, S: SecretSource, C: Clock> Webhook<P, S, C> {
 
     fn may_repeat(&self, error: &ActionError) -> bool {
         match error {
-            ActionError::Retry(_) => true,
+            ActionError::Throttled(_) | ActionError::Unavailable(_) | ActionError::Retry(_) => true,
             ActionError::MayHaveHappened(_) => matches!(self.guarantee, Guarantee::Idempotent { .. }),
             ActionError::Rejected(_) => false,
         }
@@ -164,6 +172,7 @@ impl<P: Post, S: SecretSource, C: Clock> Action for Webhook<P, S, C> {
             event: notification.event(),
             idempotency_key: key::idempotency_key(notification.id()),
             webhook_id: key::webhook_id(notification.id()),
+            trace: Trace::of(notification.event()),
         };
         let mut signer = self.signer(deadline).await;
         let mut signed_again = false;
@@ -207,6 +216,10 @@ impl<P: Post, S: SecretSource, C: Clock> Action for Webhook<P, S, C> {
 
 fn reason(error: ActionError) -> String {
     match error {
-        ActionError::Rejected(reason) | ActionError::Retry(reason) | ActionError::MayHaveHappened(reason) => reason,
+        ActionError::Rejected(reason)
+        | ActionError::Throttled(reason)
+        | ActionError::Unavailable(reason)
+        | ActionError::Retry(reason)
+        | ActionError::MayHaveHappened(reason) => reason,
     }
 }

@@ -114,6 +114,32 @@ async fn a_delivery_is_the_event_byte_for_byte_signed_and_with_the_id_as_its_key
 }
 
 #[tokio::test]
+async fn the_trace_of_an_event_is_passed_on_in_headers_as_far_as_it_is_valid() {
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let cases = [
+        (json!(PARENT), json!("congo=t61rcWkgMzE,rojo=1"), Some(PARENT), Some("congo=t61rcWkgMzE,rojo=1")),
+        (json!(PARENT), json!("a=b\r\nhost: elsewhere"), Some(PARENT), None),
+        (json!(PARENT), Value::Null, Some(PARENT), None),
+        (json!("4bf92f3577b34da6a3ce929d0e0e4736"), json!("congo=1"), None, None),
+    ];
+    let world = World::new(IDEMPOTENT, Time::stands(), []).await;
+    for (traceparent, tracestate, ..) in &cases {
+        let event = json!({
+            "specversion": "1.0", "id": "a", "source": "s", "type": "t", "traceparent": traceparent, "tracestate": tracestate,
+        });
+        let notification = Notification::parse(event.to_string()).unwrap();
+        let deadline = Deadline::at(world.time.now() + Duration::from_mins(1));
+        world.webhook.run(&notification, deadline).await.unwrap();
+    }
+    for (request, (.., traceparent, tracestate)) in world.receiver.requests().iter().zip(cases) {
+        let header = |name: &str| request.headers.get(name).map(String::as_str);
+        assert_eq!((header("traceparent"), header("tracestate")), (traceparent, tracestate));
+        assert_eq!(signed_with(request), [OLD]);
+    }
+    assert_eq!(world.calls(), 4);
+}
+
+#[tokio::test]
 async fn the_longest_ids_have_keys_of_at_most_255_bytes() {
     let world = World::new(IDEMPOTENT, Time::stands(), []).await;
     for id in ["x".repeat(256), "ü".repeat(256), ".".repeat(256)] {
@@ -241,7 +267,7 @@ async fn a_call_without_an_answer_may_have_happened_and_one_without_a_connection
     let webhook = Webhook::new(settings, Secret::new(OLD), world.time.clone()).await.unwrap();
     let deadline = Deadline::at(world.time.now() + Duration::from_mins(1));
     let result = webhook.run(&notification("a"), deadline).await;
-    assert_eq!(result, retry("could not connect to the receiver"));
+    assert_eq!(result, Err(ActionError::Unavailable("could not connect to the receiver".to_owned())));
 }
 
 #[tokio::test]
@@ -306,7 +332,7 @@ async fn at_most_once_a_call_is_repeated_only_where_it_did_nothing_and_its_whole
     let world = World::new(AT_MOST_ONCE, asked_for(), busy()).await;
     assert_eq!(
         world.run_within("a", needed.saturating_sub(Duration::from_millis(1))).await,
-        retry("the receiver answered 429")
+        Err(ActionError::Throttled("the receiver answered 429".to_owned()))
     );
     assert_eq!(world.calls(), 1);
     let world = World::new(AT_MOST_ONCE, asked_for(), busy()).await;

@@ -74,10 +74,13 @@ pub fn init(environment: &Environment) -> Result<Metrics, Box<dyn std::error::Er
     }));
 
     let function = environment.get("AWS_LAMBDA_FUNCTION_NAME").unwrap_or("local").to_owned();
+    // A property and not a dimension: a second set of dimensions would be a second set of metrics (docs/decisions/0046-version-as-property.md).
+    let version = environment.get("AWS_LAMBDA_FUNCTION_VERSION").unwrap_or("local").to_owned();
     let collector = metrics_cloudwatch_embedded::Builder::new()
         .cloudwatch_namespace(NAMESPACE)
         .with_dimension("FunctionName", function)
         .init()?;
+    collector.set_property("FunctionVersion", version).set_property("ServiceVersion", env!("CARGO_PKG_VERSION"));
     Ok(Metrics(collector))
 }
 

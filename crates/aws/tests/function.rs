@@ -72,7 +72,10 @@ fn the_metrics_of_an_invocation_are_one_line_in_the_embedded_format() {
     assert_eq!(invoked.metric("Handled"), Some(3));
     let line = invoked.lines.iter().find(|line| line.get("_aws").is_some()).unwrap();
     assert_eq!(line["FunctionName"], "the-function");
+    let version = (&line["FunctionVersion"], &line["ServiceVersion"]);
+    assert_eq!(version, (&json!("1"), &json!(env!("CARGO_PKG_VERSION"))));
     let metrics = &line["_aws"]["CloudWatchMetrics"][0];
+    assert_eq!(metrics["Dimensions"], json!([["FunctionName"]]), "the alarms are on this dimension alone");
     assert_eq!(
         (&metrics["Namespace"], &metrics["Metrics"][0]["Name"]),
         (&json!("AtomicNotification"), &json!("Handled"))

@@ -2,7 +2,10 @@
 
 use crate::record::{Record, Subject};
 use notification::change::Run;
-use notification::{Claim, Effect, Failure, FailureKind, Notification, NotificationId, Status};
+use notification::reason::Note;
+use notification::{
+    Claim, Effect, Failure, FailureKind, Notification, NotificationId, ReasonCode, Status, Stored, Timestamp,
+};
 
 /// A record with a notification, on its way through the function.
 #[derive(Debug, Clone, Copy)]
@@ -15,6 +18,12 @@ pub(crate) struct Task<'a> {
     pub(crate) has_unknown_call: bool,
     /// The run of the action that the notification was in when it was read; any, if it was not read.
     pub(crate) run: Run,
+    /// The number that the next note of a failure has.
+    pub(crate) next_failure: u32,
+    /// Whether a failure of the action is to be noted.
+    pub(crate) is_note_due: bool,
+    /// Since when the notification is pending; `None` if it was not read.
+    pub(crate) pending_since: Option<Timestamp>,
 }
 
 /// A task whose action has run, with the action's answer.
@@ -31,6 +40,32 @@ pub(crate) struct Progress<'a> {
 }
 
 impl<'a> Task<'a> {
+    /// The task of a record whose notification was not read yet.
+    pub(crate) fn unread(place: usize, record: &'a Record, notification: &'a Notification) -> Self {
+        Self {
+            place,
+            record,
+            notification,
+            has_unknown_call: false,
+            run: Run::Any,
+            next_failure: 1,
+            is_note_due: false,
+            pending_since: None,
+        }
+    }
+
+    /// The task, with what its notification says of earlier calls.
+    pub(crate) fn with(self, stored: &Stored, now: Timestamp) -> Self {
+        Self {
+            run: stored.run(),
+            has_unknown_call: stored.unknown_call,
+            next_failure: stored.next_failure(),
+            is_note_due: stored.is_note_due(now),
+            pending_since: stored.since.filter(|_| stored.status == Some(Status::Init)),
+            ..self
+        }
+    }
+
     pub(crate) fn id(&self) -> &'a NotificationId {
         self.notification.id()
     }
@@ -42,9 +77,19 @@ impl<'a> Task<'a> {
     /// The meaning of a failure of the action, or of its transaction, for the record.
     pub(crate) fn problem(self, failure: &Failure) -> Problem {
         match failure.kind {
-            FailureKind::Permanent => Problem::Refused { run: self.run, reason: failure.reason.clone() },
+            FailureKind::Permanent => Problem::Refused { run: self.run, failure: failure.clone() },
             FailureKind::Retryable | FailureKind::MayHaveHappened => Problem::Retry(failure.clone()),
         }
+    }
+
+    /// The note of a failure of the action.
+    pub(crate) fn note<'f>(&self, failure: &'f Failure) -> Note<'f> {
+        Note { reason: failure.as_reason(), failures: self.next_failure }
+    }
+
+    /// The result if its notification has become DONE.
+    pub(crate) fn done(self, at: Timestamp) -> Settled {
+        Settled::Done(Done { at, pending_since: self.pending_since })
     }
 
     /// The record, with its result.
@@ -66,13 +111,13 @@ pub(crate) struct Ended<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Settled {
     /// The effect has happened and the notification is DONE.
-    Done,
+    Done(Done),
     /// It was settled before: this record is a duplicate. Contains the status, if it is known.
     Before(Option<Status>),
-    /// It failed permanently and is now FAILED, for this reason.
-    Failed(String),
-    /// The outcome of a call is unknown, for this reason: an operator must resolve it.
-    InDoubt(String),
+    /// It failed permanently and is now FAILED.
+    Failed(Failure),
+    /// The outcome of a call is unknown: an operator must resolve it.
+    InDoubt(Failure),
     /// The effect has happened, or may have, but the notification had this status by then.
     LateEffect(Status),
     /// The record is an orphan and is quarantined.
@@ -84,25 +129,34 @@ pub(crate) enum Settled {
     },
 }
 
+/// A notification that has become DONE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Done {
+    /// When this function knew it.
+    pub(crate) at: Timestamp,
+    /// Since when it had been pending; `None` if it was not read.
+    pub(crate) pending_since: Option<Timestamp>,
+}
+
 /// Why a record is not settled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Problem {
     /// It is retried.
     Retry(Failure),
-    /// It failed permanently and had no effect, for this reason: the notification must become FAILED, unless an operator has
-    /// begun another run meanwhile.
+    /// It failed permanently and had no effect: the notification must become FAILED, unless an operator has begun another run
+    /// meanwhile.
     Refused {
         /// The run that was refused.
         run: Run,
         /// Why.
-        reason: String,
+        failure: Failure,
     },
-    /// The outcome of a call is unknown, for this reason: the notification must become IN_DOUBT.
+    /// The outcome of a call is unknown: the notification must become IN_DOUBT.
     InDoubt {
         /// The state of the notification now.
         from: Doubtful,
         /// Why.
-        reason: String,
+        failure: Failure,
     },
     /// The record is an orphan, for this reason: it must be quarantined, and the notification left alone.
     Orphan(String),
@@ -138,7 +192,7 @@ impl From<Failure> for Problem {
 
 /// Counts the DONE records per batch. Every other result is rare and counted one by one.
 pub(crate) fn count_done(ended: &[Ended<'_>]) {
-    let done = ended.iter().filter(|ended| matches!(ended.result, Ok(Settled::Done))).count();
+    let done = ended.iter().filter(|ended| matches!(ended.result, Ok(Settled::Done(_)))).count();
     if done > 0 {
         metrics::counter!("Done").increment(done as u64);
     }
@@ -147,7 +201,7 @@ pub(crate) fn count_done(ended: &[Ended<'_>]) {
 /// Logs and counts the result of a record.
 pub(crate) fn log_and_count(record: &Record, result: &Result) {
     let counter = match result {
-        Ok(Settled::Done) => return record.debug("done"),
+        Ok(Settled::Done(_)) => return record.debug("done"),
         Ok(Settled::Before(status)) => return log_and_count_duplicate(record, *status),
         Ok(Settled::Failed(_) | Settled::Quarantined { .. }) => "Failed",
         Ok(Settled::InDoubt(_)) => "InDoubt",
@@ -157,18 +211,32 @@ pub(crate) fn log_and_count(record: &Record, result: &Result) {
     metrics::counter!(counter).increment(1);
     let _span = record.span().entered();
     match result {
-        Ok(Settled::Done | Settled::Before(_)) => {}
-        Ok(Settled::Failed(reason)) => tracing::error!(reason, "failed permanently; the notification is FAILED"),
-        Ok(Settled::InDoubt(reason)) => tracing::error!(reason, "IN_DOUBT: an operator must resolve it"),
+        Ok(Settled::Done(_) | Settled::Before(_)) => {}
+        Ok(Settled::Failed(failure)) => tracing::error!(
+            reason_code = failure.code.as_str(),
+            reason = failure.reason,
+            "failed permanently; the notification is FAILED"
+        ),
+        Ok(Settled::InDoubt(failure)) => tracing::error!(
+            reason_code = failure.code.as_str(),
+            reason = failure.reason,
+            "IN_DOUBT: an operator must resolve it"
+        ),
         Ok(Settled::LateEffect(status)) => tracing::error!(
             %status,
             "a call happened, or may have, after the status of its notification changed; an operator must investigate"
         ),
         Ok(Settled::Quarantined { item, reason }) => {
-            tracing::error!(reason, item, "the record belongs to no notification; quarantined as FAILED");
+            let reason_code = ReasonCode::Orphan.as_str();
+            tracing::error!(reason_code, reason, item, "the record belongs to no notification; quarantined as FAILED");
         }
-        Err(Problem::Retry(failure)) => tracing::warn!(reason = %failure, "not settled; the record is retried"),
-        Err(Problem::Refused { reason, .. } | Problem::InDoubt { reason, .. } | Problem::Orphan(reason)) => {
+        Err(Problem::Retry(failure)) => tracing::warn!(
+            reason_code = failure.code.as_str(), reason = %failure, "not settled; the record is retried"
+        ),
+        Err(Problem::Refused { failure, .. } | Problem::InDoubt { failure, .. }) => {
+            tracing::warn!(reason = failure.reason, "its new status could not be written; the record is retried");
+        }
+        Err(Problem::Orphan(reason)) => {
             tracing::warn!(reason, "its new status could not be written; the record is retried");
         }
     }

@@ -8,12 +8,16 @@
 //! | `transactional`, `idempotent`, `at_most_once` | how each guarantee is kept |
 //! | `standing` | the state of a record's notification in the table, and its consequences |
 //! | `quarantine` | poison: quarantined and passed |
+//! | `note` | why the action failed, noted in the item of a notification that stays pending |
 //! | `ended` | the result of a record: its log line and its metric |
+//! | `latency` | how long notifications take to become DONE |
 //! | `run` | the wiring to Lambda and AWS, with the feature `lambda` |
 
 mod at_most_once;
 mod ended;
 mod idempotent;
+mod latency;
+mod note;
 mod quarantine;
 pub mod record;
 #[cfg(feature = "lambda")]
@@ -24,14 +28,13 @@ mod transactional;
 #[cfg(feature = "lambda")]
 pub use {aws::Function, mimalloc::MiMalloc, run::run};
 
-use ended::{Called, Ended, Problem, Task};
+use ended::{Called, Ended, Problem, Settled, Task};
 use futures_util::stream::{self, StreamExt};
 use notification::batch::isolate_future;
-use notification::change::Run;
 use notification::distinct::Distinct;
 use notification::ports::DownstreamTable;
 use notification::report::{BatchResponse, MissingIdentifier};
-use notification::{Action, Clock, Deadline, Envelope, Failure, Guarantee, Invocation, limits};
+use notification::{Action, Clock, Deadline, Envelope, Failure, Guarantee, Invocation, ReasonCode, limits};
 use quarantine::MalformedRecord;
 use record::{Content, Record};
 use std::time::Duration;
@@ -58,6 +61,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         let records = envelope.records.iter().map(|record| Record::read(record)).collect::<Result<Vec<_>, _>>()?;
         let unsettled = Err(Problem::retry("not settled"));
         let mut retried = vec![false; records.len()];
+        let mut done = Vec::with_capacity(records.len());
         let mut left: Vec<usize> = (0..records.len()).collect();
         // One round, unless records have the same id but different content: the table has only one of these.
         while !left.is_empty() {
@@ -71,6 +75,9 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
                 let (record, first) = (&records[place], first.map_or(place, |first| firsts[first]));
                 let result = results[first].as_ref().unwrap_or(&unsettled);
                 if place == first {
+                    if let Ok(Settled::Done(at)) = result {
+                        done.push((&*envelope.records[place], *at));
+                    }
                     ended::log_and_count(record, result);
                 } else if record.bytes() == records[first].bytes() {
                     ended::log_and_count_repeat(record, result);
@@ -82,6 +89,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
             }
             left = others;
         }
+        latency::record(&done);
         Ok(BatchResponse::for_stream(records.iter().map(|record| &record.sequence_number).zip(retried)))
     }
 
@@ -98,7 +106,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
             let record = &records[place];
             match &record.content {
                 Content::Notification(notification) => {
-                    tasks.push(Task { place, record, notification, has_unknown_call: false, run: Run::Any });
+                    tasks.push(Task::unread(place, record, notification));
                 }
                 Content::Malformed { failure, .. } => malformed.push(MalformedRecord { place, record, failure }),
             }
@@ -146,4 +154,5 @@ fn too_late(timeout: Duration) -> Failure {
         "not started: the action may take {timeout:?}, and less is left of the invocation; if this happens every time, the \
          function's timeout is too short for the action"
     ))
+    .with_code(ReasonCode::NoTime)
 }

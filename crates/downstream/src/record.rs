@@ -5,7 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 use notification::batch::isolate;
 use notification::event::Rejected;
 use notification::report::{Identifier, MissingIdentifier};
-use notification::{Failure, Malformed, Notification, NotificationId, Text};
+use notification::{Failure, Malformed, Notification, NotificationId, Text, Trace};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tracing::field::display;
@@ -98,7 +98,7 @@ impl Record {
         let identified: Identified = serde_json::from_str(record.get()).map_err(|_| MissingIdentifier)?;
         let sequence_number = Identifier::parse(identified.kinesis.sequence_number.as_deref())?;
         let event_id = serde_json::from_str::<Placed>(record.get()).ok().and_then(|placed| placed.event_id);
-        let failure = Failure::permanent(Malformed::NotARecord.to_string());
+        let failure = Failure::from(&Malformed::NotARecord);
         let content = Content::Malformed { bytes: record.get().as_bytes().to_vec(), id: None, failure };
         Ok(Self::new(sequence_number, event_id.as_deref(), content))
     }
@@ -136,7 +136,15 @@ impl Record {
     #[must_use]
     pub fn span(&self) -> Span {
         let id = self.id().map(display);
-        tracing::error_span!("record", sequence_number = self.sequence_number.as_str(), shard = self.shard, id)
+        let trace = std::str::from_utf8(self.bytes()).ok().and_then(Trace::of);
+        let trace_id = trace.as_ref().map(Trace::id);
+        tracing::error_span!(
+            "record",
+            sequence_number = self.sequence_number.as_str(),
+            shard = self.shard,
+            id,
+            trace_id
+        )
     }
 
     /// Logs at DEBUG, without the cost of a span where that level is off.
@@ -160,6 +168,6 @@ impl Content {
     }
 
     fn malformed(bytes: Vec<u8>, id: Option<NotificationId>, malformed: &Malformed) -> Self {
-        Self::Malformed { bytes, id, failure: Failure::permanent(malformed.to_string()) }
+        Self::Malformed { bytes, id, failure: Failure::from(malformed) }
     }
 }

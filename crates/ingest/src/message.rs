@@ -1,8 +1,9 @@
 //! One SQS message: its identifier, its group, and the notification that it carries.
 
 use notification::batch::isolate;
+use notification::event::Rejected;
 use notification::report::{Identifier, MissingIdentifier};
-use notification::{Failure, Malformed, Notification, NotificationId, Text};
+use notification::{Failure, Malformed, Notification, NotificationId, Text, Trace};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tracing::field::display;
@@ -19,8 +20,15 @@ pub struct Message {
     pub receive_count: Option<u32>,
     /// Its notification, or why it has none.
     pub notification: Result<Notification, Failure>,
-    /// The id of a malformed notification, if it can be read.
-    malformed_id: Option<NotificationId>,
+    /// What a malformed notification still says about itself.
+    malformed: Readable,
+}
+
+/// The id and the trace of a malformed notification, if they can be read.
+#[derive(Debug, Default)]
+struct Readable {
+    id: Option<NotificationId>,
+    trace: Option<Trace>,
 }
 
 /// A message as Lambda sends it. Only the needed members are read, so no other can make it malformed or cost time.
@@ -63,12 +71,12 @@ impl Message {
     pub fn read(record: &RawValue) -> Result<Self, MissingIdentifier> {
         let Ok(wire) = serde_json::from_str::<Wire<'_>>(record.get()) else { return Self::of_another_shape(record) };
         let message_id = Identifier::parse(wire.message_id.as_deref())?;
-        let mut malformed_id = None;
+        let mut malformed = Readable::default();
         let notification = isolate(|| {
-            let body = wire.body.ok_or_else(|| Failure::permanent(Malformed::NoBody.to_string()))?;
-            Notification::from_text(body).map_err(|rejected| {
-                malformed_id = rejected.id;
-                Failure::permanent(rejected.malformed.to_string())
+            let body = wire.body.ok_or_else(|| Failure::from(&Malformed::NoBody))?;
+            Notification::from_text(body).map_err(|Rejected { event, id, malformed: rule }| {
+                malformed = Readable { id, trace: Trace::of(&event) };
+                Failure::from(&rule)
             })
         });
         // A queue's name, and so its ARN, ends in ".fifo" if and only if it is FIFO.
@@ -79,7 +87,7 @@ impl Message {
             fifo_group: message_group_id.filter(|_| is_fifo).map(|group| group.0.into_owned()),
             receive_count: approximate_receive_count.and_then(|count| count.parse().ok()),
             notification,
-            malformed_id,
+            malformed,
         })
     }
 
@@ -96,16 +104,18 @@ impl Message {
             message_id,
             fifo_group: None,
             receive_count: None,
-            notification: Err(Failure::permanent(Malformed::NotARecord.to_string())),
-            malformed_id: None,
+            notification: Err(Failure::from(&Malformed::NotARecord)),
+            malformed: Readable::default(),
         })
     }
 
     /// A span with its identifiers, for its log lines. Most messages have none.
     #[must_use]
     pub fn span(&self) -> Span {
-        let id = self.notification.as_ref().ok().map(Notification::id).or(self.malformed_id.as_ref()).map(display);
-        tracing::error_span!("message", message_id = self.message_id.as_str(), id)
+        let of_notification = self.notification.as_ref().ok().and_then(|notification| Trace::of(notification.event()));
+        let trace = of_notification.as_ref().or(self.malformed.trace.as_ref());
+        let id = self.notification.as_ref().ok().map(Notification::id).or(self.malformed.id.as_ref()).map(display);
+        tracing::error_span!("message", message_id = self.message_id.as_str(), id, trace_id = trace.map(Trace::id))
     }
 
     /// Logs at DEBUG, without the cost of a span where that level is off.

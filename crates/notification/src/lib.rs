@@ -12,13 +12,15 @@
 //! | [`status`] | the statuses and their transitions |
 //! | [`change`] | one conditional change of status; the claim, which is a fencing token |
 //! | [`action`] | your business code and the guarantee that it gives |
-//! | [`failure`] | retryable, permanent, may have happened |
+//! | [`failure`], [`reason`] | retryable, permanent, may have happened; why a notification is not DONE |
 //! | [`ports`], [`clock`] | what the functions use from outside: table, stream, queue, time |
 //! | [`envelope`], [`text`] | the batch that an event source sends, and the text in its records |
 //! | [`content`], [`distinct`] | duplicate or conflict; records of a batch that have the same id |
 //! | [`batch`], [`deadline`], [`backoff`] | how calls are made: batched, bounded, in time |
 //! | [`write`](mod@write), [`transaction`] | many changes at once, alone or with an action's items; lost replies are resolved |
 //! | [`operator`] | an operator's decisions: redrive and resolve |
+//! | [`latency`] | latencies for metrics |
+//! | [`trace`] | the trace that an event belongs to |
 //! | [`report`] | the failed records of a batch, as each kind of event source expects them |
 //! | [`limits`] | every limit, with its unit and source |
 
@@ -35,14 +37,17 @@ pub mod event;
 pub mod failure;
 mod format;
 pub mod id;
+pub mod latency;
 pub mod limits;
 pub mod operator;
 pub mod ports;
+pub mod reason;
 pub mod report;
 pub mod status;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod text;
+pub mod trace;
 pub mod transaction;
 pub mod write;
 
@@ -55,8 +60,10 @@ pub use event::{Malformed, Notification};
 pub use failure::{Failure, FailureKind};
 pub use id::NotificationId;
 pub use jiff::Timestamp;
+pub use reason::{Reason, ReasonCode};
 pub use status::Status;
 pub use text::Text;
+pub use trace::Trace;
 
 /// The code in docs/ACTIONS.md compiles.
 #[cfg(doctest)]

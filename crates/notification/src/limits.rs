@@ -78,6 +78,10 @@ pub const DYNAMODB_STREAM_RETENTION_DAYS: u32 = 1;
 /// Longest retention of the Kinesis stream that the template allows, in days.
 pub const KINESIS_RETENTION_DAYS: u32 = 7;
 
+/// Values of one metric in a line of the embedded metric format.
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
+pub const METRIC_VALUES_MAX: usize = 100;
+
 // ---- What we set ---------------------------------------------------------------------------------------------------
 
 /// Bytes of the item that ingest leaves free for the attributes that downstream adds (outcome, reason, timestamps).
@@ -191,6 +195,11 @@ pub const WEBHOOK_ANSWER_MAX_BYTES: usize = 2 * 1024;
 /// <https://docs.stripe.com/api/idempotent_requests>
 pub const IDEMPOTENCY_KEY_MAX_BYTES: usize = 255;
 
+/// Longest `traceparent` or `tracestate` that is passed on, in bytes. Trace Context asks for at least as much of `tracestate`;
+/// longer headers could make a receiver refuse the request.
+/// <https://www.w3.org/TR/trace-context/#tracestate-limits>
+pub const TRACE_HEADER_MAX_BYTES: usize = 512;
+
 /// Bytes of a webhook's signing secret.
 /// <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#signature-scheme>
 pub const WEBHOOK_SECRET_BYTES: RangeInclusive<usize> = 24..=64;
@@ -268,6 +277,13 @@ pub const RECENTLY_FAILED: Duration = Duration::from_mins(30);
 /// Items that the sweep counts in one partition of the index of unresolved items, at most: about 20 read capacity units.
 pub const UNRESOLVED_COUNTED: usize = 1_000;
 
+/// How long a notification must have been pending before a failure of its action is noted in its item: most failures pass
+/// sooner.
+pub const NOTE_FAILURE_AFTER: Duration = Duration::from_mins(1);
+
+/// Shortest time between two such notes. An outage then costs each notification that waits 12 writes per hour.
+pub const NOTE_FAILURE_EVERY: Duration = Duration::from_mins(5);
+
 /// Attempts of the SDK for one call, including the first one.
 pub const SDK_ATTEMPTS: u32 = 3;
 
@@ -335,6 +351,15 @@ pub const DEAD_LETTERS_HELD_MAX_BYTES: usize = 64 * 1024 * 1024;
 
 /// Time between two looks of `notifyctl pause` and `notifyctl resume` at the state of an event source mapping.
 pub const MAPPING_LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Notifications that must be settled again before `notifyctl redrive` judges whether too many fail again.
+pub const REDRIVE_JUDGED_AFTER: usize = 20;
+
+/// Of the notifications that run again, `notifyctl redrive` looks at so many each second: ten calls.
+pub const REDRIVE_LOOKED_AT: usize = 10 * BATCH_GET_ITEM_MAX;
+
+/// How long `notifyctl redrive --wait` waits for the notifications that run again.
+pub const REDRIVE_WAIT: Duration = Duration::from_mins(10);
 
 /// Without an expected number of notifications, `notifyctl watch` says "all settled" only when no count has changed for this
 /// long: SQS's counts may lag for at least a minute after the last message was sent.

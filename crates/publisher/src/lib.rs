@@ -2,6 +2,7 @@
 //!
 //! Layers: [`Envelope`] → per record ([`record`]) → parse → decide (here).
 
+mod latency;
 pub mod record;
 pub mod sweep;
 
@@ -107,14 +108,20 @@ impl<S: Stream, C: Clock> Publisher<S, C> {
             Image::Other | Image::Unpublishable(_) => None,
         }));
         let results = self.publish_all(&firsts, deadline).await;
+        let published_at = self.clock.now();
+        let mut published = Vec::with_capacity(records.len());
         let mut retried = Vec::with_capacity(records.len());
-        for (record, first) in records.iter().zip(first_at) {
+        for ((record, raw), first) in records.iter().zip(&envelope.records).zip(first_at) {
             retried.push(match (&record.image, first) {
                 (Image::Unpublishable(failure), _) => log_and_count(record, Err(failure)),
-                (_, Some(first)) => log_and_count(record, results[first].as_ref()),
+                (_, Some(first)) => {
+                    published.extend(results[first].is_ok().then_some(&**raw));
+                    log_and_count(record, results[first].as_ref())
+                }
                 (_, None) => false,
             });
         }
+        latency::record(&published, published_at);
         Ok(BatchResponse::for_stream(records.iter().map(|record| &record.sequence_number).zip(retried)))
     }
 

@@ -4,7 +4,7 @@
 
 use notification::batch::isolate;
 use notification::report::{Identifier, MissingIdentifier};
-use notification::{Failure, Malformed, NotificationId, Status, Text};
+use notification::{Failure, Malformed, NotificationId, Status, Text, Trace};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -123,18 +123,19 @@ impl Record {
         let identified: Option<Identified> = serde_json::from_str(record.get()).ok();
         let sequence_number = identified.and_then(|record| record.dynamodb.sequence_number);
         let sequence_number = Identifier::parse(sequence_number.as_deref())?;
-        let image = Image::Unpublishable(Failure::permanent(Malformed::NotARecord.to_string()));
+        let image = Image::Unpublishable(Failure::from(&Malformed::NotARecord));
         Ok(Self { sequence_number, image, key: None })
     }
 
     /// A span with its identifiers, for its log lines. Most records have none.
     #[must_use]
     pub fn span(&self) -> Span {
-        let id = match &self.image {
-            Image::Init { id, .. } => Some(id.as_str()),
-            Image::Other | Image::Unpublishable(_) => self.key.as_deref(),
+        let (id, trace) = match &self.image {
+            Image::Init { id, event } => (Some(id.as_str()), Trace::of(event)),
+            Image::Other | Image::Unpublishable(_) => (self.key.as_deref(), None),
         };
-        tracing::error_span!("record", sequence_number = self.sequence_number.as_str(), id)
+        let trace_id = trace.as_ref().map(Trace::id);
+        tracing::error_span!("record", sequence_number = self.sequence_number.as_str(), id, trace_id)
     }
 
     /// Logs at DEBUG, without the cost of a span where that level is off.

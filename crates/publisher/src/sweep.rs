@@ -24,7 +24,7 @@ use index::Look;
 use notification::batch::isolate_future;
 use notification::ports::{IndexKey, Pass, PendingKey, PendingTable, Publication, ShardState, Stream, SweepState};
 use notification::write::read_all;
-use notification::{Clock, Deadline, Failure, NotificationId, Status, Stored, Timestamp, limits};
+use notification::{Clock, Deadline, Failure, NotificationId, Status, Stored, Timestamp, Trace, limits};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -301,15 +301,17 @@ impl<'a, T: PendingTable, S: Stream, C: Clock> Run<'a, T, S, C> {
             }
         }
         let results = publisher.publish_all(&publications, self.deadline).await;
-        for (publication, result) in publications.iter().zip(&results) {
+        for (Publication { id, event }, result) in publications.iter().zip(&results) {
+            let trace = Trace::of(event);
+            let trace_id = trace.as_ref().map(Trace::id);
             match result {
                 Ok(()) => {
                     self.swept.published += 1;
-                    tracing::info!(id = %publication.id, "pending for too long; published again");
+                    tracing::info!(%id, trace_id, "pending for too long; published again");
                 }
                 Err(reason) => {
                     self.swept.failed += 1;
-                    tracing::warn!(id = %publication.id, %reason, "pending for too long; not published");
+                    tracing::warn!(%id, trace_id, %reason, "pending for too long; not published");
                 }
             }
         }

@@ -8,7 +8,7 @@ use reqwest::{Client, ClientBuilder, Response, Url};
 #[derive(Debug)]
 pub struct Request<'a> {
     /// The headers.
-    pub headers: [(&'static str, String); 5],
+    pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: &'a str,
 }

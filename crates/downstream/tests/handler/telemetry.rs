@@ -1,18 +1,15 @@
 //! What downstream logs and counts: every record has one result, and every result that is not DONE is named.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
-
+use crate::support::{Handled, START, event, handle, init, record, records, status};
 use futures_util::FutureExt;
 use notification::ports::{Table, Written};
-use notification::testing::{Call, Fault, Memory};
+use notification::testing::{Call, Fault, Memory, NOTE, REJECTED};
 use notification::{
     Action, ActionError, Change, Claim, Deadline, Effect, Failure, Guarantee, MarkDone, Notification, NotificationId,
-    Status, Timestamp,
+    Status, Timestamp, limits,
 };
+use serde_json::{Value, json};
 use std::time::Duration;
-use support::{Handled, START, event, handle, init, record, records, status};
 
 const IDEMPOTENT: Guarantee = Guarantee::Idempotent { timeout: Duration::from_secs(5) };
 const AT_MOST_ONCE: Guarantee = Guarantee::AtMostOnce { timeout: Duration::from_secs(5) };
@@ -115,22 +112,50 @@ async fn every_result_of_a_record_is_counted_and_named_with_its_ids_and_its_reas
     };
     let expected = [
         line("DEBUG", 0, "done", "done"),
-        line("ERROR", 1, "rejected", r#"failed permanently; the notification is FAILED reason="rejected: no such order""#),
-        line("WARN", 2, "refused", "not settled; the record is retried reason=retryable: the receiver answered 429"),
-        line("ERROR", 3, "lost", r#"IN_DOUBT: an operator must resolve it reason="may have happened: no answer""#),
+        line("ERROR", 1, "rejected", r#"failed permanently; the notification is FAILED reason_code="rejected" reason="rejected: no such order""#),
+        line("WARN", 2, "refused", r#"not settled; the record is retried reason_code="retry" reason=retryable: the receiver answered 429"#),
+        line("ERROR", 3, "lost", r#"IN_DOUBT: an operator must resolve it reason_code="outcome_unknown" reason="may have happened: no answer""#),
         line("DEBUG", 4, "settled", "settled before; nothing was written"),
         line("WARN", 5, "failed", r#"settled before; nothing was written status="FAILED""#),
         line(
             "ERROR",
             6,
             "orphan",
-            r#"the record belongs to no notification; quarantined as FAILED reason="the table has no notification with this id" item="kinesis:shardId-0:6""#,
+            r#"the record belongs to no notification; quarantined as FAILED reason_code="orphan" reason="the table has no notification with this id" item="kinesis:shardId-0:6""#,
         ),
         line("DEBUG", 7, "done", "settled before; nothing was written"),
-        r#"ERROR record{sequence_number="8" shard="shardId-0"}: the record belongs to no notification; quarantined as FAILED reason="not valid JSON at line 1, column 2" item="kinesis:shardId-0:8""#.to_owned(),
+        r#"ERROR record{sequence_number="8" shard="shardId-0"}: the record belongs to no notification; quarantined as FAILED reason_code="orphan" reason="not valid JSON at line 1, column 2" item="kinesis:shardId-0:8""#.to_owned(),
     ];
     assert_eq!(handled.lines, expected);
     assert_eq!(counted(&handled), [("Done", 1), ("Failed", 3), ("InDoubt", 1), ("Repeated", 3), ("Retried", 1)]);
+}
+
+#[tokio::test]
+async fn every_line_that_names_a_notification_has_the_trace_id_of_its_event() {
+    let traced = |id: &str, version: &str| {
+        json!({
+            "specversion": version, "id": id, "source": "s", "type": "t",
+            "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        })
+        .to_string()
+    };
+    let memory = Memory::failing(|call| {
+        (call.method == "write").then(|| Fault::Entries(vec!["throttled"], Failure::retryable("ThrottlingError")))
+    });
+    let memory = memory.with("done", Status::Init, &traced("done", "1.0"));
+    let memory = memory.with("throttled", Status::Init, &traced("throttled", "1.0"));
+    let memory = memory.with("malformed", Status::Init, &traced("malformed", "0.3"));
+    let batch = [
+        record(0, traced("done", "1.0")),
+        record(1, traced("throttled", "1.0")),
+        record(2, traced("malformed", "0.3")),
+        record(3, traced("orphan", "1.0")),
+    ];
+    let lines = handle(&memory, MarkDone, &batch).await.lines;
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    for (line, id) in lines.iter().zip(["done", "throttled", "malformed", "orphan"]) {
+        assert!(line.contains(&format!(r#"id={id} trace_id="4bf92f3577b34da6a3ce929d0e0e4736"}}"#)), "{line}");
+    }
 }
 
 #[tokio::test]
@@ -141,6 +166,66 @@ async fn done_is_counted_for_each_batch_and_only_if_there_is_any() {
     assert_eq!(counted(&handle(&memory, MarkDone, &records(["a", "b"])).await), [("Repeated", 2)]);
 }
 
+/// A record that Kinesis accepted so many milliseconds before the start.
+fn arrived(sequence_number: usize, id: &str, before: i64) -> Value {
+    let mut record = record(sequence_number, event(id));
+    #[allow(clippy::cast_precision_loss, reason = "a time in milliseconds is far below 2^52")]
+    let seconds = (START - before) as f64 / 1000.0;
+    record["kinesis"]["approximateArrivalTimestamp"] = json!(seconds);
+    record
+}
+
+fn latencies(handled: &Handled) -> Vec<(&str, u64)> {
+    handled.latencies.iter().map(|(name, millis)| (name.as_str(), *millis)).collect()
+}
+
+#[tokio::test]
+async fn the_latency_of_done_is_measured_from_kinesis_and_from_the_receipt_where_the_item_was_read() {
+    struct Succeeds(Guarantee);
+    impl Action for Succeeds {
+        fn guarantee(&self) -> Guarantee {
+            self.0
+        }
+
+        async fn run(&self, _: &Notification, _: Deadline) -> Result<Effect, ActionError> {
+            happened()
+        }
+    }
+    for guarantee in [Guarantee::Transactional, IDEMPOTENT, AT_MOST_ONCE] {
+        let memory = init(Memory::default(), ["a", "b"]);
+        let memory = memory.since("a", START - 5_000).since("b", START - 7_000);
+        let memory = memory.with("before", Status::Done, &event("before"));
+        let batch = [arrived(0, "a", 2_000), arrived(1, "b", 2_500), arrived(2, "before", 9_000)];
+        let handled = handle(&memory, Succeeds(guarantee), &batch).await;
+        let mut expected = vec![("PublishedToDone", 2_000), ("PublishedToDone", 2_500)];
+        if guarantee != Guarantee::Transactional {
+            expected.extend([("ReceivedToDone", 5_000), ("ReceivedToDone", 7_000)]);
+        }
+        assert_eq!(latencies(&handled), expected, "{guarantee:?}");
+    }
+}
+
+#[tokio::test]
+async fn only_what_became_done_has_a_latency_and_an_unusual_time_has_none() {
+    let memory = init(Memory::failing(|_| Some(Fault::Before(Failure::retryable("down")))), ["a"]);
+    assert_eq!(latencies(&handle(&memory, MarkDone, &[arrived(0, "a", 1)]).await), []);
+    let memory = init(Memory::default(), ["a", "b", "c"]);
+    let mut batch = [arrived(0, "a", 1), arrived(1, "b", 1), arrived(2, "c", -3_000)];
+    batch[0]["kinesis"]["approximateArrivalTimestamp"] = json!("yesterday");
+    batch[1]["kinesis"]["approximateArrivalTimestamp"] = json!(1e300);
+    let handled = handle(&memory, MarkDone, &batch).await;
+    assert_eq!((counted(&handled), latencies(&handled)), (vec![("Done", 3)], vec![("PublishedToDone", 0)]));
+}
+
+#[tokio::test]
+async fn a_batch_has_at_most_as_many_latencies_as_a_line_of_metrics_may_have() {
+    let ids: Vec<String> = (0..1_000).map(|n| format!("n{n}")).collect();
+    let memory = init(Memory::default(), ids.iter().map(String::as_str));
+    let batch: Vec<_> = ids.iter().enumerate().map(|(n, id)| arrived(n, id, 1)).collect();
+    let handled = handle(&memory, MarkDone, &batch).await;
+    assert_eq!((handled.count("Done"), handled.latencies.len()), (1_000, limits::METRIC_VALUES_MAX));
+}
+
 #[tokio::test]
 async fn a_record_that_shares_the_failure_of_another_is_named_as_well() {
     let memory = init(Memory::failing(|_| Some(Fault::Before(Failure::retryable("down")))), ["a"]);
@@ -148,7 +233,7 @@ async fn a_record_that_shares_the_failure_of_another_is_named_as_well() {
     assert_eq!(counted(&handled), [("Retried", 2)]);
     let line = |number: usize| {
         format!(
-            r#"WARN record{{sequence_number="{number}" shard="shardId-0" id=a}}: not settled; the record is retried reason=down"#
+            r#"WARN record{{sequence_number="{number}" shard="shardId-0" id=a}}: not settled; the record is retried reason_code="retry" reason=down"#
         )
     };
     assert_eq!(handled.lines, [line(0), line(1)]);
@@ -193,7 +278,8 @@ async fn a_note_of_an_unknown_outcome_that_cannot_be_written_is_an_error_for_the
     let ids = r#"record{sequence_number="0" shard="shardId-0" id=a}"#;
     assert!(note.starts_with(&format!("ERROR {ids}: the outcome of a call is unknown")), "{note}");
     assert!(note.contains("reason=may have happened: no answer") && note.ends_with(TOO_LATE), "{note}");
-    let expected = "not settled; the record is retried reason=may have happened: no answer";
+    let expected =
+        r#"not settled; the record is retried reason_code="outcome_unknown" reason=may have happened: no answer"#;
     assert!(retried.ends_with(expected), "{retried}");
 }
 
@@ -202,7 +288,7 @@ async fn a_note_of_an_unknown_outcome_that_cannot_be_written_is_an_error_for_the
 /// Its claim is taken to have expired.
 fn doubted(table: &Memory) {
     let claim = table.item("a").unwrap().claim.unwrap();
-    make(table, &[Change::doubt_claimed(&a(), &claim, "expired")]);
+    make(table, &[Change::doubt_claimed(&a(), &claim, REJECTED)]);
 }
 
 /// An operator decides afterwards that the call did not happen.
@@ -232,11 +318,14 @@ async fn a_call_of_unknown_outcome_whose_notification_was_moved_back_to_init_is_
 }
 
 fn released_and_noted(table: &Memory) {
-    make(table, &[Change::release(&a(), &expired("gone")), Change::note_unknown_call(&a(), &event("a"))]);
+    make(table, &[Change::release(&a(), &expired("gone"), NOTE), Change::note_unknown_call(&a(), &event("a"), NOTE)]);
 }
 
 fn released_and_claimed(table: &Memory) {
-    make(table, &[Change::release(&a(), &expired("gone")), Change::claim(&a(), &event("a"), &expired("another"))]);
+    make(
+        table,
+        &[Change::release(&a(), &expired("gone"), NOTE), Change::claim(&a(), &event("a"), &expired("another"))],
+    );
 }
 
 #[tokio::test]
@@ -261,7 +350,7 @@ async fn a_claim_that_was_surely_not_made_is_not_released() {
     let memory = init(Memory::failing(throttled), ["a"]);
     let action = Meanwhile { guarantee: AT_MOST_ONCE, table: &memory, others: nothing, ends: happened };
     let handled = handle(&memory, action, &records(["a"])).await;
-    assert!(handled.lines[0].ends_with("not settled; the record is retried reason=throttled"), "{:?}", handled.lines);
+    assert!(handled.lines[0].ends_with("reason=throttled"), "{:?}", handled.lines);
     let attempted: Vec<_> = memory.calls("write").into_iter().flat_map(|call| call.changes).collect();
     assert!(attempted.iter().all(|change| *change == (Some(Status::Init), Status::Claimed)), "{attempted:?}");
 }

@@ -1,10 +1,6 @@
 //! What ingest logs and counts: every message that is not inserted is named and counted once.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-#[path = "../../notification/tests/telemetry/collect.rs"]
-mod collect;
-
+use crate::collect;
 use collect::Telemetry;
 use ingest::Ingest;
 use notification::testing::{Call, Fault, Memory, TestClock};
@@ -67,6 +63,32 @@ async fn every_result_of_a_message_is_counted_and_named_with_its_ids_and_the_rea
     assert_eq!(telemetry.lines(), expected);
     let counts = [("Conflicts", 1), ("Duplicates", 1), ("Inserted", 1), ("Malformed", 2), ("Retried", 1)];
     telemetry.check_metrics(&counts);
+}
+
+#[tokio::test]
+async fn every_line_that_names_a_notification_has_the_trace_id_of_its_event() {
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let event = |id: &str, version: &str, traceparent: &str| {
+        json!({"specversion": version, "id": id, "source": "s", "type": "t", "traceparent": traceparent}).to_string()
+    };
+    let memory = Memory::default().with("b", Status::Done, &event("b", "1.0", PARENT));
+    let messages = [
+        message("m1", &event("a", "1.0", PARENT)),
+        message("m2", &event("b", "1.0", PARENT)),
+        message("m3", &event("c", "0.3", PARENT)),
+        message("m4", &event("d", "1.0", "no trace")),
+    ];
+    let lines = handle(&memory, &messages).await.lines();
+    let spans = [
+        r#"DEBUG message{message_id="m1" id=a trace_id="4bf92f3577b34da6a3ce929d0e0e4736"}: inserted"#,
+        r#"INFO message{message_id="m2" id=b trace_id="4bf92f3577b34da6a3ce929d0e0e4736"}: duplicate"#,
+        r#"ERROR message{message_id="m3" id=c trace_id="4bf92f3577b34da6a3ce929d0e0e4736"}: not accepted"#,
+        r#"DEBUG message{message_id="m4" id=d}: inserted"#,
+    ];
+    assert_eq!(lines.len(), spans.len(), "{lines:?}");
+    for (line, span) in lines.iter().zip(spans) {
+        assert!(line.starts_with(span), "{line}");
+    }
 }
 
 #[tokio::test]

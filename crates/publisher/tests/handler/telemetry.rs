@@ -1,10 +1,6 @@
 //! What publisher and its sweep log and count: everything that is not published is named.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-#[path = "../../notification/tests/telemetry/collect.rs"]
-mod collect;
-
+use crate::collect;
 use collect::Telemetry;
 use notification::testing::{Call, Fault, Memory, TestClock};
 use notification::{Deadline, Envelope, Failure, Status, Timestamp};
@@ -93,6 +89,32 @@ async fn every_result_of_a_record_is_counted_and_named_with_its_ids_and_its_reas
 }
 
 #[tokio::test]
+async fn the_latency_of_what_was_published_is_measured_from_its_receipt() {
+    let memory = Memory::failing(|call| {
+        (call.method == "put").then(|| Fault::Entries(vec!["refused"], Failure::permanent("InvalidArgumentException")))
+    });
+    let received = |sequence_number: &str, id: &str, since: Value| {
+        let mut record = record(sequence_number, id, "INIT");
+        record["dynamodb"]["NewImage"]["pending_since"] = since;
+        record
+    };
+    let at = |millis: i64| json!({"S": format!("{:.3}", Timestamp::from_millisecond(millis).unwrap())});
+    let batch = [
+        received("1", "a", at(START - 250)),
+        received("2", "refused", at(START - 300)),
+        received("3", "b", at(START - 1_000)),
+        received("4", "ahead", at(START + 1_000)),
+        received("5", "unreadable", json!({"S": "yesterday"})),
+        received("6", "no text", json!({"N": "1"})),
+        record("7", "absent", "INIT"),
+    ];
+    let latencies = [("ReceivedToPublished", 0), ("ReceivedToPublished", 250), ("ReceivedToPublished", 1_000)];
+    let expected = [&[("Published", 6)][..], &latencies, &[("Unpublishable", 1)]].concat();
+    let telemetry = handle(&memory, &batch).await;
+    telemetry.check_metrics(&expected);
+}
+
+#[tokio::test]
 async fn a_sweep_counts_what_it_published_the_oldest_age_and_what_is_unresolved() {
     let memory = ["a", "b"]
         .into_iter()
@@ -108,6 +130,31 @@ async fn a_sweep_counts_what_it_published_the_oldest_age_and_what_is_unresolved(
     let published = |id: &str| format!("INFO pending for too long; published again id={id}");
     assert!(lines.contains(&published("a")) && lines.contains(&published("b")), "{lines:?}");
     assert_eq!(*lines.last().unwrap(), format!("INFO swept swept={swept:?}"));
+}
+
+#[tokio::test]
+async fn every_line_that_names_a_notification_has_the_trace_id_of_its_event() {
+    let traced = |id: &str| {
+        format!(r#"{{"id":"{id}","traceparent":"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}}"#)
+    };
+    let memory = Memory::failing(|call| {
+        (call.method == "put").then(|| Fault::Entries(vec!["refused"], Failure::permanent("InvalidArgumentException")))
+    });
+    let batch = [("1", "published"), ("2", "refused")].map(|(sequence_number, id)| {
+        let mut record = record(sequence_number, id, "INIT");
+        record["dynamodb"]["NewImage"]["event"]["S"] = json!(traced(id));
+        record
+    });
+    let mut lines = handle(&memory, &batch).await.lines();
+    let memory = ["swept", "refused"]
+        .into_iter()
+        .fold(memory, |memory, id| memory.with(id, Status::Init, &traced(id)).pending_since(id, OLD));
+    lines.extend(sweep(&memory).await.1.lines());
+    let named: Vec<_> = lines.iter().filter(|line| line.contains("id=")).collect();
+    assert_eq!(named.len(), 4, "{lines:?}");
+    for line in named {
+        assert!(line.contains(r#"trace_id="4bf92f3577b34da6a3ce929d0e0e4736""#), "{line}");
+    }
 }
 
 #[tokio::test]

@@ -45,8 +45,10 @@ pub(crate) fn init<'a>(memory: Memory, ids: impl IntoIterator<Item = &'a str>) -
 pub(crate) struct Handled {
     /// The reported sequence numbers.
     pub(crate) reported: Vec<String>,
-    /// Its metrics, without those that were not counted.
+    /// Its counters, without those that were not counted.
     pub(crate) counted: BTreeMap<String, u64>,
+    /// Its latencies, by the names of their metrics.
+    pub(crate) latencies: Vec<(String, u64)>,
     /// Its log lines.
     pub(crate) lines: Vec<String>,
 }
@@ -73,9 +75,12 @@ pub(crate) async fn handle_for(
     let request_id = format!("request-at-{at_millis}");
     let downstream = Downstream::new(table, TestClock::at_millis(now), action);
     let response = downstream.handle(envelope, Invocation { deadline, request_id }).await.unwrap();
+    let is_latency = |(name, _): &(String, u64)| name.ends_with("ToDone");
+    let (latencies, counted) = telemetry.metrics().into_iter().partition::<Vec<_>, _>(is_latency);
     Handled {
         reported: response.identifiers().map(str::to_owned).collect(),
-        counted: telemetry.metrics().into_iter().collect(),
+        counted: counted.into_iter().collect(),
+        latencies,
         lines: telemetry.lines(),
     }
 }
