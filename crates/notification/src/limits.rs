@@ -342,6 +342,12 @@ pub const DEAD_LETTER_EMPTY_ROUNDS: usize = 2;
 /// The same, while fewer messages were read than SQS counts in the queue.
 pub const DEAD_LETTER_EMPTY_ROUNDS_MAX: usize = 10;
 
+/// Parts of the table that `notifyctl verify` reads in turns, so that it loads all its partitions evenly.
+pub const VERIFY_SEGMENTS: usize = 16;
+
+/// How often `notifyctl verify --follow` looks for new shards: they appear every four hours or so.
+pub const FOLLOW_LIST_EVERY: Duration = Duration::from_secs(10);
+
 /// Notifications that must be settled again before `notifyctl redrive` judges whether too many fail again.
 pub const REDRIVE_JUDGED_AFTER: usize = 20;
 

@@ -26,6 +26,7 @@ mod summary;
 mod testing;
 mod time;
 mod timeline;
+mod verify;
 mod watch;
 
 use clap::Parser;
@@ -60,6 +61,7 @@ async fn run(cli: &Cli) -> Result<ExitCode, Error> {
         Command::Dlq(DlqCommand::Redrive(args)) => dlq::redrive(&stack, args, cli.json).await,
         Command::Resolve(args) => settle::resolve(&stack, args, cli.json).await,
         Command::Audit(args) => audit::run(&stack, args, cli.json).await,
+        Command::Verify(args) => verify::run(&stack, args, cli.json).await,
         Command::Latency(args) => latency::run(&stack, args, cli.json).await,
     }
 }
