@@ -229,14 +229,15 @@ def test_the_sweep_runs_every_so_many_minutes(minutes):
 INDEXES = {index["IndexName"]: index for index in RESOURCES["Table"]["Properties"]["GlobalSecondaryIndexes"]}
 
 
-def test_the_index_of_pending_notifications_holds_keys_only():
-    assert INDEXES["pending"]["Projection"] == {"ProjectionType": "KEYS_ONLY"}
+@pytest.mark.parametrize("index", INDEXES)
+def test_an_index_holds_keys_and_what_operators_group_by(index):
+    grouped_by = {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["source", "type", "reason_code"]}
+    assert INDEXES[index]["Projection"] == grouped_by
 
 
 def test_the_index_of_unresolved_items_has_partitions_for_each_status_and_their_times():
     keys = [(key["AttributeName"], key["KeyType"]) for key in INDEXES["unresolved"]["KeySchema"]]
     assert keys == [("unresolved_partition", "HASH"), ("unresolved_since", "RANGE")]
-    assert INDEXES["unresolved"]["Projection"] == {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["status"]}
 
 
 def test_the_publisher_may_query_each_index_of_the_table():

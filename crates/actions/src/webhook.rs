@@ -106,7 +106,9 @@ impl<P: Post, S: SecretSource, C: Clock> Webhook<P, S, C> {
         let error = match within(&self.clock, limits::WEBHOOK_TIMEOUT, request).await {
             Some(Ok(response)) if response.status().is_success() => return Ok(response),
             Some(Ok(response)) => return Err(answer::refusal(&response, self.guarantee, self.clock.now())),
-            Some(Err(NoAnswer::NotConnected)) => ActionError::Retry("could not connect to the receiver".to_owned()),
+            Some(Err(NoAnswer::NotConnected)) => {
+                ActionError::Unavailable("could not connect to the receiver".to_owned())
+            }
             Some(Err(NoAnswer::Broken)) => {
                 ActionError::MayHaveHappened("the connection to the receiver broke".to_owned())
             }
@@ -148,7 +150,7 @@ impl<P: Post, S: SecretSource, C: Clock> Webhook<P, S, C> {
 
     fn may_repeat(&self, error: &ActionError) -> bool {
         match error {
-            ActionError::Retry(_) => true,
+            ActionError::Throttled(_) | ActionError::Unavailable(_) | ActionError::Retry(_) => true,
             ActionError::MayHaveHappened(_) => matches!(self.guarantee, Guarantee::Idempotent { .. }),
             ActionError::Rejected(_) => false,
         }
@@ -214,6 +216,10 @@ impl<P: Post, S: SecretSource, C: Clock> Action for Webhook<P, S, C> {
 
 fn reason(error: ActionError) -> String {
     match error {
-        ActionError::Rejected(reason) | ActionError::Retry(reason) | ActionError::MayHaveHappened(reason) => reason,
+        ActionError::Rejected(reason)
+        | ActionError::Throttled(reason)
+        | ActionError::Unavailable(reason)
+        | ActionError::Retry(reason)
+        | ActionError::MayHaveHappened(reason) => reason,
     }
 }

@@ -267,7 +267,7 @@ async fn a_call_without_an_answer_may_have_happened_and_one_without_a_connection
     let webhook = Webhook::new(settings, Secret::new(OLD), world.time.clone()).await.unwrap();
     let deadline = Deadline::at(world.time.now() + Duration::from_mins(1));
     let result = webhook.run(&notification("a"), deadline).await;
-    assert_eq!(result, retry("could not connect to the receiver"));
+    assert_eq!(result, Err(ActionError::Unavailable("could not connect to the receiver".to_owned())));
 }
 
 #[tokio::test]
@@ -332,7 +332,7 @@ async fn at_most_once_a_call_is_repeated_only_where_it_did_nothing_and_its_whole
     let world = World::new(AT_MOST_ONCE, asked_for(), busy()).await;
     assert_eq!(
         world.run_within("a", needed.saturating_sub(Duration::from_millis(1))).await,
-        retry("the receiver answered 429")
+        Err(ActionError::Throttled("the receiver answered 429".to_owned()))
     );
     assert_eq!(world.calls(), 1);
     let world = World::new(AT_MOST_ONCE, asked_for(), busy()).await;

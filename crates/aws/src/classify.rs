@@ -33,6 +33,14 @@ pub fn code_kind(code: &str) -> FailureKind {
     }
 }
 
+fn of_code(code: &str, reason: String) -> Failure {
+    match code_kind(code) {
+        FailureKind::Retryable => Failure::retryable(reason),
+        FailureKind::MayHaveHappened => Failure::may_have_happened(reason),
+        FailureKind::Permanent => Failure::permanent(reason),
+    }
+}
+
 /// Turns the error of a whole call into a failure. Its text has the operation, the code and the request id. It includes AWS's
 /// own message only if that is about access or a missing resource: other messages can quote the payload.
 pub fn failure<E, R>(operation: &str, error: &SdkError<E, R>) -> Failure
@@ -57,7 +65,7 @@ where
                 }
                 _ => String::new(),
             };
-            Failure { kind: code_kind(code), reason: format!("{operation}: {code} (request {request_id}){hint}") }
+            of_code(code, format!("{operation}: {code} (request {request_id}){hint}"))
         }
         SdkError::TimeoutError(_) => Failure::may_have_happened(format!("{operation}: no answer in time")),
         // The connection broke, perhaps after the request was sent.
@@ -75,7 +83,7 @@ where
 /// Turns the error of one entry inside a successful answer into a failure.
 #[must_use]
 pub fn entry_failure(operation: &str, code: &str) -> Failure {
-    Failure { kind: code_kind(code), reason: format!("{operation}: {code} for this entry") }
+    of_code(code, format!("{operation}: {code} for this entry"))
 }
 
 #[cfg(test)]

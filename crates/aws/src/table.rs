@@ -11,10 +11,10 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
-use item::{STORED_ATTRIBUTES, number, shortened, stored, text, time};
+use item::{STORED_ATTRIBUTES, number, stored, text, time};
 use notification::change::{Commit, Stored};
 use notification::ports::{Answers, Committed, DownstreamTable, Orphan, TableReader};
-use notification::{Failure, NotificationId, Status, Timestamp, limits};
+use notification::{Failure, NotificationId, Reason, ReasonCode, Status, Timestamp, limits};
 use std::collections::HashMap;
 
 /// The table, by its name.
@@ -86,15 +86,16 @@ impl DownstreamTable for DynamoTable {
         let kept = &orphan.raw[..orphan.raw.len().min(limits::RAW_KEPT_MAX_BYTES)];
         let id = orphan.item_id();
         let unresolved = update::unresolved(Status::Failed, &id, failed_at);
+        let reason = update::reason_attributes(Reason { code: ReasonCode::Orphan, text: reason });
         let put = unresolved
             .into_iter()
+            .chain(reason)
             .fold(self.client.put_item(), |put, (name, value)| put.item(name, value))
             .table_name(&self.table_name)
             .item("id", text(id))
             .item("status", text(Status::Failed.as_str()))
             .item("raw", AttributeValue::B(Blob::new(kept)))
             .item("raw_bytes", number(&orphan.raw.len()))
-            .item("reason", text(shortened(reason)))
             .item("failed_at", time(failed_at))
             .condition_expression("attribute_not_exists(id)")
             .send()
@@ -119,6 +120,7 @@ mod tests {
     use notification::change::Run;
     use notification::ports::{Table, Written};
     use notification::report::Identifier;
+    use notification::testing::{NOTE, REJECTED};
     use notification::{Change, Claim, Notification, Outcome};
     use update::Update;
 
@@ -266,7 +268,7 @@ mod tests {
     fn a_claim_or_a_failure_is_written_only_if_no_call_has_an_unknown_outcome() {
         let claim = Claim { owner: "me".into(), lease_until: Timestamp::UNIX_EPOCH };
         let a = id("a");
-        for change in [Change::claim(&a, "{}", &claim), Change::fail(&a, "{}", Run::Any, "no")] {
+        for change in [Change::claim(&a, "{}", &claim), Change::fail(&a, "{}", Run::Any, REJECTED)] {
             let (statement, parameters) = statement_of(&change);
             assert!(
                 statement
@@ -280,12 +282,16 @@ mod tests {
     #[test]
     fn an_unknown_outcome_is_noted_until_an_operator_moves_the_notification_back_to_init() {
         let a = id("a");
-        let (statement, parameters) = statement_of(&Change::note_unknown_call(&a, "{}"));
+        let (statement, parameters) = statement_of(&Change::note_unknown_call(&a, "{}", NOTE));
         assert_eq!(
             statement,
-            r#"UPDATE "t" SET "status" = ? SET "unknown_call_at" = ? WHERE "id" = ? AND "status" = ? AND "event" = ?"#
+            r#"UPDATE "t" SET "status" = ? SET "unknown_call_at" = ? SET "reason" = ? SET "reason_code" = ? SET "last_failure_at" = ? SET "failures" = ? WHERE "id" = ? AND "status" = ? AND "event" = ?"#
         );
-        assert_eq!(parameters, [text("INIT"), text("1970-01-01T00:00:00.000Z"), text("a"), text("INIT"), text("{}")]);
+        let now = text("1970-01-01T00:00:00.000Z");
+        let noted = [text("could not connect"), text("receiver_unavailable"), now.clone(), number(&1)];
+        assert_eq!(parameters[..2], [text("INIT"), now]);
+        assert_eq!(parameters[2..6], noted);
+        assert_eq!(parameters[6..], [text("a"), text("INIT"), text("{}")]);
         assert!(
             statement_of(&Change::resolve_retry(&a, Timestamp::UNIX_EPOCH)).0.contains(r#" REMOVE "unknown_call_at""#)
         );
@@ -391,9 +397,9 @@ mod tests {
                 let removes = r#" REMOVE "unresolved_partition" REMOVE "unresolved_since""#;
                 let time = text("1970-01-01T00:00:00.000Z");
                 failed.statement().contains(sets)
-                    && failed.parameters()[3..5] == [text("FAILED#12"), time.clone()]
+                    && failed.parameters()[4..6] == [text("FAILED#12"), time.clone()]
                     && in_doubt.statement().contains(sets)
-                    && in_doubt.parameters()[3..5] == [text("IN_DOUBT#12"), time]
+                    && in_doubt.parameters()[4..6] == [text("IN_DOUBT#12"), time]
                     && redriven.statement().contains(removes)
                     && resolved.statement().contains(removes)
                     && !done.statement().contains("unresolved")
@@ -404,8 +410,8 @@ mod tests {
         let a = id("a");
         let claim = Claim { owner: "me".into(), lease_until: Timestamp::from_second(9).unwrap() };
         let changes = [
-            Change::fail(&a, "{}", Run::Any, "no"),
-            Change::doubt_claimed(&a, &claim, "?"),
+            Change::fail(&a, "{}", Run::Any, REJECTED),
+            Change::doubt_claimed(&a, &claim, REJECTED),
             Change::redrive(&a, Timestamp::UNIX_EPOCH),
             Change::resolve_done(&a, Timestamp::UNIX_EPOCH),
             done(&a, None),

@@ -38,8 +38,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
             match standing {
                 Standing::Init => to_claim.push(task),
                 Standing::UnknownCall => {
-                    let (from, reason) = (Doubtful::Init, CALLED_BEFORE.to_owned());
-                    progress.ended.push(task.end(Err(Problem::InDoubt { from, reason })));
+                    progress.ended.push(task.end(Err(doubt(CALLED_BEFORE))));
                 }
                 Standing::Other(result) => progress.ended.push(task.end(result)),
             }
@@ -132,10 +131,10 @@ fn settling<'a>((Called { task, acted }, claim): &'a (Called<'_>, &Claim)) -> Ch
     match acted {
         Ok(effect) => Change::done_claimed(id, claim, effect.outcome.as_ref()),
         Err(failure) => match failure.kind {
-            FailureKind::Permanent => Change::fail_claimed(id, claim, &failure.reason),
+            FailureKind::Permanent => Change::fail_claimed(id, claim, failure.as_reason()),
             // The call did not happen: the claim is released, and the record is retried.
-            FailureKind::Retryable => Change::release(id, claim),
-            FailureKind::MayHaveHappened => Change::doubt_claimed(id, claim, &failure.reason),
+            FailureKind::Retryable => Change::release(id, claim, task.note(failure)),
+            FailureKind::MayHaveHappened => Change::doubt_claimed(id, claim, failure.as_reason()),
         },
     }
 }
@@ -153,9 +152,9 @@ fn settled(Called { task, acted }: &Called<'_>, answer: Answer, now: Timestamp) 
     match (answer, acted) {
         (Answer::Made, Ok(_)) => Ok(task.done(now)),
         (Answer::Made, Err(failure)) => match failure.kind {
-            FailureKind::Permanent => Ok(Settled::Failed(failure.reason.clone())),
+            FailureKind::Permanent => Ok(Settled::Failed(failure.clone())),
             FailureKind::Retryable => Err(Problem::Retry(failure.clone())),
-            FailureKind::MayHaveHappened => Ok(Settled::InDoubt(failure.reason.clone())),
+            FailureKind::MayHaveHappened => Ok(Settled::InDoubt(failure.clone())),
         },
         (Answer::Absent, _) => Err(absent()),
         (Answer::NotAsExpected(stored), Err(failure)) if !failure.kind.may_have_happened() => {
@@ -166,11 +165,16 @@ fn settled(Called { task, acted }: &Called<'_>, answer: Answer, now: Timestamp) 
     }
 }
 
+/// An INIT notification must become IN_DOUBT, because a call may have happened.
+fn doubt(reason: &str) -> Problem {
+    Problem::InDoubt { from: Doubtful::Init, failure: Failure::may_have_happened(reason) }
+}
+
 /// The result if a call happened, or may have, and its claim no longer holds.
 fn fenced(stored: &Stored, has_happened: bool) -> Result {
     match stored.status {
         // It must not be called again.
-        Some(Status::Init) => Err(Problem::InDoubt { from: Doubtful::Init, reason: CALLED_AFTER_EXPIRY.to_owned() }),
+        Some(Status::Init) => Err(doubt(CALLED_AFTER_EXPIRY)),
         Some(status @ (Status::Claimed | Status::Failed)) => Ok(Settled::LateEffect(status)),
         Some(status @ Status::InDoubt) if has_happened => Ok(Settled::LateEffect(status)),
         status => Ok(Settled::Before(status)),

@@ -2,7 +2,10 @@
 
 use crate::record::{Record, Subject};
 use notification::change::Run;
-use notification::{Claim, Effect, Failure, FailureKind, Notification, NotificationId, Status, Timestamp};
+use notification::reason::Note;
+use notification::{
+    Claim, Effect, Failure, FailureKind, Notification, NotificationId, ReasonCode, Status, Stored, Timestamp,
+};
 
 /// A record with a notification, on its way through the function.
 #[derive(Debug, Clone, Copy)]
@@ -15,6 +18,10 @@ pub(crate) struct Task<'a> {
     pub(crate) has_unknown_call: bool,
     /// The run of the action that the notification was in when it was read; any, if it was not read.
     pub(crate) run: Run,
+    /// The number that the next note of a failure has.
+    pub(crate) next_failure: u32,
+    /// Whether a failure of the action is to be noted.
+    pub(crate) is_note_due: bool,
     /// Since when the notification is pending; `None` if it was not read.
     pub(crate) pending_since: Option<Timestamp>,
 }
@@ -33,6 +40,32 @@ pub(crate) struct Progress<'a> {
 }
 
 impl<'a> Task<'a> {
+    /// The task of a record whose notification was not read yet.
+    pub(crate) fn unread(place: usize, record: &'a Record, notification: &'a Notification) -> Self {
+        Self {
+            place,
+            record,
+            notification,
+            has_unknown_call: false,
+            run: Run::Any,
+            next_failure: 1,
+            is_note_due: false,
+            pending_since: None,
+        }
+    }
+
+    /// The task, with what its notification says of earlier calls.
+    pub(crate) fn with(self, stored: &Stored, now: Timestamp) -> Self {
+        Self {
+            run: stored.run(),
+            has_unknown_call: stored.unknown_call,
+            next_failure: stored.next_failure(),
+            is_note_due: stored.is_note_due(now),
+            pending_since: stored.since.filter(|_| stored.status == Some(Status::Init)),
+            ..self
+        }
+    }
+
     pub(crate) fn id(&self) -> &'a NotificationId {
         self.notification.id()
     }
@@ -44,9 +77,14 @@ impl<'a> Task<'a> {
     /// The meaning of a failure of the action, or of its transaction, for the record.
     pub(crate) fn problem(self, failure: &Failure) -> Problem {
         match failure.kind {
-            FailureKind::Permanent => Problem::Refused { run: self.run, reason: failure.reason.clone() },
+            FailureKind::Permanent => Problem::Refused { run: self.run, failure: failure.clone() },
             FailureKind::Retryable | FailureKind::MayHaveHappened => Problem::Retry(failure.clone()),
         }
+    }
+
+    /// The note of a failure of the action.
+    pub(crate) fn note<'f>(&self, failure: &'f Failure) -> Note<'f> {
+        Note { reason: failure.as_reason(), failures: self.next_failure }
     }
 
     /// The result if its notification has become DONE.
@@ -76,10 +114,10 @@ pub(crate) enum Settled {
     Done(Done),
     /// It was settled before: this record is a duplicate. Contains the status, if it is known.
     Before(Option<Status>),
-    /// It failed permanently and is now FAILED, for this reason.
-    Failed(String),
-    /// The outcome of a call is unknown, for this reason: an operator must resolve it.
-    InDoubt(String),
+    /// It failed permanently and is now FAILED.
+    Failed(Failure),
+    /// The outcome of a call is unknown: an operator must resolve it.
+    InDoubt(Failure),
     /// The effect has happened, or may have, but the notification had this status by then.
     LateEffect(Status),
     /// The record is an orphan and is quarantined.
@@ -105,20 +143,20 @@ pub(crate) struct Done {
 pub(crate) enum Problem {
     /// It is retried.
     Retry(Failure),
-    /// It failed permanently and had no effect, for this reason: the notification must become FAILED, unless an operator has
-    /// begun another run meanwhile.
+    /// It failed permanently and had no effect: the notification must become FAILED, unless an operator has begun another run
+    /// meanwhile.
     Refused {
         /// The run that was refused.
         run: Run,
         /// Why.
-        reason: String,
+        failure: Failure,
     },
-    /// The outcome of a call is unknown, for this reason: the notification must become IN_DOUBT.
+    /// The outcome of a call is unknown: the notification must become IN_DOUBT.
     InDoubt {
         /// The state of the notification now.
         from: Doubtful,
         /// Why.
-        reason: String,
+        failure: Failure,
     },
     /// The record is an orphan, for this reason: it must be quarantined, and the notification left alone.
     Orphan(String),
@@ -174,17 +212,31 @@ pub(crate) fn log_and_count(record: &Record, result: &Result) {
     let _span = record.span().entered();
     match result {
         Ok(Settled::Done(_) | Settled::Before(_)) => {}
-        Ok(Settled::Failed(reason)) => tracing::error!(reason, "failed permanently; the notification is FAILED"),
-        Ok(Settled::InDoubt(reason)) => tracing::error!(reason, "IN_DOUBT: an operator must resolve it"),
+        Ok(Settled::Failed(failure)) => tracing::error!(
+            reason_code = failure.code.as_str(),
+            reason = failure.reason,
+            "failed permanently; the notification is FAILED"
+        ),
+        Ok(Settled::InDoubt(failure)) => tracing::error!(
+            reason_code = failure.code.as_str(),
+            reason = failure.reason,
+            "IN_DOUBT: an operator must resolve it"
+        ),
         Ok(Settled::LateEffect(status)) => tracing::error!(
             %status,
             "a call happened, or may have, after the status of its notification changed; an operator must investigate"
         ),
         Ok(Settled::Quarantined { item, reason }) => {
-            tracing::error!(reason, item, "the record belongs to no notification; quarantined as FAILED");
+            let reason_code = ReasonCode::Orphan.as_str();
+            tracing::error!(reason_code, reason, item, "the record belongs to no notification; quarantined as FAILED");
         }
-        Err(Problem::Retry(failure)) => tracing::warn!(reason = %failure, "not settled; the record is retried"),
-        Err(Problem::Refused { reason, .. } | Problem::InDoubt { reason, .. } | Problem::Orphan(reason)) => {
+        Err(Problem::Retry(failure)) => tracing::warn!(
+            reason_code = failure.code.as_str(), reason = %failure, "not settled; the record is retried"
+        ),
+        Err(Problem::Refused { failure, .. } | Problem::InDoubt { failure, .. }) => {
+            tracing::warn!(reason = failure.reason, "its new status could not be written; the record is retried");
+        }
+        Err(Problem::Orphan(reason)) => {
             tracing::warn!(reason, "its new status could not be written; the record is retried");
         }
     }

@@ -21,8 +21,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         let mut to_call = Vec::with_capacity(tasks.len());
         for (task, standing) in self.read_each(tasks, deadline).await {
             match standing {
-                Standing::Init => to_call.push(task),
-                Standing::UnknownCall => to_call.push(Task { has_unknown_call: true, ..task }),
+                Standing::Init | Standing::UnknownCall => to_call.push(task),
                 Standing::Other(result) => ended.push(task.end(result)),
             }
         }
@@ -65,15 +64,17 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     async fn write_results<'a>(&self, called: Vec<Called<'a>>, attempts: Attempts, deadline: Deadline) -> Progress<'a> {
         let mut progress = Progress::default();
         let mut to_write = Vec::with_capacity(called.len());
+        let mut failed = Vec::new();
         for Called { task, acted } in called {
             match acted {
-                // If a call did not happen, or is already noted, there is nothing to write.
+                // The call did not happen, or the item says already that its outcome is unknown.
                 Err(failure) if task.has_unknown_call || !failure.kind.may_have_happened() => {
-                    progress.ended.push(task.end(Err(task.problem(&failure))));
+                    failed.push((task, failure));
                 }
                 acted => to_write.push(Called { task, acted }),
             }
         }
+        progress.ended.extend(self.end_failed(failed, deadline).await);
         let written = self.write_each(to_write, change, attempts, deadline).await;
         let now = self.clock.now();
         for (called, answer) in written {
@@ -91,7 +92,7 @@ fn change<'a>(Called { task, acted }: &'a Called<'_>) -> Change<'a> {
     let Subject { id, event } = task.subject();
     match acted {
         Ok(effect) => Change::done(id, event, effect.outcome.as_ref()),
-        Err(_) => Change::note_unknown_call(id, event),
+        Err(failure) => Change::note_unknown_call(id, event, task.note(failure)),
     }
 }
 

@@ -8,6 +8,7 @@
 //! | `transactional`, `idempotent`, `at_most_once` | how each guarantee is kept |
 //! | `standing` | the state of a record's notification in the table, and its consequences |
 //! | `quarantine` | poison: quarantined and passed |
+//! | `note` | why the action failed, noted in the item of a notification that stays pending |
 //! | `ended` | the result of a record: its log line and its metric |
 //! | `latency` | how long notifications take to become DONE |
 //! | `run` | the wiring to Lambda and AWS, with the feature `lambda` |
@@ -16,6 +17,7 @@ mod at_most_once;
 mod ended;
 mod idempotent;
 mod latency;
+mod note;
 mod quarantine;
 pub mod record;
 #[cfg(feature = "lambda")]
@@ -29,11 +31,10 @@ pub use {aws::Function, mimalloc::MiMalloc, run::run};
 use ended::{Called, Ended, Problem, Settled, Task};
 use futures_util::stream::{self, StreamExt};
 use notification::batch::isolate_future;
-use notification::change::Run;
 use notification::distinct::Distinct;
 use notification::ports::DownstreamTable;
 use notification::report::{BatchResponse, MissingIdentifier};
-use notification::{Action, Clock, Deadline, Envelope, Failure, Guarantee, Invocation, limits};
+use notification::{Action, Clock, Deadline, Envelope, Failure, Guarantee, Invocation, ReasonCode, limits};
 use quarantine::MalformedRecord;
 use record::{Content, Record};
 use std::time::Duration;
@@ -105,14 +106,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
             let record = &records[place];
             match &record.content {
                 Content::Notification(notification) => {
-                    tasks.push(Task {
-                        place,
-                        record,
-                        notification,
-                        has_unknown_call: false,
-                        run: Run::Any,
-                        pending_since: None,
-                    });
+                    tasks.push(Task::unread(place, record, notification));
                 }
                 Content::Malformed { failure, .. } => malformed.push(MalformedRecord { place, record, failure }),
             }
@@ -160,4 +154,5 @@ fn too_late(timeout: Duration) -> Failure {
         "not started: the action may take {timeout:?}, and less is left of the invocation; if this happens every time, the \
          function's timeout is too short for the action"
     ))
+    .with_code(ReasonCode::NoTime)
 }

@@ -26,7 +26,7 @@ struct Poison<'e, 'a> {
     result: &'e mut Result,
     subject: Subject<'a>,
     becomes: Becomes,
-    reason: String,
+    failure: Failure,
 }
 
 /// The status that a poison notification gets.
@@ -48,14 +48,14 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         let mut reads = read_all(&self.table, &self.clock, &ids, deadline).await.into_iter();
         let now = self.clock.now();
         let mut ended = Vec::with_capacity(malformed.len());
-        for MalformedRecord { place, record, failure: Failure { reason, .. } } in malformed {
+        for MalformedRecord { place, record, failure } in malformed {
             let read = record.subject().and_then(|subject| Some((subject, reads.next()?)));
             let standing = read.map(|(subject, read)| Standing::read(subject, read, now));
             let result = match standing {
-                None | Some(Standing::Other(Err(Problem::Orphan(_)))) => Err(Problem::Orphan(reason.clone())),
+                None | Some(Standing::Other(Err(Problem::Orphan(_)))) => Err(Problem::Orphan(failure.reason.clone())),
                 Some(Standing::Init | Standing::UnknownCall) => {
                     // It is malformed in every run.
-                    Err(Problem::Refused { run: Run::Any, reason: reason.clone() })
+                    Err(Problem::Refused { run: Run::Any, failure: failure.clone() })
                 }
                 Some(Standing::Other(result)) => result,
             };
@@ -77,28 +77,28 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     async fn write_poison(&self, ended: &mut [Ended<'_>], deadline: Deadline) {
         let mut poison = Vec::new();
         for Ended { record, result, .. } in ended {
-            let (becomes, reason) = match &*result {
-                Err(Problem::Refused { run, reason }) => (Becomes::Failed(*run), reason.clone()),
-                Err(Problem::InDoubt { from, reason }) => (Becomes::InDoubt(from.clone()), reason.clone()),
+            let (becomes, failure) = match &*result {
+                Err(Problem::Refused { run, failure }) => (Becomes::Failed(*run), failure.clone()),
+                Err(Problem::InDoubt { from, failure }) => (Becomes::InDoubt(from.clone()), failure.clone()),
                 _ => continue,
             };
             if let Some(subject) = record.subject() {
-                poison.push(Poison { result, subject, becomes, reason });
+                poison.push(Poison { result, subject, becomes, failure });
             }
         }
         let answers = self.write_each(poison, Poison::change, Attempts::Limited, deadline).await;
         let now = self.clock.now();
-        for (Poison { result, subject, becomes, reason }, answer) in answers {
+        for (Poison { result, subject, becomes, failure }, answer) in answers {
             let is_in_doubt = matches!(becomes, Becomes::InDoubt(_));
             *result = match answer {
-                Err(failure) => Err(failure.into()),
-                Ok(Answer::Made) if is_in_doubt => Ok(Settled::InDoubt(reason)),
-                Ok(Answer::Made) => Ok(Settled::Failed(reason)),
+                Err(table) => Err(table.into()),
+                Ok(Answer::Made) if is_in_doubt => Ok(Settled::InDoubt(failure)),
+                Ok(Answer::Made) => Ok(Settled::Failed(failure)),
                 Ok(Answer::Absent) => Err(absent()),
                 Ok(Answer::NotAsExpected(stored)) => match Standing::of(subject, &stored, now) {
                     Standing::UnknownCall if !is_in_doubt => {
-                        let reason = format!("{reason}, but an earlier call has an unknown outcome");
-                        Err(Problem::InDoubt { from: Doubtful::Init, reason })
+                        let reason = format!("{failure}, but an earlier call has an unknown outcome");
+                        Err(Problem::InDoubt { from: Doubtful::Init, failure: Failure::may_have_happened(reason) })
                     }
                     // Another worker was faster, or has claimed it.
                     Standing::Other(Err(Problem::InDoubt { .. })) if is_in_doubt => {
@@ -142,12 +142,12 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
 
 impl Poison<'_, '_> {
     fn change(&self) -> Change<'_> {
-        let Subject { id, event } = self.subject;
+        let (Subject { id, event }, reason) = (self.subject, self.failure.as_reason());
         match &self.becomes {
-            Becomes::Failed(run) => Change::fail(id, event, *run, &self.reason),
-            Becomes::InDoubt(Doubtful::Init) => Change::doubt(id, event, &self.reason),
-            Becomes::InDoubt(Doubtful::Claim(claim)) => Change::doubt_claimed(id, claim, &self.reason),
-            Becomes::InDoubt(Doubtful::UnreadableClaim) => Change::doubt_unreadable_claim(id, &self.reason),
+            Becomes::Failed(run) => Change::fail(id, event, *run, reason),
+            Becomes::InDoubt(Doubtful::Init) => Change::doubt(id, event, reason),
+            Becomes::InDoubt(Doubtful::Claim(claim)) => Change::doubt_claimed(id, claim, reason),
+            Becomes::InDoubt(Doubtful::UnreadableClaim) => Change::doubt_unreadable_claim(id, reason),
         }
     }
 }

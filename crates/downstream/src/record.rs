@@ -98,7 +98,7 @@ impl Record {
         let identified: Identified = serde_json::from_str(record.get()).map_err(|_| MissingIdentifier)?;
         let sequence_number = Identifier::parse(identified.kinesis.sequence_number.as_deref())?;
         let event_id = serde_json::from_str::<Placed>(record.get()).ok().and_then(|placed| placed.event_id);
-        let failure = Failure::permanent(Malformed::NotARecord.to_string());
+        let failure = Failure::from(&Malformed::NotARecord);
         let content = Content::Malformed { bytes: record.get().as_bytes().to_vec(), id: None, failure };
         Ok(Self::new(sequence_number, event_id.as_deref(), content))
     }
@@ -168,6 +168,6 @@ impl Content {
     }
 
     fn malformed(bytes: Vec<u8>, id: Option<NotificationId>, malformed: &Malformed) -> Self {
-        Self::Malformed { bytes, id, failure: Failure::permanent(malformed.to_string()) }
+        Self::Malformed { bytes, id, failure: Failure::from(malformed) }
     }
 }

@@ -6,7 +6,7 @@ use crate::ended::{Doubtful, Problem, Result, Settled, Task};
 use crate::record::Subject;
 use notification::ports::DownstreamTable;
 use notification::write::{Answer, read_all, write_all};
-use notification::{Action, Change, Clock, Deadline, Failure, Status, Stored, Timestamp, batch::Attempts};
+use notification::{Action, Change, Clock, Deadline, Failure, ReasonCode, Status, Stored, Timestamp, batch::Attempts};
 
 /// The reasons with which a record is an orphan.
 const ABSENT: &str = "the table has no notification with this id";
@@ -28,18 +28,19 @@ pub(crate) enum Standing {
 }
 
 impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
-    /// Reads the notifications of tasks, and returns each task, with the run of its action, and the state of its
-    /// notification.
+    /// Reads the notifications of tasks, and returns each task, with what its notification says of earlier calls, and the state
+    /// of its notification.
     pub(crate) async fn read_each<'a>(&self, tasks: Vec<Task<'a>>, deadline: Deadline) -> Vec<(Task<'a>, Standing)> {
         let ids: Vec<_> = tasks.iter().map(Task::id).collect();
         let reads = read_all(&self.table, &self.clock, &ids, deadline).await;
         let now = self.clock.now();
         let mut standings = Vec::with_capacity(tasks.len());
         for (task, read) in tasks.into_iter().zip(reads) {
-            let stored = read.as_ref().ok().and_then(Option::as_ref);
-            let run = stored.map_or(task.run, Stored::run);
-            let pending_since = stored.filter(|stored| stored.status == Some(Status::Init)).and_then(|init| init.since);
-            standings.push((Task { run, pending_since, ..task }, Standing::read(task.subject(), read, now)));
+            let task = match &read {
+                Ok(Some(stored)) => task.with(stored, now),
+                Ok(None) | Err(_) => task,
+            };
+            standings.push((task, Standing::read(task.subject(), read, now)));
         }
         standings
     }
@@ -80,9 +81,11 @@ impl Standing {
         match (stored.status, &stored.claim) {
             (Some(Status::Init), _) if stored.unknown_call => Self::UnknownCall,
             (Some(Status::Init), _) => Self::Init,
-            (Some(Status::Claimed), None) => Self::doubt(Doubtful::UnreadableClaim, UNREADABLE),
+            (Some(Status::Claimed), None) => {
+                Self::doubt(Doubtful::UnreadableClaim, ReasonCode::ClaimUnreadable, UNREADABLE)
+            }
             (Some(Status::Claimed), Some(claim)) if claim.lease_until <= now => {
-                Self::doubt(Doubtful::Claim(claim.clone()), EXPIRED)
+                Self::doubt(Doubtful::Claim(claim.clone()), ReasonCode::ClaimExpired, EXPIRED)
             }
             (Some(Status::Claimed), Some(claim)) => Self::Other(Err(Problem::retry(format!(
                 "another worker has claimed the notification, until {:.3} at the latest",
@@ -92,8 +95,8 @@ impl Standing {
         }
     }
 
-    fn doubt(from: Doubtful, reason: &str) -> Self {
-        Self::Other(Err(Problem::InDoubt { from, reason: reason.to_owned() }))
+    fn doubt(from: Doubtful, code: ReasonCode, reason: &str) -> Self {
+        Self::Other(Err(Problem::InDoubt { from, failure: Failure::may_have_happened(reason).with_code(code) }))
     }
 }
 

@@ -14,16 +14,17 @@ use notification::{Action, Change, Clock, Deadline, Effect, FailureKind, Timesta
 impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     pub(crate) async fn transactional<'a>(&self, tasks: Vec<Task<'a>>, deadline: Deadline) -> Vec<Ended<'a>> {
         let mut ended = Vec::with_capacity(tasks.len());
-        let (mut alone, mut with_puts) = (Vec::new(), Vec::new());
+        let (mut alone, mut with_puts, mut failed) = (Vec::new(), Vec::new(), Vec::new());
         let called = self.act_all(tasks, deadline).await;
-        for Called { task, acted } in self.ask_again_if_rejected(called, deadline, &mut ended).await {
+        for Called { task, acted } in self.read_if_failed(called, deadline, &mut ended).await {
             match acted {
-                Err(failure) => ended.push(task.end(Err(task.problem(&failure)))),
+                Err(failure) => failed.push((task, failure)),
                 Ok(effect) if effect.writes.is_empty() => alone.push((task, effect)),
                 Ok(effect) => with_puts.push((task, effect)),
             }
         }
 
+        ended.extend(self.end_failed(failed, deadline).await);
         let written = self.write_each(alone, done, Attempts::Limited, deadline).await;
         let now = self.clock.now();
         for ((task, _), answer) in written {
@@ -42,23 +43,23 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         ended
     }
 
-    /// Reads the notifications that the action rejected, and runs the action again for those that are INIT. A rejection is written
-    /// only if the action makes it in the run that the read shows: the first one may be from a run that an operator has ended.
-    /// The action may run again because it has no effect of its own. Only rejections cost a read.
-    async fn ask_again_if_rejected<'a>(
+    /// Reads the notifications whose action failed, and runs the action again for those that it rejected and that are INIT. A
+    /// rejection is written only if the action makes it in the run that the read shows: the first one may be from a run that an
+    /// operator has ended. The action may run again because it has no effect of its own. Only failures cost a read.
+    async fn read_if_failed<'a>(
         &self,
         called: Vec<Called<'a>>,
         deadline: Deadline,
         ended: &mut Vec<Ended<'a>>,
     ) -> Vec<Called<'a>> {
-        let is_rejected =
-            |called: &Called<'_>| called.acted.as_ref().is_err_and(|failure| failure.kind == FailureKind::Permanent);
-        let (rejected, mut called): (Vec<_>, Vec<_>) = called.into_iter().partition(is_rejected);
-        let rejected = rejected.into_iter().map(|called| called.task).collect();
+        let (failed, mut called): (Vec<_>, Vec<_>) = called.into_iter().partition(|called| called.acted.is_err());
+        let (tasks, acted): (Vec<_>, Vec<_>) = failed.into_iter().map(|called| (called.task, called.acted)).unzip();
         let mut to_ask = Vec::new();
-        for (task, standing) in self.read_each(rejected, deadline).await {
+        for ((task, standing), acted) in self.read_each(tasks, deadline).await.into_iter().zip(acted) {
+            let is_rejected = acted.as_ref().is_err_and(|failure| failure.kind == FailureKind::Permanent);
             match standing {
-                Standing::Init | Standing::UnknownCall => to_ask.push(task),
+                Standing::Init | Standing::UnknownCall if is_rejected => to_ask.push(task),
+                Standing::Init | Standing::UnknownCall => called.push(Called { task, acted }),
                 Standing::Other(result) => ended.push(task.end(result)),
             }
         }

@@ -73,10 +73,10 @@ impl Message {
         let message_id = Identifier::parse(wire.message_id.as_deref())?;
         let mut malformed = Readable::default();
         let notification = isolate(|| {
-            let body = wire.body.ok_or_else(|| Failure::permanent(Malformed::NoBody.to_string()))?;
+            let body = wire.body.ok_or_else(|| Failure::from(&Malformed::NoBody))?;
             Notification::from_text(body).map_err(|Rejected { event, id, malformed: rule }| {
                 malformed = Readable { id, trace: Trace::of(&event) };
-                Failure::permanent(rule.to_string())
+                Failure::from(&rule)
             })
         });
         // A queue's name, and so its ARN, ends in ".fifo" if and only if it is FIFO.
@@ -104,7 +104,7 @@ impl Message {
             message_id,
             fifo_group: None,
             receive_count: None,
-            notification: Err(Failure::permanent(Malformed::NotARecord.to_string())),
+            notification: Err(Failure::from(&Malformed::NotARecord)),
             malformed: Readable::default(),
         })
     }

@@ -4,6 +4,7 @@ use crate::deadline::Deadline;
 use crate::event::Notification;
 use crate::failure::{Failure, FailureKind};
 use crate::limits;
+use crate::reason::ReasonCode;
 use std::future::Future;
 use std::time::Duration;
 
@@ -98,7 +99,13 @@ pub enum ActionError {
     /// happen.
     #[error("rejected: {0}")]
     Rejected(String),
-    /// The effect did not happen, and the action can succeed later.
+    /// The receiver asks for fewer calls. The effect did not happen, and the action can succeed later.
+    #[error("throttled: {0}")]
+    Throttled(String),
+    /// The receiver cannot be reached. The effect did not happen, and the action can succeed later.
+    #[error("receiver unavailable: {0}")]
+    Unavailable(String),
+    /// For any other reason, the effect did not happen, and the action can succeed later.
     #[error("retryable: {0}")]
     Retry(String),
     /// The effect may have happened: the answer was lost. An idempotent action is retried; an at-most-once notification
@@ -109,12 +116,14 @@ pub enum ActionError {
 
 impl From<ActionError> for Failure {
     fn from(error: ActionError) -> Self {
-        let kind = match error {
-            ActionError::Rejected(_) => FailureKind::Permanent,
-            ActionError::Retry(_) => FailureKind::Retryable,
-            ActionError::MayHaveHappened(_) => FailureKind::MayHaveHappened,
+        let (kind, code) = match error {
+            ActionError::Rejected(_) => (FailureKind::Permanent, ReasonCode::Rejected),
+            ActionError::Throttled(_) => (FailureKind::Retryable, ReasonCode::Throttled),
+            ActionError::Unavailable(_) => (FailureKind::Retryable, ReasonCode::ReceiverUnavailable),
+            ActionError::Retry(_) => (FailureKind::Retryable, ReasonCode::Retry),
+            ActionError::MayHaveHappened(_) => (FailureKind::MayHaveHappened, ReasonCode::OutcomeUnknown),
         };
-        Self { kind, reason: error.to_string() }
+        Self { kind, code, reason: error.to_string() }
     }
 }
 
@@ -180,8 +189,20 @@ mod tests {
     fn each_error_of_an_action_says_whether_its_effect_happened_and_whether_it_is_retried() {
         let kind = |error| Failure::from(error).kind;
         assert_eq!(kind(ActionError::Rejected("no".into())), FailureKind::Permanent);
-        assert_eq!(kind(ActionError::Retry("later".into())), FailureKind::Retryable);
+        for error in [ActionError::Throttled, ActionError::Unavailable, ActionError::Retry] {
+            assert_eq!(kind(error("later".into())), FailureKind::Retryable);
+        }
         assert_eq!(kind(ActionError::MayHaveHappened("?".into())), FailureKind::MayHaveHappened);
         assert_eq!(Failure::from(ActionError::Rejected("no".into())).reason, "rejected: no");
+    }
+
+    #[test]
+    fn each_error_of_an_action_has_its_code() {
+        let code = |error: fn(String) -> ActionError| Failure::from(error("?".into())).code.as_str();
+        assert_eq!(code(ActionError::Rejected), "rejected");
+        assert_eq!(code(ActionError::Throttled), "throttled");
+        assert_eq!(code(ActionError::Unavailable), "receiver_unavailable");
+        assert_eq!(code(ActionError::Retry), "retry");
+        assert_eq!(code(ActionError::MayHaveHappened), "outcome_unknown");
     }
 }

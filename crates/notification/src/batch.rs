@@ -7,6 +7,7 @@ use crate::deadline::Deadline;
 use crate::failure::{Failure, FailureKind};
 use crate::limits;
 use crate::ports::Answers;
+use crate::reason::ReasonCode;
 use futures_util::future::FutureExt;
 use futures_util::stream::{self, StreamExt};
 use std::future::Future;
@@ -112,7 +113,7 @@ fn note<R>(result: &mut Result<R, Failure>, mut next: Result<R, Failure>) {
     if let (Err(earlier), Err(failure)) = (&*result, &mut next)
         && earlier.kind.may_have_happened()
     {
-        failure.kind = earlier.kind;
+        (failure.kind, failure.code) = (earlier.kind, earlier.code);
     }
     *result = next;
 }
@@ -194,7 +195,7 @@ pub async fn isolate_future<T>(work: impl Future<Output = Result<T, Failure>>) -
 
 fn panicked() -> Failure {
     // What was done before the panic is done.
-    Failure::may_have_happened("the code panicked; the log has the place")
+    Failure::may_have_happened("the code panicked; the log has the place").with_code(ReasonCode::Panicked)
 }
 
 #[cfg(test)]

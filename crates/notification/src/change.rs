@@ -7,8 +7,11 @@
 use crate::action::{Outcome, Put};
 use crate::event::Notification;
 use crate::id::NotificationId;
+use crate::limits;
+use crate::reason::{Note, Reason};
 use crate::status::Status;
 use jiff::Timestamp;
+use std::time::Duration;
 
 /// What the table holds of a notification.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,6 +28,17 @@ pub struct Stored {
     pub unknown_call: bool,
     /// When an operator last moved it back to INIT, to the millisecond. Later statuses keep it.
     pub put_back_at: Option<Timestamp>,
+    /// The last failure of its action that was noted since it last became INIT from elsewhere; `None` if none was.
+    pub last_failure: Option<LastFailure>,
+}
+
+/// The last failure of a notification's action that was noted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastFailure {
+    /// When, to the millisecond.
+    pub at: Timestamp,
+    /// How many have been noted by then.
+    pub failures: u32,
 }
 
 /// A worker's right to make the one call for a notification. It is a *fencing token*: a change that settles the notification
@@ -82,18 +96,20 @@ pub enum After<'a> {
     Inserted(&'a Notification),
     /// INIT, and pending from now on.
     PutBack,
-    /// INIT again without the claim, and pending since the same time as before.
-    Released,
+    /// INIT again without the claim, and pending since the same time as before, with a note why.
+    Released(Note<'a>),
     /// INIT as before, with a note that a call of its action ended with an unknown outcome.
-    UnknownCall,
+    UnknownCall(Note<'a>),
+    /// INIT as before, with a note why its action failed.
+    Noted(Note<'a>),
     /// CLAIMED.
     Claimed(&'a Claim),
     /// DONE, with what the action returned.
     Done(Option<&'a Outcome>),
     /// FAILED, with the reason.
-    Failed(&'a str),
+    Failed(Reason<'a>),
     /// IN_DOUBT, with the reason.
-    InDoubt(&'a str),
+    InDoubt(Reason<'a>),
 }
 
 /// One notification's part of a transaction.
@@ -120,19 +136,25 @@ impl<'a> Change<'a> {
 
     /// INIT → FAILED, if no call of this run has an unknown outcome: the effect will not happen.
     #[must_use]
-    pub const fn fail(id: &'a NotificationId, event: &'a str, run: Run, reason: &'a str) -> Self {
+    pub const fn fail(id: &'a NotificationId, event: &'a str, run: Run, reason: Reason<'a>) -> Self {
         Self { id, from: Before::Untouched(event, run), to: After::Failed(reason) }
     }
 
     /// INIT → INIT, with a note that a call had an unknown outcome.
     #[must_use]
-    pub const fn note_unknown_call(id: &'a NotificationId, event: &'a str) -> Self {
-        Self { id, from: Before::Event(event), to: After::UnknownCall }
+    pub const fn note_unknown_call(id: &'a NotificationId, event: &'a str, note: Note<'a>) -> Self {
+        Self { id, from: Before::Event(event), to: After::UnknownCall(note) }
+    }
+
+    /// INIT → INIT, with a note why its action failed.
+    #[must_use]
+    pub const fn note_failure(id: &'a NotificationId, event: &'a str, note: Note<'a>) -> Self {
+        Self { id, from: Before::Event(event), to: After::Noted(note) }
     }
 
     /// INIT → IN_DOUBT: the effect may have happened.
     #[must_use]
-    pub const fn doubt(id: &'a NotificationId, event: &'a str, reason: &'a str) -> Self {
+    pub const fn doubt(id: &'a NotificationId, event: &'a str, reason: Reason<'a>) -> Self {
         Self { id, from: Before::Event(event), to: After::InDoubt(reason) }
     }
 
@@ -150,25 +172,25 @@ impl<'a> Change<'a> {
 
     /// CLAIMED by this claim → FAILED.
     #[must_use]
-    pub const fn fail_claimed(id: &'a NotificationId, claim: &'a Claim, reason: &'a str) -> Self {
+    pub const fn fail_claimed(id: &'a NotificationId, claim: &'a Claim, reason: Reason<'a>) -> Self {
         Self { id, from: Before::Claim(claim), to: After::Failed(reason) }
     }
 
     /// CLAIMED by this claim → INIT: the call did not happen.
     #[must_use]
-    pub const fn release(id: &'a NotificationId, claim: &'a Claim) -> Self {
-        Self { id, from: Before::Claim(claim), to: After::Released }
+    pub const fn release(id: &'a NotificationId, claim: &'a Claim, note: Note<'a>) -> Self {
+        Self { id, from: Before::Claim(claim), to: After::Released(note) }
     }
 
     /// CLAIMED by this claim → IN_DOUBT: the call may have happened, or the claim has expired.
     #[must_use]
-    pub const fn doubt_claimed(id: &'a NotificationId, claim: &'a Claim, reason: &'a str) -> Self {
+    pub const fn doubt_claimed(id: &'a NotificationId, claim: &'a Claim, reason: Reason<'a>) -> Self {
         Self { id, from: Before::Claim(claim), to: After::InDoubt(reason) }
     }
 
     /// CLAIMED by a claim that cannot be read → IN_DOUBT.
     #[must_use]
-    pub const fn doubt_unreadable_claim(id: &'a NotificationId, reason: &'a str) -> Self {
+    pub const fn doubt_unreadable_claim(id: &'a NotificationId, reason: Reason<'a>) -> Self {
         Self { id, from: Before::Status(Status::Claimed), to: After::InDoubt(reason) }
     }
 
@@ -217,8 +239,9 @@ impl<'a> Change<'a> {
             // The pipeline may have changed it since.
             After::PutBack => return is_now(stored.put_back_at),
             After::Claimed(claim) => stored.claim.as_ref() == Some(claim),
-            After::UnknownCall => stored.unknown_call,
-            After::Released => true,
+            After::UnknownCall(_) => stored.unknown_call,
+            After::Noted(_) => is_now(stored.last_failure.map(|last| last.at)),
+            After::Released(_) => true,
             After::Inserted(notification) => notification.event() == &*stored.event && is_now(stored.since),
             After::Done(_) | After::Failed(_) | After::InDoubt(_) => is_now(stored.since),
         };
@@ -233,6 +256,22 @@ impl Stored {
     #[must_use]
     pub fn run(&self) -> Run {
         self.put_back_at.map_or(Run::First, Run::PutBackAt)
+    }
+
+    /// Whether a failure of its action is noted now. It is once the notification has been pending for
+    /// [`limits::NOTE_FAILURE_AFTER`], and then every [`limits::NOTE_FAILURE_EVERY`], so that an outage does not double the
+    /// writes of everything that waits for its end.
+    #[must_use]
+    pub fn is_note_due(&self, now: Timestamp) -> bool {
+        let is_past = |time: Timestamp, age: Duration| time.saturating_add(age).is_ok_and(|due| due <= now);
+        self.since.is_some_and(|since| is_past(since, limits::NOTE_FAILURE_AFTER))
+            && self.last_failure.is_none_or(|last| is_past(last.at, limits::NOTE_FAILURE_EVERY))
+    }
+
+    /// The number of the next failure to note.
+    #[must_use]
+    pub fn next_failure(&self) -> u32 {
+        self.last_failure.map_or(0, |last| last.failures).saturating_add(1)
     }
 }
 
@@ -263,7 +302,9 @@ impl After<'_> {
     #[must_use]
     pub const fn status(&self) -> Status {
         match self {
-            Self::Inserted(_) | Self::PutBack | Self::Released | Self::UnknownCall => Status::Init,
+            Self::Inserted(_) | Self::PutBack | Self::Released(_) | Self::UnknownCall(_) | Self::Noted(_) => {
+                Status::Init
+            }
             Self::Claimed(_) => Status::Claimed,
             Self::Done(_) => Status::Done,
             Self::Failed(_) => Status::Failed,
@@ -276,8 +317,8 @@ impl After<'_> {
 mod tests {
     use super::*;
     use crate::status::TRANSITIONS;
+    use crate::testing::{NOTE, REJECTED};
     use std::collections::BTreeSet;
-    use std::time::Duration;
 
     const EVENT: &str = r#"{"specversion":"1.0","id":"a","source":"s","type":"t"}"#;
 
@@ -292,15 +333,16 @@ mod tests {
         let changes = [
             Change::insert(&notification),
             Change::done(id, EVENT, None),
-            Change::fail(id, EVENT, Run::Any, ""),
-            Change::note_unknown_call(id, EVENT),
-            Change::doubt(id, EVENT, ""),
+            Change::fail(id, EVENT, Run::Any, REJECTED),
+            Change::note_unknown_call(id, EVENT, NOTE),
+            Change::note_failure(id, EVENT, NOTE),
+            Change::doubt(id, EVENT, REJECTED),
             Change::claim(id, EVENT, claim),
             Change::done_claimed(id, claim, None),
-            Change::fail_claimed(id, claim, ""),
-            Change::release(id, claim),
-            Change::doubt_claimed(id, claim, ""),
-            Change::doubt_unreadable_claim(id, ""),
+            Change::fail_claimed(id, claim, REJECTED),
+            Change::release(id, claim, NOTE),
+            Change::doubt_claimed(id, claim, REJECTED),
+            Change::doubt_unreadable_claim(id, REJECTED),
             Change::redrive(id, Timestamp::UNIX_EPOCH),
             Change::resolve_retry(id, Timestamp::UNIX_EPOCH),
             Change::resolve_done(id, Timestamp::UNIX_EPOCH),
@@ -333,7 +375,7 @@ mod tests {
         check(Change::insert(&notification), stored(Status::Done), false);
         check(Change::insert(&notification), Stored { event: "{}".into(), ..stored(Status::Init) }, false);
 
-        let fail = Change::fail(id, EVENT, Run::Any, "no");
+        let fail = Change::fail(id, EVENT, Run::Any, REJECTED);
         check(fail, stored(Status::Failed), true);
         check(fail, stored(Status::Done), false);
         check(fail, Stored { since: Some(at + Duration::from_millis(1)), ..stored(Status::Failed) }, false);
@@ -348,13 +390,31 @@ mod tests {
         check(redrive, stored(Status::Init), false);
 
         let claimed = |claim: &Claim| Stored { claim: Some(claim.clone()), ..stored(Status::Claimed) };
-        check(Change::release(id, &mine), Stored { since: None, ..stored(Status::Init) }, true);
-        check(Change::release(id, &mine), claimed(&theirs), false);
+        check(Change::release(id, &mine, NOTE), Stored { since: None, ..stored(Status::Init) }, true);
+        check(Change::release(id, &mine, NOTE), claimed(&theirs), false);
         check(Change::claim(id, EVENT, &mine), claimed(&mine), true);
         check(Change::claim(id, EVENT, &mine), claimed(&theirs), false);
 
-        let note = Change::note_unknown_call(id, EVENT);
+        let note = Change::note_unknown_call(id, EVENT, NOTE);
         check(note, Stored { unknown_call: true, ..stored(Status::Init) }, true);
         check(note, stored(Status::Init), false);
+
+        let last_failure = |at| Some(LastFailure { at, failures: 1 });
+        let note = Change::note_failure(id, EVENT, NOTE);
+        check(note, Stored { last_failure: last_failure(at), ..stored(Status::Init) }, true);
+        let later = last_failure(at + Duration::from_millis(1));
+        check(note, Stored { last_failure: later, ..stored(Status::Init) }, false);
+        check(note, stored(Status::Init), false);
+    }
+
+    #[test]
+    fn a_failure_is_noted_after_a_minute_and_then_every_five_minutes() {
+        let minutes = |minutes: i64| Timestamp::from_second(60 * minutes).unwrap();
+        let waiting = Stored { since: Some(minutes(10)), ..Stored::default() };
+        assert_eq!([minutes(10), minutes(11)].map(|now| waiting.is_note_due(now)), [false, true]);
+        let noted = Stored { last_failure: Some(LastFailure { at: minutes(11), failures: 3 }), ..waiting.clone() };
+        assert_eq!([minutes(15), minutes(16)].map(|now| noted.is_note_due(now)), [false, true]);
+        assert_eq!((waiting.next_failure(), noted.next_failure()), (1, 4));
+        assert!(!Stored::default().is_note_due(minutes(60)), "nothing says since when it has been pending");
     }
 }

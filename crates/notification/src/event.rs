@@ -1,7 +1,9 @@
 //! A notification: one CloudEvents 1.0 event in the JSON format, validated, and stored byte for byte as it was received.
 //! <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md>
 
+use crate::failure::Failure;
 use crate::id::{InvalidId, NotificationId};
+use crate::reason::ReasonCode;
 use crate::{format, limits, text};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -223,6 +225,12 @@ pub(crate) struct Attributes<'a> {
     pub(crate) data: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(crate) data_base64: Option<&'a RawValue>,
+}
+
+impl From<&Malformed> for Failure {
+    fn from(malformed: &Malformed) -> Self {
+        Self::permanent(malformed.to_string()).with_code(ReasonCode::Malformed)
+    }
 }
 
 impl<'a> Attributes<'a> {

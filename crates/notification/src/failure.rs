@@ -1,5 +1,7 @@
 //! What a failure means: can it succeed later, and may its effect have happened anyway?
 
+use crate::reason::{Reason, ReasonCode};
+
 /// The kind of a failure, which decides how it is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailureKind {
@@ -25,12 +27,14 @@ impl FailureKind {
     }
 }
 
-/// One failure: its kind, and a text that says what failed. The text never contains payload.
+/// One failure: its kind, and the reason that says what failed. The text never contains payload.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct Failure {
     /// What it means.
     pub kind: FailureKind,
+    /// The kind of the reason.
+    pub code: ReasonCode,
     /// What failed and, if that helps, what to do.
     pub reason: String,
 }
@@ -38,17 +42,29 @@ pub struct Failure {
 impl Failure {
     /// A failure that had no effect and can succeed later.
     pub fn retryable(reason: impl Into<String>) -> Self {
-        Self { kind: FailureKind::Retryable, reason: reason.into() }
+        Self { kind: FailureKind::Retryable, code: ReasonCode::Retry, reason: reason.into() }
     }
 
     /// A failure whose effect may have happened.
     pub fn may_have_happened(reason: impl Into<String>) -> Self {
-        Self { kind: FailureKind::MayHaveHappened, reason: reason.into() }
+        Self { kind: FailureKind::MayHaveHappened, code: ReasonCode::OutcomeUnknown, reason: reason.into() }
     }
 
     /// A failure that will not succeed later.
     pub fn permanent(reason: impl Into<String>) -> Self {
-        Self { kind: FailureKind::Permanent, reason: reason.into() }
+        Self { kind: FailureKind::Permanent, code: ReasonCode::Rejected, reason: reason.into() }
+    }
+
+    /// The same failure with this code.
+    #[must_use]
+    pub fn with_code(self, code: ReasonCode) -> Self {
+        Self { code, ..self }
+    }
+
+    /// Its reason, as the table stores it.
+    #[must_use]
+    pub fn as_reason(&self) -> Reason<'_> {
+        Reason { code: self.code, text: &self.reason }
     }
 }
 

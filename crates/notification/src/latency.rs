@@ -21,7 +21,7 @@ mod tests {
     #[test]
     fn a_sample_has_all_of_a_small_batch_and_is_evenly_spread_over_a_large_one() {
         let sample_of = |count: usize| sample(&(0..count).collect::<Vec<_>>()).copied().collect::<Vec<_>>();
-        assert!(sample_of(0).is_empty());
+        assert_eq!(sample_of(0), [] as [usize; 0]);
         assert_eq!(sample_of(3), [0, 1, 2]);
         assert_eq!(sample_of(100), (0..100).collect::<Vec<_>>());
         assert_eq!(sample_of(101), (0..101).step_by(2).collect::<Vec<_>>());

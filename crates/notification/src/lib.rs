@@ -12,7 +12,7 @@
 //! | [`status`] | the statuses and their transitions |
 //! | [`change`] | one conditional change of status; the claim, which is a fencing token |
 //! | [`action`] | your business code and the guarantee that it gives |
-//! | [`failure`] | retryable, permanent, may have happened |
+//! | [`failure`], [`reason`] | retryable, permanent, may have happened; why a notification is not DONE |
 //! | [`ports`], [`clock`] | what the functions use from outside: table, stream, queue, time |
 //! | [`envelope`], [`text`] | the batch that an event source sends, and the text in its records |
 //! | [`content`], [`distinct`] | duplicate or conflict; records of a batch that have the same id |
@@ -41,6 +41,7 @@ pub mod latency;
 pub mod limits;
 pub mod operator;
 pub mod ports;
+pub mod reason;
 pub mod report;
 pub mod status;
 #[cfg(feature = "testing")]
@@ -59,6 +60,7 @@ pub use event::{Malformed, Notification};
 pub use failure::{Failure, FailureKind};
 pub use id::NotificationId;
 pub use jiff::Timestamp;
+pub use reason::{Reason, ReasonCode};
 pub use status::Status;
 pub use text::Text;
 pub use trace::Trace;

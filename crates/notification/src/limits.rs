@@ -277,6 +277,13 @@ pub const RECENTLY_FAILED: Duration = Duration::from_mins(30);
 /// Items that the sweep counts in one partition of the index of unresolved items, at most: about 20 read capacity units.
 pub const UNRESOLVED_COUNTED: usize = 1_000;
 
+/// How long a notification must have been pending before a failure of its action is noted in its item: most failures pass
+/// sooner.
+pub const NOTE_FAILURE_AFTER: Duration = Duration::from_mins(1);
+
+/// Shortest time between two such notes. An outage then costs each notification that waits 12 writes per hour.
+pub const NOTE_FAILURE_EVERY: Duration = Duration::from_mins(5);
+
 /// Attempts of the SDK for one call, including the first one.
 pub const SDK_ATTEMPTS: u32 = 3;
 
@@ -334,6 +341,15 @@ pub const DEAD_LETTER_EMPTY_ROUNDS: usize = 2;
 
 /// The same, while fewer messages were read than SQS counts in the queue.
 pub const DEAD_LETTER_EMPTY_ROUNDS_MAX: usize = 10;
+
+/// Notifications that must be settled again before `notifyctl redrive` judges whether too many fail again.
+pub const REDRIVE_JUDGED_AFTER: usize = 20;
+
+/// Of the notifications that run again, `notifyctl redrive` looks at so many each second: ten calls.
+pub const REDRIVE_LOOKED_AT: usize = 10 * BATCH_GET_ITEM_MAX;
+
+/// How long `notifyctl redrive --wait` waits for the notifications that run again.
+pub const REDRIVE_WAIT: Duration = Duration::from_mins(10);
 
 /// Without an expected number of notifications, `notifyctl watch` says "all settled" only when no count has changed for this
 /// long: SQS's counts may lag for at least a minute after the last message was sent.

@@ -11,12 +11,14 @@ use crate::failure::Failure;
 use crate::id::NotificationId;
 use crate::limits;
 use crate::ports::Table;
+use crate::reason::{Reason, ReasonCode};
 use crate::status::Status;
 use crate::write::{Answer, read_all, write_all};
 use jiff::Timestamp;
 
 /// Why a claim becomes IN_DOUBT before it is resolved.
-const EXPIRED: &str = "its claim expired; an operator resolves it";
+const EXPIRED: Reason<'_> =
+    Reason { code: ReasonCode::ClaimExpired, text: "its claim expired; an operator resolves it" };
 
 /// What an operator decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -40,7 +40,7 @@ pub const TRANSITIONS: &[Transition] = &[
         Some(Status::Init),
         Status::Init,
         Writer::Downstream,
-        "the outcome of an idempotent call is unknown: it is noted and retried",
+        "its action failed: why is noted, and whether the outcome of its call is unknown; it is retried",
     ),
     Transition::new(
         Some(Status::Init),

@@ -25,7 +25,16 @@ pub use memory::{Fault, InMemory, Memory};
 pub use ports::{Backend, Call, Calls, Entries, Refused, each};
 pub use table::{Captured, Table};
 
+use crate::reason::{Note, Reason, ReasonCode};
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A reason, where its content does not matter.
+pub const REJECTED: Reason<'_> = Reason { code: ReasonCode::Rejected, text: "no" };
+
+/// The first note of a failure.
+pub const NOTE: Note<'_> =
+    Note { reason: Reason { code: ReasonCode::ReceiverUnavailable, text: "could not connect" }, failures: 1 };
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A test may panic inside a call on purpose; earlier writes remain.

@@ -43,7 +43,7 @@ async fn commit_group(table: &impl DownstreamTable, group: Vec<Commit<'_>>, at: 
                 // Any of them may be the cause. The next attempt splits the group, without those that left it.
                 let kind = if failure.kind.may_have_happened() { failure.kind } else { FailureKind::Retryable };
                 for place in left {
-                    results[place] = Err(Failure { kind, reason: failure.reason.clone() });
+                    results[place] = Err(Failure { kind, ..failure.clone() });
                 }
                 break;
             }

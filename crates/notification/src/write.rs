@@ -109,13 +109,13 @@ mod tests {
     use super::*;
     use crate::change::Run;
     use crate::status::Status;
-    use crate::testing::{Fault, Memory, TestClock};
+    use crate::testing::{Fault, Memory, REJECTED, TestClock};
 
     const DEADLINE: Deadline = Deadline::at(Timestamp::MAX);
 
     async fn fail(memory: &Memory, id: &str) -> Result<Answer, Failure> {
         let id = NotificationId::parse(id).unwrap();
-        let change = Change::fail(&id, "", Run::Any, "no");
+        let change = Change::fail(&id, "", Run::Any, REJECTED);
         let clock = TestClock::at_millis(1_000);
         write_all(&memory, &clock, &[change], Attempts::Limited, DEADLINE).await.remove(0)
     }

@@ -1,8 +1,12 @@
 //! The commands and their options.
 
+use crate::attention::{State, reason_code};
+use crate::groups::Key;
+use crate::time::duration;
 use clap::{Args, Parser, Subcommand};
 use notification::Timestamp;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Send, inspect, watch and audit notifications
 ///
@@ -29,8 +33,11 @@ Examples:
   notifyctl send refunds.jsonl                             send the events of a file, one per line
   notifyctl send --count 1000 --duplicates 10 --save sent.jsonl
   notifyctl watch                                          until every notification is settled
+  notifyctl groups                                         what needs attention, by reason
+  notifyctl list --status FAILED                           the ids, the oldest first
   notifyctl status rfd-000001
   notifyctl redrive rfd-000007                             FAILED, and the cause is fixed: run it again
+  notifyctl redrive --group FAILED/rejected/com.example.refund.requested --yes
   notifyctl resolve rfd-000008 --done                      IN_DOUBT, but the effect has happened
   notifyctl dlq redrive                                    list the dead letters that can go back to the queue
   notifyctl audit sent.jsonl                               was anything lost or doubled?
@@ -42,6 +49,38 @@ Exit status:
   2    error: the command could not be carried out
   3    the audit found no problem, but cannot show that there is none
   130  interrupted";
+
+const GROUPS_EXAMPLES: &str = "\
+Examples:
+  notifyctl groups
+  notifyctl groups --status FAILED --json | jq -r '.groups[].group'
+
+Exit status: 0, whether or not anything needs attention.";
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  notifyctl list --status FAILED --older-than 1h
+  notifyctl list --group FAILED/rejected/com.example.refund.requested --limit 10
+  notifyctl list --status IN_DOUBT --ids | notifyctl resolve --done -
+
+Exit status: 0, whether or not a notification matches.";
+
+const REDRIVE_EXAMPLES: &str = "\
+Examples:
+  notifyctl redrive rfd-000007
+  notifyctl redrive --group FAILED/rejected/com.example.refund.requested          count them
+  notifyctl redrive --group FAILED/rejected/com.example.refund.requested --yes --wait
+  notifyctl list --status FAILED --older-than 1d --ids | notifyctl redrive - --yes --rate 10
+  notifyctl redrive --resume notifyctl-20261130T031500Z.plan.jsonl
+
+Exit status: 0 all changed; 1 some were not as expected, or failed again; 2 some could not be changed; 130 interrupted.";
+
+const RESOLVE_EXAMPLES: &str = "\
+Examples:
+  notifyctl resolve rfd-000008 --done --seen 2026-11-30T03:10:00.123Z
+  notifyctl resolve --group IN_DOUBT/outcome_unknown/com.example.refund.requested --retry --yes
+
+Exit status: as for `notifyctl redrive`.";
 
 const AUDIT_EXAMPLES: &str = "\
 Examples:
@@ -71,8 +110,9 @@ Exit status: 1 if some are not DONE; the figures then include only the others.";
 pub(crate) enum Command {
     Send(SendArgs),
     Status(StatusArgs),
-    /// Count the notifications of each status, and the messages in the queues (reads the whole table)
-    Summary,
+    Summary(SummaryArgs),
+    Groups(GroupsArgs),
+    List(ListArgs),
     Watch(WatchArgs),
     Redrive(RedriveArgs),
     /// Manage the dead-letter queue
@@ -156,20 +196,134 @@ pub(crate) struct StatusArgs {
     pub(crate) event: bool,
 }
 
-/// Run failed notifications again: FAILED → INIT
+/// Count the notifications that are not DONE, and the messages in the queues
+///
+/// The counts are from the table's indexes, which lag a little behind the table. Their cost is in proportion to what is counted.
 #[derive(Debug, Args)]
-pub(crate) struct RedriveArgs {
-    /// Notification ids
-    #[arg(required = true, value_name = "ID")]
-    pub(crate) ids: Vec<String>,
+pub(crate) struct SummaryArgs {
+    /// Count every status, DONE too: reads the whole table
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
-/// Settle a notification by hand: IN_DOUBT, or CLAIMED by a worker that is gone → DONE, or → INIT to run it again
+/// Show what needs attention, grouped by status, reason code and type
+///
+/// These are the notifications that are FAILED or IN_DOUBT, and those that have been INIT or CLAIMED for long (PENDING). The
+/// first column after the count is the value of --group for `list`, `redrive` and `resolve`. The cost is in proportion to what
+/// needs attention, whatever else the table holds.
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("decision").required(true).args(["done", "retry"]))]
+#[command(after_help = GROUPS_EXAMPLES)]
+pub(crate) struct GroupsArgs {
+    /// Only this status; can be repeated
+    #[arg(long, value_enum, value_name = "STATUS")]
+    pub(crate) status: Vec<State>,
+
+    /// PENDING ones only if they have been for this long, e.g. 90s, 5m, 2h or 1d
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = duration)]
+    pub(crate) pending_for: Duration,
+}
+
+/// List the notifications that need attention, the oldest first
+#[derive(Debug, Args)]
+#[command(after_help = LIST_EXAMPLES)]
+pub(crate) struct ListArgs {
+    /// Only this status; can be repeated
+    #[arg(long, value_enum, value_name = "STATUS", conflicts_with = "group")]
+    pub(crate) status: Vec<State>,
+
+    /// Only this group, as `notifyctl groups` prints it
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group: Option<Key>,
+
+    /// Only this reason code
+    #[arg(long, value_name = "CODE", value_parser = reason_code)]
+    pub(crate) reason_code: Option<String>,
+
+    /// Only this CloudEvents type
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) event_type: Option<String>,
+
+    /// Only this CloudEvents source
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) source: Option<String>,
+
+    /// Only those that have had their status for this long, e.g. 90s, 5m, 2h or 1d
+    #[arg(long, value_name = "TIME", default_value = "0s", hide_default_value = true, value_parser = duration)]
+    pub(crate) older_than: Duration,
+
+    /// PENDING ones only if they have been for this long
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = duration)]
+    pub(crate) pending_for: Duration,
+
+    /// At most this many
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub(crate) limit: u16,
+
+    /// The page after the one that ended here, as that page says
+    #[arg(long, value_name = "TIME,ID")]
+    pub(crate) after: Option<String>,
+
+    /// Print only the ids, one per line, for a pipe
+    #[arg(long)]
+    pub(crate) ids: bool,
+}
+
+/// The notifications that a decision is about, and how it is carried out.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("which").required(true).args(["ids", "group", "resume"]))]
+pub(crate) struct SetArgs {
+    /// Notification ids; - reads them from standard input, one per line
+    #[arg(value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+
+    /// All of this group, as `notifyctl groups` prints it
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group: Option<Key>,
+
+    /// Change more than one notification, instead of counting them
+    #[arg(long)]
+    pub(crate) yes: bool,
+
+    /// Change at most this many per second; it begins with one, and doubles each second
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) rate: u32,
+
+    /// Stop when this percentage of those that run again fail again, once 20 are settled
+    #[arg(long, value_name = "PCT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub(crate) stop_at: u8,
+
+    /// Wait until those that run again are settled, for up to 10 minutes, and say what became of each
+    #[arg(long)]
+    pub(crate) wait: bool,
+
+    /// Write the set and the results to this new file [default: notifyctl-<time>.plan.jsonl]
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
+    pub(crate) plan: Option<PathBuf>,
+
+    /// Continue with the file of a command that was interrupted
+    #[arg(long, value_name = "FILE")]
+    pub(crate) resume: Option<PathBuf>,
+}
+
+/// Run failed notifications again: FAILED → INIT
+///
+/// More than one notification is changed only with --yes; without it, they are counted. The set is fixed at the start, in a file with
+/// which an interrupted command can be resumed. Each notification is changed at most once, even if it is decided on twice.
+#[derive(Debug, Args)]
+#[command(after_help = REDRIVE_EXAMPLES)]
+pub(crate) struct RedriveArgs {
+    #[command(flatten)]
+    pub(crate) set: SetArgs,
+}
+
+/// Settle notifications by hand: IN_DOUBT, or CLAIMED by a worker that is gone → DONE, or → INIT to run it again
+///
+/// Many at once are changed as by `notifyctl redrive`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("decision").required(true).args(["done", "retry"]), after_help = RESOLVE_EXAMPLES)]
 pub(crate) struct ResolveArgs {
-    /// The notification id
-    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) set: SetArgs,
 
     /// Its effect has happened: DONE
     #[arg(long)]
@@ -186,7 +340,7 @@ pub(crate) struct ResolveArgs {
     pub(crate) seen: Option<Timestamp>,
 }
 
-/// Follow the counts until every notification is settled (reads the whole table each time)
+/// Follow the counts until every notification is settled (with --expect, reads the whole table each time)
 ///
 /// Settled means that nothing is left to do: the queue is empty, and every notification is DONE, FAILED or IN_DOUBT.
 ///

@@ -1,16 +1,21 @@
 //! The operator's command line of the Atomic Notification Service.
 
 mod arrivals;
+mod attention;
 mod audit;
 mod cli;
 mod dead_letters;
 mod dlq;
 mod error;
 mod events;
+mod groups;
 mod items;
 mod latency;
 mod ledger;
+mod list;
+mod many;
 mod output;
+mod plan;
 mod send;
 mod settle;
 mod stack;
@@ -44,7 +49,9 @@ async fn run(cli: &Cli) -> Result<ExitCode, Error> {
     match &cli.command {
         Command::Send(args) => send::run(&stack, args, cli.json).await,
         Command::Status(args) => status::run(&stack, args, cli.json).await,
-        Command::Summary => summary::run(&stack, cli.json).await,
+        Command::Summary(args) => summary::run(&stack, args, cli.json).await,
+        Command::Groups(args) => groups::run(&stack, args, cli.json).await,
+        Command::List(args) => list::run(&stack, args, cli.json).await,
         Command::Watch(args) => watch::run(&stack, args, cli.json).await,
         Command::Redrive(args) => settle::redrive(&stack, args, cli.json).await,
         Command::Dlq(DlqCommand::Redrive(args)) => dlq::redrive(&stack, args, cli.json).await,

@@ -48,9 +48,26 @@ pub(crate) fn table<const N: usize>(rows: impl IntoIterator<Item = [String; N]>,
     line(table.trim_fmt());
 }
 
+/// Prints rows under heads.
+pub(crate) fn table_with_heads<const N: usize>(heads: [&str; N], rows: impl IntoIterator<Item = [String; N]>) {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(heads).add_rows(rows);
+    line(table.trim_fmt());
+}
+
+/// Prints a remark for people to standard error.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// A number with separators, for people.
 pub(crate) fn thousands(number: usize) -> String {
     HumanCount(number as u64).to_string()
+}
+
+/// A number and a noun, e.g. "1 notification" or "1,000 notifications".
+pub(crate) fn plural(number: usize, noun: &str) -> String {
+    format!("{} {noun}{}", thousands(number), if number == 1 { "" } else { "s" })
 }
 
 /// Good or bad, in words and colour.

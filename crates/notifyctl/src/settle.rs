@@ -1,9 +1,11 @@
 //! `notifyctl redrive` and `notifyctl resolve`: decisions of an operator. Each is one conditional write. If it makes a
 //! notification INIT, the table's stream does the rest.
 
-use crate::cli::{RedriveArgs, ResolveArgs};
+use crate::cli::{RedriveArgs, ResolveArgs, SetArgs};
 use crate::error::Error;
+use crate::many::{self, Order};
 use crate::output;
+use crate::plan::Plan;
 use crate::stack::Stack;
 use aws::{DynamoTable, SystemClock};
 use notification::operator::{Decided, Decision};
@@ -12,23 +14,40 @@ use serde_json::json;
 use std::process::ExitCode;
 
 pub(crate) async fn redrive(stack: &Stack, args: &RedriveArgs, json: bool) -> Result<ExitCode, Error> {
-    let table = table(stack);
-    Ok(ExitCode::from(each(&args.ids, json, async |id| decide(&table, id, Decision::Redrive, None).await).await))
-}
-
-/// Decides on each id, also after an error. Returns the worst exit status.
-async fn each(ids: &[String], json: bool, decide: impl AsyncFn(&str) -> Result<Decided, Error>) -> u8 {
-    let mut worst = 0;
-    for id in ids {
-        worst = worst.max(report(id, decide(id).await, json));
-    }
-    worst
+    run(stack, Decision::Redrive, &args.set, None, json).await
 }
 
 pub(crate) async fn resolve(stack: &Stack, args: &ResolveArgs, json: bool) -> Result<ExitCode, Error> {
     let decision = if args.done { Decision::ResolveDone } else { Decision::ResolveRetry };
-    let decided = decide(&table(stack), &args.id, decision, args.seen).await;
-    Ok(ExitCode::from(report(&args.id, decided, json)))
+    run(stack, decision, &args.set, args.seen, json).await
+}
+
+/// Decides on one notification, or on many as planned.
+async fn run(
+    stack: &Stack,
+    decision: Decision,
+    set: &SetArgs,
+    seen: Option<Timestamp>,
+    json: bool,
+) -> Result<ExitCode, Error> {
+    let table = table(stack);
+    let order = Order { stack, table: &table, decision, set };
+    if let Some(path) = &set.resume {
+        return order.carry_out(Plan::open(path, &stack.name, decision)?, json).await;
+    }
+    if let ([id], None) = (&set.ids[..], &set.group)
+        && id != many::STANDARD_INPUT
+    {
+        return Ok(ExitCode::from(report(id, decide(&table, id, decision, seen).await, json)));
+    }
+    if seen.is_some() {
+        return Err(Error::Failed("--seen is for one notification: give one id".to_owned()));
+    }
+    let planned = order.plan().await?;
+    if !set.yes {
+        return Ok(order.preview(&planned, json));
+    }
+    order.carry_out(order.write(planned)?, json).await
 }
 
 fn table(stack: &Stack) -> DynamoTable {
@@ -43,7 +62,7 @@ async fn decide(table: &DynamoTable, id: &str, decision: Decision, seen: Option<
 }
 
 /// What became of a decision, in words.
-fn described(decided: Decided) -> String {
+pub(crate) fn described(decided: Decided) -> String {
     match decided {
         Decided::Changed { from, to } => format!("{from} → {to}"),
         Decided::NotExpected { expected, status } => {
@@ -113,20 +132,10 @@ mod tests {
         assert!(text.contains("try again at 1970-01-01T00:05:00Z"), "{text}");
     }
 
-    #[tokio::test]
-    async fn an_error_counts_more_than_a_notification_that_is_not_as_expected() {
-        let decided = std::cell::RefCell::new(Vec::new());
-        let ids = ["a", "b", "c"].map(str::to_owned);
-        let worst = each(&ids, true, async |id| {
-            decided.borrow_mut().push(id.to_owned());
-            match id {
-                "a" => Ok(CHANGED),
-                "b" => Err(Error::Failed("no answer".to_owned())),
-                _ => Ok(Decided::Absent),
-            }
-        });
-        assert_eq!(worst.await, 2);
-        assert_eq!(decided.into_inner(), ids, "an error does not stop the others");
-        assert_eq!([report("a", Ok(CHANGED), true), report("b", Ok(Decided::Absent), true)], [0, 1]);
+    #[test]
+    fn an_error_counts_more_than_a_notification_that_is_not_as_expected() {
+        let failed = || Err(Error::Failed("no answer".to_owned()));
+        let statuses = [Ok(CHANGED), Ok(Decided::Absent), failed()].map(|decided| report("a", decided, true));
+        assert_eq!(statuses, [0, 1, 2]);
     }
 }

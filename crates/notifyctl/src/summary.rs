@@ -1,9 +1,12 @@
-//! `notifyctl summary`: counts the notifications of each status, and the messages in the queues.
+//! `notifyctl summary`: counts the notifications that are not DONE, and the messages in the queues.
 
+use crate::attention;
+use crate::cli::SummaryArgs;
 use crate::error::Error;
 use crate::items::text;
 use crate::output;
 use crate::stack::Stack;
+use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 use aws_sdk_sqs::types::QueueAttributeName;
 use notification::Status;
 use serde::Serialize;
@@ -11,13 +14,28 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 /// The counts.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, Clone, Serialize)]
 pub(crate) struct Summary {
+    /// By status; `PENDING` is INIT and CLAIMED together, where the indexes are counted.
     pub(crate) notifications: BTreeMap<String, usize>,
     pub(crate) queue: Queue,
     pub(crate) dead_letter_queue: Queue,
     pub(crate) publisher_failures: Queue,
     pub(crate) downstream_failures: Queue,
+    /// Read capacity units that counting the notifications took.
+    pub(crate) read_units: f64,
+}
+
+/// In the counts: INIT and CLAIMED together.
+const PENDING: &str = "PENDING";
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counted {
+    /// What is not DONE, in the table's sparse indexes: reads in proportion to that.
+    Indexes,
+    /// Every status, in the whole table, read consistently.
+    WholeTable,
 }
 
 /// Messages of one queue, as SQS counts them: approximately.
@@ -36,14 +54,29 @@ impl Queue {
 }
 
 impl Summary {
-    pub(crate) async fn read(stack: &Stack) -> Result<Self, Error> {
+    pub(crate) async fn read(stack: &Stack, counted: Counted) -> Result<Self, Error> {
+        // The queue first: a message that leaves it is then in the table.
+        let queue_first = queue(stack, &stack.queue_url).await?;
+        let (notifications, read_units) = match counted {
+            Counted::Indexes => unsettled(stack).await?,
+            Counted::WholeTable => statuses(stack).await?,
+        };
         Ok(Self {
-            queue: queue(stack, &stack.queue_url).await?,
-            notifications: statuses(stack).await?,
+            queue: queue_first,
+            notifications,
+            read_units,
             dead_letter_queue: queue(stack, &stack.dead_letter_queue_url).await?,
             publisher_failures: queue(stack, &stack.publisher_failures_url).await?,
             downstream_failures: queue(stack, &stack.downstream_failures_url).await?,
         })
+    }
+
+    /// Whether another reading found the same.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let queues = |summary: &Self| {
+            [summary.queue, summary.dead_letter_queue, summary.publisher_failures, summary.downstream_failures]
+        };
+        self.notifications == other.notifications && queues(self) == queues(other)
     }
 
     pub(crate) fn count(&self, status: Status) -> usize {
@@ -56,7 +89,8 @@ impl Summary {
 
     /// Notifications that are not settled.
     pub(crate) fn pending(&self) -> usize {
-        Status::ALL.into_iter().filter(|status| status.is_pending()).map(|status| self.count(status)).sum()
+        let statuses = Status::ALL.into_iter().filter(|status| status.is_pending()).map(Status::as_str);
+        statuses.chain([PENDING]).filter_map(|name| self.notifications.get(name)).sum()
     }
 
     pub(crate) fn is_settled(&self) -> bool {
@@ -64,14 +98,20 @@ impl Summary {
     }
 }
 
-pub(crate) async fn run(stack: &Stack, json: bool) -> Result<ExitCode, Error> {
-    let summary = Summary::read(stack).await?;
+pub(crate) async fn run(stack: &Stack, args: &SummaryArgs, json: bool) -> Result<ExitCode, Error> {
+    let counted = if args.all { Counted::WholeTable } else { Counted::Indexes };
+    let summary = Summary::read(stack, counted).await?;
     if json {
         output::json(&summary);
         return Ok(ExitCode::SUCCESS);
     }
-    let mut rows =
-        Status::ALL.map(|status| (status.as_str(), summary.count(status), meaning(status).to_owned())).to_vec();
+    let row = |status: Status| (status.as_str(), summary.count(status), meaning(status).to_owned());
+    let mut rows = if args.all {
+        Status::ALL.map(row).to_vec()
+    } else {
+        let pending = (PENDING, summary.pending(), "accepted, the effect is still to come".to_owned());
+        vec![pending, row(Status::Failed), row(Status::InDoubt)]
+    };
     for (name, queue, meaning) in [
         ("queue", summary.queue, "messages on their way to ingest"),
         ("DLQ", summary.dead_letter_queue, "messages refused six times"),
@@ -89,13 +129,22 @@ fn meaning(status: Status) -> &'static str {
         Status::Init => "accepted, the effect is still to come",
         Status::Claimed => "a worker is making its one call, or died during it",
         Status::Done => "the effect has happened",
-        Status::Failed => "it will not happen; `notifyctl status ID` has the reason",
+        Status::Failed => "it will not happen; `notifyctl groups` has the reasons",
         Status::InDoubt => "the effect may have happened: the outcome is unknown; `notifyctl resolve ID`",
     }
 }
 
+/// Counts the notifications that are not DONE, in the indexes that have only these.
+async fn unsettled(stack: &Stack) -> Result<(BTreeMap<String, usize>, f64), Error> {
+    let counts = attention::count(stack).await?;
+    let failed = (Status::Failed.as_str(), counts.failed);
+    let in_doubt = (Status::InDoubt.as_str(), counts.in_doubt);
+    let counted = [(PENDING, counts.pending), failed, in_doubt];
+    Ok((counted.map(|(name, count)| (name.to_owned(), count)).into(), counts.read_units))
+}
+
 /// Counts the notifications of each status. DynamoDB has no such counts, so this reads the whole table.
-async fn statuses(stack: &Stack) -> Result<BTreeMap<String, usize>, Error> {
+async fn statuses(stack: &Stack) -> Result<(BTreeMap<String, usize>, f64), Error> {
     let mut pages = stack
         .dynamodb
         .scan()
@@ -103,17 +152,20 @@ async fn statuses(stack: &Stack) -> Result<BTreeMap<String, usize>, Error> {
         .projection_expression("#status")
         .expression_attribute_names("#status", "status")
         .consistent_read(true)
+        .return_consumed_capacity(ReturnConsumedCapacity::Total)
         .into_paginator()
         .send();
-    let mut counts = BTreeMap::new();
+    let (mut counts, mut units) = (BTreeMap::new(), 0.0);
     while let Some(page) = pages.next().await {
-        for item in page.map_err(Error::aws("Scan"))?.items() {
+        let page = page.map_err(Error::aws("Scan"))?;
+        units += page.consumed_capacity().and_then(|consumed| consumed.capacity_units).unwrap_or_default();
+        for item in page.items() {
             if let Some(status) = text(item, "status") {
                 *counts.entry(status.to_owned()).or_default() += 1;
             }
         }
     }
-    Ok(counts)
+    Ok((counts, units))
 }
 
 /// Counts the messages of a queue, as SQS does: approximately.

@@ -4,7 +4,7 @@ use crate::cli::WatchArgs;
 use crate::error::Error;
 use crate::output;
 use crate::stack::Stack;
-use crate::summary::Summary;
+use crate::summary::{Counted, Summary};
 use crate::time::since;
 use aws::SystemClock;
 use console::Term;
@@ -19,18 +19,22 @@ pub(crate) async fn run(stack: &Stack, args: &WatchArgs, json: bool) -> Result<E
     let start = SystemClock.now();
     let timeout = timeout_of(args)?;
     let mut watch = Watch { expect: args.expect, last: None };
-    let mut last = String::new();
+    let mut last: Option<Summary> = None;
+    // Only the whole table shows how many notifications there are.
+    let counted = if args.expect == 0 { Counted::Indexes } else { Counted::WholeTable };
+    let mut most_left = 0;
     loop {
-        let summary = Summary::read(stack).await?;
+        let summary = Summary::read(stack, counted).await?;
         let now = SystemClock.now();
         let mut line = counts(&summary);
-        let seen = if json { output::compact(&summary) } else { line.clone() };
-        if seen != last && prints_changes {
-            output::line(&seen);
+        if prints_changes && !last.as_ref().is_some_and(|last| last.is_same(&summary)) {
+            output::line(if json { output::compact(&summary) } else { line.clone() });
         }
-        last = seen;
-        bar.set_length(summary.total().max(args.expect).max(1) as u64);
-        bar.set_position((summary.total() - summary.pending()) as u64);
+        last = Some(summary.clone());
+        let left = args.expect.saturating_sub(summary.total()).max(summary.queue.all()) + summary.pending();
+        most_left = most_left.max(left).max(1);
+        bar.set_length(most_left as u64);
+        bar.set_position((most_left - left) as u64);
         match watch.look(&summary, now) {
             State::Working => {}
             State::Quiet(since) => {
@@ -93,7 +97,7 @@ struct Watch {
 
 impl Watch {
     fn look(&mut self, summary: &Summary, now: Timestamp) -> State {
-        let unchanged_since = self.last.take().filter(|(last, _)| last == summary).map(|(_, first)| first);
+        let unchanged_since = self.last.take().filter(|(last, _)| last.is_same(summary)).map(|(_, first)| first);
         let first = unchanged_since.unwrap_or(now);
         self.last = Some((summary.clone(), first));
         let quiet = since(first, now);
@@ -109,11 +113,13 @@ impl Watch {
     }
 }
 
-/// The counts on one line. Rare statuses are left out if their count is zero.
+/// The counts on one line. FAILED and IN_DOUBT are left out if their count is zero, and DONE if it was not counted.
 fn counts(summary: &Summary) -> String {
-    let shown = |status: &Status| matches!(status, Status::Init | Status::Done) || summary.count(*status) > 0;
+    let shown = |status: &Status| summary.count(*status) > 0;
     let count = |status: Status| format!("{status} {}", output::thousands(summary.count(status)));
-    let statuses: Vec<_> = Status::ALL.into_iter().filter(shown).map(count).collect();
+    let pending = format!("pending {}", output::thousands(summary.pending()));
+    let settled = [Status::Done, Status::Failed, Status::InDoubt].into_iter().filter(shown).map(count);
+    let statuses: Vec<_> = [pending].into_iter().chain(settled).collect();
     let queue = output::thousands(summary.queue.all());
     let dead = output::thousands(summary.dead_letter_queue.all());
     format!("queue {queue} · {} · DLQ {dead}", statuses.join(" · "))

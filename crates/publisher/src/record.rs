@@ -123,7 +123,7 @@ impl Record {
         let identified: Option<Identified> = serde_json::from_str(record.get()).ok();
         let sequence_number = identified.and_then(|record| record.dynamodb.sequence_number);
         let sequence_number = Identifier::parse(sequence_number.as_deref())?;
-        let image = Image::Unpublishable(Failure::permanent(Malformed::NotARecord.to_string()));
+        let image = Image::Unpublishable(Failure::from(&Malformed::NotARecord));
         Ok(Self { sequence_number, image, key: None })
     }
 

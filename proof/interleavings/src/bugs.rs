@@ -208,7 +208,7 @@ pub(crate) fn rejection(bug: Option<Bug>, reason: String) -> ActionError {
 
 /// What the action returns for an answer of the receiver.
 pub(crate) fn acted(bug: Option<Bug>, answer: Result<Effect, Failure>) -> Result<Effect, ActionError> {
-    let Failure { kind, reason } = match answer {
+    let Failure { kind, reason, .. } = match answer {
         Ok(effect) => return Ok(effect),
         Err(failure) => failure,
     };

@@ -7,7 +7,9 @@ use crate::scenario::{Scenario, Start};
 use futures_channel::oneshot;
 use jiff::Timestamp;
 use notification::ports::{Answers, Committed, SweepState, Written};
-use notification::testing::{Backend, Call, Entries, Item, OwnedChange, OwnedCommit, Refused, Table, each};
+use notification::testing::{
+    Backend, Call, Entries, Item, NOTE, OwnedChange, OwnedCommit, REJECTED, Refused, Table, each,
+};
 use notification::{Change, Claim, Failure, Guarantee, Notification, Put, Status, Stored};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -316,9 +318,9 @@ fn table(scenario: &Scenario) -> Table {
     let second = match scenario.item {
         Start::Status(Status::Init | Status::Claimed) => None,
         Start::Status(Status::Done) => Some(Change::done(id, event, None)),
-        Start::Status(Status::Failed) => Some(Change::fail(id, event, notification::change::Run::Any, "rejected")),
-        Start::Status(Status::InDoubt) => Some(Change::doubt(id, event, "no answer")),
-        Start::Noted => Some(Change::note_unknown_call(id, event)),
+        Start::Status(Status::Failed) => Some(Change::fail(id, event, notification::change::Run::Any, REJECTED)),
+        Start::Status(Status::InDoubt) => Some(Change::doubt(id, event, REJECTED)),
+        Start::Noted => Some(Change::note_unknown_call(id, event, NOTE)),
         Start::Expired => Some(Change::claim(id, event, &gone)),
     };
     for (change, at) in [(Some(Change::insert(&notification)), before(60)), (second, before(30))] {

@@ -39,7 +39,8 @@ fn error_for(status: StatusCode, guarantee: Guarantee) -> ActionError {
     let text = format!("the receiver answered {}", status.as_u16());
     match status {
         // The receiver says that it did nothing.
-        StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => ActionError::Retry(text),
+        StatusCode::TOO_EARLY => ActionError::Retry(text),
+        StatusCode::TOO_MANY_REQUESTS => ActionError::Throttled(text),
         // Receivers that deduplicate answer 409 while an earlier call with the same key is in progress
         // (https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/). At most once has no earlier call.
         StatusCode::CONFLICT if matches!(guarantee, Guarantee::Idempotent { .. }) => {
@@ -108,12 +109,12 @@ mod tests {
         let kind = |status: u16, guarantee| match error_for(StatusCode::from_u16(status).unwrap(), guarantee) {
             ActionError::Rejected(_) => "rejected",
             ActionError::Retry(_) => "retry",
+            ActionError::Throttled(_) => "throttled",
+            ActionError::Unavailable(_) => "unavailable",
             ActionError::MayHaveHappened(_) => "may have happened",
         };
         for guarantee in [IDEMPOTENT, AT_MOST_ONCE] {
-            for status in [425, 429] {
-                assert_eq!(kind(status, guarantee), "retry", "{status}");
-            }
+            assert_eq!([425, 429].map(|status| kind(status, guarantee)), ["retry", "throttled"]);
             for status in [408, 500, 502, 503, 504] {
                 assert_eq!(kind(status, guarantee), "may have happened", "{status}");
             }

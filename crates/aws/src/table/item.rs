@@ -1,6 +1,7 @@
 //! The attributes of an item, and how to read them.
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use notification::change::LastFailure;
 use notification::ports::Written;
 use notification::{Claim, Status, Stored, Timestamp, limits};
 use std::collections::HashMap;
@@ -30,7 +31,14 @@ pub(super) fn stored(item: &HashMap<String, AttributeValue>) -> Stored {
         since: status.and_then(since_attribute).and_then(attribute).and_then(|since| since.parse().ok()),
         unknown_call: item.contains_key(UNKNOWN_CALL),
         put_back_at: attribute(PUT_BACK).and_then(|at| at.parse().ok()),
+        last_failure: attribute(LAST_FAILURE)
+            .and_then(|at| at.parse().ok())
+            .map(|at| LastFailure { at, failures: failures(item) }),
     }
+}
+
+fn failures(item: &HashMap<String, AttributeValue>) -> u32 {
+    item.get(FAILURES).and_then(|count| count.as_n().ok()?.parse().ok()).unwrap_or_default()
 }
 
 /// The answer of a refused write, with the item if the answer contains it.
@@ -40,6 +48,10 @@ pub(super) fn refused(item: Option<&HashMap<String, AttributeValue>>) -> Written
 
 /// When a call of the action first ended with an unknown outcome. The item has it from then on, until an operator decides.
 pub(super) const UNKNOWN_CALL: &str = "unknown_call_at";
+
+/// When the last failure of the action was noted, and how many have been noted by then.
+pub(super) const LAST_FAILURE: &str = "last_failure_at";
+pub(super) const FAILURES: &str = "failures";
 
 /// When an operator last moved the notification back to INIT.
 pub(super) const PUT_BACK: &str = "put_back_at";
@@ -56,7 +68,7 @@ pub(super) const fn since_attribute(status: Status) -> Option<&'static str> {
 }
 
 /// The attributes that are read.
-pub(super) const STORED_ATTRIBUTES: [&str; 11] = [
+pub(super) const STORED_ATTRIBUTES: [&str; 13] = [
     "id",
     "status",
     "event",
@@ -68,6 +80,8 @@ pub(super) const STORED_ATTRIBUTES: [&str; 11] = [
     "in_doubt_at",
     UNKNOWN_CALL,
     PUT_BACK,
+    LAST_FAILURE,
+    FAILURES,
 ];
 
 /// The reason, cut to its limit between two characters.

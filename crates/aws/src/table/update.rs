@@ -1,9 +1,10 @@
 //! One conditional change of an item, in two forms: as a PartiQL statement, and as an action of a transaction.
 
-use super::item::{PUT_BACK, UNKNOWN_CALL, number, shortened, since_attribute, text, time};
+use super::item::{FAILURES, LAST_FAILURE, PUT_BACK, UNKNOWN_CALL, number, shortened, since_attribute, text, time};
 use aws_sdk_dynamodb::types::{self, AttributeValue, ReturnValuesOnConditionCheckFailure::AllOld};
 use notification::change::{After, Before, Change, Claim, Run};
 use notification::id::index_shard;
+use notification::reason::{Note, Reason};
 use notification::{Failure, NotificationId, Status, Timestamp};
 use std::collections::HashMap;
 
@@ -56,15 +57,20 @@ impl Update {
         let mut set = Vec::with_capacity(5);
         set.push(("status", text(to.status().as_str())));
         match to {
-            // An insert has its own statement. After a released claim, the notification has been pending since the same time.
-            After::Inserted(_) | After::Released => {}
+            // An insert has its own statement.
+            After::Inserted(_) => {}
             After::PutBack => {
                 set.extend(pending(change.id(), at));
                 set.push((PUT_BACK, time(at)));
-                // The operator knows what the call did.
-                removed.push(UNKNOWN_CALL);
+                // The operator knows what the calls did. A new run begins.
+                removed.extend([UNKNOWN_CALL, "reason_code", LAST_FAILURE, FAILURES]);
             }
-            After::UnknownCall => set.push((UNKNOWN_CALL, time(at))),
+            After::UnknownCall(note) => {
+                set.push((UNKNOWN_CALL, time(at)));
+                set.extend(noted(note, at));
+            }
+            // After a released claim, the notification has been pending since the same time.
+            After::Released(note) | After::Noted(note) => set.extend(noted(note, at)),
             After::Claimed(Claim { owner, lease_until }) => {
                 set.extend([("owner", text(&**owner)), ("lease_until", time(*lease_until))]);
             }
@@ -75,7 +81,8 @@ impl Update {
             }
             After::Failed(reason) | After::InDoubt(reason) => {
                 let since = if to.status() == Status::Failed { "failed_at" } else { "in_doubt_at" };
-                set.extend([(since, time(at)), ("reason", text(shortened(reason)))]);
+                set.push((since, time(at)));
+                set.extend(reason_attributes(reason));
                 set.extend(unresolved(to.status(), change.id().as_str(), at));
                 removed.extend(PENDING);
             }
@@ -141,6 +148,17 @@ impl Update {
             .build()
             .map_err(|_| Failure::permanent("TransactWriteItems: an update lacks a part"))
     }
+}
+
+/// The attributes with a reason.
+pub(super) fn reason_attributes(reason: Reason<'_>) -> [(&'static str, AttributeValue); 2] {
+    [("reason", text(shortened(reason.text))), ("reason_code", text(reason.code.as_str()))]
+}
+
+/// The attributes with a note of a failure.
+fn noted(note: Note<'_>, at: Timestamp) -> impl Iterator<Item = (&'static str, AttributeValue)> {
+    let when = [(LAST_FAILURE, time(at)), (FAILURES, number(&note.failures))];
+    reason_attributes(note.reason).into_iter().chain(when)
 }
 
 /// Whether an operator may have to look at an item with this status.

@@ -6,7 +6,8 @@ use crate::world::{Images, World};
 use notification::change::{After, Run};
 use notification::id::index_shard;
 use notification::ports::{Table, TableReader, Written};
-use notification::{Change, Claim, Notification, Outcome, Stored, limits};
+use notification::reason::Note;
+use notification::{Change, Claim, Notification, Outcome, Reason, ReasonCode, Stored, limits};
 
 const LEASE: &str = "2026-11-22T10:01:10.000Z";
 
@@ -52,8 +53,16 @@ fn in_state(state: &str, id: &str) -> Option<Item> {
             attributes.extend([("pending_shard", shard.to_string()), ("pending_since", since.clone())]);
         }
         Some("DONE") => attributes.extend([("done_at", since.clone()), ("expires_at", "1800000000".to_owned())]),
-        Some("FAILED") => attributes.extend([("failed_at", since.clone()), ("reason", "refused".to_owned())]),
-        Some("IN_DOUBT") => attributes.extend([("in_doubt_at", since.clone()), ("reason", "no answer".to_owned())]),
+        Some("FAILED") => attributes.extend([
+            ("failed_at", since.clone()),
+            ("reason", "refused".to_owned()),
+            ("reason_code", "rejected".to_owned()),
+        ]),
+        Some("IN_DOUBT") => attributes.extend([
+            ("in_doubt_at", since.clone()),
+            ("reason", "no answer".to_owned()),
+            ("reason_code", "outcome_unknown".to_owned()),
+        ]),
         _ => {}
     }
     if let Some(status @ ("FAILED" | "IN_DOUBT")) = status {
@@ -66,7 +75,13 @@ fn in_state(state: &str, id: &str) -> Option<Item> {
         attributes.extend([("owner", owner.to_owned()), ("lease_until", lease.to_owned())]);
     }
     match state {
-        "INIT, unknown call" | "IN_DOUBT" => attributes.push(("unknown_call_at", since)),
+        "INIT, unknown call" | "IN_DOUBT" => {
+            attributes.extend([
+                ("unknown_call_at", since.clone()),
+                ("last_failure_at", since),
+                ("failures", "2".to_owned()),
+            ]);
+        }
         "INIT, put back" => attributes.push(("put_back_at", since)),
         _ => {}
     }
@@ -103,8 +118,11 @@ fn rows<'a>(new: &'a Notification, mine: &'a Claim, outcome: &'a Outcome) -> Vec
     const CLAIM: &[&str] = &["owner", "lease_until"];
     const CLAIM_AND_PENDING: &[&str] = &["owner", "lease_until", "pending_shard", "pending_since"];
     const UNRESOLVED: &[&str] = &["unresolved_partition", "unresolved_since"];
-    const DOUBT: &[&str] = &["unresolved_partition", "unresolved_since", "unknown_call_at"];
-    const UNKNOWN: &str = "outcome unknown";
+    const RUN: &[&str] =
+        &["unresolved_partition", "unresolved_since", "unknown_call_at", "reason_code", "last_failure_at", "failures"];
+    const REFUSED: Reason<'_> = Reason { code: ReasonCode::Rejected, text: "no" };
+    const UNKNOWN: Reason<'_> = Reason { code: ReasonCode::OutcomeUnknown, text: "outcome unknown" };
+    const NOTE: Note<'_> = Note { reason: UNKNOWN, failures: 3 };
 
     let (id, event) = (new.id(), new.event());
     let (now, shard) = (NOW.to_owned(), index_shard(id.as_str()));
@@ -119,24 +137,32 @@ fn rows<'a>(new: &'a Notification, mine: &'a Claim, outcome: &'a Outcome) -> Vec
         ("pending_since", now.clone()),
     ];
     let claimed = vec![("status", "CLAIMED".into()), ("owner", "me".into()), ("lease_until", LEASE.into())];
-    let released = vec![("status", "INIT".into())];
+    let released = vec![
+        ("status", "INIT".into()),
+        ("reason", UNKNOWN.text.into()),
+        ("reason_code", "outcome_unknown".into()),
+        ("last_failure_at", now.clone()),
+        ("failures", "3".into()),
+    ];
     let done = vec![("status", "DONE".into()), ("done_at", now.clone()), ("expires_at", NINETY_DAYS_LATER.into())];
     let done_with_outcome = [&done[..], &[("outcome", outcome.as_str().to_owned())]].concat();
     let failed = vec![
         ("status", "FAILED".into()),
         ("failed_at", now.clone()),
         ("reason", "no".into()),
+        ("reason_code", "rejected".into()),
         ("unresolved_partition", format!("FAILED#{shard}")),
         ("unresolved_since", now.clone()),
     ];
     let in_doubt = vec![
         ("status", "IN_DOUBT".into()),
         ("in_doubt_at", now.clone()),
-        ("reason", UNKNOWN.into()),
+        ("reason", UNKNOWN.text.into()),
+        ("reason_code", "outcome_unknown".into()),
         ("unresolved_partition", format!("IN_DOUBT#{shard}")),
         ("unresolved_since", now.clone()),
     ];
-    let unknown_call = vec![("status", "INIT".into()), ("unknown_call_at", now.clone())];
+    let unknown_call = [&released[..], &[("unknown_call_at", now.clone())]].concat();
     let put_back = vec![
         ("status", "INIT".into()),
         ("put_back_at", now.clone()),
@@ -148,22 +174,23 @@ fn rows<'a>(new: &'a Notification, mine: &'a Claim, outcome: &'a Outcome) -> Vec
     vec![
         row(Change::insert(new), &["absent"], &inserted, &[]),
         row(Change::done(id, event, Some(outcome)), THIS_EVENT, &done_with_outcome, PENDING),
-        row(Change::fail(id, event, Run::Any, "no"), UNTOUCHED, &failed, PENDING),
-        row(Change::fail(id, event, Run::First, "no"), FIRST_RUN, &failed, PENDING),
-        row(Change::fail(id, event, Run::PutBackAt(at(BEFORE)), "no"), SECOND_RUN, &failed, PENDING),
-        row(Change::note_unknown_call(id, event), THIS_EVENT, &unknown_call, &[]),
+        row(Change::fail(id, event, Run::Any, REFUSED), UNTOUCHED, &failed, PENDING),
+        row(Change::fail(id, event, Run::First, REFUSED), FIRST_RUN, &failed, PENDING),
+        row(Change::fail(id, event, Run::PutBackAt(at(BEFORE)), REFUSED), SECOND_RUN, &failed, PENDING),
+        row(Change::note_unknown_call(id, event, NOTE), THIS_EVENT, &unknown_call, &[]),
+        row(Change::note_failure(id, event, NOTE), THIS_EVENT, &released, &[]),
         row(Change::doubt(id, event, UNKNOWN), THIS_EVENT, &in_doubt, PENDING),
         row(Change::claim(id, event, mine), UNTOUCHED, &claimed, &[]),
         row(Change::done_claimed(id, mine, None), MINE, &done, CLAIM_AND_PENDING),
-        row(Change::fail_claimed(id, mine, "no"), MINE, &failed, CLAIM_AND_PENDING),
-        row(Change::release(id, mine), MINE, &released, CLAIM),
+        row(Change::fail_claimed(id, mine, REFUSED), MINE, &failed, CLAIM_AND_PENDING),
+        row(Change::release(id, mine, NOTE), MINE, &released, CLAIM),
         row(Change::doubt_claimed(id, mine, UNKNOWN), MINE, &in_doubt, CLAIM_AND_PENDING),
         row(Change::doubt_unreadable_claim(id, UNKNOWN), CLAIMED, &in_doubt, PENDING),
-        row(Change::redrive(id, at(BEFORE)), &["FAILED"], &put_back, DOUBT),
-        row(Change::resolve_retry(id, at(BEFORE)), &["IN_DOUBT"], &put_back, DOUBT),
+        row(Change::redrive(id, at(BEFORE)), &["FAILED"], &put_back, RUN),
+        row(Change::resolve_retry(id, at(BEFORE)), &["IN_DOUBT"], &put_back, RUN),
         row(Change::resolve_done(id, at(BEFORE)), &["IN_DOUBT"], &done, UNRESOLVED),
-        row(Change::redrive(id, at(NOW)), &[], &put_back, DOUBT),
-        row(Change::resolve_retry(id, at(NOW)), &[], &put_back, DOUBT),
+        row(Change::redrive(id, at(NOW)), &[], &put_back, RUN),
+        row(Change::resolve_retry(id, at(NOW)), &[], &put_back, RUN),
     ]
 }
 
@@ -224,7 +251,7 @@ async fn each_change_is_made_where_its_condition_holds_and_a_refusal_has_the_ite
         let row = rows(new, &mine, &outcome).swap_remove(number / STATES.len());
         cases.push(Case::new(STATES[number % STATES.len()], row));
     }
-    assert_eq!(cases.iter().filter(|case| case.is_made()).count(), 26, "a row names a state that does not exist");
+    assert_eq!(cases.iter().filter(|case| case.is_made()).count(), 29, "a row names a state that does not exist");
     world.put(cases.iter().filter_map(|case| case.before.clone())).await;
 
     for cases in cases.chunks(limits::BATCH_EXECUTE_STATEMENT_MAX) {
@@ -252,7 +279,7 @@ async fn a_change_that_changes_nothing_is_made_and_leaves_no_stream_record() {
     let world = World::new().await;
     let (a, event) = (id("a"), event("a", ""));
     world.put(in_state("INIT", "a")).await;
-    let note = Change::note_unknown_call(&a, &event);
+    let note = Change::note_unknown_call(&a, &event, notification::testing::NOTE);
     for _ in 0..3 {
         assert_eq!(world.table.write(&[note], at(NOW)).await.unwrap(), [Ok(Written::Yes)]);
     }

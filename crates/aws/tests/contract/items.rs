@@ -37,7 +37,7 @@ pub(crate) fn item<'a>(attributes: impl IntoIterator<Item = (&'a str, String)>) 
 /// A value of the type that its attribute has.
 fn value(name: &str, text: String) -> AttributeValue {
     match name {
-        "pending_shard" | "expires_at" | "raw_bytes" => AttributeValue::N(text),
+        "pending_shard" | "expires_at" | "raw_bytes" | "failures" => AttributeValue::N(text),
         _ => AttributeValue::S(text),
     }
 }

@@ -12,6 +12,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::body::SdkBody;
 use notification::change::{After, Commit, Run};
 use notification::ports::{DownstreamTable, Table, TableReader, Written};
+use notification::testing::{NOTE, REJECTED};
 use notification::{Change, Claim};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -60,8 +61,8 @@ async fn the_repeat_of_a_change_is_refused_and_recognises_its_own_result() {
     let claim = Claim { owner: "me".into(), lease_until: at(NOW) };
     let changes = [
         Change::done(&a, &event, None),
-        Change::fail(&a, &event, Run::Any, "no"),
-        Change::doubt(&a, &event, "outcome unknown"),
+        Change::fail(&a, &event, Run::Any, REJECTED),
+        Change::doubt(&a, &event, REJECTED),
         Change::claim(&a, &event, &claim),
     ];
     for change in changes {
@@ -79,7 +80,7 @@ async fn the_repeat_of_a_note_of_an_unknown_call_is_made_and_changes_nothing() {
     let world = World::new().await;
     let (a, event) = (id("a"), event("a", ""));
     world.put([inserted(&notification("a"))]).await;
-    let note = Change::note_unknown_call(&a, &event);
+    let note = Change::note_unknown_call(&a, &event, NOTE);
     assert_eq!(table(&world).write(&[note], at(NOW)).await.unwrap(), [Ok(Written::Yes)]);
     let stored = world.table.read(&[&a]).await.unwrap().remove(0).unwrap().unwrap();
     assert!(note.has_made(&stored, at(NOW)), "{stored:?}");

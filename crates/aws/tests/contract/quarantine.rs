@@ -31,6 +31,7 @@ async fn an_orphan_is_quarantined_once_as_failed_with_as_many_of_its_bytes_as_an
             ("status", "FAILED".to_owned()),
             ("raw_bytes", raw.len().to_string()),
             ("reason", "é".repeat(limits::REASON_MAX_BYTES / 2)),
+            ("reason_code", "orphan".to_owned()),
             ("failed_at", BEFORE.to_owned()),
             ("unresolved_partition", format!("FAILED#{}", index_shard(ID))),
             ("unresolved_since", BEFORE.to_owned()),

@@ -3,6 +3,7 @@
 use crate::items::{BEFORE, at, id, in_a_minute, inserted, largest_notification, notification};
 use crate::world::World;
 use aws::SystemClock;
+use notification::change::LastFailure;
 use notification::ports::TableReader;
 use notification::write::read_all;
 use notification::{Claim, Notification, Status, Stored, limits};
@@ -35,6 +36,8 @@ async fn a_read_returns_every_attribute_that_a_decision_depends_on() {
         ("lease_until", BEFORE),
         ("unknown_call_at", BEFORE),
         ("put_back_at", BEFORE),
+        ("last_failure_at", BEFORE),
+        ("failures", "4"),
     ];
     item.extend(crate::items::item(attributes.map(|(name, text)| (name, text.to_owned()))));
     world.put([item]).await;
@@ -45,6 +48,7 @@ async fn a_read_returns_every_attribute_that_a_decision_depends_on() {
         since: None,
         unknown_call: true,
         put_back_at: Some(at(BEFORE)),
+        last_failure: Some(LastFailure { at: at(BEFORE), failures: 4 }),
     };
     assert_eq!(world.table.read(&[&id("a")]).await.unwrap(), [Ok(Some(expected))]);
 }

@@ -2,7 +2,8 @@
 
 use super::item::Item;
 use crate::action::Put;
-use crate::change::{After, Before, Change, Claim, Commit, Run};
+use crate::change::{After, Before, Change, Claim, Commit, LastFailure, Run};
+use crate::reason::{Reason, ReasonCode};
 use crate::status::Status;
 use jiff::Timestamp;
 
@@ -31,8 +32,12 @@ pub struct OwnedChange {
     pub claim: Option<Claim>,
     /// What the action returned.
     pub outcome: Option<String>,
-    /// Why the item is FAILED or IN_DOUBT then.
-    pub reason: Option<String>,
+    /// Why the item is FAILED or IN_DOUBT then, or why its action failed.
+    pub reason: Option<(ReasonCode, String)>,
+    /// How many failures have been noted then, if this change notes one.
+    pub failures: Option<u32>,
+    /// Whether it notes that a call of the action ended with an unknown outcome.
+    pub unknown_call: bool,
 }
 
 /// A [`Commit`] that owns its parts.
@@ -60,6 +65,8 @@ impl From<&Change<'_>> for OwnedChange {
             claim: None,
             outcome: None,
             reason: None,
+            failures: None,
+            unknown_call: false,
         };
         match from {
             Before::Claim(claim) => owned.if_claim = Some(claim.clone()),
@@ -71,11 +78,19 @@ impl From<&Change<'_>> for OwnedChange {
             After::Inserted(notification) => owned.event = Some(notification.event().to_owned()),
             After::Claimed(claim) => owned.claim = Some(claim.clone()),
             After::Done(outcome) => owned.outcome = outcome.map(|outcome| outcome.as_str().to_owned()),
-            After::Failed(reason) | After::InDoubt(reason) => owned.reason = Some(reason.to_owned()),
-            After::PutBack | After::Released | After::UnknownCall => {}
+            After::Failed(reason) | After::InDoubt(reason) => owned.reason = Some(owned_reason(reason)),
+            After::Released(note) | After::UnknownCall(note) | After::Noted(note) => {
+                (owned.reason, owned.failures) = (Some(owned_reason(note.reason)), Some(note.failures));
+                owned.unknown_call = matches!(to, After::UnknownCall(_));
+            }
+            After::PutBack => {}
         }
         owned
     }
+}
+
+fn owned_reason(Reason { code, text }: Reason<'_>) -> (ReasonCode, String) {
+    (code, text.to_owned())
 }
 
 impl From<&Commit<'_>> for OwnedCommit {
@@ -110,13 +125,19 @@ impl OwnedChange {
         item.writes += 1;
         match (self.from, self.to) {
             (None, _) => item.pending_since = Some(at),
-            (Some(Status::Init), Status::Init) => item.unknown_call = true,
             (Some(Status::Failed | Status::InDoubt), Status::Init) => {
                 (item.unknown_call, item.put_back_at, item.pending_since) = (false, Some(at), Some(at));
+                (item.reason_code, item.last_failure) = (None, None);
             }
+            (_, Status::Init) => item.unknown_call |= self.unknown_call,
             (_, Status::Done) => item.outcome.clone_from(&self.outcome),
-            (_, Status::Failed | Status::InDoubt) => item.reason.clone_from(&self.reason),
             _ => {}
+        }
+        if let Some((code, text)) = &self.reason {
+            (item.reason_code, item.reason) = (Some(*code), Some(text.clone()));
+        }
+        if let Some(failures) = self.failures {
+            item.last_failure = Some(LastFailure { at, failures });
         }
         item.pending_since = item.pending_since.filter(|_| item.status.is_pending());
         item
@@ -132,6 +153,7 @@ fn is_same(time: Option<Timestamp>, expected: Timestamp) -> bool {
 mod tests {
     use super::*;
     use crate::event::Notification;
+    use crate::testing::{NOTE, REJECTED};
 
     fn claim(owner: &str) -> Claim {
         Claim { owner: owner.into(), lease_until: Timestamp::UNIX_EPOCH }
@@ -150,14 +172,14 @@ mod tests {
             [None, Some(&init), Some(&unknown), Some(&claimed)].map(|item| change.holds(item))
         };
         assert_eq!(holds(Change::insert(&notification)), [true, false, false, false]);
-        assert_eq!(holds(Change::doubt_unreadable_claim(id, "")), [false, false, false, true]);
+        assert_eq!(holds(Change::doubt_unreadable_claim(id, REJECTED)), [false, false, false, true]);
         assert_eq!(holds(Change::done(id, "e", None)), [false, true, true, false]);
         assert_eq!(holds(Change::done(id, "other", None)), [false; 4]);
-        assert_eq!(holds(Change::fail(id, "e", Run::Any, "")), [false, true, false, false]);
-        assert_eq!(holds(Change::fail(id, "e", Run::First, "")), [false, true, false, false]);
-        assert_eq!(holds(Change::fail(id, "e", Run::PutBackAt(Timestamp::UNIX_EPOCH), "")), [false; 4]);
-        assert_eq!(holds(Change::release(id, &mine)), [false, false, false, true]);
-        assert_eq!(holds(Change::release(id, &theirs)), [false; 4]);
+        assert_eq!(holds(Change::fail(id, "e", Run::Any, REJECTED)), [false, true, false, false]);
+        assert_eq!(holds(Change::fail(id, "e", Run::First, REJECTED)), [false, true, false, false]);
+        assert_eq!(holds(Change::fail(id, "e", Run::PutBackAt(Timestamp::UNIX_EPOCH), REJECTED)), [false; 4]);
+        assert_eq!(holds(Change::release(id, &mine, NOTE)), [false, false, false, true]);
+        assert_eq!(holds(Change::release(id, &theirs, NOTE)), [false; 4]);
     }
 
     #[test]
@@ -181,7 +203,7 @@ mod tests {
         let id = &crate::id::NotificationId::parse("a").unwrap();
         let put_back_at = Timestamp::from_millisecond(1_000).unwrap();
         let again = Item { put_back_at: Some(put_back_at), ..Item::new(Status::Init, "e") };
-        let holds = |run| OwnedChange::from(&Change::fail(id, "e", run, "no")).holds(Some(&again));
+        let holds = |run| OwnedChange::from(&Change::fail(id, "e", run, REJECTED)).holds(Some(&again));
         assert!(holds(Run::Any) && holds(Run::PutBackAt(put_back_at)));
         assert!(!holds(Run::First) && !holds(Run::PutBackAt(Timestamp::UNIX_EPOCH)));
     }

@@ -1,6 +1,7 @@
 //! An item of the table.
 
-use crate::change::{Claim, Stored};
+use crate::change::{Claim, LastFailure, Stored};
+use crate::reason::ReasonCode;
 use crate::status::Status;
 use jiff::Timestamp;
 use std::time::Duration;
@@ -12,8 +13,10 @@ pub struct Item {
     pub status: Status,
     /// Its event.
     pub event: String,
-    /// Why it is FAILED or IN_DOUBT.
+    /// Why it is or was FAILED or IN_DOUBT, or why its action failed.
     pub reason: Option<String>,
+    /// The kind of that reason, in this run of the action.
+    pub reason_code: Option<ReasonCode>,
     /// What its action returned.
     pub outcome: Option<String>,
     /// The bytes of an orphan.
@@ -28,6 +31,8 @@ pub struct Item {
     pub unknown_call: bool,
     /// When an operator last moved it back to INIT.
     pub put_back_at: Option<Timestamp>,
+    /// The last failure of its action that was noted.
+    pub last_failure: Option<LastFailure>,
     /// How often it was written.
     pub writes: usize,
 }
@@ -39,6 +44,7 @@ impl Item {
             status,
             event: event.to_owned(),
             reason: None,
+            reason_code: None,
             outcome: None,
             raw: vec![],
             claim: None,
@@ -46,6 +52,7 @@ impl Item {
             since: None,
             unknown_call: false,
             put_back_at: None,
+            last_failure: None,
             writes: 1,
         }
     }
@@ -61,9 +68,14 @@ impl Item {
             status: Some(self.status),
             event: self.event.as_str().into(),
             claim: self.claim.clone(),
-            since: self.since,
+            since: match self.status {
+                Status::Init => self.pending_since,
+                Status::Claimed => None,
+                Status::Done | Status::Failed | Status::InDoubt => self.since,
+            },
             unknown_call: self.unknown_call,
             put_back_at: self.put_back_at,
+            last_failure: self.last_failure,
         }
     }
 }

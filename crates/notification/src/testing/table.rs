@@ -9,6 +9,7 @@ use crate::failure::Failure;
 use crate::id::{NotificationId, index_shard};
 use crate::limits;
 use crate::ports::{Answers, Committed, IndexKey, PendingPage, SweepState, UnresolvedCount, Written};
+use crate::reason::ReasonCode;
 use crate::status::Status;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -146,7 +147,13 @@ impl Table {
     pub fn quarantine(&mut self, id: &str, raw: &[u8], reason: &str, at: Timestamp) {
         if !self.items.contains_key(id) {
             let (reason, raw) = (Some(reason.to_owned()), raw.to_vec());
-            let item = Item { reason, raw, since: Some(at), ..Item::new(Status::Failed, "") };
+            let item = Item {
+                reason,
+                reason_code: Some(ReasonCode::Orphan),
+                raw,
+                since: Some(at),
+                ..Item::new(Status::Failed, "")
+            };
             self.items.insert(id.to_owned(), item);
             self.capture(id, None);
         }
@@ -249,6 +256,7 @@ mod tests {
     use super::*;
     use crate::change::{Change, Claim, Commit};
     use crate::event::Notification;
+    use crate::testing::NOTE;
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(seconds).unwrap()
@@ -318,7 +326,7 @@ mod tests {
         let mut table = with(std::slice::from_ref(&a));
         let claim = Claim { owner: "x".into(), lease_until: at(60) };
         write(&mut table, Change::claim(a.id(), a.event(), &claim), at(1));
-        write(&mut table, Change::release(a.id(), &claim), at(2));
+        write(&mut table, Change::release(a.id(), &claim, NOTE), at(2));
         assert_eq!(table.items()["a"].pending_since, Some(at(0)));
     }
 

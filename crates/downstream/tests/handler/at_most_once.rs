@@ -1,16 +1,12 @@
 //! At-most-once actions with a long backlog, with a slow table, and with a deployment while a claim is held.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
-
+use crate::support::{START, handle, handle_for, init, records, status};
 use notification::ports::Table;
-use notification::testing::{Call, Fault, Memory};
+use notification::testing::{Call, Fault, Memory, REJECTED};
 use notification::{Action, ActionError, Deadline, Effect, Failure, Guarantee, Notification, Status, Timestamp};
 use notification::{Change, Claim};
 use std::sync::Mutex;
 use std::time::Duration;
-use support::{START, handle, handle_for, init, records, status};
 
 /// An action that counts its calls.
 struct Counted {
@@ -224,7 +220,7 @@ async fn a_call_that_ends_after_its_notification_was_moved_back_to_init_is_in_do
             let (table, id) = (&self.0, notification.id());
             let claim = self.0.item(id.as_str()).unwrap().claim.unwrap();
             for change in
-                [Change::doubt_claimed(id, &claim, "expired"), Change::resolve_retry(id, Timestamp::UNIX_EPOCH)]
+                [Change::doubt_claimed(id, &claim, REJECTED), Change::resolve_retry(id, Timestamp::UNIX_EPOCH)]
             {
                 table.write(&[change], Timestamp::UNIX_EPOCH).await.unwrap();
             }

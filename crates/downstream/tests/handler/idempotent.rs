@@ -1,19 +1,15 @@
 //! Idempotent actions whose receiver answers late, twice, or differently the second time.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
-
+use crate::support::{self, event, handle, handle_for, init, record, records, status};
 use notification::change::{Commit, Run};
 use notification::ports::{Answers, Committed, DownstreamTable, Orphan, Table, TableReader, Written};
-use notification::testing::{Call, Fault, Memory, TestClock};
+use notification::testing::{Call, Fault, Memory, REJECTED, TestClock};
 use notification::{
     Action, ActionError, Deadline, Effect, Failure, Guarantee, Notification, NotificationId, Status, Timestamp,
 };
 use notification::{Change, Claim, Stored};
 use std::sync::Mutex;
 use std::time::Duration;
-use support::{event, handle, handle_for, init, record, records, status};
 
 const IDEMPOTENT: Guarantee = Guarantee::Idempotent { timeout: Duration::from_secs(5) };
 
@@ -241,7 +237,7 @@ async fn a_call_with_an_unknown_outcome_that_meets_failed_is_counted() {
         }
 
         async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
-            let failed = Change::fail(notification.id(), notification.event(), Run::Any, "the receiver answered 404");
+            let failed = Change::fail(notification.id(), notification.event(), Run::Any, REJECTED);
             let table = &self.0;
             table.write(&[failed], Timestamp::UNIX_EPOCH).await.unwrap();
             no_answer()
@@ -263,7 +259,7 @@ async fn a_rejection_is_not_failed_if_an_operator_has_redriven_the_notification_
 
         async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
             let (table, id) = (&self.0, notification.id());
-            let failed = Change::fail(id, notification.event(), Run::First, "the receiver answered 404");
+            let failed = Change::fail(id, notification.event(), Run::First, REJECTED);
             for change in [failed, Change::redrive(id, Timestamp::UNIX_EPOCH)] {
                 assert_eq!(table.write(&[change], Timestamp::UNIX_EPOCH).await.unwrap(), [Ok(Written::Yes)]);
             }

@@ -1,18 +1,14 @@
 //! Poison: quarantined once, at a bounded cost, and never at the expense of a valid notification.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
-
+use crate::support::{START, event, handle, init, record, records, status};
 use notification::ports::Table;
-use notification::testing::{Fault, Memory};
+use notification::testing::{Fault, Memory, NOTE};
 use notification::{
     Action, ActionError, Deadline, Effect, Failure, Guarantee, MarkDone, Notification, NotificationId, Put, Status,
     Timestamp, limits,
 };
 use notification::{Change, Claim};
 use std::time::Duration;
-use support::{START, event, handle, init, record, records, status};
 
 const IDEMPOTENT: Guarantee = Guarantee::Idempotent { timeout: Duration::from_secs(5) };
 const AT_MOST_ONCE: Guarantee = Guarantee::AtMostOnce { timeout: Duration::from_secs(5) };
@@ -155,7 +151,7 @@ async fn a_notification_whose_own_event_is_malformed_is_in_doubt_if_a_call_may_h
     let claimed = Memory::default().with("a", Status::Init, MALFORMED).with_claim("a", expired);
     let called = Memory::default().with("a", Status::Init, MALFORMED);
     let id = NotificationId::parse("a").unwrap();
-    (&called).write(&[Change::note_unknown_call(&id, MALFORMED)], Timestamp::UNIX_EPOCH).await.unwrap();
+    (&called).write(&[Change::note_unknown_call(&id, MALFORMED, NOTE)], Timestamp::UNIX_EPOCH).await.unwrap();
     for memory in [claimed, called] {
         let handled = handle(&memory, MarkDone, &[record(0, MALFORMED)]).await;
         assert_eq!((handled.reported.len(), handled.count("InDoubt")), (0, 1));
@@ -179,7 +175,7 @@ async fn only_a_rejection_that_meets_a_call_with_an_unknown_outcome_is_written_a
     let expired = Claim { owner: "gone".into(), lease_until: Timestamp::from_millisecond(START - 1).unwrap() };
     let memory = init(Memory::default(), ["a", "b", "c"]).with_claim("c", expired);
     let (id, event_of_b) = (NotificationId::parse("b").unwrap(), event("b"));
-    (&memory).write(&[Change::note_unknown_call(&id, &event_of_b)], Timestamp::UNIX_EPOCH).await.unwrap();
+    (&memory).write(&[Change::note_unknown_call(&id, &event_of_b, NOTE)], Timestamp::UNIX_EPOCH).await.unwrap();
     let handled = handle(&memory, Rejecting, &records(["a", "b", "c"])).await;
     assert_eq!((handled.reported.len(), handled.count("Failed"), handled.count("InDoubt")), (0, 1, 2));
     assert_eq!(["a", "b", "c"].map(|id| status(&memory, id)), [Status::Failed, Status::InDoubt, Status::InDoubt]);

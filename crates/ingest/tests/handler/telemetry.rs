@@ -1,10 +1,6 @@
 //! What ingest logs and counts: every message that is not inserted is named and counted once.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-#[path = "../../notification/tests/telemetry/collect.rs"]
-mod collect;
-
+use crate::collect;
 use collect::Telemetry;
 use ingest::Ingest;
 use notification::testing::{Call, Fault, Memory, TestClock};

@@ -2,11 +2,7 @@
 //!
 //! Duplicate names in an object are left out: AWS sends none, and we refuse some of which a map takes the last.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-#[path = "../../notification/tests/bad_input/generate.rs"]
-mod generate;
-
+use crate::generate;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use generate::{config, text};
 use ingest::Ingest;

@@ -1,17 +1,9 @@
 //! Any batch from Kinesis: nothing panics, poison is quarantined and blocks nothing, and a refusal names the broken rule
 //! without quoting the record.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-#[path = "bad_input/check.rs"]
 mod check;
-#[path = "../../notification/tests/bad_input/generate.rs"]
-mod generate;
-#[path = "../../notification/tests/bad_input/members.rs"]
-mod members;
-#[path = "../../notification/tests/bad_input/refusals.rs"]
-mod refusals;
 
+use crate::generate;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use downstream::record::{Content, Record};

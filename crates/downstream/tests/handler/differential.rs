@@ -2,11 +2,7 @@
 //!
 //! Duplicate names in an object are left out: AWS sends none.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-#[path = "../../notification/tests/bad_input/generate.rs"]
-mod generate;
-
+use crate::generate;
 use aws_lambda_events::kinesis::{KinesisEvent, KinesisEventRecord};
 use aws_lambda_events::streams::KinesisEventResponse;
 use base64::Engine;

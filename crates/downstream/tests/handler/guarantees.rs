@@ -1,11 +1,9 @@
 //! Each guarantee of an action, with a crash or a lost reply at each point, against the table in memory.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
 use downstream::Downstream;
 use notification::change::Run;
 use notification::ports::{Table, Written};
-use notification::testing::{Call, Fault, Memory, TestClock};
+use notification::testing::{Call, Fault, Memory, NOTE, REJECTED, TestClock};
 use notification::{
     Action, ActionError, Deadline, Effect, Envelope, Failure, Guarantee, Invocation, Notification, Outcome, Put,
     Status, Timestamp,
@@ -218,7 +216,7 @@ impl Action for OvertakenAtFirst<'_> {
             return Ok(Effect::default());
         }
         let (id, at) = (notification.id(), Timestamp::from_second(1).unwrap());
-        let failed = Change::fail(id, notification.event(), Run::First, "no such order");
+        let failed = Change::fail(id, notification.event(), Run::First, REJECTED);
         for change in [failed, Change::redrive(id, at)] {
             assert_eq!((&self.memory).write(&[change], at).await.unwrap(), [Ok(Written::Yes)]);
         }
@@ -432,7 +430,7 @@ async fn at_most_once_if_another_worker_has_claimed_in_between_the_record_is_ret
             let theirs = Claim { owner: "another".into(), ..mine.clone() };
             let id = notification.id();
             let table = &self.0;
-            for change in [Change::release(id, &mine), Change::claim(id, notification.event(), &theirs)] {
+            for change in [Change::release(id, &mine, NOTE), Change::claim(id, notification.event(), &theirs)] {
                 table.write(&[change], Timestamp::UNIX_EPOCH).await.unwrap();
             }
             Err(ActionError::Retry("connection refused".into()))

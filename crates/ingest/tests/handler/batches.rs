@@ -1,10 +1,6 @@
 //! The rules of ingest, against the table in memory.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-#[path = "../../notification/tests/telemetry/collect.rs"]
-mod collect;
-
+use crate::collect;
 use collect::Telemetry;
 use ingest::Ingest;
 use notification::Clock;
@@ -322,11 +318,11 @@ async fn a_thousand_notifications_need_forty_writes() {
 #[tokio::test]
 async fn the_sample_events_give_the_documented_results() {
     let samples = [
-        (include_str!("../../../events/ingest-valid.json"), vec![], 1),
-        (include_str!("../../../events/ingest-duplicate.json"), vec![], 1),
-        (include_str!("../../../events/ingest-conflict.json"), vec![1], 1),
-        (include_str!("../../../events/ingest-malformed.json"), vec![0, 1, 2], 0),
-        (include_str!("../../../events/ingest-mixed.json"), vec![1, 4], 2),
+        (include_str!("../../../../events/ingest-valid.json"), vec![], 1),
+        (include_str!("../../../../events/ingest-duplicate.json"), vec![], 1),
+        (include_str!("../../../../events/ingest-conflict.json"), vec![1], 1),
+        (include_str!("../../../../events/ingest-malformed.json"), vec![0, 1, 2], 0),
+        (include_str!("../../../../events/ingest-mixed.json"), vec![1, 4], 2),
     ];
     for (sample, failed, items) in samples {
         let sample: Value = serde_json::from_str(sample).unwrap();

@@ -1,17 +1,9 @@
 //! Any batch from the table stream and any payload of a schedule: nothing panics, a bad record blocks nothing, and a refusal
 //! names the broken rule and quotes nothing but an id.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-#[path = "bad_input/check.rs"]
 mod check;
-#[path = "../../notification/tests/bad_input/generate.rs"]
-mod generate;
-#[path = "../../notification/tests/bad_input/members.rs"]
-mod members;
-#[path = "../../notification/tests/bad_input/refusals.rs"]
-mod refusals;
 
+use crate::generate;
 use generate::{MARKER, bytes, config, json, marked, spoiled, text};
 use proptest::prelude::*;
 use publisher::Payload;

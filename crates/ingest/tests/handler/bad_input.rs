@@ -1,17 +1,9 @@
 //! Any batch from SQS: nothing panics, a bad message fails alone, and a refusal names the broken rule without quoting the
 //! message.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-#[path = "bad_input/check.rs"]
 mod check;
-#[path = "../../notification/tests/bad_input/generate.rs"]
-mod generate;
-#[path = "../../notification/tests/bad_input/members.rs"]
-mod members;
-#[path = "../../notification/tests/bad_input/refusals.rs"]
-mod refusals;
 
+use crate::generate;
 use generate::{MARKER, config, json, marked, spoiled, text};
 use ingest::message::Message;
 use notification::Envelope;

@@ -1,10 +1,6 @@
 //! The sweep: no pending notification is stuck, and nothing else is published.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-#[path = "../../notification/tests/telemetry/collect.rs"]
-mod collect;
-
+use crate::collect;
 use collect::Telemetry;
 use notification::Claim;
 use notification::ports::{IndexKey, PendingPage, PendingTable, SweepState, UnresolvedCount};

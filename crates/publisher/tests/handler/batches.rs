@@ -1,7 +1,5 @@
 //! The rules of publisher, against the stream in memory.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
 use notification::report::{BatchResponse, MissingIdentifier};
 use notification::testing::{Fault, Memory, TestClock};
 use notification::{Deadline, Envelope, Failure};
@@ -187,11 +185,11 @@ async fn rule_11_put_records_stays_within_500_entries_and_10_mebibytes() {
 #[tokio::test]
 async fn the_sample_events_give_the_documented_results() {
     let samples = [
-        (include_str!("../../../events/publisher-valid.json"), vec!["rfd-000001"]),
-        (include_str!("../../../events/publisher-duplicate.json"), vec!["rfd-000001"]),
-        (include_str!("../../../events/publisher-conflict.json"), vec!["rfd-000001"]),
-        (include_str!("../../../events/publisher-malformed.json"), vec![]),
-        (include_str!("../../../events/publisher-mixed.json"), vec!["rfd-000001", "rfd-000005"]),
+        (include_str!("../../../../events/publisher-valid.json"), vec!["rfd-000001"]),
+        (include_str!("../../../../events/publisher-duplicate.json"), vec!["rfd-000001"]),
+        (include_str!("../../../../events/publisher-conflict.json"), vec!["rfd-000001"]),
+        (include_str!("../../../../events/publisher-malformed.json"), vec![]),
+        (include_str!("../../../../events/publisher-mixed.json"), vec!["rfd-000001", "rfd-000005"]),
     ];
     for (sample, expected) in samples {
         let sample: Value = serde_json::from_str(sample).unwrap();

@@ -1,10 +1,6 @@
 //! What publisher and its sweep log and count: everything that is not published is named.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-#[path = "../../notification/tests/telemetry/collect.rs"]
-mod collect;
-
+use crate::collect;
 use collect::Telemetry;
 use notification::testing::{Call, Fault, Memory, TestClock};
 use notification::{Deadline, Envelope, Failure, Status, Timestamp};

@@ -1,0 +1,143 @@
+//! `notifyctl list`: the notifications that need attention, the oldest first, a page at a time.
+
+use crate::attention::{self, Entry, Filter};
+use crate::cli::ListArgs;
+use crate::error::Error;
+use crate::groups::Key;
+use crate::output;
+use crate::stack::Stack;
+use serde::Serialize;
+use std::collections::BinaryHeap;
+use std::process::ExitCode;
+
+/// The oldest entries after a position. It holds no more than a page.
+#[derive(Debug)]
+struct Page {
+    limit: usize,
+    /// The since and the id of the last entry of the page before.
+    after: Option<(String, String)>,
+    oldest: BinaryHeap<Entry>,
+    /// Whether more entries follow.
+    more: bool,
+}
+
+impl Page {
+    fn add(&mut self, entry: Entry) {
+        if self.after.as_ref().is_some_and(|after| (&entry.since, &entry.id) <= (&after.0, &after.1)) {
+            return;
+        }
+        self.oldest.push(entry);
+        if self.oldest.len() > self.limit {
+            self.oldest.pop();
+            self.more = true;
+        }
+    }
+
+    /// The entries, the oldest first, and the position for the next page, if there is one.
+    fn finish(self) -> (Vec<Entry>, Option<String>) {
+        let entries = self.oldest.into_sorted_vec();
+        let next = entries.last().filter(|_| self.more).map(|last| format!("{},{}", last.since, last.id));
+        (entries, next)
+    }
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Answer {
+    notifications: Vec<Entry>,
+    /// The value of `--after` for the next page; null on the last one.
+    next: Option<String>,
+    read_units: f64,
+}
+
+/// The entries that a command's options ask for.
+fn filter_of(args: &ListArgs) -> Filter {
+    let group = args.group.as_ref();
+    Filter {
+        states: group.map_or_else(|| args.status.clone(), |group| vec![group.state]),
+        pending_for: args.pending_for,
+        older_than: args.older_than,
+        reason_code: args.reason_code.clone(),
+        event_type: args.event_type.clone(),
+        source: args.source.clone(),
+    }
+}
+
+pub(crate) async fn run(stack: &Stack, args: &ListArgs, json: bool) -> Result<ExitCode, Error> {
+    let after = args.after.as_deref().map(position).transpose()?;
+    let mut page = Page { limit: usize::from(args.limit), after, oldest: BinaryHeap::new(), more: false };
+    let is_in_group = |entry: &Entry| args.group.as_ref().is_none_or(|group| Key::of(entry) == *group);
+    let note = |entry| {
+        if is_in_group(&entry) {
+            page.add(entry);
+        }
+    };
+    let read_units = attention::each(stack, &filter_of(args), note).await?;
+    let (notifications, next) = page.finish();
+    if args.ids {
+        for entry in &notifications {
+            output::line(&entry.id);
+        }
+    } else if json {
+        output::json(&Answer { notifications, next, read_units });
+        return Ok(ExitCode::SUCCESS);
+    } else if notifications.is_empty() {
+        output::line("no notification matches");
+    } else {
+        let none = || "-".to_owned();
+        output::table_with_heads(
+            ["id", "state", "since", "reason code", "type", "source"],
+            notifications.into_iter().map(|Entry { since, id, state, reason_code, event_type, source }| {
+                let state = state.as_str().to_owned();
+                let [code, event_type, source] =
+                    [reason_code, event_type, source].map(|text| text.unwrap_or_else(none));
+                [id, state, since, code, event_type, source]
+            }),
+        );
+    }
+    if let Some(next) = next {
+        output::note(&format!("there are more: --after '{next}'"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The position that `--after` names.
+fn position(text: &str) -> Result<(String, String), Error> {
+    let wrong = || Error::Failed(format!("--after is what the page before printed, TIME,ID, and not {text:?}"));
+    let (since, id) = text.split_once(',').ok_or_else(wrong)?;
+    Ok((since.to_owned(), id.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attention::State;
+
+    fn entry(id: u32) -> Entry {
+        let since = format!("2026-11-22T10:00:{:02}.000Z", id / 2);
+        let id = format!("n{id:02}");
+        Entry { since, id, state: State::Failed, reason_code: None, event_type: None, source: None }
+    }
+
+    #[test]
+    fn pages_have_each_entry_once_the_oldest_first() {
+        let (mut after, mut seen) = (None, Vec::new());
+        loop {
+            let mut page = Page { limit: 3, after, oldest: BinaryHeap::new(), more: false };
+            [5, 0, 7, 3, 1, 6, 2, 4].map(entry).into_iter().for_each(|entry| page.add(entry));
+            let (entries, next) = page.finish();
+            seen.extend(entries.into_iter().map(|entry| entry.id));
+            match next {
+                Some(next) => after = Some(position(&next).unwrap()),
+                None => break,
+            }
+        }
+        assert_eq!(seen, ["n00", "n01", "n02", "n03", "n04", "n05", "n06", "n07"]);
+    }
+
+    #[test]
+    fn a_position_is_a_time_and_an_id_that_may_have_commas() {
+        assert_eq!(position("t,a,b").unwrap(), ("t".to_owned(), "a,b".to_owned()));
+        assert!(position("t").is_err());
+    }
+}

@@ -1,0 +1,349 @@
+//! A decision about many notifications: at a rate that grows from one per second, until too many of those that run again fail again.
+
+use crate::attention::{self, Entry};
+use crate::cli::SetArgs;
+use crate::error::Error;
+use crate::groups::{Groups, Key};
+use crate::plan::{Plan, Planned};
+use crate::settle::described;
+use crate::stack::Stack;
+use crate::time::since;
+use crate::{items, output};
+use aws::{DynamoTable, SystemClock};
+use futures_util::stream::{self, StreamExt};
+use notification::operator::{Decided, Decision, seen};
+use notification::write::read_all;
+use notification::{Clock, Deadline, Failure, NotificationId, Status, Timestamp, limits, operator};
+use serde::Serialize;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::io::BufRead;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// As an id: read the ids from standard input, one per line.
+pub(crate) const STANDARD_INPUT: &str = "-";
+
+/// What an operator wants of many notifications.
+pub(crate) struct Order<'a> {
+    pub(crate) stack: &'a Stack,
+    pub(crate) table: &'a DynamoTable,
+    pub(crate) decision: Decision,
+    pub(crate) set: &'a SetArgs,
+}
+
+/// The notifications that a command changes, and those that it leaves alone, with the reason.
+pub(crate) struct Selected {
+    set: Vec<Planned>,
+    left_alone: Vec<(String, String)>,
+    groups: Groups,
+}
+
+/// What became of the set. Each notification is in one of the counts.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
+struct Tally {
+    /// Changed, as decided.
+    changed: usize,
+    /// Left alone, because it was not as expected.
+    not_as_expected: usize,
+    /// A call failed, and the change may still take effect.
+    errors: usize,
+}
+
+/// What became of the notifications that run again.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
+struct Became {
+    done: usize,
+    failed_again: usize,
+    pending: usize,
+}
+
+impl Became {
+    /// Whether so many fail again that the cause is not fixed.
+    fn is_hopeless(self, stop_at_percent: usize) -> bool {
+        let settled = self.done + self.failed_again;
+        settled >= limits::REDRIVE_JUDGED_AFTER && self.failed_again * 100 >= settled * stop_at_percent
+    }
+}
+
+/// The ids of the notifications that run again, and what is known of them.
+#[derive(Debug, Default)]
+struct Running {
+    pending: Vec<NotificationId>,
+    fates: BTreeMap<String, &'static str>,
+    became: Became,
+}
+
+/// How many are decided on in a second: one in the first, then twice as many in each, up to the rate.
+fn ramp(second: u32, rate: u32) -> usize {
+    let doubled = 1_u32.checked_shl(second).unwrap_or(u32::MAX);
+    doubled.min(rate) as usize
+}
+
+impl Order<'_> {
+    /// Fixes the set.
+    pub(crate) async fn plan(&self) -> Result<Selected, Error> {
+        match &self.set.group {
+            Some(group) => self.group(group).await,
+            None => self.named().await,
+        }
+    }
+
+    /// The notifications of a group. Their index says since when each has had its status.
+    async fn group(&self, group: &Key) -> Result<Selected, Error> {
+        let mut selected = Selected { set: vec![], left_alone: vec![], groups: Groups::default() };
+        let note = |entry: Entry| {
+            if Key::of(&entry) != *group {
+                return;
+            }
+            match (NotificationId::parse(&entry.id), entry.since.parse()) {
+                (Ok(id), Ok(seen)) => {
+                    selected.set.push(Planned { id, seen });
+                    selected.groups.add(entry);
+                }
+                _ => selected.left_alone.push((entry.id, "not a notification".to_owned())),
+            }
+        };
+        attention::each(self.stack, &group.filter(), note).await?;
+        selected.set.sort_by(|a, b| a.seen.cmp(&b.seen).then_with(|| a.id.cmp(&b.id)));
+        Ok(selected)
+    }
+
+    /// The notifications with the given ids.
+    async fn named(&self) -> Result<Selected, Error> {
+        let mut texts = self.set.ids.clone();
+        if texts == [STANDARD_INPUT] {
+            let lines: Result<Vec<_>, _> = std::io::stdin().lock().lines().collect();
+            texts = lines.map_err(Error::failed("reading standard input"))?;
+            texts.retain(|line| !line.trim().is_empty());
+        }
+        texts.sort();
+        texts.dedup();
+        let mut selected = Selected { set: vec![], left_alone: vec![], groups: Groups::default() };
+        let mut ids = Vec::new();
+        for text in texts {
+            match NotificationId::parse(text.trim()) {
+                Ok(id) => ids.push(id),
+                Err(invalid) => selected.left_alone.push((text, invalid.to_string())),
+            }
+        }
+        let keys: Vec<_> = ids.iter().collect();
+        let no_deadline = Deadline::at(Timestamp::MAX);
+        let read = read_all(self.table, &SystemClock, &keys, no_deadline).await;
+        for (id, stored) in ids.into_iter().zip(read) {
+            let stored = stored.map_err(|failure| Error::Failed(failure.to_string()))?;
+            match stored.as_ref().and_then(seen) {
+                Some(seen) => selected.set.push(Planned { id, seen }),
+                None => selected.left_alone.push((id.to_string(), described(Decided::Absent))),
+            }
+        }
+        Ok(selected)
+    }
+
+    /// Prints what would be changed.
+    pub(crate) fn preview(&self, selected: &Selected, json: bool) -> ExitCode {
+        let count = selected.set.len();
+        if json {
+            let ids: Vec<_> = selected.set.iter().map(|planned| planned.id.as_str()).collect();
+            output::json(&json!({"would_change": count, "ids": ids, "left_alone": selected.left_alone}));
+            return ExitCode::SUCCESS;
+        }
+        for (id, reason) in &selected.left_alone {
+            output::line(output::verdict(false, &format!("{id}: {reason}")));
+        }
+        let seconds = seconds(count, self.set.rate);
+        output::line(format_args!(
+            "{} would be changed, in about {seconds} s at {} per second; --yes changes them",
+            output::plural(count, "notification"),
+            self.set.rate
+        ));
+        ExitCode::SUCCESS
+    }
+
+    /// Writes the plan's file.
+    pub(crate) fn write(&self, selected: Selected) -> Result<Plan, Error> {
+        let path = self.set.plan.clone().unwrap_or_else(|| {
+            PathBuf::from(format!("notifyctl-{}.plan.jsonl", SystemClock.now().strftime("%Y%m%dT%H%M%SZ")))
+        });
+        for (id, reason) in &selected.left_alone {
+            output::note(&format!("{id}: left alone: {reason}"));
+        }
+        Plan::create(&path, &self.stack.name, self.decision, selected.set)
+    }
+
+    /// Decides on what is left of the plan.
+    pub(crate) async fn carry_out(&self, mut plan: Plan, json: bool) -> Result<ExitCode, Error> {
+        let left = std::mem::take(&mut plan.left);
+        output::note(&format!(
+            "{} of {} left; if this is interrupted, --resume {} continues",
+            output::thousands(left.len()),
+            output::plural(plan.count, "notification"),
+            plan.path.display()
+        ));
+        let bar = output::progress(left.len(), "deciding");
+        let (mut tally, mut running) = (Tally::default(), Running::default());
+        let (mut waiting, mut second) = (&left[..], 0);
+        let mut is_hopeless = false;
+        while !waiting.is_empty() && !is_hopeless {
+            let began = SystemClock.now();
+            let (now, later) = waiting.split_at(waiting.len().min(ramp(second, self.set.rate)));
+            let decisions = stream::iter(now).map(|planned| self.decide(planned));
+            let mut decided = decisions.buffer_unordered(limits::CALLS_IN_FLIGHT);
+            while let Some((planned, result)) = decided.next().await {
+                tally.note(&planned.id, &result, &mut running);
+                // An error may pass: the notification is decided on again.
+                if let Ok(decided) = result {
+                    plan.note(planned.id.as_str(), &described(decided))?;
+                }
+                bar.inc(1);
+            }
+            (waiting, second) = (later, second + 1);
+            running.look(self.stack, limits::REDRIVE_LOOKED_AT).await?;
+            is_hopeless = running.became.is_hopeless(usize::from(self.set.stop_at));
+            let rest = Duration::from_secs(1).saturating_sub(since(began, SystemClock.now()));
+            if !waiting.is_empty() {
+                SystemClock.sleep(rest).await;
+            }
+        }
+        bar.finish_and_clear();
+        if self.set.wait && !is_hopeless {
+            running.wait(self.stack).await?;
+        }
+        running.became.pending = running.pending.len();
+        Ok(self.report(&plan, tally, &running, is_hopeless, json))
+    }
+
+    async fn decide<'p>(&self, planned: &'p Planned) -> (&'p Planned, Result<Decided, Failure>) {
+        let Planned { id, seen } = planned;
+        (planned, operator::decide(self.table, &SystemClock, id, self.decision, Some(*seen)).await)
+    }
+
+    /// Prints what became of the set. 0: all changed, and none failed again. 1: not all. 2: a call failed.
+    fn report(&self, plan: &Plan, tally: Tally, running: &Running, is_hopeless: bool, json: bool) -> ExitCode {
+        let became = running.became;
+        let file = plan.path.display().to_string();
+        if json {
+            output::json(&json!({
+                "plan": file, "decided": tally, "became": became, "stopped": is_hopeless, "notifications": running.fates,
+            }));
+        } else {
+            let Tally { changed, not_as_expected, errors } = tally;
+            let is_good = not_as_expected == 0 && errors == 0;
+            let text = format!("changed {changed}, not as expected {not_as_expected}, errors {errors}");
+            output::line(output::verdict(is_good, &text));
+            if self.decision != Decision::ResolveDone {
+                let Became { done, failed_again, pending } = became;
+                let text = format!("DONE {done}, failed again {failed_again}, still pending {pending}");
+                output::line(output::verdict(failed_again == 0, &text));
+            }
+        }
+        if is_hopeless {
+            output::error(&format!(
+                "stopped: {} of {} failed again; fix the cause (`notifyctl groups`), then continue with --resume {file}",
+                became.failed_again,
+                became.done + became.failed_again
+            ));
+        } else if tally.errors > 0 {
+            output::error(&format!("{} could not be decided on; --resume {file} tries again", tally.errors));
+        }
+        let is_negative = tally.not_as_expected > 0 || became.failed_again > 0 || (self.set.wait && became.pending > 0);
+        match (tally.errors, is_negative) {
+            (0, false) => ExitCode::SUCCESS,
+            (0, true) => ExitCode::from(1),
+            _ => ExitCode::from(2),
+        }
+    }
+}
+
+/// About how long it takes to decide on so many.
+fn seconds(count: usize, rate: u32) -> usize {
+    let (mut left, mut second) = (count, 0);
+    while left > 0 {
+        left = left.saturating_sub(ramp(second, rate));
+        second += 1;
+    }
+    second as usize
+}
+
+impl Tally {
+    fn note(&mut self, id: &NotificationId, result: &Result<Decided, Failure>, running: &mut Running) {
+        match result {
+            Ok(Decided::Changed { to, .. }) => {
+                self.changed += 1;
+                if *to == Status::Init {
+                    running.pending.push(id.clone());
+                }
+            }
+            Ok(decided) => {
+                self.not_as_expected += 1;
+                output::note(&format!("{id}: {}", described(*decided)));
+            }
+            Err(failure) => {
+                self.errors += 1;
+                output::error(&format!("{id}: {failure}"));
+            }
+        }
+    }
+}
+
+impl Running {
+    /// Looks at the oldest of those that are pending.
+    async fn look(&mut self, stack: &Stack, at_most: usize) -> Result<(), Error> {
+        let looked_at = &self.pending[..self.pending.len().min(at_most)];
+        let found = items::read(stack, looked_at).await?;
+        let fate = |id: &NotificationId| match found.get(id.as_str()).and_then(|item| item.status) {
+            Some(Status::Done) => Some("DONE"),
+            Some(Status::Failed) => Some("FAILED"),
+            Some(Status::InDoubt) => Some("IN_DOUBT"),
+            Some(Status::Init | Status::Claimed) | None => None,
+        };
+        for id in looked_at {
+            let Some(fate) = fate(id) else { continue };
+            if fate == "DONE" {
+                self.became.done += 1;
+            } else {
+                self.became.failed_again += 1;
+            }
+            self.fates.insert(id.to_string(), fate);
+        }
+        self.pending.retain(|id| !self.fates.contains_key(id.as_str()));
+        Ok(())
+    }
+
+    /// Waits until all are settled, but not for longer than a limit.
+    async fn wait(&mut self, stack: &Stack) -> Result<(), Error> {
+        let (began, all) = (SystemClock.now(), self.pending.len());
+        let bar = output::progress(all, "waiting");
+        while !self.pending.is_empty() && since(began, SystemClock.now()) < limits::REDRIVE_WAIT {
+            self.look(stack, usize::MAX).await?;
+            bar.set_position((all - self.pending.len()) as u64);
+            SystemClock.sleep(Duration::from_secs(1)).await;
+        }
+        bar.finish_and_clear();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_doubles_each_second_from_one_up_to_the_limit() {
+        let rates: Vec<_> = (0..8).map(|second| ramp(second, 50)).collect();
+        assert_eq!(rates, [1, 2, 4, 8, 16, 32, 50, 50]);
+        assert_eq!(ramp(400, 50), 50);
+        assert_eq!((seconds(0, 50), seconds(1, 50), seconds(64, 50), seconds(1_000, 50)), (0, 1, 7, 25));
+    }
+
+    #[test]
+    fn it_stops_when_too_many_fail_again_and_enough_are_settled_to_judge() {
+        let became = |done, failed_again| Became { done, failed_again, pending: 5 };
+        assert!(!became(0, 19).is_hopeless(50), "too few to judge");
+        assert!(became(10, 10).is_hopeless(50));
+        assert!(!became(11, 10).is_hopeless(50));
+        assert!(!became(0, 0).is_hopeless(0));
+        assert!(!became(1, 99).is_hopeless(100) && became(0, 100).is_hopeless(100));
+    }
+}

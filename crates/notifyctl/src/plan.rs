@@ -1,0 +1,176 @@
+//! A decision about many notifications, in a file: the set is fixed when it is written, and the result of each is appended, so an
+//! interrupted command continues where it stopped.
+//!
+//! Each notification is written with the time since which it has had its status. The decision applies to that state only, so
+//! deciding twice, after a result that could not be appended, changes nothing.
+
+use crate::error::Error;
+use notification::operator::Decision;
+use notification::{NotificationId, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// A notification of the set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Planned {
+    pub(crate) id: NotificationId,
+    /// Its state when the set was fixed.
+    pub(crate) seen: Timestamp,
+}
+
+/// A line of the file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    /// The first one.
+    Plan { stack: String, decision: String },
+    /// One for each notification.
+    Notification { id: String, seen: String },
+    /// The set is complete.
+    Planned { count: usize },
+    /// One for each notification that was decided on.
+    Decided { id: String, result: String },
+}
+
+/// The set, and what is left of it.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) path: PathBuf,
+    pub(crate) left: Vec<Planned>,
+    /// How many the set has.
+    pub(crate) count: usize,
+    file: File,
+}
+
+/// A decision in the file.
+fn name(decision: Decision) -> &'static str {
+    match decision {
+        Decision::Redrive => "redrive",
+        Decision::ResolveRetry => "resolve --retry",
+        Decision::ResolveDone => "resolve --done",
+    }
+}
+
+impl Plan {
+    /// Writes the set to a new file.
+    pub(crate) fn create(path: &Path, stack: &str, decision: Decision, set: Vec<Planned>) -> Result<Self, Error> {
+        let file = OpenOptions::new().read(true).append(true).create_new(true).open(path).map_err(Error::file(path))?;
+        let first = Line::Plan { stack: stack.to_owned(), decision: name(decision).to_owned() };
+        let each = set
+            .iter()
+            .map(|Planned { id, seen }| Line::Notification { id: id.to_string(), seen: format!("{seen:.3}") });
+        let mut writer = BufWriter::new(&file);
+        for line in [first].into_iter().chain(each).chain([Line::Planned { count: set.len() }]) {
+            write(&mut writer, &line).map_err(Error::file(path))?;
+        }
+        writer.flush().and_then(|()| file.sync_all()).map_err(Error::file(path))?;
+        drop(writer);
+        Ok(Self { path: path.to_owned(), count: set.len(), left: set, file })
+    }
+
+    /// Reads a file that was written before, for the same stack and decision.
+    pub(crate) fn open(path: &Path, stack: &str, decision: Decision) -> Result<Self, Error> {
+        let file = OpenOptions::new().read(true).append(true).open(path).map_err(Error::file(path))?;
+        let wrong = |problem: String| Error::Failed(format!("{}: {problem}", path.display()));
+        let (mut set, mut decided, mut is_complete) = (Vec::new(), HashSet::new(), false);
+        for (number, text) in BufReader::new(&file).lines().enumerate() {
+            let text = text.map_err(Error::file(path))?;
+            match serde_json::from_str(&text) {
+                Ok(Line::Plan { stack: planned_for, decision: planned }) => {
+                    if (planned_for.as_str(), planned.as_str()) != (stack, name(decision)) {
+                        return Err(wrong(format!("it is a plan to {planned} in the stack {planned_for}")));
+                    }
+                }
+                Ok(Line::Notification { id, seen }) => {
+                    let id = NotificationId::parse(&id).map_err(|invalid| wrong(invalid.to_string()))?;
+                    let seen = seen.parse().map_err(|_| wrong(format!("{seen} is no time")))?;
+                    set.push(Planned { id, seen });
+                }
+                Ok(Line::Planned { count }) => is_complete = count == set.len(),
+                Ok(Line::Decided { id, .. }) => {
+                    decided.insert(id);
+                }
+                // The last line may be cut off: its notification is decided on again.
+                Err(_) if is_complete => break,
+                Err(error) => return Err(wrong(format!("line {} is no line of a plan: {error}", number + 1))),
+            }
+        }
+        if !is_complete {
+            return Err(wrong("the plan is not complete; nothing was changed yet, so begin again".to_owned()));
+        }
+        let count = set.len();
+        set.retain(|planned| !decided.contains(planned.id.as_str()));
+        Ok(Self { path: path.to_owned(), left: set, count, file })
+    }
+
+    /// Appends the result for a notification.
+    pub(crate) fn note(&mut self, id: &str, result: &str) -> Result<(), Error> {
+        let line = Line::Decided { id: id.to_owned(), result: result.to_owned() };
+        // In one write: a line that is cut off can only be the last one.
+        let mut text = Vec::new();
+        let written = write(&mut text, &line).and_then(|()| self.file.write_all(&text));
+        written.map_err(Error::file(&self.path))
+    }
+}
+
+fn write(file: &mut impl Write, line: &Line) -> std::io::Result<()> {
+    serde_json::to_writer(&mut *file, line)?;
+    file.write_all(b"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set() -> Vec<Planned> {
+        let planned = |id| Planned { id: NotificationId::parse(id).unwrap(), seen: Timestamp::UNIX_EPOCH };
+        ["a", "b", "c"].map(planned).to_vec()
+    }
+
+    fn left(plan: &Plan) -> Vec<&str> {
+        plan.left.iter().map(|planned| planned.id.as_str()).collect()
+    }
+
+    /// A path for a test's file, which the test removes.
+    fn path(test: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("notifyctl-plan-{}-{test}", std::process::id()))
+    }
+
+    #[test]
+    fn a_plan_continues_with_what_was_not_decided_on() {
+        let path = path("continues");
+        let mut plan = Plan::create(&path, "s", Decision::Redrive, set()).unwrap();
+        plan.note("b", "changed").unwrap();
+        // As if the process had died within a line.
+        plan.file.write_all(br#"{"decided":{"id":"c","#).unwrap();
+        drop(plan);
+        let plan = Plan::open(&path, "s", Decision::Redrive).unwrap();
+        assert_eq!((left(&plan), plan.count), (vec!["a", "c"], 3));
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_plan_is_for_one_stack_and_one_decision_and_never_replaces_a_file() {
+        let path = path("one");
+        drop(Plan::create(&path, "s", Decision::ResolveDone, set()).unwrap());
+        let error = Plan::open(&path, "s", Decision::ResolveRetry).unwrap_err().to_string();
+        assert!(error.ends_with("it is a plan to resolve --done in the stack s"), "{error}");
+        assert!(Plan::open(&path, "another", Decision::ResolveDone).is_err());
+        assert!(Plan::create(&path, "s", Decision::ResolveDone, set()).is_err());
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_plan_that_is_not_complete_is_refused() {
+        let path = path("cut");
+        drop(Plan::create(&path, "s", Decision::Redrive, set()).unwrap());
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, &text[..text.find("{\"planned\"").unwrap()]).unwrap();
+        let error = Plan::open(&path, "s", Decision::Redrive).unwrap_err().to_string();
+        assert!(error.contains("begin again"), "{error}");
+        std::fs::remove_file(path).unwrap();
+    }
+}
