@@ -116,7 +116,7 @@ class Chaos:
     def settled(self):
         """The summary, if everything is settled. Otherwise does what an operator does after an outage."""
         self.redrive()
-        code, summary = self.service.notifyctl("summary")
+        code, summary = self.service.notifyctl("summary", "--all")
         assert code == 0, summary
         queues = [*summary["queue"].values(), *summary["dead_letter_queue"].values()]
         if any(queues) or set(statuses(summary)) != {"DONE"}:

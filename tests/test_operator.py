@@ -95,7 +95,7 @@ def test_several_dead_letters_are_moved_only_if_that_is_confirmed(stack, prefix,
 def test_summary_counts_statuses_and_queues(stack, prefix, event):
     stack.send(event(prefix))
     stack.wait_for_status(prefix, "DONE")
-    code, summary = stack.notifyctl("summary")
+    code, summary = stack.notifyctl("summary", "--all")
     assert code == 0
     assert summary["notifications"]["DONE"] >= 1
     assert set(summary) >= {"queue", "dead_letter_queue", "publisher_failures", "downstream_failures"}
@@ -196,13 +196,17 @@ def test_resolve_settles_a_notification_in_doubt_as_the_operator_decides(stack, 
     assert stack.notifyctl("resolve", f"{prefix}-did", "--retry")[0] == 1
 
 
-def test_redrive_of_several_ids_continues_after_one_that_is_invalid(stack, prefix, event):
+def test_redrive_of_several_ids_continues_after_one_that_is_invalid(stack, prefix, event, tmp_path):
     stack.send(event(prefix).replace("19.99", "none"))
     stack.wait_for_status(prefix, "FAILED")
-    run = stack.stack.notifyctl("redrive", "kinesis:shardId-0:1", prefix, f"{prefix}-no", capture_output=True)
-    assert run.returncode == 2, "one id is invalid"
+    several = ["redrive", "kinesis:shardId-0:1", prefix, f"{prefix}-no", "--plan", tmp_path / "plan.jsonl"]
+    run = stack.stack.notifyctl(*several, capture_output=True)
+    assert run.returncode == 0 and "1 notification would be changed" in run.stdout
+    assert stack.status(prefix) == "FAILED", "more than one is changed only with --yes"
+    run = stack.stack.notifyctl(*several, "--yes", capture_output=True)
+    assert run.returncode == 1, "two could not be changed"
     assert "kinesis:shardId-0:1" in run.stderr and "reserved" in run.stderr
-    assert f"{prefix}: FAILED → INIT" in run.stdout and f"{prefix}-no: not in the table" in run.stdout
+    assert "changed 1, not as expected 2, errors 0" in run.stdout and f"{prefix}-no: not in the table" in run.stderr
 
 
 def test_an_expired_claim_can_be_resolved_and_a_live_one_cannot(stack, prefix, event):
@@ -241,7 +245,7 @@ def test_colours_are_for_terminals_only(stack, prefix, event):
         assert "\033[" in forced.stdout + forced.stderr, "there are colours to omit"
 
 
-COMMANDS = ["", "send", "status", "summary", "watch", "redrive", "resolve", "audit", "latency"]
+COMMANDS = ["", "send", "status", "summary", "groups", "list", "watch", "redrive", "resolve", "audit", "latency"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

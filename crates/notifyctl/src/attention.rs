@@ -254,6 +254,11 @@ pub(crate) fn reason_code(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::stack;
+    use aws::DynamoTable;
+    use notification::change::Run;
+    use notification::ports::{Table, Written};
+    use notification::{Change, Notification, Reason};
 
     fn entry(code: Option<&str>, event_type: &str) -> Entry {
         Entry {
@@ -300,5 +305,52 @@ mod tests {
     fn an_unknown_reason_code_is_refused_with_the_known_ones() {
         assert_eq!(reason_code("rejected"), Ok("rejected".to_owned()));
         assert!(reason_code("refused").unwrap_err().contains("receiver_unavailable"));
+    }
+
+    /// Puts this many notifications, and makes those DONE or FAILED that a rule says.
+    async fn put(stack: &Stack, numbers: std::ops::Range<usize>, settle: impl Fn(usize) -> Option<Status>) {
+        let table = DynamoTable::new(stack.dynamodb.clone(), stack.table_name.clone());
+        let event = |number| format!(r#"{{"specversion":"1.0","id":"n{number:07}","source":"s","type":"t"}}"#);
+        let numbers: Vec<_> = numbers.collect();
+        for numbers in numbers.chunks(limits::BATCH_EXECUTE_STATEMENT_MAX) {
+            let all: Vec<_> = numbers.iter().map(|&number| Notification::parse(event(number)).unwrap()).collect();
+            let inserts: Vec<_> = all.iter().map(Change::insert).collect();
+            let reason = Reason { code: ReasonCode::Rejected, text: "no such order" };
+            let settled = numbers.iter().zip(&all).filter_map(|(&number, notification)| {
+                let (id, event) = (notification.id(), notification.event());
+                match settle(number)? {
+                    Status::Done => Some(Change::done(id, event, None)),
+                    Status::Failed => Some(Change::fail(id, event, Run::Any, reason)),
+                    status => panic!("{status}"),
+                }
+            });
+            let settled: Vec<_> = settled.collect();
+            for changes in [inserts, settled].into_iter().filter(|changes| !changes.is_empty()) {
+                let written = table.write(&changes, Timestamp::UNIX_EPOCH).await.unwrap();
+                assert!(written.iter().all(|written| *written == Ok(Written::Yes)), "{written:?}");
+            }
+        }
+    }
+
+    /// docs/OPERATIONS.md has the figures for a million: `ATTENTION_DONE=1000000`.
+    #[tokio::test]
+    async fn looking_costs_reads_for_what_needs_attention_and_none_for_what_is_done() {
+        let done: usize = std::env::var("ATTENTION_DONE").map_or(1_000, |number| number.parse().unwrap());
+        let stack = stack().await;
+        put(&stack, 0..200, |number| (number % 2 == 0).then_some(Status::Failed)).await;
+        let look = async || {
+            let counts = count(&stack).await.unwrap();
+            let mut entries = Vec::new();
+            let read_units = each(&stack, &Filter::default(), |entry| entries.push(entry)).await.unwrap();
+            let rejected = entries.iter().filter(|entry| entry.reason_code.as_deref() == Some("rejected")).count();
+            let types = entries.iter().filter(|entry| entry.event_type.as_deref() == Some("t")).count();
+            ((counts.pending, counts.failed, counts.in_doubt), counts.read_units, (rejected, types), read_units)
+        };
+        let before = look().await;
+        assert_eq!((before.0, before.2), ((100, 100, 0), (100, 200)));
+        put(&stack, 200..200 + done, |_| Some(Status::Done)).await;
+        assert_eq!(look().await, before, "whatever is DONE costs nothing");
+        println!("{done} DONE: counting takes {} read units, listing {}", before.1, before.3);
+        assert!(before.1 < 100.0 && before.3 < 100.0, "{before:?}");
     }
 }

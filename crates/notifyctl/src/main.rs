@@ -22,7 +22,10 @@ mod stack;
 mod status;
 mod stream;
 mod summary;
+#[cfg(test)]
+mod testing;
 mod time;
+mod timeline;
 mod watch;
 
 use clap::Parser;

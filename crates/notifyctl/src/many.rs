@@ -3,7 +3,7 @@
 use crate::attention::{self, Entry};
 use crate::cli::SetArgs;
 use crate::error::Error;
-use crate::groups::{Groups, Key};
+use crate::groups::Key;
 use crate::plan::{Plan, Planned};
 use crate::settle::described;
 use crate::stack::Stack;
@@ -35,9 +35,8 @@ pub(crate) struct Order<'a> {
 
 /// The notifications that a command changes, and those that it leaves alone, with the reason.
 pub(crate) struct Selected {
-    set: Vec<Planned>,
-    left_alone: Vec<(String, String)>,
-    groups: Groups,
+    pub(crate) set: Vec<Planned>,
+    pub(crate) left_alone: Vec<(String, String)>,
 }
 
 /// What became of the set. Each notification is in one of the counts.
@@ -83,7 +82,7 @@ fn ramp(second: u32, rate: u32) -> usize {
 
 impl Order<'_> {
     /// Fixes the set.
-    pub(crate) async fn plan(&self) -> Result<Selected, Error> {
+    pub(crate) async fn select(&self) -> Result<Selected, Error> {
         match &self.set.group {
             Some(group) => self.group(group).await,
             None => self.named().await,
@@ -92,16 +91,13 @@ impl Order<'_> {
 
     /// The notifications of a group. Their index says since when each has had its status.
     async fn group(&self, group: &Key) -> Result<Selected, Error> {
-        let mut selected = Selected { set: vec![], left_alone: vec![], groups: Groups::default() };
+        let mut selected = Selected { set: vec![], left_alone: vec![] };
         let note = |entry: Entry| {
             if Key::of(&entry) != *group {
                 return;
             }
             match (NotificationId::parse(&entry.id), entry.since.parse()) {
-                (Ok(id), Ok(seen)) => {
-                    selected.set.push(Planned { id, seen });
-                    selected.groups.add(entry);
-                }
+                (Ok(id), Ok(seen)) => selected.set.push(Planned { id, seen }),
                 _ => selected.left_alone.push((entry.id, "not a notification".to_owned())),
             }
         };
@@ -120,7 +116,7 @@ impl Order<'_> {
         }
         texts.sort();
         texts.dedup();
-        let mut selected = Selected { set: vec![], left_alone: vec![], groups: Groups::default() };
+        let mut selected = Selected { set: vec![], left_alone: vec![] };
         let mut ids = Vec::new();
         for text in texts {
             match NotificationId::parse(text.trim()) {
@@ -142,14 +138,14 @@ impl Order<'_> {
     }
 
     /// Prints what would be changed.
-    pub(crate) fn preview(&self, selected: &Selected, json: bool) -> ExitCode {
-        let count = selected.set.len();
+    pub(crate) fn preview(&self, set: &[Planned], left_alone: &[(String, String)], json: bool) -> ExitCode {
+        let count = set.len();
         if json {
-            let ids: Vec<_> = selected.set.iter().map(|planned| planned.id.as_str()).collect();
-            output::json(&json!({"would_change": count, "ids": ids, "left_alone": selected.left_alone}));
+            let ids: Vec<_> = set.iter().map(|planned| planned.id.as_str()).collect();
+            output::json(&json!({"would_change": count, "ids": ids, "left_alone": left_alone}));
             return ExitCode::SUCCESS;
         }
-        for (id, reason) in &selected.left_alone {
+        for (id, reason) in left_alone {
             output::line(output::verdict(false, &format!("{id}: {reason}")));
         }
         let seconds = seconds(count, self.set.rate);
@@ -162,18 +158,20 @@ impl Order<'_> {
     }
 
     /// Writes the plan's file.
-    pub(crate) fn write(&self, selected: Selected) -> Result<Plan, Error> {
+    pub(crate) fn write(&self, set: Vec<Planned>) -> Result<Plan, Error> {
         let path = self.set.plan.clone().unwrap_or_else(|| {
             PathBuf::from(format!("notifyctl-{}.plan.jsonl", SystemClock.now().strftime("%Y%m%dT%H%M%SZ")))
         });
-        for (id, reason) in &selected.left_alone {
-            output::note(&format!("{id}: left alone: {reason}"));
-        }
-        Plan::create(&path, &self.stack.name, self.decision, selected.set)
+        Plan::create(&path, &self.stack.name, self.decision, set)
     }
 
-    /// Decides on what is left of the plan.
-    pub(crate) async fn carry_out(&self, mut plan: Plan, json: bool) -> Result<ExitCode, Error> {
+    /// Decides on what is left of the plan. What cannot be decided on at all was left alone.
+    pub(crate) async fn carry_out(
+        &self,
+        mut plan: Plan,
+        left_alone: &[(String, String)],
+        json: bool,
+    ) -> Result<ExitCode, Error> {
         let left = std::mem::take(&mut plan.left);
         output::note(&format!(
             "{} of {} left; if this is interrupted, --resume {} continues",
@@ -182,7 +180,11 @@ impl Order<'_> {
             plan.path.display()
         ));
         let bar = output::progress(left.len(), "deciding");
-        let (mut tally, mut running) = (Tally::default(), Running::default());
+        let mut running = Running::default();
+        let mut tally = Tally { not_as_expected: left_alone.len(), ..Tally::default() };
+        for (id, reason) in left_alone {
+            output::error(&format!("{id}: {reason}"));
+        }
         let (mut waiting, mut second) = (&left[..], 0);
         let mut is_hopeless = false;
         while !waiting.is_empty() && !is_hopeless {

@@ -3,7 +3,7 @@
 
 use crate::cli::{RedriveArgs, ResolveArgs, SetArgs};
 use crate::error::Error;
-use crate::many::{self, Order};
+use crate::many::{self, Order, Selected};
 use crate::output;
 use crate::plan::Plan;
 use crate::stack::Stack;
@@ -33,7 +33,7 @@ async fn run(
     let table = table(stack);
     let order = Order { stack, table: &table, decision, set };
     if let Some(path) = &set.resume {
-        return order.carry_out(Plan::open(path, &stack.name, decision)?, json).await;
+        return order.carry_out(Plan::open(path, &stack.name, decision)?, &[], json).await;
     }
     if let ([id], None) = (&set.ids[..], &set.group)
         && id != many::STANDARD_INPUT
@@ -43,11 +43,11 @@ async fn run(
     if seen.is_some() {
         return Err(Error::Failed("--seen is for one notification: give one id".to_owned()));
     }
-    let planned = order.plan().await?;
+    let Selected { set: planned, left_alone } = order.select().await?;
     if !set.yes {
-        return Ok(order.preview(&planned, json));
+        return Ok(order.preview(&planned, &left_alone, json));
     }
-    order.carry_out(order.write(planned)?, json).await
+    order.carry_out(order.write(planned)?, &left_alone, json).await
 }
 
 fn table(stack: &Stack) -> DynamoTable {

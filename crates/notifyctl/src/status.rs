@@ -1,15 +1,15 @@
-//! `notifyctl status`: shows one notification.
+//! `notifyctl status`: shows one notification, and what happened to it.
 
 use crate::cli::StatusArgs;
 use crate::error::Error;
-use crate::output;
 use crate::stack::Stack;
+use crate::{output, timeline};
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Map, Value};
 use std::process::ExitCode;
 
 /// The attributes, the most interesting ones first.
-const ATTRIBUTES: [&str; 17] = [
+const ATTRIBUTES: [&str; 20] = [
     "id",
     "status",
     "source",
@@ -24,6 +24,9 @@ const ATTRIBUTES: [&str; 17] = [
     "failed_at",
     "in_doubt_at",
     "reason",
+    "reason_code",
+    "last_failure_at",
+    "failures",
     "outcome",
     "expires_at",
     "raw_bytes",
@@ -57,10 +60,20 @@ pub(crate) async fn run(stack: &Stack, args: &StatusArgs, json: bool) -> Result<
             found.push((name, text.clone()));
         }
     }
+    let events = timeline::of(&item);
     if json {
-        output::json(&found.into_iter().map(|(name, text)| (name.to_owned(), text.into())).collect::<Map<_, _>>());
+        let mut shown: Map<_, _> = found.into_iter().map(|(name, text)| (name.to_owned(), text.into())).collect();
+        shown.insert("timeline".to_owned(), serde_json::to_value(events).unwrap_or_default());
+        output::json(&shown);
     } else {
         output::pairs(found);
+        output::line("");
+        output::table(
+            events
+                .into_iter()
+                .map(|event| [event.at, event.after_ms.map(timeline::span).unwrap_or_default(), event.what]),
+            1,
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
