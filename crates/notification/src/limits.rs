@@ -357,6 +357,16 @@ pub const REDRIVE_LOOKED_AT: usize = 10 * BATCH_GET_ITEM_MAX;
 /// How long `notifyctl redrive --wait` waits for the notifications that run again.
 pub const REDRIVE_WAIT: Duration = Duration::from_mins(10);
 
+/// Dead letters that `notifyctl dlq redrive` and `dlq discard` receive before they act on them, about. At the lowest rate, one
+/// a second, these take less than [`DEAD_LETTER_HIDDEN`], so nobody else receives a message that is being moved.
+pub const DEAD_LETTERS_AT_ONCE: usize = 100;
+
+/// Bytes of dead letters that these commands hold in memory, about: a message has at most 1 MiB.
+pub const DEAD_LETTERS_HELD_MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// Time between two looks of `notifyctl pause` and `notifyctl resume` at the state of an event source mapping.
+pub const MAPPING_LOOK_EVERY: Duration = Duration::from_secs(2);
+
 /// Without an expected number of notifications, `notifyctl watch` says "all settled" only when no count has changed for this
 /// long: SQS's counts may lag for at least a minute after the last message was sent.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html>

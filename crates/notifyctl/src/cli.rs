@@ -1,7 +1,11 @@
 //! The commands and their options.
 
 use crate::attention::{State, reason_code};
+use crate::cost::CostArgs;
+use crate::dlq::DlqCommand;
+use crate::doctor::DoctorArgs;
 use crate::groups::Key;
+use crate::stage::{PauseArgs, ResumeArgs};
 use crate::time::duration;
 use clap::{Args, Parser, Subcommand};
 use notification::Timestamp;
@@ -39,10 +43,14 @@ Examples:
   notifyctl redrive rfd-000007                             FAILED, and the cause is fixed: run it again
   notifyctl redrive --group FAILED/rejected/com.example.refund.requested --yes
   notifyctl resolve rfd-000008 --done                      IN_DOUBT, but the effect has happened
+  notifyctl dlq list                                       which messages were refused, and why
   notifyctl dlq redrive                                    list the dead letters that can go back to the queue
   notifyctl audit sent.jsonl                               was anything lost or doubled?
   notifyctl verify                                         does every item keep the rules?
   notifyctl latency --count 500 --rate 50                  how long does each stage take?
+  notifyctl pause downstream                               what would it mean to stop this stage?
+  notifyctl doctor                                         is the stack as the template deploys it?
+  notifyctl cost --rate 100 --size 700                     what does a month cost?
 
 Exit status:
   0    success
@@ -99,14 +107,6 @@ Examples:
 
 Exit status: 0 good, 1 bad, 2 the audit could not be carried out, 3 cannot be shown.";
 
-const DLQ_REDRIVE_EXAMPLES: &str = "\
-Examples:
-  notifyctl dlq redrive                                    list the messages that would be moved
-  notifyctl dlq redrive --yes
-  notifyctl dlq redrive 3f6f3c1e-0d7e-4f6b-9f7e-2f6c1a5d8f10
-
-Exit status: 0 moved or listed; 1 some were refused or not found; 2 some could not be moved.";
-
 const LATENCY_EXAMPLES: &str = "\
 Examples:
   notifyctl latency                                        500 notifications, 50 per second
@@ -124,43 +124,17 @@ pub(crate) enum Command {
     List(ListArgs),
     Watch(WatchArgs),
     Redrive(RedriveArgs),
-    /// Manage the dead-letter queue
+    /// Look at, redrive or discard the messages of the dead-letter queue
     #[command(subcommand)]
     Dlq(DlqCommand),
     Resolve(ResolveArgs),
     Audit(AuditArgs),
     Verify(VerifyArgs),
     Latency(LatencyArgs),
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum DlqCommand {
-    Redrive(DlqRedriveArgs),
-}
-
-/// Move messages back to the queue (without --yes, list them if there is more than one)
-///
-/// A message is sent to the queue, then deleted from the dead-letter queue. If the command ends in between, both queues have it, and
-/// the second is a duplicate. More than one message is moved only with --yes; without it, they are listed. All of them are hidden
-/// while the command runs, and for up to 5 minutes if it is interrupted.
-///
-/// For SQS, a redriven message is a new one, which it keeps for 14 more days. So the attribute first_sent_at records when it was
-/// first sent. A message that SQS could keep for longer than the table remembers its id (the stack's DoneRetentionDays, less 22
-/// days) is refused, because its effect could happen twice. The DLQ redrive of the SQS console does not check this.
-#[derive(Debug, Args)]
-#[command(verbatim_doc_comment, after_help = DLQ_REDRIVE_EXAMPLES)]
-pub(crate) struct DlqRedriveArgs {
-    /// SQS message ids, as in ingest's log [default: all messages]
-    #[arg(value_name = "MESSAGE_ID")]
-    pub(crate) message_ids: Vec<String>,
-
-    /// Move at most this many messages
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=10_000))]
-    pub(crate) max: u16,
-
-    /// Move more than one message, instead of listing them
-    #[arg(long)]
-    pub(crate) yes: bool,
+    Pause(PauseArgs),
+    Resume(ResumeArgs),
+    Doctor(DoctorArgs),
+    Cost(CostArgs),
 }
 
 /// Send notifications to the queue: from a file or standard input, or generated ones
