@@ -46,6 +46,7 @@ Examples:
   notifyctl dlq list                                       which messages were refused, and why
   notifyctl dlq redrive                                    list the dead letters that can go back to the queue
   notifyctl audit sent.jsonl                               was anything lost or doubled?
+  notifyctl verify                                         does every item keep the rules?
   notifyctl latency --count 500 --rate 50                  how long does each stage take?
   notifyctl pause downstream                               what would it mean to stop this stage?
   notifyctl doctor                                         is the stack as the template deploys it?
@@ -90,6 +91,14 @@ Examples:
 
 Exit status: as for `notifyctl redrive`.";
 
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  notifyctl verify
+  notifyctl verify --state verify.json --read-units 100     slowly; run it again after an interruption
+  notifyctl verify --follow --for 1h --json
+
+Exit status: 0 no violation; 1 violations; 2 the table could not be read.";
+
 const AUDIT_EXAMPLES: &str = "\
 Examples:
   notifyctl audit sent.jsonl
@@ -120,6 +129,7 @@ pub(crate) enum Command {
     Dlq(DlqCommand),
     Resolve(ResolveArgs),
     Audit(AuditArgs),
+    Verify(VerifyArgs),
     Latency(LatencyArgs),
     Pause(PauseArgs),
     Resume(ResumeArgs),
@@ -361,6 +371,34 @@ pub(crate) struct WatchArgs {
 pub(crate) struct AuditArgs {
     /// The sent events, one per line (written by `notifyctl send --save`)
     pub(crate) file: PathBuf,
+}
+
+/// Check every invariant of every item in the table, or of every change from now on
+///
+/// Each item must have exactly the attributes that its status implies, an event that is its notification's, and valid times.
+/// Reads the whole table, at a limited rate. Each violation is printed when it is found.
+///
+/// With --follow, each change that the table's stream shows must be one of the allowed transitions, must not change the event, and
+/// must leave a valid item; only DONE items may be removed, and only by their time to live. Two readers can share a shard of the
+/// stream, and publisher's event source mapping is one of them.
+#[derive(Debug, Args)]
+#[command(after_help = VERIFY_EXAMPLES)]
+pub(crate) struct VerifyArgs {
+    /// Read at most this many capacity units per second
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) read_units: u32,
+
+    /// Save the progress in this file, and continue with it if it exists
+    #[arg(long, value_name = "FILE", conflicts_with = "follow")]
+    pub(crate) state: Option<PathBuf>,
+
+    /// Follow the table's stream until this is interrupted
+    #[arg(long)]
+    pub(crate) follow: bool,
+
+    /// Follow for this long, e.g. 90s, 5m, 2h or 1d
+    #[arg(long = "for", value_name = "TIME", requires = "follow", value_parser = duration)]
+    pub(crate) for_: Option<Duration>,
 }
 
 /// Measure how long notifications take, by stage and from end to end (sends real ones)

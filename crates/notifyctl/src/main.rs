@@ -29,6 +29,7 @@ mod summary;
 mod testing;
 mod time;
 mod timeline;
+mod verify;
 mod watch;
 
 use clap::Parser;
@@ -66,6 +67,7 @@ async fn run(cli: &Cli) -> Result<ExitCode, Error> {
         Command::Dlq(command) => dlq::run(&stack, command, cli.json).await,
         Command::Resolve(args) => settle::resolve(&stack, args, cli.json).await,
         Command::Audit(args) => audit::run(&stack, args, cli.json).await,
+        Command::Verify(args) => verify::run(&stack, args, cli.json).await,
         Command::Latency(args) => latency::run(&stack, args, cli.json).await,
         Command::Pause(args) => stage::pause(&stack, args, cli.json).await,
         Command::Resume(args) => stage::resume(&stack, args, cli.json).await,
