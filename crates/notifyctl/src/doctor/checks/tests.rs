@@ -374,10 +374,10 @@ fn what_is_off_with_the_alarms_is_found() {
     broken(notifies, "nobody", "AlarmTopicArn", |deployed| {
         on(&mut deployed.alarms, |it| it[0].actions_enabled = false)
     });
-    broken("no alarm is raised", "ALARM: FailedAlarm", "OPERATIONS", |deployed| {
+    broken("no alarm is raised", "ALARM: FailedAlarm", "RUNBOOK", |deployed| {
         on(&mut deployed.alarms, |it| it[0].state = "ALARM".into())
     });
-    broken("every alarm has data", "INSUFFICIENT_DATA: FailedAlarm", "OPERATIONS", |deployed| {
+    broken("every alarm has data", "INSUFFICIENT_DATA: FailedAlarm", "RUNBOOK", |deployed| {
         on(&mut deployed.alarms, |it| it[0].state = "INSUFFICIENT_DATA".into());
     });
 }
