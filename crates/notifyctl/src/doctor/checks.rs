@@ -549,7 +549,7 @@ fn alarms(deployed: &Deployed, checks: &mut Checks) {
             unless(found.is_empty(), || Finding {
                 is: format!("{state}: {}", names(found.clone())),
                 why,
-                fix: "docs/OPERATIONS.md has what to do for each alarm".to_owned(),
+                fix: "docs/RUNBOOK.md has a section for each alarm".to_owned(),
             })
         });
     }
