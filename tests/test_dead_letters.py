@@ -136,19 +136,22 @@ def test_a_thousand_dead_letters_of_every_kind_are_grouped_and_repaired(stack, p
         dead_letter(stack, event(f"{prefix}-done"))
         dead_letter(stack, event(f"{prefix}-done").replace("19.99", f"{number}.50"))
         dead_letter(stack, event(f"{prefix}-{number}").replace("urn:example:orders", ""))
-    code, listed = stack.notifyctl("dlq", "list", "--limit", 1_000)
-    counts = {reason: group["messages"] for reason, group in listed["groups"].items()}
+    # A message of an earlier test may have come back in the meantime.
+    mine = lambda letters: [letter for letter in letters if (letter["id"] or "").startswith(prefix)]  # noqa: E731
+    code, listed = stack.notifyctl("dlq", "list", "--limit", 2_000)
+    counts = collections.Counter(letter["reason"] for letter in mine(listed["messages"]))
     assert code == 0 and counts == dict.fromkeys(["malformed", "conflict", "duplicate", "good"], MANY)
-    assert len({message["message_id"] for message in listed["messages"]}) == 4 * MANY
+    assert sum(group["messages"] for group in listed["groups"].values()) == len(listed["messages"])
 
     code, result = stack.notifyctl("dlq", "redrive", "--yes", "--rate", 1_000)
-    assert code == 0 and result["moved"] == MANY
+    assert code == 0 and len(mine(result["messages"])) == result["moved"] == MANY
     stack.wait_for("every redriven notification is DONE", lambda: stack.status(f"{prefix}-{MANY - 1}") == "DONE")
 
     copy = tmp_path / "copy.jsonl"
     reasons = ["--reason", "malformed", "--reason", "conflict", "--reason", "duplicate"]
     code, result = stack.notifyctl("dlq", "discard", *reasons, "--copy", copy, "--yes")
-    assert code == 0 and result["discarded"] == 3 * MANY
-    copied = collections.Counter(json.loads(line)["reason"] for line in copy.read_text().splitlines())
-    assert copied == dict.fromkeys(["malformed", "conflict", "duplicate"], MANY)
+    copied = [json.loads(line) for line in copy.read_text().splitlines()]
+    assert code == 0 and result["discarded"] == len(copied)
+    counts = collections.Counter(letter["reason"] for letter in mine(copied))
+    assert counts == dict.fromkeys(["malformed", "conflict", "duplicate"], MANY)
     assert stack.dead_letters() == {}

@@ -138,15 +138,15 @@ const BATCH_MILLIS_LEAST: f64 = 7.0;
 const SWEEPS: f64 = 60.0;
 const SWEEP_READ_UNITS: f64 = 48.0;
 
-/// Metrics that are written all the time: those of the sweep, and `Inserted`, `Published` and `Done`. The others are written
-/// only when what they count happens.
+/// Metrics that are written all the time: those of the sweep, and `Inserted`, `Published`, `Done` and the three latencies. The
+/// others are written only when what they count happens.
 const METRICS_OF_THE_SWEEP: f64 = 4.0;
-const METRICS_OF_NOTIFICATIONS: f64 = 3.0;
+const METRICS_OF_NOTIFICATIONS: f64 = 6.0;
 
 /// Bytes of log for an invocation, at most, unless something fails: one line with its metrics.
 const LOG_BYTES: f64 = 2_000.0;
 
-/// The template, which says how many alarms there are.
+/// The template, which says how many alarms and dashboards there are.
 const TEMPLATE: &str = include_str!("../../../template.yaml");
 
 /// How much of each item of the price list.
@@ -216,7 +216,8 @@ fn of_hours(plan: &Plan, hours: f64) -> Quantities {
             StreamMode::OnDemand => ("Kinesis on-demand stream-hours", hours),
         },
         ("Lambda requests", SWEEPS * hours),
-        ("CloudWatch alarm-hours", alarms() * hours),
+        ("CloudWatch alarm-hours", resources("AWS::CloudWatch::Alarm") * hours),
+        ("CloudWatch dashboard-hours", resources("AWS::CloudWatch::Dashboard") * hours),
         ("CloudWatch metric-hours", metrics * hours),
     ])
 }
@@ -227,8 +228,8 @@ fn shards(plan: &Plan) -> f64 {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "few")]
-fn alarms() -> f64 {
-    TEMPLATE.matches("Type: AWS::CloudWatch::Alarm").count() as f64
+fn resources(kind: &str) -> f64 {
+    TEMPLATE.matches(&format!("Type: {kind}\n")).count() as f64
 }
 
 // ---- what it costs -----------------------------------------------------------------------------------------------------------

@@ -61,9 +61,11 @@ fn a_month_without_notifications_costs_what_the_operations_page_says_of_developm
         row(OPERATIONS, "| [Kinesis](https://aws.amazon.com/kinesis/data-streams/pricing/): a shard")[2],
         money(usd(&items, "Kinesis shard-hours"))
     );
-    let alarms = row(OPERATIONS, &format!("| {} [alarms]", alarms()));
+    let alarms = row(OPERATIONS, &format!("| {} [alarms]", resources("AWS::CloudWatch::Alarm")));
     // The documents count a month of 720 hours for alarms and metrics, as AWS does.
     assert_eq!(alarms[2], money(usd(&items, "CloudWatch alarm-hours") * 720.0 / HOURS));
+    let dashboard = row(OPERATIONS, "| a [dashboard]");
+    assert_eq!(dashboard[2], money(usd(&items, "CloudWatch dashboard-hours") * 720.0 / HOURS));
     let metrics = row(OPERATIONS, &format!("| {METRICS_OF_THE_SWEEP} metrics that the sweep writes"));
     assert_eq!(metrics[2], money(usd(&items, "CloudWatch metric-hours") * 720.0 / HOURS));
     let sweep = row(OPERATIONS, "| the sweep's reads in");

@@ -162,7 +162,7 @@ fn what_is_off_with_the_queues_is_found() {
         on(&mut deployed.queue, |queue| queue.visibility_timeout = 180);
     });
     broken(visibility, "at least 361 s", "361", |deployed| {
-        on(&mut deployed.ingest.function, |function| function.timeout = 60)
+        on(&mut deployed.ingest.function, |function| function.timeout = 60);
     });
 }
 
@@ -170,21 +170,21 @@ fn what_is_off_with_the_queues_is_found() {
 fn what_is_off_with_retention_is_found() {
     let longer = "the dead-letter queue keeps messages for longer than the queue";
     broken(longer, "7 days, and 7 days", "1209600", |deployed| {
-        on(&mut deployed.dead_letter_queue, |queue| queue.retention = 7 * DAY)
+        on(&mut deployed.dead_letter_queue, |queue| queue.retention = 7 * DAY);
     });
     let outlive = "DONE notifications outlive every redelivery";
     broken(outlive, "kept for 35 days, and a message can be delivered for 36", "DoneRetentionDays=36", |deployed| {
         deployed.done_retention_days = 35;
         on(&mut deployed.downstream.function, |function| {
-            _ = function.variables.insert("DONE_RETENTION_DAYS".into(), "35".into())
+            _ = function.variables.insert("DONE_RETENTION_DAYS".into(), "35".into());
         });
     });
     broken(outlive, "delivered for 37", "DoneRetentionDays=37", |deployed| {
-        on(&mut deployed.stream, |stream| stream.retention_hours = 192)
+        on(&mut deployed.stream, |stream| stream.retention_hours = 192);
     });
     let failures = "downstream's failure queue keeps messages for 14 days";
     broken(failures, "4 days", "1209600", |deployed| {
-        on(&mut deployed.downstream_failures, |queue| queue.retention = 4 * DAY)
+        on(&mut deployed.downstream_failures, |queue| queue.retention = 4 * DAY);
     });
 }
 
@@ -195,12 +195,12 @@ fn what_is_off_with_the_table_is_found() {
         on(&mut deployed.table, |table| table.stream_view_type = Some("KEYS_ONLY".to_owned()));
     });
     broken(stream, "it has no stream", "sam deploy", |deployed| {
-        on(&mut deployed.table, |table| table.stream_arn = None)
+        on(&mut deployed.table, |table| table.stream_arn = None);
     });
     for (place, (name, _)) in INDEXES.iter().enumerate() {
         let index = format!("the table has the index {name}");
         broken(&index, "no such index", "sam deploy", |deployed| {
-            on(&mut deployed.table, |table| _ = table.indexes.remove(place))
+            on(&mut deployed.table, |table| _ = table.indexes.remove(place));
         });
         broken(&index, "not ACTIVE", "sam deploy", |deployed| {
             on(&mut deployed.table, |table| table.indexes[place].is_active = false);
@@ -211,7 +211,7 @@ fn what_is_off_with_the_table_is_found() {
     }
     let expire = "DONE notifications expire by expires_at";
     broken(expire, "nothing expires", "update-time-to-live --table-name t", |deployed| {
-        deployed.time_to_live = Ok(None)
+        deployed.time_to_live = Ok(None);
     });
     broken(expire, "by done_at", "expires_at", |deployed| deployed.time_to_live = Ok(Some("done_at".to_owned())));
     let recovery = "the table has point-in-time recovery";
@@ -234,7 +234,7 @@ fn what_is_off_with_the_functions_is_found() {
     ] {
         broken(&format!("{name} has its environment"), &format!("{variable} should be"), "sam deploy", |deployed| {
             on(&mut stage_of(deployed, name).function, |function| {
-                _ = function.variables.insert(variable.into(), "x".into())
+                _ = function.variables.insert(variable.into(), "x".into());
             });
         });
     }
@@ -255,7 +255,7 @@ fn what_is_off_with_the_functions_is_found() {
             "deploy",
             |deployed| {
                 on(&mut stage_of(deployed, name).grants, |grants| {
-                    grants.retain(|grant| grant.action != "dynamodb:BatchGetItem")
+                    grants.retain(|grant| grant.action != "dynamodb:BatchGetItem");
                 });
             },
         );
@@ -352,10 +352,10 @@ fn what_is_off_with_the_sweep_is_found() {
     });
     let runs = "the sweep runs every five minutes or more often";
     broken(runs, "disabled", "aws events enable-rule --name s-sweep", |deployed| {
-        on(&mut deployed.sweep, |it| it.is_enabled = false)
+        on(&mut deployed.sweep, |it| it.is_enabled = false);
     });
     broken(runs, "rate(1 hour)", "deploy", |deployed| {
-        on(&mut deployed.sweep, |it| it.expression = "rate(1 hour)".into())
+        on(&mut deployed.sweep, |it| it.expression = "rate(1 hour)".into());
     });
     let invokes = "the schedule of the sweep invokes publisher";
     broken(invokes, "nothing", "deploy", |deployed| on(&mut deployed.sweep, |it| it.targets.clear()));
@@ -369,15 +369,15 @@ fn what_is_off_with_the_alarms_is_found() {
     });
     let notifies = "every alarm notifies somebody";
     broken(notifies, "1 notify nobody: FailedAlarm", "AlarmTopicArn", |deployed| {
-        on(&mut deployed.alarms, |it| it[0].notifies = false)
+        on(&mut deployed.alarms, |it| it[0].notifies = false);
     });
     broken(notifies, "nobody", "AlarmTopicArn", |deployed| {
-        on(&mut deployed.alarms, |it| it[0].actions_enabled = false)
+        on(&mut deployed.alarms, |it| it[0].actions_enabled = false);
     });
-    broken("no alarm is raised", "ALARM: FailedAlarm", "OPERATIONS", |deployed| {
-        on(&mut deployed.alarms, |it| it[0].state = "ALARM".into())
+    broken("no alarm is raised", "ALARM: FailedAlarm", "RUNBOOK", |deployed| {
+        on(&mut deployed.alarms, |it| it[0].state = "ALARM".into());
     });
-    broken("every alarm has data", "INSUFFICIENT_DATA: FailedAlarm", "OPERATIONS", |deployed| {
+    broken("every alarm has data", "INSUFFICIENT_DATA: FailedAlarm", "RUNBOOK", |deployed| {
         on(&mut deployed.alarms, |it| it[0].state = "INSUFFICIENT_DATA".into());
     });
 }
