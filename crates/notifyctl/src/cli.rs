@@ -42,6 +42,7 @@ Examples:
   notifyctl dlq redrive                                    list the dead letters that can go back to the queue
   notifyctl audit sent.jsonl                               was anything lost or doubled?
   notifyctl latency --count 500 --rate 50                  how long does each stage take?
+  notifyctl ui                                             a page to look at
 
 Exit status:
   0    success
@@ -106,6 +107,13 @@ Examples:
 
 Exit status: 1 if some are not DONE; the figures then include only the others.";
 
+const UI_EXAMPLES: &str = "\
+Examples:
+  notifyctl ui                                             looks only
+  notifyctl ui --allow-changes --port 8734
+
+Exit status: 130, when Ctrl-C ends it; 2 if it cannot start.";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Send(SendArgs),
@@ -121,6 +129,7 @@ pub(crate) enum Command {
     Resolve(ResolveArgs),
     Audit(AuditArgs),
     Latency(LatencyArgs),
+    Ui(UiArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -419,6 +428,26 @@ pub(crate) struct LatencyArgs {
     /// Give up this many seconds after the last is sent
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) timeout: u64,
+}
+
+/// Serve a page to look at, on this machine only: the flow, what needs attention, and each notification
+///
+/// Prints the address of the page, which has a secret: whoever has the address can do what the page can do. The page shows no
+/// event unless asked to. It reads while it is visible: on AWS every 5 seconds, at about 50 read units for each reading, and in
+/// proportion to what is not DONE.
+///
+/// Changes (redrive, resolve) are made as by the commands: the set is fixed and counted first, then carried out at a rate that
+/// grows, with a plan's file in the working directory, until too many fail again.
+#[derive(Debug, Args)]
+#[command(after_help = UI_EXAMPLES)]
+pub(crate) struct UiArgs {
+    /// Listen on this port [default: any free one]
+    #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
+    pub(crate) port: u16,
+
+    /// Let the page redrive and resolve; a local stack needs no such permission
+    #[arg(long)]
+    pub(crate) allow_changes: bool,
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ mod summary;
 mod testing;
 mod time;
 mod timeline;
+mod ui;
 mod watch;
 
 use clap::Parser;
@@ -61,5 +62,6 @@ async fn run(cli: &Cli) -> Result<ExitCode, Error> {
         Command::Resolve(args) => settle::resolve(&stack, args, cli.json).await,
         Command::Audit(args) => audit::run(&stack, args, cli.json).await,
         Command::Latency(args) => latency::run(&stack, args, cli.json).await,
+        Command::Ui(args) => ui::run(stack, args).await,
     }
 }
