@@ -3,7 +3,9 @@
 import contextlib
 import http.client
 import json
+import os
 import subprocess
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -48,7 +50,7 @@ def browser(tmp_path):
         yield browser
 
 
-def failed(stack, notification_id, body, event_type, status="FAILED", code="rejected"):
+def failed(stack, notification_id, body, event_type, status="FAILED", code="rejected", reason="<b>for a test</b>"):
     """Writes an item that is FAILED or IN_DOUBT, as downstream does."""
     since = "2026-01-01T00:00:00.000Z"
     stack.put(
@@ -58,7 +60,7 @@ def failed(stack, notification_id, body, event_type, status="FAILED", code="reje
         source="urn:example:orders",
         type=event_type,
         received_at=since,
-        reason=f"{code}: <b>for a test</b>",
+        reason=reason,
         reason_code=code,
         unresolved_partition=f"{status}#{pending_shard(notification_id)}",
         unresolved_since=since,
@@ -193,3 +195,33 @@ def test_without_permission_the_page_of_a_stack_on_aws_only_reads(stack, prefix,
         status, answer = request(address, "POST", "/api/decision", body=wish)
         assert status == 403 and "--allow-changes" in answer["error"]
     assert not list(tmp_path.iterdir()), "no plan was written"
+
+
+@needs_browser
+@pytest.mark.skipif("SCREENSHOTS" not in os.environ, reason="`make screenshots` takes them")
+def test_the_screenshots_of_the_docs_are_taken(stack, event, address, browser):
+    folder = Path(os.environ["SCREENSHOTS"])
+    refund, order = "com.example.refund.requested", "com.example.order.cancelled"
+    for event_type, status, code, count in (
+        (refund, "FAILED", "rejected", 12),
+        (order, "FAILED", "malformed", 3),
+        (refund, "IN_DOUBT", "outcome_unknown", 2),
+    ):
+        for number in range(1, count + 1):
+            notification_id = f"{code.replace('_', '-')}-{number:02}"
+            failed(stack, notification_id, event(notification_id), event_type, status, code, "no such order")
+    stack.notifyctl("send", "--count", 1000, "--prefix", "refund")
+
+    browser.open(address)
+    browser.wait_for("all are counted", lambda: browser.text('dd[data-count="DONE"]') == "1,000")
+    stack.notifyctl("redrive", "malformed-01")
+    stack.wait_for_status("malformed-01", "DONE")
+    browser.press("/", "/")
+    browser.type("malformed-01")
+    browser.press("Enter", "\r")
+    browser.wait_for("its timeline", lambda: "DONE" in browser.text(".timeline"))
+    browser.run("document.activeElement.blur()")
+    for name, width, scheme in (("light", 1280, "light"), ("dark", 1280, "dark"), ("narrow", 390, "light")):
+        browser.resize(width, 800, scheme)
+        browser.resize(width, browser.run("document.documentElement.scrollHeight"), scheme)
+        browser.screenshot(folder / f"ui-{name}.png")
