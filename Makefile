@@ -83,6 +83,7 @@ chaos: build ## Inject faults of every kind and crashes for DURATION seconds (18
 
 screenshots: build ## Take the pictures of `notifyctl ui` in docs/ again (needs Chromium)
 	SCREENSHOTS=docs $(PYTHON) -m pytest tests/test_ui.py -k screenshots
+	@if command -v pngquant >/dev/null; then pngquant --force --ext .png docs/ui-*.png; fi
 
 fuzz: ## Run each fuzz target of proof/fuzz/ for SECONDS (60), starting from the sample events
 	@cargo fuzz --version >/dev/null 2>&1 || { echo "error: cargo-fuzz is not installed; \`cargo install cargo-fuzz --locked\` installs it (it needs a C++ compiler, but no nightly Rust)" >&2; exit 2; }

@@ -3,6 +3,7 @@
 The environment determines the account and the region, as for the AWS CLI. With AWS_ENDPOINT_URL, it can be a local AWS.
 """
 
+import json
 import math
 import os
 import re
@@ -181,22 +182,11 @@ class Check:
 
 # ---- what it costs ---------------------------------------------------------------------------------------------------
 
-#: Prices in US dollars, in the first tier and without the free tier. Other regions differ. Check them on AWS's pages,
-#: which are named below, before you rely on them.
-PRICES_OF = "us-east-1 in 2026"
-PRICES = {
-    "Kinesis shard-hours": 0.015,  # https://aws.amazon.com/kinesis/data-streams/pricing/
-    "Kinesis PUT payload units": 0.014 / 1e6,
-    "DynamoDB write units": 0.625 / 1e6,  # https://aws.amazon.com/dynamodb/pricing/on-demand/
-    "DynamoDB read units": 0.125 / 1e6,
-    "SQS requests": 0.40 / 1e6,  # https://aws.amazon.com/sqs/pricing/
-    "Lambda requests": 0.20 / 1e6,  # https://aws.amazon.com/lambda/pricing/
-    "Lambda GB-seconds": 0.0000166667,
-    "CloudWatch alarm-hours": 0.10 / 720,  # https://aws.amazon.com/cloudwatch/pricing/
-    "CloudWatch metric-hours": 0.30 / 720,
-    "CloudWatch dashboard-hours": 3.00 / 720,
-    "CloudWatch Logs GB": 0.50,
-}
+#: Prices in US dollars, which `notifyctl cost` uses as well. Other regions differ. Check them on AWS's pages, which the
+#: list names, before you rely on them.
+PRICE_LIST = json.loads((ROOT / "crates" / "notifyctl" / "src" / "prices.json").read_text())
+PRICES_OF = f"{PRICE_LIST['region']} in {PRICE_LIST['date']}"
+PRICES = {price["item"]: price["usd"] / price["per"] for price in PRICE_LIST["prices"]}
 
 
 def bill(seconds, alarm_count):

@@ -8,12 +8,13 @@ import copy
 import functools
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator
-from ministack.services import dynamodb, dynamodb_streams
+from ministack.services import dynamodb, dynamodb_streams, lambda_svc
 
 #: Where the permission checks of roles are written, if at all.
 CHECKS = os.environ.get("IAM_CHECKS")
@@ -29,6 +30,8 @@ def correct():
     wrap(iam_actions, "dynamodb_service_context", context_with_leading_keys)
     wrap(iam_actions, "extract_resource_arn", resource_with_table_streams)
     wrap(app, "pin_request_origin", pin_request_origin_as_over_tls)
+    wrap(lambda_svc, "_esm_response", mapping_as_documented)
+    wrap(dynamodb, "_table_description", table_as_documented)
     if CHECKS:
         checks = Path(CHECKS).open("w", buffering=1)  # noqa: SIM115, it stays open until the process ends
         wrap(iam_evaluator, "enforce", enforce_and_write_down, functools.lru_cache(maxsize=10_000)(checks.write))
@@ -153,6 +156,31 @@ def resource_with_table_streams(extract_resource_arn, service, method, path, hea
 def pin_request_origin_as_over_tls(pin_request_origin, source_ip, _):
     """Makes a call from this machine count as one over TLS, which the queues' policies demand."""
     return pin_request_origin(source_ip, True)
+
+
+# ---- answers: MiniStack leaves template parameters as text, and calls each mapping of a template enabled -------------
+# https://docs.aws.amazon.com/lambda/latest/api/API_EventSourceMappingConfiguration.html
+# https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TableDescription.html
+
+
+def mapping_as_documented(esm_response, esm):
+    """An event source mapping as Lambda answers it. No property of one is a number in text."""
+    state = {"State": "Enabled" if esm["Enabled"] else "Disabled"} if "Enabled" in esm else {}
+    return with_numbers({**esm_response(esm), **state})
+
+
+def with_numbers(value):
+    if isinstance(value, dict):
+        return {name: with_numbers(member) for name, member in value.items()}
+    return int(value) if isinstance(value, str) and re.fullmatch("-?[0-9]+", value) else value
+
+
+def table_as_documented(table_description, name):
+    """The description of a table as DynamoDB answers it."""
+    description = table_description(name)
+    protected = str(description["DeletionProtectionEnabled"]).lower() == "true"
+    indexes = [{"IndexStatus": "ACTIVE", **index} for index in description.get("GlobalSecondaryIndexes", [])]
+    return {**description, "DeletionProtectionEnabled": protected, "GlobalSecondaryIndexes": indexes}
 
 
 # ---- notes -----------------------------------------------------------------------------------------------------------

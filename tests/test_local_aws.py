@@ -153,3 +153,44 @@ def test_the_queues_policy_denies_plain_http_and_a_call_on_this_machine_counts_a
     url = sqs.create_queue(QueueName="queue", Attributes={"Policy": policy})["QueueUrl"]
     assert is_allowed(sqs.send_message, QueueUrl=url, MessageBody="a") == local_aws.is_corrected
     assert is_allowed(sqs.receive_message, QueueUrl=url) == local_aws.is_corrected
+
+
+def test_what_parameters_set_has_its_type_and_a_mapping_its_state_once_ministack_is_corrected(local_aws):
+    """CloudFormation hands parameters on as text."""
+    function = {
+        "Runtime": "python3.12",
+        "Handler": "index.handler",
+        "Role": "arn:aws:iam::000000000000:role/any",
+        "Code": {"ZipFile": "def handler(event, context): return None"},
+    }
+    mapping = {
+        "FunctionName": {"Ref": "Function"},
+        "EventSourceArn": {"Fn::GetAtt": ["Queue", "Arn"]},
+        "BatchSize": {"Ref": "BatchSize"},
+        "Enabled": False,
+    }
+    table = {
+        **{name: setting for name, setting in TABLE.items() if name != "StreamSpecification"},
+        "TableName": "typed",
+        "DeletionProtectionEnabled": {"Ref": "Protected"},
+    }
+    template = {
+        "Parameters": {
+            "BatchSize": {"Type": "Number", "Default": 7},
+            "Protected": {"Type": "String", "Default": "false"},
+        },
+        "Resources": {
+            "Queue": {"Type": "AWS::SQS::Queue"},
+            "Function": {"Type": "AWS::Lambda::Function", "Properties": function},
+            "Mapping": {"Type": "AWS::Lambda::EventSourceMapping", "Properties": mapping},
+            "Table": {"Type": "AWS::DynamoDB::Table", "Properties": table},
+        },
+    }
+    cloudformation = local_aws.client("cloudformation")
+    cloudformation.create_stack(StackName="typed", TemplateBody=json.dumps(template))
+    cloudformation.get_waiter("stack_create_complete").wait(StackName="typed")
+    (found,) = local_aws.client("lambda").list_event_source_mappings()["EventSourceMappings"]
+    expected = (7, "Disabled") if local_aws.is_corrected else ("7", "Enabled")
+    assert (found["BatchSize"], found["State"]) == expected
+    described = local_aws.client("dynamodb").describe_table(TableName="typed")["Table"]
+    assert described["DeletionProtectionEnabled"] == (False if local_aws.is_corrected else "false")

@@ -64,7 +64,9 @@ def test_a_dead_letter_is_redriven_to_the_queue_and_done(stack, prefix, event):
     message = dead_letter(stack, event(prefix))
     code, result = stack.notifyctl("dlq", "redrive", message)
     assert code == 0 and result["moved"] == 1
-    assert result["messages"] == [{"message_id": message, "id": prefix, "result": "moved", "reason": None}]
+    assert result["messages"] == [
+        {"message_id": message, "id": prefix, "reason": "good", "result": "moved", "why": None}
+    ]
     stack.wait_for_status(prefix, "DONE")
     assert message not in stack.dead_letters()
 
@@ -83,10 +85,10 @@ def test_a_dead_letter_that_could_outlive_the_memory_of_its_id_is_refused(stack,
 def test_several_dead_letters_are_moved_only_if_that_is_confirmed(stack, prefix, event):
     messages = [dead_letter(stack, event(f"{prefix}-{n}")) for n in range(2)]
     code, result = stack.notifyctl("dlq", "redrive", *messages)
-    assert code == 0 and (result["moved"], result["movable"]) == (0, 2)
+    assert code == 0 and (result["moved"], result["possible"]) == (0, 2)
     assert stack.dead_letters().keys() >= set(messages)
     code, result = stack.notifyctl("dlq", "redrive", "--yes", *messages)
-    assert code == 0 and (result["moved"], result["movable"]) == (2, 0)
+    assert code == 0 and (result["moved"], result["possible"]) == (2, 0)
     for n in range(2):
         stack.wait_for_status(f"{prefix}-{n}", "DONE")
     assert stack.notifyctl("dlq", "redrive", messages[0])[0] == 1
@@ -245,7 +247,10 @@ def test_colours_are_for_terminals_only(stack, prefix, event):
         assert "\033[" in forced.stdout + forced.stderr, "there are colours to omit"
 
 
-COMMANDS = ["", "send", "status", "summary", "groups", "list", "watch", "redrive", "resolve", "audit", "latency"]
+COMMANDS = [
+    "", "send", "status", "summary", "groups", "list", "watch", "redrive", "resolve", "audit", "verify", "latency",
+    "pause", "resume", "doctor", "cost", "dlq list", "dlq show", "dlq redrive", "dlq discard",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -52,7 +53,7 @@ def browser(tmp_path):
 
 def failed(stack, notification_id, body, event_type, status="FAILED", code="rejected", reason="<b>for a test</b>"):
     """Writes an item that is FAILED or IN_DOUBT, as downstream does."""
-    since = "2026-01-01T00:00:00.000Z"
+    since = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - 20 * 60))
     stack.put(
         notification_id,
         status=status,

@@ -342,6 +342,12 @@ pub const DEAD_LETTER_EMPTY_ROUNDS: usize = 2;
 /// The same, while fewer messages were read than SQS counts in the queue.
 pub const DEAD_LETTER_EMPTY_ROUNDS_MAX: usize = 10;
 
+/// Parts of the table that `notifyctl verify` reads in turns, so that it loads all its partitions evenly.
+pub const VERIFY_SEGMENTS: usize = 16;
+
+/// How often `notifyctl verify --follow` looks for new shards: they appear every four hours or so.
+pub const FOLLOW_LIST_EVERY: Duration = Duration::from_secs(10);
+
 /// Notifications that must be settled again before `notifyctl redrive` judges whether too many fail again.
 pub const REDRIVE_JUDGED_AFTER: usize = 20;
 
@@ -350,6 +356,16 @@ pub const REDRIVE_LOOKED_AT: usize = 10 * BATCH_GET_ITEM_MAX;
 
 /// How long `notifyctl redrive --wait` waits for the notifications that run again.
 pub const REDRIVE_WAIT: Duration = Duration::from_mins(10);
+
+/// Dead letters that `notifyctl dlq redrive` and `dlq discard` receive before they act on them, about. At the lowest rate, one
+/// a second, these take less than [`DEAD_LETTER_HIDDEN`], so nobody else receives a message that is being moved.
+pub const DEAD_LETTERS_AT_ONCE: usize = 100;
+
+/// Bytes of dead letters that these commands hold in memory, about: a message has at most 1 MiB.
+pub const DEAD_LETTERS_HELD_MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// Time between two looks of `notifyctl pause` and `notifyctl resume` at the state of an event source mapping.
+pub const MAPPING_LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Without an expected number of notifications, `notifyctl watch` says "all settled" only when no count has changed for this
 /// long: SQS's counts may lag for at least a minute after the last message was sent.

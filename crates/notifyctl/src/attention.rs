@@ -265,6 +265,7 @@ pub(crate) fn reason_code(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output;
     use crate::testing::stack;
     use aws::DynamoTable;
     use notification::change::Run;
@@ -361,7 +362,7 @@ mod tests {
         assert_eq!((before.0, before.2), ((100, 100, 0), (100, 200)));
         put(&stack, 200..200 + done, |_| Some(Status::Done)).await;
         assert_eq!(look().await, before, "whatever is DONE costs nothing");
-        println!("{done} DONE: counting takes {} read units, listing {}", before.1, before.3);
+        output::note(&format!("{done} DONE: counting takes {} read units, listing {}", before.1, before.3));
         assert!(before.1 < 100.0 && before.3 < 100.0, "{before:?}");
     }
 }

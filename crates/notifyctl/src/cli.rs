@@ -1,7 +1,11 @@
 //! The commands and their options.
 
 use crate::attention::{State, reason_code};
+use crate::cost::CostArgs;
+use crate::dlq::DlqCommand;
+use crate::doctor::DoctorArgs;
 use crate::groups::Key;
+use crate::stage::{PauseArgs, ResumeArgs};
 use crate::time::duration;
 use clap::{Args, Parser, Subcommand};
 use notification::Timestamp;
@@ -39,10 +43,18 @@ Examples:
   notifyctl redrive rfd-000007                             FAILED, and the cause is fixed: run it again
   notifyctl redrive --group FAILED/rejected/com.example.refund.requested --yes
   notifyctl resolve rfd-000008 --done                      IN_DOUBT, but the effect has happened
+  notifyctl dlq list                                       which messages were refused, and why
   notifyctl dlq redrive                                    list the dead letters that can go back to the queue
   notifyctl audit sent.jsonl                               was anything lost or doubled?
+  notifyctl verify                                         does every item keep the rules?
   notifyctl latency --count 500 --rate 50                  how long does each stage take?
+<<<<<<< HEAD
   notifyctl ui                                             a page to look at
+=======
+  notifyctl pause downstream                               what would it mean to stop this stage?
+  notifyctl doctor                                         is the stack as the template deploys it?
+  notifyctl cost --rate 100 --size 700                     what does a month cost?
+>>>>>>> main
 
 Exit status:
   0    success
@@ -83,6 +95,14 @@ Examples:
 
 Exit status: as for `notifyctl redrive`.";
 
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  notifyctl verify
+  notifyctl verify --state verify.json --read-units 100     slowly; run it again after an interruption
+  notifyctl verify --follow --for 1h --json
+
+Exit status: 0 no violation; 1 violations; 2 the table could not be read.";
+
 const AUDIT_EXAMPLES: &str = "\
 Examples:
   notifyctl audit sent.jsonl
@@ -90,14 +110,6 @@ Examples:
   notifyctl audit sent.jsonl --json | jq -r '.problems[], .cannot_be_shown[]'
 
 Exit status: 0 good, 1 bad, 2 the audit could not be carried out, 3 cannot be shown.";
-
-const DLQ_REDRIVE_EXAMPLES: &str = "\
-Examples:
-  notifyctl dlq redrive                                    list the messages that would be moved
-  notifyctl dlq redrive --yes
-  notifyctl dlq redrive 3f6f3c1e-0d7e-4f6b-9f7e-2f6c1a5d8f10
-
-Exit status: 0 moved or listed; 1 some were refused or not found; 2 some could not be moved.";
 
 const LATENCY_EXAMPLES: &str = "\
 Examples:
@@ -123,12 +135,14 @@ pub(crate) enum Command {
     List(ListArgs),
     Watch(WatchArgs),
     Redrive(RedriveArgs),
-    /// Manage the dead-letter queue
+    /// Look at, redrive or discard the messages of the dead-letter queue
     #[command(subcommand)]
     Dlq(DlqCommand),
     Resolve(ResolveArgs),
     Audit(AuditArgs),
+    Verify(VerifyArgs),
     Latency(LatencyArgs),
+<<<<<<< HEAD
     Ui(UiArgs),
 }
 
@@ -160,6 +174,12 @@ pub(crate) struct DlqRedriveArgs {
     /// Move more than one message, instead of listing them
     #[arg(long)]
     pub(crate) yes: bool,
+=======
+    Pause(PauseArgs),
+    Resume(ResumeArgs),
+    Doctor(DoctorArgs),
+    Cost(CostArgs),
+>>>>>>> main
 }
 
 /// Send notifications to the queue: from a file or standard input, or generated ones
@@ -396,6 +416,34 @@ pub(crate) struct WatchArgs {
 pub(crate) struct AuditArgs {
     /// The sent events, one per line (written by `notifyctl send --save`)
     pub(crate) file: PathBuf,
+}
+
+/// Check every invariant of every item in the table, or of every change from now on
+///
+/// Each item must have exactly the attributes that its status implies, an event that is its notification's, and valid times.
+/// Reads the whole table, at a limited rate. Each violation is printed when it is found.
+///
+/// With --follow, each change that the table's stream shows must be one of the allowed transitions, must not change the event, and
+/// must leave a valid item; only DONE items may be removed, and only by their time to live. Two readers can share a shard of the
+/// stream, and publisher's event source mapping is one of them.
+#[derive(Debug, Args)]
+#[command(after_help = VERIFY_EXAMPLES)]
+pub(crate) struct VerifyArgs {
+    /// Read at most this many capacity units per second
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) read_units: u32,
+
+    /// Save the progress in this file, and continue with it if it exists
+    #[arg(long, value_name = "FILE", conflicts_with = "follow")]
+    pub(crate) state: Option<PathBuf>,
+
+    /// Follow the table's stream until this is interrupted
+    #[arg(long)]
+    pub(crate) follow: bool,
+
+    /// Follow for this long, e.g. 90s, 5m, 2h or 1d
+    #[arg(long = "for", value_name = "TIME", requires = "follow", value_parser = duration)]
+    pub(crate) for_: Option<Duration>,
 }
 
 /// Measure how long notifications take, by stage and from end to end (sends real ones)

@@ -22,47 +22,77 @@ pub(crate) struct DeadLetters {
     pub(crate) complete: bool,
 }
 
+/// The receipt of each message, by message id. Only its latest receipt deletes a message or makes it visible again.
+pub(crate) type Receipts = HashMap<String, String>;
+
 /// Reads all messages, and counts those whose text is `wanted`.
 pub(crate) async fn read(stack: &Stack, wanted: impl Fn(&str) -> bool) -> Result<DeadLetters, Error> {
     let mut found = HashMap::new();
-    let mut look = receive_until(stack, |messages| {
+    let seen = each(stack, async |messages| {
         note_wanted(messages, &wanted, &mut found);
-        false
+        Ok(false)
     })
     .await?;
-    show_again(stack, look.receipts.values()).await;
-    // Messages may have arrived meanwhile, or not have been counted before.
-    look.counted = look.counted.max(count(stack).await?);
-    Ok(DeadLetters { complete: look.is_complete(), found })
+    Ok(DeadLetters { complete: seen.is_complete(), found })
 }
 
-/// Receives messages until they are `enough` or the queue has no more. They stay hidden for a while.
-pub(crate) async fn take(stack: &Stack, enough: impl Fn(&[Message]) -> bool) -> Result<Vec<Message>, Error> {
-    let mut taken: Vec<Message> = Vec::new();
-    let mut look = receive_until(stack, |messages| {
-        taken.extend(messages);
-        enough(&taken)
-    })
-    .await?;
-    for message in &mut taken {
-        message.receipt_handle = look.receipts.remove(message.message_id().unwrap_or_default());
+/// How many messages were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) read: usize,
+    /// Messages in the queue, as SQS counts them: approximately.
+    pub(crate) counted: usize,
+}
+
+impl Seen {
+    /// Whether as many messages were read as SQS counts.
+    pub(crate) fn is_complete(self) -> bool {
+        self.read >= self.counted
     }
-    Ok(taken)
+}
+
+/// Gives each message to `note` once, some at a time, until it says that it has enough or the queue has no more. All of them
+/// are visible again afterwards.
+pub(crate) async fn each(
+    stack: &Stack,
+    note: impl AsyncFnMut(Vec<Message>) -> Result<bool, Error>,
+) -> Result<Seen, Error> {
+    let look = receive_until(stack, note).await?;
+    show_again(stack, look.receipts.values()).await;
+    // Messages may have arrived meanwhile, or not have been counted before.
+    let counted = look.counted.max(count(stack).await?);
+    Ok(Seen { read: look.receipts.len(), counted })
+}
+
+/// Like [`each`], but the messages stay hidden for a while. Returns their receipts. After an error, all of them are visible
+/// again.
+pub(crate) async fn hide(
+    stack: &Stack,
+    note: impl AsyncFnMut(Vec<Message>) -> Result<bool, Error>,
+) -> Result<Receipts, Error> {
+    Ok(receive_until(stack, note).await?.receipts)
 }
 
 async fn count(stack: &Stack) -> Result<usize, Error> {
     Ok(queue(stack, &stack.dead_letter_queue_url).await?.all())
 }
 
-/// Receives messages until the queue has no more, or `take` says that it has enough: it gets each message once. After an error,
-/// all of them are visible again.
-async fn receive_until(stack: &Stack, mut take: impl FnMut(Vec<Message>) -> bool) -> Result<Look, Error> {
+/// Receives messages until the queue has no more, or `note` says that it has enough: it gets each message once. After an
+/// error, all of them are visible again.
+async fn receive_until(
+    stack: &Stack,
+    mut note: impl AsyncFnMut(Vec<Message>) -> Result<bool, Error>,
+) -> Result<Look, Error> {
     let bar = output::spinner("reading the dead-letter queue");
     let mut look = Look::new(count(stack).await?, SystemClock.now());
     let mut has_enough = false;
     while !has_enough && !look.is_over(SystemClock.now()) {
-        match receive(stack).await {
-            Ok(messages) => has_enough = take(look.note(messages)),
+        let noted = match receive(stack).await {
+            Ok(messages) => note(look.note(messages)).await,
+            Err(error) => Err(error),
+        };
+        match noted {
+            Ok(enough) => has_enough = enough,
             Err(error) => {
                 show_again(stack, look.receipts.values()).await;
                 return Err(error);
@@ -100,7 +130,7 @@ async fn receive_some(stack: &Stack) -> Result<Vec<Message>, Error> {
         .max_number_of_messages(i32::try_from(limits::SQS_BATCH_MAX).unwrap_or(i32::MAX))
         .visibility_timeout(i32::try_from(limits::DEAD_LETTER_HIDDEN.as_secs()).unwrap_or(i32::MAX))
         .wait_time_seconds(1)
-        .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
+        .message_system_attribute_names(MessageSystemAttributeName::All)
         .message_attribute_names("All")
         .send()
         .await;
@@ -121,9 +151,8 @@ struct Look {
     started: Timestamp,
     /// Messages in the queue, as SQS counts them: approximately.
     counted: usize,
-    /// The latest receipt of each message, by message id. A message that is no longer hidden may be received again, and only
-    /// its latest receipt deletes it.
-    receipts: HashMap<String, String>,
+    /// A message that is no longer hidden may be received again.
+    receipts: Receipts,
     /// Rounds without a message since the last new message.
     empty_rounds: usize,
 }

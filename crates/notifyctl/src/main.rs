@@ -4,8 +4,10 @@ mod arrivals;
 mod attention;
 mod audit;
 mod cli;
+mod cost;
 mod dead_letters;
 mod dlq;
+mod doctor;
 mod error;
 mod events;
 mod groups;
@@ -19,6 +21,7 @@ mod plan;
 mod send;
 mod settle;
 mod stack;
+mod stage;
 mod status;
 mod stream;
 mod summary;
@@ -27,10 +30,11 @@ mod testing;
 mod time;
 mod timeline;
 mod ui;
+mod verify;
 mod watch;
 
 use clap::Parser;
-use cli::{Cli, Command, DlqCommand};
+use cli::{Cli, Command};
 use error::Error;
 use stack::Stack;
 use std::process::ExitCode;
@@ -49,6 +53,9 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: &Cli) -> Result<ExitCode, Error> {
+    if let Command::Cost(args) = &cli.command {
+        return cost::run(args, cli.json);
+    }
     let stack = Stack::find(&cli.stack).await?;
     match &cli.command {
         Command::Send(args) => send::run(&stack, args, cli.json).await,
@@ -58,10 +65,15 @@ async fn run(cli: &Cli) -> Result<ExitCode, Error> {
         Command::List(args) => list::run(&stack, args, cli.json).await,
         Command::Watch(args) => watch::run(&stack, args, cli.json).await,
         Command::Redrive(args) => settle::redrive(&stack, args, cli.json).await,
-        Command::Dlq(DlqCommand::Redrive(args)) => dlq::redrive(&stack, args, cli.json).await,
+        Command::Dlq(command) => dlq::run(&stack, command, cli.json).await,
         Command::Resolve(args) => settle::resolve(&stack, args, cli.json).await,
         Command::Audit(args) => audit::run(&stack, args, cli.json).await,
+        Command::Verify(args) => verify::run(&stack, args, cli.json).await,
         Command::Latency(args) => latency::run(&stack, args, cli.json).await,
+        Command::Pause(args) => stage::pause(&stack, args, cli.json).await,
+        Command::Resume(args) => stage::resume(&stack, args, cli.json).await,
+        Command::Doctor(args) => doctor::run(&stack, args, cli.json).await,
+        Command::Cost(args) => cost::run(args, cli.json),
         Command::Ui(args) => ui::run(stack, args).await,
     }
 }

@@ -11,6 +11,13 @@ use std::net::IpAddr;
 use stream_reader::dynamodb::TableStream;
 use stream_reader::kinesis::DataStream;
 
+/// The names of the functions.
+pub(crate) struct Functions {
+    pub(crate) ingest: String,
+    pub(crate) publisher: String,
+    pub(crate) downstream: String,
+}
+
 /// A deployed stack.
 pub(crate) struct Stack {
     pub(crate) name: String,
@@ -21,14 +28,19 @@ pub(crate) struct Stack {
     pub(crate) publisher_failures_url: String,
     pub(crate) downstream_failures_url: String,
     pub(crate) table_name: String,
+    pub(crate) table_stream_arn: String,
     pub(crate) table_stream: TableStream,
+    pub(crate) stream_name: String,
     pub(crate) data_stream: DataStream,
+    pub(crate) functions: Functions,
     /// If the action is `ledger`.
     pub(crate) ledger_table_name: Option<String>,
     /// Days after which a DONE item expires.
     pub(crate) done_retention_days: u32,
     pub(crate) sqs: aws_sdk_sqs::Client,
     pub(crate) dynamodb: aws_sdk_dynamodb::Client,
+    /// For the clients that few commands need.
+    pub(crate) config: SdkConfig,
 }
 
 impl Stack {
@@ -53,12 +65,20 @@ impl Stack {
             publisher_failures_url: output("PublisherFailuresUrl")?,
             downstream_failures_url: output("DownstreamFailuresUrl")?,
             table_name: output("TableName")?,
+            table_stream_arn: output("TableStreamArn")?,
             table_stream: TableStream::new(streams, output("TableStreamArn")?),
+            stream_name: output("StreamName")?,
             data_stream: DataStream::by_name(kinesis, output("StreamName")?),
+            functions: Functions {
+                ingest: output("IngestFunction")?,
+                publisher: output("PublisherFunction")?,
+                downstream: output("DownstreamFunction")?,
+            },
             ledger_table_name: output("LedgerTableName").ok(),
             done_retention_days: number(name, &outputs, "DoneRetentionDays")?,
             sqs: aws_sdk_sqs::Client::new(&config),
             dynamodb: aws_sdk_dynamodb::Client::new(&config),
+            config,
         })
     }
 }

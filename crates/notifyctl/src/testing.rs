@@ -5,7 +5,7 @@ mod model;
 #[path = "../../aws/tests/contract/template.rs"]
 mod template;
 
-use crate::stack::Stack;
+use crate::stack::{Functions, Stack};
 use aws::{Environment, config};
 use aws_sdk_dynamodb::config::SharedCredentialsProvider;
 use stream_reader::dynamodb::TableStream;
@@ -30,11 +30,15 @@ pub(crate) async fn stack() -> Stack {
         publisher_failures_url: String::new(),
         downstream_failures_url: String::new(),
         table_name: NAME.to_owned(),
+        table_stream_arn: String::new(),
         table_stream: TableStream::new(streams, String::new()),
+        stream_name: String::new(),
         data_stream: DataStream::by_name(kinesis, String::new()),
+        functions: Functions { ingest: String::new(), publisher: String::new(), downstream: String::new() },
         ledger_table_name: None,
         done_retention_days: 90,
         sqs: aws_sdk_sqs::Client::new(&sdk),
         dynamodb,
+        config: sdk,
     }
 }

@@ -116,7 +116,7 @@ fn is_expired(claim: Option<&notification::Claim>, now: Timestamp) -> bool {
 /// Whether a change is not made, and its caller is told that it was.
 pub(crate) fn is_lost(bug: Option<Bug>, change: &OwnedChange) -> bool {
     match bug {
-        Some(Bug::UnknownCallNotNoted) => (change.from, change.to) == (Some(Status::Init), Status::Init),
+        Some(Bug::UnknownCallNotNoted) => change.unknown_call,
         Some(Bug::DoubtNotWritten) => change.to == Status::InDoubt,
         _ => false,
     }

@@ -20,7 +20,7 @@ fn is_allowed(guarantee: Guarantee, role: Role, from: Status, to: Status) -> boo
         // A claim that has expired, and a call that was noted, count whatever the guarantee is by now.
         (Init | Claimed, InDoubt) => true,
         (Init, Done | Failed) => !matches!(guarantee, Guarantee::AtMostOnce { .. }),
-        (Init, Init) => matches!(guarantee, Guarantee::Idempotent { .. }),
+        (Init, Init) => !matches!(guarantee, Guarantee::AtMostOnce { .. }),
         (Init, Claimed) | (Claimed, Init | Done | Failed) => matches!(guarantee, Guarantee::AtMostOnce { .. }),
         _ => false,
     }

@@ -181,7 +181,7 @@ pub(crate) fn read_answers(mutant: Option<Mutant>, answers: Entries<Option<Store
 
 /// Whether a change is acknowledged and not made.
 pub(crate) fn forgets(mutant: Option<Mutant>, change: &OwnedChange) -> bool {
-    mutant == Some(Mutant::UnknownCallForgotten) && change.from == Some(Status::Init) && change.to == Status::Init
+    mutant == Some(Mutant::UnknownCallForgotten) && change.unknown_call
 }
 
 /// The changes of a transaction as they are made.

@@ -29,7 +29,7 @@ const SOMETIMES: &[&str] = &[
     "Kinesis refuses a record",
     "a DONE item expires",
     "a call is refused",
-    "a call with an unknown outcome is noted",
+    "a failure of an action is noted",
     "a claim is released",
     "a claimed notification becomes IN_DOUBT",
     "a connection is reset",

@@ -41,6 +41,7 @@ const SOMETIMES: &[&str] = &[
     "a call with an unknown outcome becomes IN_DOUBT",
     "a claim is released",
     "a call with an unknown outcome is noted",
+    "why an action failed is noted",
     "a claimed notification reaches another worker",
     "a conflict is refused",
     "a deleted message is delivered again",

@@ -193,7 +193,7 @@ async fn the_latency_of_done_is_measured_from_kinesis_and_from_the_receipt_where
     }
     for guarantee in [Guarantee::Transactional, IDEMPOTENT, AT_MOST_ONCE] {
         let memory = init(Memory::default(), ["a", "b"]);
-        let memory = memory.since("a", START - 5_000).since("b", START - 7_000);
+        let memory = memory.pending_since("a", START - 5_000).pending_since("b", START - 7_000);
         let memory = memory.with("before", Status::Done, &event("before"));
         let batch = [arrived(0, "a", 2_000), arrived(1, "b", 2_500), arrived(2, "before", 9_000)];
         let handled = handle(&memory, Succeeds(guarantee), &batch).await;

@@ -99,17 +99,17 @@ async fn groups(server: &Server) -> Result<Answer, Answer> {
     Ok(Answer::json(&Attention { groups: groups.largest_first(), read_units }))
 }
 
-/// One notification, with its event only if that is asked for.
+/// One notification. Its event, and the outcome that its action noted, only if that is asked for: both may have personal data.
 async fn notification(server: &Server, query: &str) -> Result<Answer, Answer> {
     let id = parameter(query, "id").filter(|id| !id.is_empty() && id.chars().count() <= limits::ID_MAX_CHARS);
     let Some(id) = id else {
         return Err(Answer::problem(StatusCode::BAD_REQUEST, "an id is needed, of the length that ids have"));
     };
-    let Some(Shown { attributes, timeline }) =
-        status::read(&server.stack, &id, parameter(query, "event").is_some()).await?
-    else {
+    let with_event = parameter(query, "event").is_some();
+    let Some(Shown { attributes, timeline }) = status::read(&server.stack, &id, with_event).await? else {
         return Err(Answer::problem(StatusCode::NOT_FOUND, &format!("{id} {}", status::ABSENT)));
     };
-    let attributes: Vec<Value> = attributes.into_iter().map(|(name, text)| json!([name, text])).collect();
+    let shown = attributes.into_iter().filter(|(name, _)| with_event || *name != "outcome");
+    let attributes: Vec<Value> = shown.map(|(name, text)| json!([name, text])).collect();
     Ok(Answer::json(&json!({"id": id, "attributes": attributes, "timeline": timeline})))
 }

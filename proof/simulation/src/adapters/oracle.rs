@@ -70,7 +70,7 @@ impl World {
             (Some(Status::Init), Status::Claimed) => "a notification is claimed",
             (Some(Status::Claimed), Status::InDoubt) => "a claimed notification becomes IN_DOUBT",
             (Some(Status::Claimed), Status::Init) => "a claim is released",
-            (Some(Status::Init), Status::Init) => "a call with an unknown outcome is noted",
+            (Some(Status::Init), Status::Init) => "a failure of an action is noted",
             _ => return,
         });
     }

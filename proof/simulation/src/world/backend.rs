@@ -174,10 +174,11 @@ impl World {
             (Some(Status::Init), Status::Claimed) if item.status == Status::Claimed && !is_expired => {
                 "a claimed notification reaches another worker"
             }
-            (Some(Status::Init), Status::Init) => {
+            (Some(Status::Init), Status::Init) if change.unknown_call => {
                 self.check_note(&change.id);
                 "a call with an unknown outcome is noted"
             }
+            (Some(Status::Init), Status::Init) => "why an action failed is noted",
             _ => return,
         };
         self.note(what);

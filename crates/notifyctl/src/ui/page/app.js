@@ -122,7 +122,7 @@ function showFlow(flow) {
   say($("stack"), flow.stack);
   const mode = flow.allows_changes ? "changes allowed" : "read-only";
   say($("mode"), `${flow.is_local ? "local stack" : "AWS"}, ${mode}`);
-  say($("reading"), `Read at ${flow.at.slice(11, 19)} UTC, with ${number.format(Math.round(summary.read_units))} read units. ` +
+  say($("reading"), `Read at ${flow.at.slice(11, 19)} UTC, with ${plural(Math.round(summary.read_units), "read unit")}. ` +
     "SQS’s counts are approximate, and the table’s indexes lag a little behind it.");
   $("count-all").hidden = flow.is_local;
   showVerdict(counts, age);
@@ -198,9 +198,9 @@ function row(group) {
     make("td", { class: `state ${group.state}` }, group.state),
     make("td", {}, group.reason_code ?? "not noted"),
     make("td", {}, group.stage),
-    make("td", {}, group.type ?? "–"),
+    make("td", { class: "long" }, group.type ?? "–"),
     make("td", {}, `${group.first_seen.slice(0, 19).replace("T", " ")}`),
-    make("td", {}, example),
+    make("td", { class: "long" }, example),
     make("td", {}, make("span", { class: "actions" }, ...decisions(group))),
   ];
   cells.forEach((cell, place) => cell.setAttribute("data-head", HEADS[place] || "Decide"));
@@ -334,7 +334,7 @@ function attributes(found, withEvent) {
   for (const [name, value] of found.attributes) {
     list.append(make("dt", {}, name), make("dd", {}, name === "event" ? make("pre", {}, value) : value));
   }
-  const button = make("button", { type: "button" }, "Show the event (it may contain personal data)");
+  const button = make("button", { type: "button" }, "Show the event and the outcome (may contain personal data)");
   button.addEventListener("click", () => show(found.id, true));
   return make("div", {}, list, ...(withEvent ? [] : [button]));
 }

@@ -1,0 +1,224 @@
+//! `notifyctl dlq discard`: deletes dead letters, after it has appended them to a file.
+//!
+//! A message is deleted only when its copy is on disk. If the command ends in between, the message is still in the queue, and
+//! a later run appends it again.
+
+use super::chosen::{Act, Choice, Fate, Results, carry_out};
+use super::letter::{FIRST_SENT_AT, Letter, Reason};
+use crate::error::Error;
+use crate::output;
+use crate::stack::Stack;
+use aws::SystemClock;
+use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, MessageAttributeValue};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+use futures_util::stream::{self, StreamExt};
+use notification::{Clock, limits};
+use serde_json::{Map, Value, json};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const EXAMPLES: &str = "\
+Examples:
+  notifyctl dlq discard --reason duplicate --copy discarded.jsonl          list the messages that would be deleted
+  notifyctl dlq discard --reason duplicate --copy discarded.jsonl --yes
+  jq -r '.message_id + \" \" + .reason' discarded.jsonl                      what was deleted
+
+Exit status: 0 discarded or listed; 1 some were not found; 2 some could not be deleted, or the copy could not be written.";
+
+/// Delete messages, after they were copied to a file (without --yes, list them if there is more than one)
+///
+/// Each message is appended to the file as one line of JSON, with its body and its attributes, and is on disk before it is
+/// deleted. The file contains payloads, and only you may read it. If the command is interrupted, what was not deleted is still
+/// in the queue, perhaps hidden for up to 5 minutes, and a later run appends it again.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment, after_help = EXAMPLES)]
+#[command(group = clap::ArgGroup::new("which").required(true).multiple(true).args(["message_ids", "reason"]))]
+pub(crate) struct DlqDiscardArgs {
+    /// SQS message ids, as in `notifyctl dlq list` and ingest's log
+    #[arg(value_name = "MESSAGE_ID")]
+    message_ids: Vec<String>,
+
+    /// Discard messages with this reason
+    #[arg(long, value_name = "REASON")]
+    reason: Vec<Reason>,
+
+    /// Append each message to this file before it is deleted
+    #[arg(long, value_name = "FILE", required = true)]
+    copy: PathBuf,
+
+    /// Discard at most this many messages
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    max: u16,
+
+    /// Discard more than one message, instead of listing them
+    #[arg(long)]
+    yes: bool,
+}
+
+pub(super) async fn run(stack: &Stack, args: &DlqDiscardArgs, json: bool) -> Result<ExitCode, Error> {
+    let choice = Choice { message_ids: &args.message_ids, reasons: &args.reason, max: usize::from(args.max) };
+    let mut discard = Discard { copy: Copy { path: &args.copy, file: None } };
+    let results = carry_out(stack, &choice, args.yes, &mut discard).await?;
+    Ok(results.report::<Discard<'_>>(&choice, warning(&results), json))
+}
+
+fn warning(results: &Results) -> Option<&'static str> {
+    results.has(Reason::Good).then_some(
+        "the table does not have the ids of good messages: what is discarded will never happen, unless it is sent again",
+    )
+}
+
+struct Discard<'a> {
+    copy: Copy<'a>,
+}
+
+impl Act for Discard<'_> {
+    const DONE: &'static str = "discarded";
+
+    fn judge(&self, _: &Letter) -> Fate {
+        Fate::Possible("would be discarded".to_owned())
+    }
+
+    async fn act(&mut self, stack: &Stack, letters: &[Letter]) -> Result<Vec<Fate>, Error> {
+        self.copy.append(letters)?;
+        let bar = output::progress(letters.len(), "discarding");
+        let calls = letters.chunks(limits::SQS_BATCH_MAX).map(async |batch| {
+            let fates = delete(stack, batch).await;
+            bar.inc(batch.len() as u64);
+            fates
+        });
+        let fates: Vec<Vec<Fate>> = stream::iter(calls).buffered(limits::CALLS_IN_FLIGHT).collect().await;
+        bar.finish_and_clear();
+        Ok(fates.concat())
+    }
+}
+
+/// Deletes messages, and returns the fate of each in order.
+async fn delete(stack: &Stack, letters: &[Letter]) -> Vec<Fate> {
+    let mut call = stack.sqs.delete_message_batch().queue_url(&stack.dead_letter_queue_url);
+    for (place, letter) in letters.iter().enumerate() {
+        let receipt = letter.message.receipt_handle().unwrap_or_default();
+        let entry = DeleteMessageBatchRequestEntry::builder().id(place.to_string()).receipt_handle(receipt).build();
+        match entry {
+            Ok(entry) => call = call.entries(entry),
+            Err(error) => return vec![Fate::Failed(error.to_string()); letters.len()],
+        }
+    }
+    match call.send().await.map_err(Error::aws("DeleteMessageBatch")) {
+        Ok(answer) => {
+            let mut fates = vec![Fate::Done; letters.len()];
+            for failed in answer.failed {
+                if let Some(fate) = failed.id.parse().ok().and_then(|place: usize| fates.get_mut(place)) {
+                    *fate = Fate::Failed(format!("DeleteMessageBatch: {}; run the command again", failed.code));
+                }
+            }
+            fates
+        }
+        Err(error) => vec![Fate::Failed(error.to_string()); letters.len()],
+    }
+}
+
+/// The file of copies.
+struct Copy<'a> {
+    path: &'a Path,
+    /// Opened for the first message, so that nothing is created if nothing is discarded.
+    file: Option<File>,
+}
+
+impl Copy<'_> {
+    /// Appends letters, and returns when they are on disk.
+    fn append(&mut self, letters: &[Letter]) -> Result<(), Error> {
+        let copied = self.write(letters);
+        copied.map_err(|cause| {
+            let path = self.path.display();
+            Error::Failed(format!("{path}: {cause}; the messages that were not copied were not deleted"))
+        })
+    }
+
+    fn write(&mut self, letters: &[Letter]) -> std::io::Result<()> {
+        let lines: String = letters.iter().map(|letter| copy(letter).to_string() + "\n").collect();
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => self.file.insert(open(self.path)?),
+        };
+        file.write_all(lines.as_bytes())?;
+        file.sync_all()
+    }
+}
+
+/// Opens a file to append to it. A new one is for its owner only, and is on disk by name.
+fn open(path: &Path) -> std::io::Result<File> {
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()?;
+    Ok(file)
+}
+
+/// Everything that is known of a message.
+fn copy(letter: &Letter) -> Value {
+    let attributes = letter.message.message_attributes().into_iter().flatten();
+    let attributes: Map<String, Value> = attributes.map(|(name, value)| (name.clone(), attribute(value))).collect();
+    json!({
+        "message_id": letter.message_id(),
+        "id": letter.id.as_ref().map(ToString::to_string),
+        "reason": letter.reason,
+        "why": letter.why,
+        FIRST_SENT_AT: letter.first_sent_at().map(|time| format!("{time:.3}")),
+        "discarded_at": format!("{:.3}", SystemClock.now()),
+        "receives": letter.receives(),
+        "attributes": attributes,
+        "body": letter.body(),
+    })
+}
+
+/// A message attribute in JSON; bytes are base64.
+pub(super) fn attribute(value: &MessageAttributeValue) -> Value {
+    let bytes = value.binary_value().map(|bytes| STANDARD.encode(bytes.as_ref()));
+    json!({"type": value.data_type(), "value": value.string_value().map(str::to_owned).or(bytes)})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::letter::tests::{EVENT, letter_of, message};
+    use super::*;
+    use aws_sdk_sqs::primitives::Blob;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_copy_has_the_body_byte_for_byte_and_all_attributes() {
+        let mut message = message(0, Some("5000"));
+        let bytes = MessageAttributeValue::builder().data_type("Binary").binary_value(Blob::new([255, 0]));
+        let attributes = message.message_attributes.get_or_insert_default();
+        attributes.insert("bytes".to_owned(), bytes.build().unwrap());
+        let copy = copy(&letter_of(message));
+        assert_eq!(copy["body"], EVENT);
+        assert_eq!(copy["attributes"]["first_sent_at"], json!({"type": "Number", "value": "5000"}));
+        assert_eq!(copy["attributes"]["bytes"], json!({"type": "Binary", "value": "/wA="}));
+        assert_eq!((&copy["first_sent_at"], &copy["reason"]), (&json!("1970-01-01T00:00:00.000Z"), &json!("good")));
+    }
+
+    #[test]
+    fn copies_are_appended_to_a_file_that_only_its_owner_may_read() {
+        let path = std::env::temp_dir().join(format!("notifyctl-copy-{}.jsonl", std::process::id()));
+        for _ in 0..2 {
+            Copy { path: &path, file: None }.append(&[letter_of(message(0, None))]).unwrap();
+        }
+        let (text, mode) = (std::fs::read_to_string(&path).unwrap(), path.metadata().unwrap().permissions().mode());
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(text.lines().count(), 2);
+        assert!(text.lines().all(|line| serde_json::from_str::<Value>(line).unwrap()["message_id"] == "m"));
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_copy_that_cannot_be_written_is_an_error_that_names_the_file() {
+        let path = Path::new("/no/such/folder/copy.jsonl");
+        let error = Copy { path, file: None }.append(&[letter_of(message(0, None))]).unwrap_err().to_string();
+        assert!(error.contains("/no/such/folder/copy.jsonl") && error.contains("not deleted"), "{error}");
+    }
+}
