@@ -4,7 +4,7 @@
 "use strict";
 
 const LOCAL_MS = 1000;
-const AWS_MS = 5000;
+const AWS_MS = 10000;
 /** A notification that has been pending for this long needs attention, as for `notifyctl groups`. */
 const PENDING_MS = 5 * 60 * 1000;
 
