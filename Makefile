@@ -9,7 +9,7 @@ PYTHON := $(TOOLS)/bin/python
 LOCAL := $(PYTHON) -m local
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down env invoke aws-check test lint deny msrv unit bless contract dynamodb-local e2e chaos fuzz mutants \
+.PHONY: help demo up down env invoke aws-check test lint deny msrv unit bless contract dynamodb-local e2e chaos screenshots fuzz mutants \
   build bench profile clean prerequisites
 
 help: ## Show this help
@@ -80,6 +80,10 @@ e2e: build ## Test the real binaries and the real template on a local AWS
 
 chaos: build ## Inject faults of every kind and crashes for DURATION seconds (180), then audit (SEED repeats a run)
 	DURATION=$(or $(DURATION),180) SEED=$(SEED) $(PYTHON) -m pytest tests/test_chaos.py
+
+screenshots: build ## Take the pictures of `notifyctl ui` in docs/ again (needs Chromium)
+	SCREENSHOTS=docs $(PYTHON) -m pytest tests/test_ui.py -k screenshots
+	@if command -v pngquant >/dev/null; then pngquant --force --ext .png docs/ui-*.png; fi
 
 fuzz: ## Run each fuzz target of proof/fuzz/ for SECONDS (60), starting from the sample events
 	@cargo fuzz --version >/dev/null 2>&1 || { echo "error: cargo-fuzz is not installed; \`cargo install cargo-fuzz --locked\` installs it (it needs a C++ compiler, but no nightly Rust)" >&2; exit 2; }

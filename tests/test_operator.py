@@ -249,7 +249,7 @@ def test_colours_are_for_terminals_only(stack, prefix, event):
 
 COMMANDS = [
     "", "send", "status", "summary", "groups", "list", "watch", "redrive", "resolve", "audit", "verify", "latency",
-    "pause", "resume", "doctor", "cost", "dlq list", "dlq show", "dlq redrive", "dlq discard",
+    "pause", "resume", "doctor", "cost", "ui", "dlq list", "dlq show", "dlq redrive", "dlq discard",
 ]
 
 

@@ -245,6 +245,17 @@ async fn count_partition(stack: &Stack, partition: Partition, now: Timestamp) ->
     Ok((partition.state, count, units))
 }
 
+/// Since when the notification that has been pending for longest has been; `None` if none is pending.
+pub(crate) async fn oldest_pending(stack: &Stack) -> Result<Option<String>, Error> {
+    let now = SystemClock.now();
+    let firsts = stream::iter(State::Pending.partitions()).map(|partition| async move {
+        let answer = query(stack, &partition, now).limit(1).send().await.map_err(Error::aws("Query"))?;
+        Ok::<_, Error>(answer.items().first().and_then(|item| text(item, partition.since)).map(str::to_owned))
+    });
+    let firsts: Vec<Option<String>> = firsts.buffer_unordered(limits::CALLS_IN_FLIGHT).try_collect().await?;
+    Ok(firsts.into_iter().flatten().min())
+}
+
 /// Whether a text is a known reason code.
 pub(crate) fn reason_code(text: &str) -> Result<String, String> {
     let codes = || ReasonCode::ALL.map(ReasonCode::as_str).join(", ");

@@ -51,6 +51,7 @@ Examples:
   notifyctl pause downstream                               what would it mean to stop this stage?
   notifyctl doctor                                         is the stack as the template deploys it?
   notifyctl cost --rate 100 --size 700                     what does a month cost?
+  notifyctl ui                                             a page to look at
 
 Exit status:
   0    success
@@ -115,6 +116,13 @@ Examples:
 
 Exit status: 1 if some are not DONE; the figures then include only the others.";
 
+const UI_EXAMPLES: &str = "\
+Examples:
+  notifyctl ui                                             looks only
+  notifyctl ui --allow-changes --port 8734
+
+Exit status: 130, when Ctrl-C ends it; 2 if it cannot start.";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Send(SendArgs),
@@ -135,6 +143,7 @@ pub(crate) enum Command {
     Resume(ResumeArgs),
     Doctor(DoctorArgs),
     Cost(CostArgs),
+    Ui(UiArgs),
 }
 
 /// Send notifications to the queue: from a file or standard input, or generated ones
@@ -431,6 +440,26 @@ pub(crate) struct LatencyArgs {
     /// Give up this many seconds after the last is sent
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) timeout: u64,
+}
+
+/// Serve a page to look at, on this machine only: the flow, what needs attention, and each notification
+///
+/// Prints the address of the page, which has a secret: whoever has the address can do what the page can do. The page shows no
+/// event unless asked to. It reads while it is visible, on AWS every 10 seconds: 224 queries of the indexes, whose cost grows only
+/// with what is not DONE, and four calls to SQS.
+///
+/// Changes (redrive, resolve) are made as by the commands: the set is fixed and counted first, then carried out at a rate that
+/// grows, with a plan's file in the working directory, until too many fail again.
+#[derive(Debug, Args)]
+#[command(after_help = UI_EXAMPLES)]
+pub(crate) struct UiArgs {
+    /// Listen on this port [default: any free one]
+    #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
+    pub(crate) port: u16,
+
+    /// Let the page redrive and resolve; a local stack needs no such permission
+    #[arg(long)]
+    pub(crate) allow_changes: bool,
 }
 
 #[cfg(test)]

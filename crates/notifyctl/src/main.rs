@@ -29,6 +29,7 @@ mod summary;
 mod testing;
 mod time;
 mod timeline;
+mod ui;
 mod verify;
 mod watch;
 
@@ -73,5 +74,6 @@ async fn run(cli: &Cli) -> Result<ExitCode, Error> {
         Command::Resume(args) => stage::resume(&stack, args, cli.json).await,
         Command::Doctor(args) => doctor::run(&stack, args, cli.json).await,
         Command::Cost(args) => cost::run(args, cli.json),
+        Command::Ui(args) => ui::run(stack, args).await,
     }
 }

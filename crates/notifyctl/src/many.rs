@@ -41,7 +41,7 @@ pub(crate) struct Selected {
 
 /// What became of the set. Each notification is in one of the counts.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
-struct Tally {
+pub(crate) struct Tally {
     /// Changed, as decided.
     changed: usize,
     /// Left alone, because it was not as expected.
@@ -52,7 +52,7 @@ struct Tally {
 
 /// What became of the notifications that run again.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
-struct Became {
+pub(crate) struct Became {
     done: usize,
     failed_again: usize,
     pending: usize,
@@ -66,11 +66,28 @@ impl Became {
     }
 }
 
+/// How far a decision about many notifications is.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct Progress {
+    /// Still to be decided on.
+    pub(crate) left: usize,
+    pub(crate) decided: Tally,
+    pub(crate) became: Became,
+    /// Whether it stopped, because too many failed again.
+    pub(crate) stopped: bool,
+}
+
+/// What became of the notifications that ran again and are settled, by their ids.
+type Fates = BTreeMap<String, &'static str>;
+
+/// The last step of the progress, and what became of each notification.
+pub(crate) type Ended = (Progress, Fates);
+
 /// The ids of the notifications that run again, and what is known of them.
 #[derive(Debug, Default)]
 struct Running {
     pending: Vec<NotificationId>,
-    fates: BTreeMap<String, &'static str>,
+    fates: Fates,
     became: Became,
 }
 
@@ -172,48 +189,69 @@ impl Order<'_> {
         left_alone: &[(String, String)],
         json: bool,
     ) -> Result<ExitCode, Error> {
-        let left = std::mem::take(&mut plan.left);
+        let all = plan.left.len();
         output::note(&format!(
             "{} of {} left; if this is interrupted, --resume {} continues",
-            output::thousands(left.len()),
+            output::thousands(all),
             output::plural(plan.count, "notification"),
             plan.path.display()
         ));
-        let bar = output::progress(left.len(), "deciding");
-        let mut running = Running::default();
-        let mut tally = Tally { not_as_expected: left_alone.len(), ..Tally::default() };
         for (id, reason) in left_alone {
             output::error(&format!("{id}: {reason}"));
         }
+        let bar = output::progress(all, "deciding");
+        let show = |Progress { left, became, .. }: Progress| {
+            if left > 0 {
+                bar.set_position((all - left) as u64);
+            } else {
+                bar.set_message("waiting");
+                bar.set_position((all - became.pending) as u64);
+            }
+        };
+        let (mut progress, fates) = self.decide_on_all(&mut plan, show).await?;
+        bar.finish_and_clear();
+        progress.decided.not_as_expected += left_alone.len();
+        Ok(self.report(&plan, progress, &fates, json))
+    }
+
+    /// Decides on what is left of the plan, and waits for the results if that is wanted. Calls `show` with each step of the
+    /// progress. Returns the last of them, and what became of each notification that ran again and is settled.
+    pub(crate) async fn decide_on_all(&self, plan: &mut Plan, mut show: impl FnMut(Progress)) -> Result<Ended, Error> {
+        let left = std::mem::take(&mut plan.left);
+        let mut progress = Progress { left: left.len(), ..Progress::default() };
+        let mut running = Running::default();
         let (mut waiting, mut second) = (&left[..], 0);
-        let mut is_hopeless = false;
-        while !waiting.is_empty() && !is_hopeless {
+        while !waiting.is_empty() && !progress.stopped {
             let began = SystemClock.now();
             let (now, later) = waiting.split_at(waiting.len().min(ramp(second, self.set.rate)));
             let decisions = stream::iter(now).map(|planned| self.decide(planned));
             let mut decided = decisions.buffer_unordered(limits::CALLS_IN_FLIGHT);
             while let Some((planned, result)) = decided.next().await {
-                tally.note(&planned.id, &result, &mut running);
+                progress.decided.note(&planned.id, &result, &mut running);
                 // An error may pass: the notification is decided on again.
                 if let Ok(decided) = result {
                     plan.note(planned.id.as_str(), &described(decided))?;
                 }
-                bar.inc(1);
+                progress.left -= 1;
+                show(progress);
             }
             (waiting, second) = (later, second + 1);
-            running.look(self.stack, limits::REDRIVE_LOOKED_AT).await?;
-            is_hopeless = running.became.is_hopeless(usize::from(self.set.stop_at));
+            progress.became = running.look(self.stack, limits::REDRIVE_LOOKED_AT).await?;
+            progress.stopped = progress.became.is_hopeless(usize::from(self.set.stop_at));
+            show(progress);
             let rest = Duration::from_secs(1).saturating_sub(since(began, SystemClock.now()));
             if !waiting.is_empty() {
                 SystemClock.sleep(rest).await;
             }
         }
-        bar.finish_and_clear();
-        if self.set.wait && !is_hopeless {
-            running.wait(self.stack).await?;
+        let began = SystemClock.now();
+        let is_in_time = || since(began, SystemClock.now()) < limits::REDRIVE_WAIT;
+        while self.set.wait && !progress.stopped && progress.became.pending > 0 && is_in_time() {
+            SystemClock.sleep(Duration::from_secs(1)).await;
+            progress.became = running.look(self.stack, usize::MAX).await?;
+            show(progress);
         }
-        running.became.pending = running.pending.len();
-        Ok(self.report(&plan, tally, &running, is_hopeless, json))
+        Ok((progress, running.fates))
     }
 
     async fn decide<'p>(&self, planned: &'p Planned) -> (&'p Planned, Result<Decided, Failure>) {
@@ -222,12 +260,12 @@ impl Order<'_> {
     }
 
     /// Prints what became of the set. 0: all changed, and none failed again. 1: not all. 2: a call failed.
-    fn report(&self, plan: &Plan, tally: Tally, running: &Running, is_hopeless: bool, json: bool) -> ExitCode {
-        let became = running.became;
+    fn report(&self, plan: &Plan, progress: Progress, fates: &Fates, json: bool) -> ExitCode {
+        let Progress { decided: tally, became, stopped, .. } = progress;
         let file = plan.path.display().to_string();
         if json {
             output::json(&json!({
-                "plan": file, "decided": tally, "became": became, "stopped": is_hopeless, "notifications": running.fates,
+                "plan": file, "decided": tally, "became": became, "stopped": stopped, "notifications": fates,
             }));
         } else {
             let Tally { changed, not_as_expected, errors } = tally;
@@ -240,7 +278,7 @@ impl Order<'_> {
                 output::line(output::verdict(failed_again == 0, &text));
             }
         }
-        if is_hopeless {
+        if stopped {
             output::error(&format!(
                 "stopped: {} of {} failed again; fix the cause (`notifyctl groups`), then continue with --resume {file}",
                 became.failed_again,
@@ -259,7 +297,7 @@ impl Order<'_> {
 }
 
 /// About how long it takes to decide on so many.
-fn seconds(count: usize, rate: u32) -> usize {
+pub(crate) fn seconds(count: usize, rate: u32) -> usize {
     let (mut left, mut second) = (count, 0);
     while left > 0 {
         left = left.saturating_sub(ramp(second, rate));
@@ -290,8 +328,8 @@ impl Tally {
 }
 
 impl Running {
-    /// Looks at the oldest of those that are pending.
-    async fn look(&mut self, stack: &Stack, at_most: usize) -> Result<(), Error> {
+    /// Looks at the oldest of those that are pending. Returns what became of all.
+    async fn look(&mut self, stack: &Stack, at_most: usize) -> Result<Became, Error> {
         let looked_at = &self.pending[..self.pending.len().min(at_most)];
         let found = items::read(stack, looked_at).await?;
         let fate = |id: &NotificationId| match found.get(id.as_str()).and_then(|item| item.status) {
@@ -310,20 +348,8 @@ impl Running {
             self.fates.insert(id.to_string(), fate);
         }
         self.pending.retain(|id| !self.fates.contains_key(id.as_str()));
-        Ok(())
-    }
-
-    /// Waits until all are settled, but not for longer than a limit.
-    async fn wait(&mut self, stack: &Stack) -> Result<(), Error> {
-        let (began, all) = (SystemClock.now(), self.pending.len());
-        let bar = output::progress(all, "waiting");
-        while !self.pending.is_empty() && since(began, SystemClock.now()) < limits::REDRIVE_WAIT {
-            self.look(stack, usize::MAX).await?;
-            bar.set_position((all - self.pending.len()) as u64);
-            SystemClock.sleep(Duration::from_secs(1)).await;
-        }
-        bar.finish_and_clear();
-        Ok(())
+        self.became.pending = self.pending.len();
+        Ok(self.became)
     }
 }
 

@@ -50,7 +50,8 @@ async fn run(
     order.carry_out(order.write(planned)?, &left_alone, json).await
 }
 
-fn table(stack: &Stack) -> DynamoTable {
+/// The table of a stack, for decisions.
+pub(crate) fn table(stack: &Stack) -> DynamoTable {
     DynamoTable::new(stack.dynamodb.clone(), stack.table_name.clone()).with_done_retention(stack.done_retention_days)
 }
 

@@ -7,6 +7,7 @@ use aws_config::{BehaviorVersion, Region};
 use aws_sdk_cloudformation::error::ProvideErrorMetadata;
 use notification::limits;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use stream_reader::dynamodb::TableStream;
 use stream_reader::kinesis::DataStream;
 
@@ -20,6 +21,8 @@ pub(crate) struct Functions {
 /// A deployed stack.
 pub(crate) struct Stack {
     pub(crate) name: String,
+    /// Whether its AWS is a local one: AWS_ENDPOINT_URL is an address of this machine.
+    pub(crate) is_local: bool,
     pub(crate) queue_url: String,
     pub(crate) dead_letter_queue_url: String,
     pub(crate) publisher_failures_url: String,
@@ -56,6 +59,7 @@ impl Stack {
         let kinesis = aws_sdk_kinesis::Client::from_conf(kinesis);
         Ok(Self {
             name: name.to_owned(),
+            is_local: config.endpoint_url().is_some_and(is_loopback),
             queue_url: output("QueueUrl")?,
             dead_letter_queue_url: output("DeadLetterQueueUrl")?,
             publisher_failures_url: output("PublisherFailuresUrl")?,
@@ -77,6 +81,14 @@ impl Stack {
             config,
         })
     }
+}
+
+/// Whether a URL's host is this machine, by its loopback address.
+fn is_loopback(url: &str) -> bool {
+    let uri: Option<hyper::Uri> = url.parse().ok();
+    let host = uri.as_ref().and_then(hyper::Uri::host).unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse().is_ok_and(|address: IpAddr| address.is_loopback());
+    address || host.eq_ignore_ascii_case("localhost")
 }
 
 /// The outputs of a stack, by their names.
@@ -119,6 +131,17 @@ mod tests {
     fn days(outputs: &[(&str, &str)]) -> Result<u32, String> {
         let outputs = outputs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         number("s", &outputs, "DoneRetentionDays").map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn only_a_loopback_address_is_this_machine() {
+        for url in ["http://127.0.0.1:4566", "http://localhost:1", "http://[::1]:80/", "http://127.9.9.9"] {
+            assert!(is_loopback(url), "{url}");
+        }
+        for url in ["https://sqs.us-east-1.amazonaws.com", "http://127.0.0.1.example.com", "http://0.0.0.0:1", "", "x"]
+        {
+            assert!(!is_loopback(url), "{url}");
+        }
     }
 
     #[test]

@@ -32,41 +32,46 @@ const ATTRIBUTES: [&str; 20] = [
     "raw_bytes",
 ];
 
+/// A notification as it is shown.
+pub(crate) struct Shown {
+    pub(crate) attributes: Vec<(&'static str, String)>,
+    pub(crate) timeline: Vec<timeline::Event>,
+}
+
+/// Reads a notification, with its event only if that is asked for. `None` if it is not in the table.
+pub(crate) async fn read(stack: &Stack, id: &str, event: bool) -> Result<Option<Shown>, Error> {
+    let call = stack.dynamodb.get_item().table_name(&stack.table_name).key("id", AttributeValue::S(id.to_owned()));
+    let answer = call.consistent_read(true).send().await.map_err(Error::aws("GetItem"))?;
+    let shown = answer.item.map(|item| {
+        let attribute = |name| match item.get(name)? {
+            AttributeValue::S(text) | AttributeValue::N(text) => Some((name, text.clone())),
+            _ => None,
+        };
+        let attributes = ATTRIBUTES.into_iter().chain(event.then_some("event")).filter_map(attribute).collect();
+        Shown { attributes, timeline: timeline::of(&item) }
+    });
+    Ok(shown)
+}
+
+/// What to make of a notification that is not in the table.
+pub(crate) const ABSENT: &str =
+    "is not in the table: still in the queue, refused (see `notifyctl summary`), or never sent";
+
 pub(crate) async fn run(stack: &Stack, args: &StatusArgs, json: bool) -> Result<ExitCode, Error> {
-    let item = stack
-        .dynamodb
-        .get_item()
-        .table_name(&stack.table_name)
-        .key("id", AttributeValue::S(args.id.clone()))
-        .consistent_read(true)
-        .send()
-        .await
-        .map_err(Error::aws("GetItem"))?
-        .item;
-    let Some(item) = item else {
+    let Some(Shown { attributes, timeline: events }) = read(stack, &args.id, args.event).await? else {
         if json {
             output::json(&Value::Null);
         } else {
-            output::line(format_args!(
-                "{} is not in the table: still in the queue, refused (see `notifyctl summary`), or never sent",
-                args.id
-            ));
+            output::line(format_args!("{} {ABSENT}", args.id));
         }
         return Ok(ExitCode::FAILURE);
     };
-    let mut found = Vec::new();
-    for name in ATTRIBUTES.into_iter().chain(args.event.then_some("event")) {
-        if let Some(AttributeValue::S(text) | AttributeValue::N(text)) = item.get(name) {
-            found.push((name, text.clone()));
-        }
-    }
-    let events = timeline::of(&item);
     if json {
-        let mut shown: Map<_, _> = found.into_iter().map(|(name, text)| (name.to_owned(), text.into())).collect();
+        let mut shown: Map<_, _> = attributes.into_iter().map(|(name, text)| (name.to_owned(), text.into())).collect();
         shown.insert("timeline".to_owned(), serde_json::to_value(events).unwrap_or_default());
         output::json(&shown);
     } else {
-        output::pairs(found);
+        output::pairs(attributes);
         output::line("");
         output::table(
             events

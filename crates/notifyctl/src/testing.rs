@@ -24,6 +24,7 @@ pub(crate) async fn stack() -> Stack {
     let (streams, kinesis) = (aws_sdk_dynamodbstreams::Client::new(&sdk), aws_sdk_kinesis::Client::new(&sdk));
     Stack {
         name: NAME.to_owned(),
+        is_local: true,
         queue_url: String::new(),
         dead_letter_queue_url: String::new(),
         publisher_failures_url: String::new(),

@@ -1,0 +1,97 @@
+//! `notifyctl ui`: a page to look at, served on the loopback address of this machine.
+
+mod answer;
+mod api;
+mod decision;
+mod guard;
+
+use crate::cli::UiArgs;
+use crate::error::Error;
+use crate::output;
+use crate::stack::Stack;
+use answer::Answer;
+use guard::Guard;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::net::Ipv4Addr;
+use std::process::ExitCode;
+use std::rc::Rc;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{LocalSet, spawn_local};
+
+/// The page. It has no data: that comes from the API.
+const HTML: &str = include_str!("ui/page/index.html");
+const CSS: &str = include_str!("ui/page/app.css");
+const SCRIPT: &str = include_str!("ui/page/app.js");
+
+/// The longest body of a request, in bytes.
+const BODY_MAX: usize = 64 * 1024;
+
+/// What the requests share.
+pub(crate) struct Server {
+    stack: Stack,
+    guard: Guard,
+    allows_changes: bool,
+    /// The decision about many notifications that is planned, or being carried out.
+    decision: RefCell<Option<decision::Decision>>,
+}
+
+/// Serves until the process ends. All runs on one thread: what is in the server needs no lock.
+pub(crate) async fn run(stack: Stack, args: &UiArgs) -> Result<ExitCode, Error> {
+    let address = (Ipv4Addr::LOCALHOST, args.port);
+    let listener = TcpListener::bind(address).await.map_err(|cause| {
+        Error::Failed(format!("port {} cannot be listened on: {cause}; choose another one with --port", args.port))
+    })?;
+    let port = listener.local_addr().map_err(|cause| Error::Failed(format!("the port is unknown: {cause}")))?.port();
+    let guard = Guard::new(port)?;
+    let allows_changes = args.allow_changes || stack.is_local;
+    // The part after # stays in the browser: it is in no request.
+    output::line(format_args!("http://127.0.0.1:{port}/#{}", guard.token()));
+    let mode = if allows_changes { "changes are allowed" } else { "read-only; --allow-changes lets it change" };
+    output::note(&format!("the page of the stack {} is at this address ({mode}); Ctrl-C ends it", stack.name));
+    let server = Rc::new(Server { stack, guard, allows_changes, decision: RefCell::new(None) });
+    LocalSet::new().run_until(accept_all(&listener, server)).await
+}
+
+async fn accept_all(listener: &TcpListener, server: Rc<Server>) -> Result<ExitCode, Error> {
+    loop {
+        let (connection, _) = listener.accept().await.map_err(Error::failed("accept"))?;
+        spawn_local(serve(connection, Rc::clone(&server)));
+    }
+}
+
+/// Answers the requests of a connection. What breaks off is of no interest: the page asks again.
+async fn serve(connection: TcpStream, server: Rc<Server>) {
+    let respond = service_fn(|request| {
+        let server = Rc::clone(&server);
+        async move { Ok::<_, Infallible>(respond(server, request).await.into_response()) }
+    });
+    let connection = TokioIo::new(connection);
+    let _ = http1::Builder::new().timer(TokioTimer::new()).serve_connection(connection, respond).await;
+}
+
+async fn respond(server: Rc<Server>, request: Request<Incoming>) -> Answer {
+    let (head, body) = request.into_parts();
+    if let Err(refused) = server.guard.check(&head) {
+        return refused.into();
+    }
+    match (&head.method, head.uri.path()) {
+        (&Method::GET, "/") => Answer::html(HTML),
+        (&Method::GET, "/app.css") => Answer::css(CSS),
+        (&Method::GET, "/app.js") => Answer::script(SCRIPT),
+        (method, path) if path.starts_with(guard::API) => {
+            let Ok(body) = Limited::new(body, BODY_MAX).collect().await else {
+                return Answer::problem(StatusCode::PAYLOAD_TOO_LARGE, "the request is too long, or was broken off");
+            };
+            let query = head.uri.query().unwrap_or_default();
+            api::answer(&server, method, path, query, &body.to_bytes()).await
+        }
+        _ => Answer::problem(StatusCode::NOT_FOUND, "there is no such page"),
+    }
+}

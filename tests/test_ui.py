@@ -1,0 +1,228 @@
+"""`notifyctl ui`: the page, by real clicks in a browser, and what its server refuses."""
+
+import contextlib
+import http.client
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from browser import Browser, installed
+from conftest import pending_shard
+from local.stack import NOTIFYCTL
+
+needs_browser = pytest.mark.skipif(
+    not installed(), reason="there is no browser; install Chromium (Debian: apt-get install chromium)"
+)
+
+
+@contextlib.contextmanager
+def page(environment, folder):
+    """Serves the page until the end of a `with`. Gives its address. Plans are written to the folder."""
+    process = subprocess.Popen(
+        [NOTIFYCTL, "ui"],
+        env=environment,
+        cwd=folder,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def address(stack, tmp_path):
+    with page(stack.stack.environment, tmp_path) as address:
+        yield address
+
+
+@pytest.fixture
+def browser(tmp_path):
+    with Browser(tmp_path / "profile") as browser:
+        browser.resize(1280, 900)
+        yield browser
+
+
+def failed(stack, notification_id, body, event_type, status="FAILED", code="rejected", reason="<b>for a test</b>"):
+    """Writes an item that is FAILED or IN_DOUBT, as downstream does."""
+    since = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - 20 * 60))
+    stack.put(
+        notification_id,
+        status=status,
+        event=body,
+        source="urn:example:orders",
+        type=event_type,
+        received_at=since,
+        reason=reason,
+        reason_code=code,
+        unresolved_partition=f"{status}#{pending_shard(notification_id)}",
+        unresolved_since=since,
+        **{"failed_at" if status == "FAILED" else "in_doubt_at": since},
+    )
+
+
+def request(address, method, path, headers=None, body=None, token=True):
+    """The status and the JSON answer of a request, with the token unless it should have none."""
+    url = urlsplit(address)
+    connection = http.client.HTTPConnection(url.hostname, url.port, timeout=30)
+    headers = {**({"X-Notifyctl-Token": url.fragment} if token else {}), **(headers or {})}
+    connection.request(method, path, body and json.dumps(body), headers)
+    answer = connection.getresponse()
+    text = answer.read()
+    connection.close()
+    return answer.status, json.loads(text) if answer.headers["Content-Type"] == "application/json" else text
+
+
+@needs_browser
+def test_a_group_that_failed_is_seen_redriven_and_done_by_clicks(stack, prefix, event, address, browser, tmp_path):
+    ids = [f"{prefix}-{number}" for number in range(7)]
+    for notification_id in ids:
+        failed(stack, notification_id, event(notification_id), prefix)
+    group = f"FAILED/rejected/{prefix}"
+    row = f'tr[data-group="{group}"]'
+
+    browser.open(address)
+    browser.wait_for("the group is shown", lambda: browser.text(row))
+    assert browser.text(f"{row} td.number") == "7"
+    assert "Needs attention" in browser.text("#verdict")
+    assert urlsplit(address).fragment not in browser.run("location.href"), "the token does not stay in the address bar"
+
+    browser.click(f'{row} button[data-key^="redrive"]')
+    browser.wait_for("the dialog counts", lambda: "Run 7 notifications again?" in browser.text("#confirm"))
+    assert all(stack.status(notification_id) == "FAILED" for notification_id in ids), "nothing is changed yet"
+    assert browser.run("document.querySelector('#confirm').matches(':modal')")
+    browser.click("#confirm-yes")
+    browser.wait_for("it has finished", lambda: browser.text("#decision-stage") == "Finished")
+    assert browser.text("#decision-text") == "7 of 7 changed, 7 DONE, 0 failed again, 0 pending."
+    assert [stack.status(notification_id) for notification_id in ids] == ["DONE"] * 7
+    browser.wait_for("the group is gone", lambda: not browser.text(row))
+    (plan,) = tmp_path.glob("*.plan.jsonl")
+    assert plan.read_text().count('"decided"') == 7, "the plan's file is that of the command"
+    assert browser.complaints == []
+
+
+@needs_browser
+def test_one_notification_is_found_by_keyboard_and_shows_its_event_only_if_asked(
+    stack, prefix, event, address, browser
+):
+    failed(stack, prefix, event(prefix), prefix)
+    browser.open(address)
+    browser.wait_for("the counts are read", lambda: browser.text("#reading"))
+    browser.press("/", "/")
+    assert browser.run("document.activeElement.id") == "id"
+    browser.type(prefix)
+    browser.press("Enter", "\r")
+    browser.wait_for("its timeline", lambda: "FAILED" in browser.text(".timeline"))
+    assert "<b>for a test</b>" in browser.text("#one"), "a reason is text, whatever it has in it"
+    assert browser.run("document.querySelectorAll('#one b').length") == 0
+    assert "orderId" not in browser.text("#one")
+    browser.click("#notification button")
+    browser.wait_for("its event", lambda: "orderId" in browser.text("#one pre"))
+    browser.press("/", "/")
+    browser.press("Escape")
+    assert browser.run("document.activeElement.id") != "id"
+
+
+@needs_browser
+def test_the_page_is_for_keyboards_screen_readers_and_narrow_screens(stack, prefix, event, address, browser):
+    failed(stack, prefix, event(prefix), prefix, "IN_DOUBT", "claim_expired")
+    browser.open(address)
+    browser.wait_for("the group is shown", lambda: browser.text(f'tr[data-group="IN_DOUBT/claim_expired/{prefix}"]'))
+    nodes = browser.call("Accessibility.getFullAXTree")["nodes"]
+    roles = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]]
+    assert {role for role, _ in roles} >= {"banner", "main", "search", "status", "table", "heading"}
+    assert all(name for role, name in roles if role in ("button", "region", "searchbox", "table")), "each has a name"
+    assert any(role == "button" and name.startswith("It happened: 1 notification") for role, name in roles)
+
+    browser.run("document.activeElement.blur()")
+    browser.press("Tab")
+    assert browser.run("document.activeElement.className") == "skip"
+    assert browser.run("getComputedStyle(document.activeElement).outlineStyle") == "solid", "the focus is visible"
+
+    for width in (320, 640, 1280):
+        browser.resize(width, 800)
+        assert browser.run("document.documentElement.scrollWidth") <= width, f"no scrolling sideways at {width}"
+    colours = []
+    for scheme in ("light", "dark"):
+        browser.resize(1280, 800, scheme)
+        colours.append(browser.run("getComputedStyle(document.body).backgroundColor"))
+    assert colours[0] != colours[1]
+
+
+def test_data_needs_the_token_and_other_hosts_and_origins_are_refused(address):
+    assert request(address, "GET", "/api/groups")[0] == 200
+    assert request(address, "GET", "/api/groups", token=False)[0] == 401
+    assert request(address, "GET", "/api/groups", {"Host": "attacker.example"})[0] == 421
+    assert request(address, "GET", "/api/groups", {"Origin": "https://attacker.example"})[0] == 403
+    assert request(address, "GET", "/", {"Sec-Fetch-Site": "cross-site"})[0] == 403
+    status, html = request(address, "GET", "/", token=False)
+    assert status == 200 and urlsplit(address).fragment.encode() not in html
+    assert request(address, "DELETE", "/api/groups")[0] == 405
+    assert request(address, "GET", "/api/nothing")[0] == 404
+
+
+def test_only_the_plan_that_was_counted_last_is_carried_out(stack, prefix, event, address):
+    failed(stack, prefix, event(prefix), prefix)
+    wish = {"group": f"FAILED/rejected/{prefix}", "what": "redrive", "rate": 50, "stop_at": 50}
+    _, first = request(address, "POST", "/api/decision", body=wish)
+    _, last = request(address, "POST", "/api/decision", body=wish)
+    assert (first["count"], last["count"], last["stage"]) == (1, 1, "planned")
+    assert request(address, "POST", "/api/decision/start", body={"number": first["number"]})[0] == 409
+    assert stack.status(prefix) == "FAILED"
+    for wrong in ({**wish, "rate": 0}, {**wish, "group": "DONE"}, {**wish, "what": "delete"}):
+        assert request(address, "POST", "/api/decision", body=wrong)[0] == 400
+
+
+def test_without_permission_the_page_of_a_stack_on_aws_only_reads(stack, prefix, event, tmp_path):
+    failed(stack, prefix, event(prefix), prefix)
+    # An endpoint for each service instead of AWS_ENDPOINT_URL: to notifyctl, that may be anywhere.
+    environment = dict(stack.stack.environment)
+    endpoint = environment.pop("AWS_ENDPOINT_URL")
+    services = ("CLOUDFORMATION", "DYNAMODB", "DYNAMODB_STREAMS", "KINESIS", "SQS")
+    environment.update({f"AWS_ENDPOINT_URL_{service}": endpoint for service in services})
+    with page(environment, tmp_path) as address:
+        status, flow = request(address, "GET", "/api/flow")
+        assert (status, flow["allows_changes"], flow["is_local"]) == (200, False, False)
+        assert "DONE" not in flow["summary"]["notifications"], "the whole table is read only if that is asked for"
+        wish = {"group": f"FAILED/rejected/{prefix}", "what": "redrive", "rate": 50, "stop_at": 50}
+        status, answer = request(address, "POST", "/api/decision", body=wish)
+        assert status == 403 and "--allow-changes" in answer["error"]
+    assert not list(tmp_path.iterdir()), "no plan was written"
+
+
+@needs_browser
+@pytest.mark.skipif("SCREENSHOTS" not in os.environ, reason="`make screenshots` takes them")
+def test_the_screenshots_of_the_docs_are_taken(stack, event, address, browser):
+    folder = Path(os.environ["SCREENSHOTS"])
+    refund, order = "com.example.refund.requested", "com.example.order.cancelled"
+    for event_type, status, code, count in (
+        (refund, "FAILED", "rejected", 12),
+        (order, "FAILED", "malformed", 3),
+        (refund, "IN_DOUBT", "outcome_unknown", 2),
+    ):
+        for number in range(1, count + 1):
+            notification_id = f"{code.replace('_', '-')}-{number:02}"
+            failed(stack, notification_id, event(notification_id), event_type, status, code, "no such order")
+    stack.notifyctl("send", "--count", 1000, "--prefix", "refund")
+
+    browser.open(address)
+    browser.wait_for("all are counted", lambda: browser.text('dd[data-count="DONE"]') == "1,000")
+    stack.notifyctl("redrive", "malformed-01")
+    stack.wait_for_status("malformed-01", "DONE")
+    browser.press("/", "/")
+    browser.type("malformed-01")
+    browser.press("Enter", "\r")
+    browser.wait_for("its timeline", lambda: "DONE" in browser.text(".timeline"))
+    browser.run("document.activeElement.blur()")
+    for name, width, scheme in (("light", 1280, "light"), ("dark", 1280, "dark"), ("narrow", 390, "light")):
+        browser.resize(width, 800, scheme)
+        browser.resize(width, browser.run("document.documentElement.scrollHeight"), scheme)
+        browser.screenshot(folder / f"ui-{name}.png")
