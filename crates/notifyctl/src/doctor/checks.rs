@@ -443,9 +443,9 @@ fn stream_mapping(deployed: &Deployed, stage: &Stage, checks: &mut Checks, updat
                     format!("after {age} s (MaximumRecordAge); the sweep publishes them after {sweep_age} s (SweepAge)")
                 },
                 why: "a sweep that publishes what Lambda still retries adds to the load: a backlog may never end",
-                fix: update(
-                    mapping,
-                    &format!("--maximum-record-age-in-seconds {}", sweep_age.saturating_sub(300).max(60)),
+                fix: format!(
+                    "sam deploy --stack-name {} --parameter-overrides MaximumRecordAge=2400 SweepAge=2700",
+                    deployed.name
                 ),
             })
         },

@@ -313,8 +313,8 @@ fn what_is_off_with_the_mappings_is_found() {
         );
         broken(&of("a batch that kills {} is split"), "not", "--bisect", on_it(|it| it.bisects = false));
         let age = of("Lambda gives up on {}'s records before the sweep publishes them again");
-        broken(&age, "after 2700 s", "--maximum-record-age-in-seconds 2400", on_it(|it| it.maximum_record_age = 2_700));
-        broken(&age, "never", "--maximum-record-age-in-seconds 2400", on_it(|it| it.maximum_record_age = -1));
+        broken(&age, "after 2700 s", "MaximumRecordAge=2400 SweepAge=2700", on_it(|it| it.maximum_record_age = 2_700));
+        broken(&age, "never", "MaximumRecordAge=2400 SweepAge=2700", on_it(|it| it.maximum_record_age = -1));
         let report = of("Lambda reports the records of {} that it gave up on");
         broken(&report, "no on-failure destination", &of("1:{}-failures"), on_it(|it| it.on_failure_arn = None));
     }
