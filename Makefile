@@ -15,8 +15,8 @@ LOCAL := $(PYTHON) -m local
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: tools ## Build, deploy to a local AWS, send 1,000 notifications, crash the functions, audit (ACTION=ledger|webhook|mark-done)
-	@ACTION=$(ACTION) $(LOCAL) demo
+demo: tools ## Build, deploy to a local AWS, send 1,000 notifications, crash the functions, audit (ACTION=ledger|webhook|mark-done; UI=1 opens a page)
+	@ACTION=$(ACTION) UI=$(UI) $(LOCAL) demo
 
 up: tools ## Start the local stack and leave it running, for notifyctl
 	@$(LOCAL) up

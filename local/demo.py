@@ -1,13 +1,15 @@
 """The demo: 1,000 notifications with duplicates, a conflict, a malformed message, crashes on the way, and an audit."""
 
+import contextlib
 import json
 import os
 import subprocess
 import time
+import webbrowser
 
 from local import screen
 from local.receiver import Receiver
-from local.stack import STATE, Stack, build
+from local.stack import NOTIFYCTL, STATE, Stack, build
 
 COUNT = 1000
 DUPLICATES_PERCENT = 10
@@ -30,10 +32,34 @@ def main():
         webhook = {"secret": receiver.secret, "WebhookUrl": receiver.url} if action == "webhook" else {}
         stack = Stack.start("demo", Action=action, **webhook)
         try:
-            return show(stack, receiver if webhook else None)
+            with page(stack) if os.environ.get("UI") else contextlib.nullcontext():
+                return show(stack, receiver if webhook else None)
         finally:
             with screen.step("stop the local stack"):
                 stack.stop()
+
+
+@contextlib.contextmanager
+def page(stack):
+    """Opens the page of `notifyctl ui`, and leaves the stack running for it until Enter is pressed."""
+    process = subprocess.Popen(
+        [NOTIFYCTL, "ui"],
+        env=stack.environment,
+        cwd=STATE,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        address = process.stdout.readline().strip()
+        screen.say(f"  the page: {address}")
+        webbrowser.open(address)
+        yield
+        with contextlib.suppress(EOFError):
+            input("The page shows the stack until you press Enter. ")
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def show(stack, receiver):
