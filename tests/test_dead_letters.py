@@ -13,9 +13,12 @@ MANY = 250
 
 @pytest.fixture
 def empty(stack):
-    """The dead-letter queue, without the messages of other tests."""
-    stack.sqs.purge_queue(QueueUrl=stack.outputs["DeadLetterQueueUrl"])
+    """Without the messages of other tests, and later without those of this one, in the dead-letter queue."""
+    purge = {"QueueUrl": stack.outputs["DeadLetterQueueUrl"]}
+    stack.sqs.purge_queue(**purge)
     stack.wait_for("the dead-letter queue is empty", lambda: not stack.dead_letters())
+    yield
+    stack.sqs.purge_queue(**purge)
 
 
 def of_every_kind(stack, prefix, event):

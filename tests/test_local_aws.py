@@ -166,7 +166,7 @@ def test_what_parameters_set_has_its_type_and_a_mapping_its_state_once_ministack
     mapping = {
         "FunctionName": {"Ref": "Function"},
         "EventSourceArn": {"Fn::GetAtt": ["Queue", "Arn"]},
-        "BatchSize": {"Ref": "BatchSize"},
+        "MaximumRecordAgeInSeconds": {"Ref": "Age"},
         "Enabled": False,
     }
     table = {
@@ -176,8 +176,8 @@ def test_what_parameters_set_has_its_type_and_a_mapping_its_state_once_ministack
     }
     template = {
         "Parameters": {
-            "BatchSize": {"Type": "Number", "Default": 7},
-            "Protected": {"Type": "String", "Default": "false"},
+            "Age": {"Type": "Number"},
+            "Protected": {"Type": "String"},
         },
         "Resources": {
             "Queue": {"Type": "AWS::SQS::Queue"},
@@ -187,10 +187,20 @@ def test_what_parameters_set_has_its_type_and_a_mapping_its_state_once_ministack
         },
     }
     cloudformation = local_aws.client("cloudformation")
-    cloudformation.create_stack(StackName="typed", TemplateBody=json.dumps(template))
+    values = {"Age": "2400", "Protected": "false"}
+    parameters = [{"ParameterKey": key, "ParameterValue": value} for key, value in values.items()]
+    cloudformation.create_stack(StackName="typed", TemplateBody=json.dumps(template), Parameters=parameters)
     cloudformation.get_waiter("stack_create_complete").wait(StackName="typed")
-    (found,) = local_aws.client("lambda").list_event_source_mappings()["EventSourceMappings"]
-    expected = (7, "Disabled") if local_aws.is_corrected else ("7", "Enabled")
-    assert (found["BatchSize"], found["State"]) == expected
-    described = local_aws.client("dynamodb").describe_table(TableName="typed")["Table"]
-    assert described["DeletionProtectionEnabled"] == (False if local_aws.is_corrected else "false")
+    (mapping,) = raw(local_aws.client("lambda"), "list_event_source_mappings")["EventSourceMappings"]
+    expected = (2400, "Disabled") if local_aws.is_corrected else ("2400", "Enabled")
+    assert (mapping["MaximumRecordAgeInSeconds"], mapping["State"]) == expected
+    table = raw(local_aws.client("dynamodb"), "describe_table", TableName="typed")["Table"]
+    assert table["DeletionProtectionEnabled"] == (False if local_aws.is_corrected else "false")
+
+
+def raw(client, call, **arguments):
+    """The JSON of an answer, as it was sent. boto3 turns text into numbers where it expects numbers."""
+    bodies = []
+    client.meta.events.register("before-parse", lambda response_dict, **_: bodies.append(response_dict["body"]))
+    getattr(client, call)(**arguments)
+    return json.loads(bodies[-1])
