@@ -4,6 +4,7 @@ mod answer;
 mod api;
 mod decision;
 mod guard;
+mod trouble;
 
 use crate::cli::UiArgs;
 use crate::error::Error;

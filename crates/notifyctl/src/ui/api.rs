@@ -1,7 +1,7 @@
 //! What the page asks for and what it may change, in JSON.
 
 use super::answer::Answer;
-use super::{Server, decision};
+use super::{Server, decision, trouble};
 use crate::attention::{self, Filter};
 use crate::groups::{Group, Groups};
 use crate::status::{self, Shown};
@@ -43,6 +43,7 @@ async fn change(server: &Rc<Server>, path: &str, body: &[u8]) -> Result<Answer, 
     match path {
         "/api/decision" => decision::plan(server, read(body)?).await,
         "/api/decision/start" => decision::start(server, &read(body)?),
+        "/api/trouble" => trouble::send(server, &read(body)?).await,
         "/api/decision/stop" => decision::stop(server, &read(body)?),
         _ => Err(nothing()),
     }

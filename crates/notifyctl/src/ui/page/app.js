@@ -125,6 +125,7 @@ function showFlow(flow) {
   say($("reading"), `Read at ${flow.at.slice(11, 19)} UTC, with ${plural(Math.round(summary.read_units), "read unit")}. ` +
     "SQS’s counts are approximate, and the table’s indexes lag a little behind it.");
   $("count-all").hidden = flow.is_local;
+  $("trouble").hidden = !flow.is_local;
   showVerdict(counts, age);
 }
 
@@ -339,6 +340,25 @@ function attributes(found, withEvent) {
   return make("div", {}, list, ...(withEvent ? [] : [button]));
 }
 
+// ---- trouble, on a local stack ---------------------------------------------------------------------------------------
+
+/** What becomes of each kind of trouble. */
+const TROUBLE = {
+  duplicates: "100 of them become DONE; the repeats change nothing.",
+  conflict: "The one that arrives first becomes DONE. The other is refused six times, then it is a dead letter.",
+  malformed: "It is refused six times, then it is a dead letter.",
+  rejected: "They become FAILED, with the reason. Run again, they fail again: nothing was fixed.",
+};
+
+async function cause(kind) {
+  try {
+    const { sent } = await ask("api/trouble", { kind });
+    say($("trouble-text"), `${plural(sent, "message")} sent. ${TROUBLE[kind]}`);
+  } catch (error) {
+    complain(error);
+  }
+}
+
 // ---- what the person does --------------------------------------------------------------------------------------------
 
 $("search").addEventListener("submit", (event) => {
@@ -362,6 +382,9 @@ $("decision-close").addEventListener("click", () => {
   $("decision").hidden = true;
   $("attention").focus();
 });
+for (const button of document.querySelectorAll("[data-trouble]")) {
+  button.addEventListener("click", () => cause(button.dataset.trouble));
+}
 document.addEventListener("keydown", (event) => {
   const isTyping = event.target.closest("input, dialog");
   if (event.key === "/" && !isTyping && !event.ctrlKey && !event.metaKey && !event.altKey) {

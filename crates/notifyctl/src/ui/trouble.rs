@@ -1,0 +1,94 @@
+//! Trouble for a local stack: messages as a careless or unlucky upstream sends them.
+
+use super::Server;
+use super::answer::Answer;
+use crate::{events, send};
+use aws::SystemClock;
+use hyper::StatusCode;
+use notification::batch::{Size, by_count_and_bytes};
+use notification::{Clock, limits};
+use serde::Deserialize;
+use serde_json::json;
+
+/// What to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    /// Each of them twice.
+    Duplicates,
+    /// Two events with one id.
+    Conflict,
+    /// What is no event.
+    Malformed,
+    /// Events that the action `ledger` rejects.
+    Rejected,
+}
+
+/// What the page asks for.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Wish {
+    kind: Kind,
+}
+
+/// How many notifications are sent of those kinds that have several.
+const MANY: u32 = 100;
+const SOME: u32 = 10;
+
+impl Kind {
+    /// The messages, with ids that no others have.
+    fn messages(self, seed: u64, time: &str) -> Vec<String> {
+        let made =
+            |count, duplicates, seed| events::made(count, duplicates, &format!("trouble-{seed:016x}"), seed, time);
+        match self {
+            Self::Duplicates => made(MANY, 100, seed),
+            Self::Conflict => {
+                let event = made(1, 0, seed).concat();
+                let other = event.replace("EUR", "USD");
+                vec![event, other]
+            }
+            Self::Malformed => vec![r#"{"specversion":"1.0","id":"#.to_owned()],
+            Self::Rejected => {
+                let amounts = made(SOME, 0, seed).into_iter();
+                amounts.map(|event| event.replace(r#""amount":""#, r#""amount":"no "#)).collect()
+            }
+        }
+    }
+}
+
+/// Sends the messages to the queue of a local stack.
+pub(crate) async fn send(server: &Server, wish: &Wish) -> Result<Answer, Answer> {
+    if !server.stack.is_local {
+        return Err(Answer::problem(StatusCode::FORBIDDEN, "trouble is for local stacks only"));
+    }
+    let now = SystemClock.now();
+    let messages = wish.kind.messages(fastrand::u64(..), &format!("{now:.0}"));
+    let sizes = messages.iter().map(|message| Size { count: 1, bytes: message.len() });
+    let ranges = by_count_and_bytes(sizes, Size { count: limits::SQS_BATCH_MAX, bytes: limits::SQS_BATCH_MAX_BYTES });
+    send::all(&server.stack, &messages, ranges, |_| now, "send them again").await?;
+    Ok(Answer::json(&json!({"sent": messages.len()})))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use notification::Notification;
+    use std::collections::HashSet;
+
+    fn messages(kind: Kind) -> Vec<String> {
+        kind.messages(7, "2026-11-22T10:00:00Z")
+    }
+
+    #[test]
+    fn each_kind_of_trouble_is_what_its_name_says() {
+        let ids = |kind| {
+            let parsed = messages(kind).into_iter().map(|event| Notification::parse(event).unwrap().id().to_string());
+            parsed.collect::<HashSet<_>>().len()
+        };
+        assert_eq!((messages(Kind::Duplicates).len(), ids(Kind::Duplicates)), (200, 100));
+        let conflict = messages(Kind::Conflict);
+        assert!(conflict.len() == 2 && conflict[0] != conflict[1] && ids(Kind::Conflict) == 1);
+        assert!(messages(Kind::Malformed).into_iter().all(|event| Notification::parse(event).is_err()));
+        assert_eq!((messages(Kind::Rejected).len(), ids(Kind::Rejected)), (10, 10));
+        assert!(messages(Kind::Rejected).iter().all(|event| event.contains(r#""amount":"no "#)));
+    }
+}
