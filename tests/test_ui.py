@@ -113,7 +113,11 @@ def test_a_group_that_failed_is_seen_redriven_and_done_by_clicks(stack, prefix, 
 def test_trouble_is_survived_and_what_fails_again_is_said_to(stack, address, browser):
     browser.open(address)
     number = r"""Number(document.querySelector('dd[data-count="DONE"]').textContent.replace(/\D/g, ''))"""
-    browser.wait_for("DONE is counted", lambda: browser.text('dd[data-count="DONE"]')[:1].isdigit())
+
+    def is_done_counted():
+        return browser.text('dd[data-count="DONE"]')[:1].isdigit()
+
+    browser.wait_for("DONE is counted", is_done_counted)
     before = browser.run(number)
     browser.click('[data-trouble="duplicates"]')
     browser.wait_for("they are sent", lambda: browser.text("#trouble-text").startswith("200 messages sent."))
