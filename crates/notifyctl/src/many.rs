@@ -108,6 +108,10 @@ impl Order<'_> {
 
     /// The notifications of a group. Their index says since when each has had its status.
     async fn group(&self, group: &Key) -> Result<Selected, Error> {
+        let (state, expected) = (group.state.as_str(), self.decision.expected().as_str());
+        if state != expected {
+            return Err(Error::Failed(format!("the group is {state}, and this changes only what is {expected}")));
+        }
         let mut selected = Selected { set: vec![], left_alone: vec![] };
         let note = |entry: Entry| {
             if Key::of(&entry) != *group {
