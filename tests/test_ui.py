@@ -110,7 +110,7 @@ def test_a_group_that_failed_is_seen_redriven_and_done_by_clicks(stack, prefix, 
 
 
 @needs_browser
-def test_trouble_is_survived_and_what_fails_again_is_said_to(stack, address, browser):
+def test_duplicates_are_done_once_and_a_group_that_fails_again_is_shown_so(stack, address, browser):
     browser.open(address)
     number = r"""Number(document.querySelector('dd[data-count="DONE"]').textContent.replace(/\D/g, ''))"""
 
