@@ -20,7 +20,7 @@ enum Kind {
     Conflict,
     /// What is no event.
     Malformed,
-    /// Events that the action `ledger` rejects.
+    /// Events that the action `ledger` rejects, with a type, and so a group, of their own.
     Rejected,
 }
 
@@ -48,8 +48,10 @@ impl Kind {
             }
             Self::Malformed => vec![r#"{"specversion":"1.0","id":"#.to_owned()],
             Self::Rejected => {
-                let amounts = made(SOME, 0, seed).into_iter();
-                amounts.map(|event| event.replace(r#""amount":""#, r#""amount":"no "#)).collect()
+                let spoil = |event: String| {
+                    event.replace(r#""amount":""#, r#""amount":"no "#).replace(".requested", ".invalid")
+                };
+                made(SOME, 0, seed).into_iter().map(spoil).collect()
             }
         }
     }
@@ -90,5 +92,6 @@ mod tests {
         assert!(messages(Kind::Malformed).into_iter().all(|event| Notification::parse(event).is_err()));
         assert_eq!((messages(Kind::Rejected).len(), ids(Kind::Rejected)), (10, 10));
         assert!(messages(Kind::Rejected).iter().all(|event| event.contains(r#""amount":"no "#)));
+        assert!(messages(Kind::Rejected).iter().all(|event| event.contains("com.example.refund.invalid")));
     }
 }
