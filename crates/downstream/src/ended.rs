@@ -94,7 +94,13 @@ impl<'a> Task<'a> {
 
     /// The record, with its result.
     pub(crate) fn end(self, result: Result) -> Ended<'a> {
-        Ended { place: self.place, record: self.record, result }
+        Ended { place: self.place, record: self.record, result, to_note: None }
+    }
+
+    /// The record, with the failure of its action.
+    pub(crate) fn end_failed(self, failure: &Failure) -> Ended<'a> {
+        let to_note = Some(self).filter(|task| task.is_note_due && failure.kind.is_retryable());
+        Ended { to_note, ..self.end(Err(self.problem(failure))) }
     }
 }
 
@@ -105,6 +111,8 @@ pub(crate) struct Ended<'a> {
     pub(crate) place: usize,
     pub(crate) record: &'a Record,
     pub(crate) result: Result,
+    /// The task, if its action failed and a note of that is due.
+    pub(crate) to_note: Option<Task<'a>>,
 }
 
 /// The result of a record that needs no retry.

@@ -64,17 +64,15 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     async fn write_results<'a>(&self, called: Vec<Called<'a>>, attempts: Attempts, deadline: Deadline) -> Progress<'a> {
         let mut progress = Progress::default();
         let mut to_write = Vec::with_capacity(called.len());
-        let mut failed = Vec::new();
         for Called { task, acted } in called {
             match acted {
                 // The call did not happen, or the item says already that its outcome is unknown.
                 Err(failure) if task.has_unknown_call || !failure.kind.may_have_happened() => {
-                    failed.push((task, failure));
+                    progress.ended.push(task.end_failed(&failure));
                 }
                 acted => to_write.push(Called { task, acted }),
             }
         }
-        progress.ended.extend(self.end_failed(failed, deadline).await);
         let written = self.write_each(to_write, change, attempts, deadline).await;
         let now = self.clock.now();
         for (called, answer) in written {

@@ -119,6 +119,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         ended.extend(self.end_malformed(malformed, deadline).await);
         // A permanent failure is quarantined and passed. If it were reported, it would block its shard.
         self.quarantine_all(&mut ended, deadline).await;
+        self.note_failures(&ended, deadline).await;
         ended::count_done(&ended);
         let mut results = Vec::new();
         results.resize_with(records.len(), || None);

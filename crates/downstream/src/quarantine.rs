@@ -59,7 +59,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
                 }
                 Some(Standing::Other(result)) => result,
             };
-            ended.push(Ended { place, record, result });
+            ended.push(Ended { place, record, result, to_note: None });
         }
         ended
     }

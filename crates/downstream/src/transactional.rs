@@ -14,17 +14,16 @@ use notification::{Action, Change, Clock, Deadline, Effect, FailureKind, Timesta
 impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     pub(crate) async fn transactional<'a>(&self, tasks: Vec<Task<'a>>, deadline: Deadline) -> Vec<Ended<'a>> {
         let mut ended = Vec::with_capacity(tasks.len());
-        let (mut alone, mut with_puts, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut alone, mut with_puts) = (Vec::new(), Vec::new());
         let called = self.act_all(tasks, deadline).await;
         for Called { task, acted } in self.read_if_failed(called, deadline, &mut ended).await {
             match acted {
-                Err(failure) => failed.push((task, failure)),
+                Err(failure) => ended.push(task.end_failed(&failure)),
                 Ok(effect) if effect.writes.is_empty() => alone.push((task, effect)),
                 Ok(effect) => with_puts.push((task, effect)),
             }
         }
 
-        ended.extend(self.end_failed(failed, deadline).await);
         let written = self.write_each(alone, done, Attempts::Limited, deadline).await;
         let now = self.clock.now();
         for ((task, _), answer) in written {

@@ -83,6 +83,8 @@ pub enum Before<'a> {
     Since(Status, Timestamp),
     /// It is INIT and has this event, byte for byte: the change was made for this event.
     Event(&'a str),
+    /// The same, in this run.
+    Run(&'a str, Run),
     /// The same, and in this run no call of its action has an unknown outcome, so its effect cannot have happened.
     Untouched(&'a str, Run),
     /// It is CLAIMED, by exactly this claim. A later claim is left alone.
@@ -146,10 +148,10 @@ impl<'a> Change<'a> {
         Self { id, from: Before::Event(event), to: After::UnknownCall(note) }
     }
 
-    /// INIT → INIT, with a note why its action failed.
+    /// INIT → INIT, with a note why its action failed in this run.
     #[must_use]
-    pub const fn note_failure(id: &'a NotificationId, event: &'a str, note: Note<'a>) -> Self {
-        Self { id, from: Before::Event(event), to: After::Noted(note) }
+    pub const fn note_failure(id: &'a NotificationId, event: &'a str, run: Run, note: Note<'a>) -> Self {
+        Self { id, from: Before::Run(event, run), to: After::Noted(note) }
     }
 
     /// INIT → IN_DOUBT: the effect may have happened.
@@ -282,7 +284,7 @@ impl<'a> Before<'a> {
         match self {
             Self::Absent => None,
             Self::Status(status) | Self::Since(status, _) => Some(*status),
-            Self::Event(_) | Self::Untouched(..) => Some(Status::Init),
+            Self::Event(_) | Self::Run(..) | Self::Untouched(..) => Some(Status::Init),
             Self::Claim(_) => Some(Status::Claimed),
         }
     }
@@ -291,7 +293,7 @@ impl<'a> Before<'a> {
     #[must_use]
     pub const fn event(&self) -> Option<&'a str> {
         match self {
-            Self::Event(event) | Self::Untouched(event, _) => Some(event),
+            Self::Event(event) | Self::Run(event, _) | Self::Untouched(event, _) => Some(event),
             Self::Absent | Self::Status(_) | Self::Since(..) | Self::Claim(_) => None,
         }
     }
@@ -335,7 +337,7 @@ mod tests {
             Change::done(id, EVENT, None),
             Change::fail(id, EVENT, Run::Any, REJECTED),
             Change::note_unknown_call(id, EVENT, NOTE),
-            Change::note_failure(id, EVENT, NOTE),
+            Change::note_failure(id, EVENT, Run::Any, NOTE),
             Change::doubt(id, EVENT, REJECTED),
             Change::claim(id, EVENT, claim),
             Change::done_claimed(id, claim, None),
@@ -400,7 +402,7 @@ mod tests {
         check(note, stored(Status::Init), false);
 
         let last_failure = |at| Some(LastFailure { at, failures: 1 });
-        let note = Change::note_failure(id, EVENT, NOTE);
+        let note = Change::note_failure(id, EVENT, Run::Any, NOTE);
         check(note, Stored { last_failure: last_failure(at), ..stored(Status::Init) }, true);
         let later = last_failure(at + Duration::from_millis(1));
         check(note, Stored { last_failure: later, ..stored(Status::Init) }, false);

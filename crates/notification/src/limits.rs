@@ -250,8 +250,8 @@ pub const SWEEP_AGAIN_WITHIN: Duration = Duration::from_hours(2);
 /// Keys in one page of the index of pending notifications: the sweep reads their items in one call.
 pub const SWEEP_PAGE: usize = BATCH_GET_ITEM_MAX;
 
-/// Keys in one page of that index while the sweep skips invalid entries to find the oldest notification. 1,000 keys have at
-/// most about 300 KB, and a page may have 1 MB.
+/// Keys in one page of that index while the sweep skips invalid entries to find the oldest notification. A page may have 1 MB: with
+/// usual sources and types, 1,000 keys have about 300 KB, and a page that is full earlier is continued.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Query.html>
 pub const SWEEP_SKIP_PAGE: usize = 1_000;
 

@@ -46,7 +46,7 @@ Examples:
   notifyctl dlq list                                       which messages were refused, and why
   notifyctl dlq redrive                                    list the dead letters that can go back to the queue
   notifyctl audit sent.jsonl                               was anything lost or doubled?
-  notifyctl verify                                         does every item keep the rules?
+  notifyctl verify                                         does every item obey the rules?
   notifyctl latency --count 500 --rate 50                  how long does each stage take?
   notifyctl pause downstream                               what would it mean to stop this stage?
   notifyctl doctor                                         is the stack as the template deploys it?
@@ -55,7 +55,7 @@ Examples:
 
 Exit status:
   0    success
-  1    negative result: not found, not settled, not changed, or the audit found problems
+  1    negative result: not found, not settled, not changed, failed again; problems, findings or violations
   2    error: the command could not be carried out
   3    the audit found no problem, but cannot show that there is none
   130  interrupted";
@@ -71,7 +71,7 @@ const LIST_EXAMPLES: &str = "\
 Examples:
   notifyctl list --status FAILED --older-than 1h
   notifyctl list --group FAILED/rejected/com.example.refund.requested --limit 10
-  notifyctl list --status IN_DOUBT --ids | notifyctl resolve --done -
+  notifyctl list --status IN_DOUBT --ids --limit 10000                 ask the receiver about each
 
 Exit status: 0, whether or not a notification matches.";
 
@@ -80,7 +80,7 @@ Examples:
   notifyctl redrive rfd-000007
   notifyctl redrive --group FAILED/rejected/com.example.refund.requested          count them
   notifyctl redrive --group FAILED/rejected/com.example.refund.requested --yes --wait
-  notifyctl list --status FAILED --older-than 1d --ids | notifyctl redrive - --yes --rate 10
+  notifyctl list --status FAILED --older-than 1d --ids --limit 10000 | notifyctl redrive - --yes --rate 10
   notifyctl redrive --resume notifyctl-20261130T031500Z.plan.jsonl
 
 Exit status: 0 all changed; 1 some were not as expected, or failed again; 2 some could not be changed; 130 interrupted.";
@@ -88,7 +88,8 @@ Exit status: 0 all changed; 1 some were not as expected, or failed again; 2 some
 const RESOLVE_EXAMPLES: &str = "\
 Examples:
   notifyctl resolve rfd-000008 --done --seen 2026-11-30T03:10:00.123Z
-  notifyctl resolve --group IN_DOUBT/outcome_unknown/com.example.refund.requested --retry --yes
+  notifyctl resolve --group IN_DOUBT/outcome_unknown/com.example.refund.requested --retry --plan doubt.jsonl
+  notifyctl resolve --retry --resume doubt.jsonl                       the receiver has none of these
 
 Exit status: as for `notifyctl redrive`.";
 
@@ -98,7 +99,8 @@ Examples:
   notifyctl verify --state verify.json --read-units 100     slowly; run it again after an interruption
   notifyctl verify --follow --for 1h --json
 
-Exit status: 0 no violation; 1 violations; 2 the table could not be read.";
+Exit status: 0 no violation; 1 violations; 2 the table could not be read; 3 some changes may not be checked; 130 interrupted, as always with --follow unless --for
+ends it.";
 
 const AUDIT_EXAMPLES: &str = "\
 Examples:
@@ -248,16 +250,16 @@ pub(crate) struct ListArgs {
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = duration)]
     pub(crate) pending_for: Duration,
 
-    /// At most this many
+    /// Print at most this many
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub(crate) limit: u16,
 
-    /// The page after the one that ended here, as that page says
+    /// Continue after this entry: the value that the page before printed
     #[arg(long, value_name = "TIME,ID")]
     pub(crate) after: Option<String>,
 
     /// Print only the ids, one per line, for a pipe
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     pub(crate) ids: bool,
 }
 
@@ -273,7 +275,7 @@ pub(crate) struct SetArgs {
     #[arg(long, value_name = "GROUP")]
     pub(crate) group: Option<Key>,
 
-    /// Change more than one notification, instead of counting them
+    /// Make the changes. Without it, they are only counted; a single ID needs no --yes
     #[arg(long)]
     pub(crate) yes: bool,
 
@@ -289,19 +291,20 @@ pub(crate) struct SetArgs {
     #[arg(long)]
     pub(crate) wait: bool,
 
-    /// Write the set and the results to this new file [default: notifyctl-<time>.plan.jsonl]
+    /// Write the ids and the results to this new file [default: notifyctl-<time>.plan.jsonl]; without --yes, only the ids, and
+    /// --resume then changes exactly these
     #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     pub(crate) plan: Option<PathBuf>,
 
-    /// Continue with the file of a command that was interrupted
+    /// Change what is left of the ids in this file: after --plan without --yes, an interruption, or a stop
     #[arg(long, value_name = "FILE")]
     pub(crate) resume: Option<PathBuf>,
 }
 
 /// Run failed notifications again: FAILED → INIT
 ///
-/// More than one notification is changed only with --yes; without it, they are counted. The set is fixed at the start, in a file with
-/// which an interrupted command can be resumed. Each notification is changed at most once, even if it is decided on twice.
+/// More than one notification is changed only with --yes; without it, they are counted. The ids are written to a file
+/// first, with which an interrupted command can be resumed; later arrivals are not included. Each notification is changed at most once, even if it is decided on twice.
 #[derive(Debug, Args)]
 #[command(after_help = REDRIVE_EXAMPLES)]
 pub(crate) struct RedriveArgs {
@@ -397,7 +400,7 @@ pub(crate) struct VerifyArgs {
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) read_units: u32,
 
-    /// Save the progress in this file, and continue with it if it exists
+    /// Save the progress in this file, and continue with it if it exists; a finished run deletes it
     #[arg(long, value_name = "FILE", conflicts_with = "follow")]
     pub(crate) state: Option<PathBuf>,
 

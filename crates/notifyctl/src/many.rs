@@ -133,18 +133,18 @@ impl Order<'_> {
         if texts == [STANDARD_INPUT] {
             let lines: Result<Vec<_>, _> = std::io::stdin().lock().lines().collect();
             texts = lines.map_err(Error::failed("reading standard input"))?;
-            texts.retain(|line| !line.trim().is_empty());
+            texts.retain(|line| !line.is_empty());
         }
-        texts.sort();
-        texts.dedup();
         let mut selected = Selected { set: vec![], left_alone: vec![] };
         let mut ids = Vec::new();
         for text in texts {
-            match NotificationId::parse(text.trim()) {
+            match NotificationId::parse(&text) {
                 Ok(id) => ids.push(id),
                 Err(invalid) => selected.left_alone.push((text, invalid.to_string())),
             }
         }
+        ids.sort();
+        ids.dedup();
         let keys: Vec<_> = ids.iter().collect();
         let no_deadline = Deadline::at(Timestamp::MAX);
         let read = read_all(self.table, &SystemClock, &keys, no_deadline).await;
@@ -232,9 +232,10 @@ impl Order<'_> {
             let mut decided = decisions.buffer_unordered(limits::CALLS_IN_FLIGHT);
             while let Some((planned, result)) = decided.next().await {
                 progress.decided.note(&planned.id, &result, &mut running);
-                // An error may pass: the notification is decided on again.
-                if let Ok(decided) = result {
-                    plan.note(planned.id.as_str(), &described(decided))?;
+                // An error may pass, and a claim expires: the notification is decided on again.
+                match result {
+                    Err(_) | Ok(Decided::Held { .. }) => {}
+                    Ok(decided) => plan.note(planned.id.as_str(), &described(decided))?,
                 }
                 progress.left -= 1;
                 show(progress);

@@ -10,7 +10,7 @@ use notification::{NotificationId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// A notification of the set.
@@ -74,6 +74,7 @@ impl Plan {
     /// Reads a file that was written before, for the same stack and decision.
     pub(crate) fn open(path: &Path, stack: &str, decision: Decision) -> Result<Self, Error> {
         let file = OpenOptions::new().read(true).append(true).open(path).map_err(Error::file(path))?;
+        drop_torn_line(&file).map_err(Error::file(path))?;
         let wrong = |problem: String| Error::Failed(format!("{}: {problem}", path.display()));
         let (mut set, mut decided, mut is_complete) = (Vec::new(), HashSet::new(), false);
         for (number, text) in BufReader::new(&file).lines().enumerate() {
@@ -93,8 +94,6 @@ impl Plan {
                 Ok(Line::Decided { id, .. }) => {
                     decided.insert(id);
                 }
-                // The last line may be cut off: its notification is decided on again.
-                Err(_) if is_complete => break,
                 Err(error) => return Err(wrong(format!("line {} is no line of a plan: {error}", number + 1))),
             }
         }
@@ -114,6 +113,18 @@ impl Plan {
         let written = write(&mut text, &line).and_then(|()| self.file.write_all(&text));
         written.map_err(Error::file(&self.path))
     }
+}
+
+/// Removes a last line that is cut off: its notification is decided on again.
+fn drop_torn_line(mut file: &File) -> std::io::Result<()> {
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+    if whole < bytes.len() {
+        file.set_len(whole as u64)?;
+    }
+    file.seek(SeekFrom::Start(0))?;
+    Ok(())
 }
 
 fn write(file: &mut impl Write, line: &Line) -> std::io::Result<()> {
@@ -147,8 +158,11 @@ mod tests {
         // As if the process had died within a line.
         plan.file.write_all(br#"{"decided":{"id":"c","#).unwrap();
         drop(plan);
-        let plan = Plan::open(&path, "s", Decision::Redrive).unwrap();
+        let mut plan = Plan::open(&path, "s", Decision::Redrive).unwrap();
         assert_eq!((left(&plan), plan.count), (vec!["a", "c"], 3));
+        plan.note("c", "changed").unwrap();
+        let plan = Plan::open(&path, "s", Decision::Redrive).unwrap();
+        assert_eq!(left(&plan), ["a"], "the torn line is gone");
         std::fs::remove_file(path).unwrap();
     }
 

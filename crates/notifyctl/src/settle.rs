@@ -45,7 +45,12 @@ async fn run(
     }
     let Selected { set: planned, left_alone } = order.select().await?;
     if !set.yes {
-        return Ok(order.preview(&planned, &left_alone, json));
+        let shown = order.preview(&planned, &left_alone, json);
+        // With a plan, exactly these can be changed later, when the operator has asked the receiver about them.
+        if set.plan.is_some() {
+            order.write(planned)?;
+        }
+        return Ok(shown);
     }
     order.carry_out(order.write(planned)?, &left_alone, json).await
 }

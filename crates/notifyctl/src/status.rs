@@ -54,8 +54,7 @@ pub(crate) async fn read(stack: &Stack, id: &str, event: bool) -> Result<Option<
 }
 
 /// What to make of a notification that is not in the table.
-pub(crate) const ABSENT: &str =
-    "is not in the table: still in the queue, refused (see `notifyctl summary`), or never sent";
+pub(crate) const ABSENT: &str = "is not in the table: still in the queue, refused (see `notifyctl dlq list`), never sent, or DONE longer ago than the table keeps it";
 
 pub(crate) async fn run(stack: &Stack, args: &StatusArgs, json: bool) -> Result<ExitCode, Error> {
     let Some(Shown { attributes, timeline: events }) = read(stack, &args.id, args.event).await? else {

@@ -21,7 +21,7 @@ const FAILED: &str = "its action failed";
 /// The attributes with times, and what they are the times of, in the order in which they would follow at the same time.
 const TIMES: [(&str, &str); 8] = [
     ("received_at", "received: ingest put it into the table"),
-    ("put_back_at", "put back: an operator moved it to INIT"),
+    ("put_back_at", "put back: an operator moved it to INIT (redrive or resolve --retry)"),
     ("unknown_call_at", "a call of its action had an unknown outcome"),
     ("last_failure_at", FAILED),
     ("failed_at", "FAILED"),

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::output;
 use crate::stack::Stack;
 use answer::Answer;
+use aws::SystemClock;
 use guard::Guard;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -18,6 +19,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use notification::{Clock, limits};
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
@@ -62,8 +64,13 @@ pub(crate) async fn run(stack: Stack, args: &UiArgs) -> Result<ExitCode, Error> 
 
 async fn accept_all(listener: &TcpListener, server: Rc<Server>) -> Result<ExitCode, Error> {
     loop {
-        let (connection, _) = listener.accept().await.map_err(Error::failed("accept"))?;
-        spawn_local(serve(connection, Rc::clone(&server)));
+        match listener.accept().await {
+            Ok((connection, _)) => {
+                spawn_local(serve(connection, Rc::clone(&server)));
+            }
+            // Too many connections: a decision that is being carried out goes on.
+            Err(_) => SystemClock.sleep(limits::STREAM_POLL).await,
+        }
     }
 }
 

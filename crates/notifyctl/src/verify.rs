@@ -72,6 +72,10 @@ pub(crate) async fn run(stack: &Stack, args: &VerifyArgs, json: bool) -> Result<
         SystemClock.sleep(pause(page.read_units, args.read_units, began, SystemClock.now())).await;
     }
     bar.finish_and_clear();
+    // A finished file would make the next run check nothing.
+    if let Some(path) = &args.state {
+        std::fs::remove_file(path).map_err(Error::file(path))?;
+    }
     Ok(report(&progress, json))
 }
 

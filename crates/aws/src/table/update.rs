@@ -35,8 +35,10 @@ impl Update {
         expected.extend(from.status().map(|status| ("status", text(status.as_str()))));
         expected.extend(from.event().map(|event| ("event", text(event))));
         let mut absent = vec![];
-        if let Before::Untouched(_, run) = from {
+        if let Before::Untouched(..) = from {
             absent.push(UNKNOWN_CALL);
+        }
+        if let Before::Untouched(_, run) | Before::Run(_, run) = from {
             match run {
                 Run::Any => {}
                 Run::First => absent.push(PUT_BACK),

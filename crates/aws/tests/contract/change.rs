@@ -178,7 +178,9 @@ fn rows<'a>(new: &'a Notification, mine: &'a Claim, outcome: &'a Outcome) -> Vec
         row(Change::fail(id, event, Run::First, REFUSED), FIRST_RUN, &failed, PENDING),
         row(Change::fail(id, event, Run::PutBackAt(at(BEFORE)), REFUSED), SECOND_RUN, &failed, PENDING),
         row(Change::note_unknown_call(id, event, NOTE), THIS_EVENT, &unknown_call, &[]),
-        row(Change::note_failure(id, event, NOTE), THIS_EVENT, &released, &[]),
+        row(Change::note_failure(id, event, Run::Any, NOTE), THIS_EVENT, &released, &[]),
+        row(Change::note_failure(id, event, Run::First, NOTE), &["INIT", "INIT, unknown call"], &released, &[]),
+        row(Change::note_failure(id, event, Run::PutBackAt(at(BEFORE)), NOTE), SECOND_RUN, &released, &[]),
         row(Change::doubt(id, event, UNKNOWN), THIS_EVENT, &in_doubt, PENDING),
         row(Change::claim(id, event, mine), UNTOUCHED, &claimed, &[]),
         row(Change::done_claimed(id, mine, None), MINE, &done, CLAIM_AND_PENDING),
@@ -251,7 +253,7 @@ async fn each_change_is_made_where_its_condition_holds_and_a_refusal_has_the_ite
         let row = rows(new, &mine, &outcome).swap_remove(number / STATES.len());
         cases.push(Case::new(STATES[number % STATES.len()], row));
     }
-    assert_eq!(cases.iter().filter(|case| case.is_made()).count(), 29, "a row names a state that does not exist");
+    assert_eq!(cases.iter().filter(|case| case.is_made()).count(), 32, "a row names a state that does not exist");
     world.put(cases.iter().filter_map(|case| case.before.clone())).await;
 
     for cases in cases.chunks(limits::BATCH_EXECUTE_STATEMENT_MAX) {

@@ -147,7 +147,7 @@ async fn the_largest_notification_can_take_every_change() {
     assert_eq!(world.table.write(&[Change::insert(&largest)], at(BEFORE)).await.unwrap(), [Ok(Written::Yes)]);
     let changes = [
         Change::note_unknown_call(a, event, note),
-        Change::note_failure(a, event, note),
+        Change::note_failure(a, event, Run::First, note),
         Change::doubt(a, event, reason),
         Change::resolve_retry(a, at(NOW)),
         Change::claim(a, event, &claim),

@@ -1,8 +1,9 @@
 //! Why the action of a pending notification failed is noted in its item, at a bounded rate, and a note changes nothing else.
 
 use crate::support::{START, handle, handle_for, init, records, status};
-use notification::change::LastFailure;
-use notification::testing::{Call, Fault, Memory};
+use notification::change::{Change, LastFailure, Run};
+use notification::ports::Table;
+use notification::testing::{Call, Fault, Memory, NOTE, REJECTED};
 use notification::{
     Action, ActionError, Deadline, Effect, Failure, Guarantee, Notification, ReasonCode, Status, Timestamp, limits,
 };
@@ -81,6 +82,48 @@ async fn a_note_that_cannot_be_written_changes_nothing_for_the_record() {
         assert_eq!((handled.reported, status(&memory, "a")), (vec!["0".to_owned()], Status::Init));
         assert_eq!(handled.counted.into_iter().collect::<Vec<_>>(), [("Retried".to_owned(), 1)]);
         assert!(handled.lines[0].ends_with("reason=receiver unavailable: could not connect"), "{:?}", handled.lines);
+    }
+}
+
+#[tokio::test]
+async fn a_note_is_the_last_write_of_a_batch() {
+    struct OneIsUnreachable(Guarantee);
+    impl Action for OneIsUnreachable {
+        fn guarantee(&self) -> Guarantee {
+            self.0
+        }
+
+        async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
+            match notification.id().as_str() {
+                "a" => Err(ActionError::Unavailable("could not connect".to_owned())),
+                "b" => Err(ActionError::Rejected("no such order".to_owned())),
+                _ => Ok(Effect::default()),
+            }
+        }
+    }
+    for guarantee in [IDEMPOTENT, Guarantee::Transactional] {
+        let memory = init(Memory::default(), ["a", "b", "c"]);
+        handle_for(&memory, OneIsUnreachable(guarantee), &records(["a", "b", "c"]), AFTER, 60_000).await;
+        let writes: Vec<_> =
+            memory.calls("write").into_iter().flat_map(|call| call.changes).map(|(_, to)| to).collect();
+        assert_eq!(writes, [Status::Done, Status::Failed, Status::Init], "{guarantee:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_note_of_one_run_is_not_written_in_the_next() {
+    let memory = pending_since_start(Memory::default());
+    let a = memory.item("a").unwrap();
+    let notification = Notification::parse(a.event).unwrap();
+    let (id, event) = (notification.id(), notification.event());
+    let [first, second] = [1, 2].map(|seconds| Timestamp::from_millisecond(START + seconds * 1_000).unwrap());
+    let failed = Change::fail(id, event, Run::First, REJECTED);
+    (&memory).write(&[failed], first).await.unwrap();
+    (&memory).write(&[Change::redrive(id, first)], second).await.unwrap();
+    for (run, noted) in [(Run::First, None), (Run::PutBackAt(second), Some((3_000, 1)))] {
+        let late = Timestamp::from_millisecond(START + 3_000).unwrap();
+        (&memory).write(&[Change::note_failure(id, event, run, NOTE)], late).await.unwrap();
+        assert_eq!(failure(&memory), noted, "{run:?}");
     }
 }
 

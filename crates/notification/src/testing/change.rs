@@ -72,6 +72,7 @@ impl From<&Change<'_>> for OwnedChange {
             Before::Claim(claim) => owned.if_claim = Some(claim.clone()),
             Before::Since(_, since) => owned.if_since = Some(since),
             Before::Untouched(_, run) => (owned.if_untouched, owned.if_run) = (true, run),
+            Before::Run(_, run) => owned.if_run = run,
             Before::Absent | Before::Status(_) | Before::Event(_) => {}
         }
         match to {

@@ -17,7 +17,7 @@ use futures_util::stream::{self, StreamExt};
 use notification::{Clock, limits};
 use serde_json::{Map, Value, json};
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -153,7 +153,16 @@ impl Copy<'_> {
 
 /// Opens a file to append to it. A new one is for its owner only, and is on disk by name.
 fn open(path: &Path) -> std::io::Result<File> {
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new().read(true).create(true).append(true).mode(0o600).open(path)?;
+    if file.seek(SeekFrom::End(0))? > 0 {
+        file.seek(SeekFrom::End(-1))?;
+        let mut last = [0];
+        file.read_exact(&mut last)?;
+        // An earlier command could not finish its last line.
+        if last != *b"\n" {
+            file.write_all(b"\n")?;
+        }
+    }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()?;
     Ok(file)
@@ -200,6 +209,16 @@ mod tests {
         assert_eq!(copy["attributes"]["first_sent_at"], json!({"type": "Number", "value": "5000"}));
         assert_eq!(copy["attributes"]["bytes"], json!({"type": "Binary", "value": "/wA="}));
         assert_eq!((&copy["first_sent_at"], &copy["reason"]), (&json!("1970-01-01T00:00:00.000Z"), &json!("good")));
+    }
+
+    #[test]
+    fn a_copy_after_a_line_that_was_cut_off_has_a_line_of_its_own() {
+        let path = std::env::temp_dir().join(format!("notifyctl-torn-{}.jsonl", std::process::id()));
+        std::fs::write(&path, r#"{"message_id":"#).unwrap();
+        Copy { path: &path, file: None }.append(&[letter_of(message(0, None))]).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(text.lines().last().unwrap()).unwrap()["message_id"], "m");
     }
 
     #[test]

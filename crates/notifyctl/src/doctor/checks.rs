@@ -102,8 +102,17 @@ fn unless(holds: bool, finding: impl FnOnce() -> Finding) -> Option<Finding> {
     (!holds).then(finding)
 }
 
-fn redeploy(deployed: &Deployed) -> String {
-    format!("deploy the template again: sam build && sam deploy --stack-name {}", deployed.name)
+/// How to deploy the stack again. Without its environment, `sam deploy` would set the parameters of another one.
+const REDEPLOY: &str =
+    "sam build --config-env ENV && sam deploy --config-env ENV, with this stack's environment of samconfig.toml";
+
+fn redeploy() -> String {
+    format!("deploy the template again: {REDEPLOY}")
+}
+
+/// How to change a parameter for good.
+fn set_parameters(parameters: &str) -> String {
+    format!("set {parameters} in parameter_overrides of this stack in samconfig.toml, then run {REDEPLOY}")
 }
 
 fn set_queue(queue: &Queue, attribute: &str, value: &str) -> String {
@@ -164,7 +173,7 @@ fn retention(deployed: &Deployed, checks: &mut Checks) {
         unless(u64::from(deployed.done_retention_days) >= days, || Finding {
             is: format!("they are kept for {} days, and a message can be delivered for {days}", deployed.done_retention_days),
             why: "an id that is forgotten while its message is still on its way is accepted again: its effect happens twice",
-            fix: format!("sam deploy --stack-name {} --parameter-overrides DoneRetentionDays={days}", deployed.name),
+            fix: set_parameters(&format!("DoneRetentionDays={days}")),
         })
     });
     for (name, queue) in [("publisher", &deployed.publisher_failures), ("downstream", &deployed.downstream_failures)] {
@@ -193,7 +202,7 @@ fn table(deployed: &Deployed, checks: &mut Checks) {
             },
             why: "publisher finds in the new image what to publish, and audits compare both; a new stream has another ARN, \
                   which publisher's mapping does not read",
-            fix: redeploy(deployed),
+            fix: redeploy(),
         })
     });
     for (name, keys) in INDEXES {
@@ -207,7 +216,7 @@ fn table(deployed: &Deployed, checks: &mut Checks) {
                 },
                 why: "the sweep finds what is pending, FAILED or IN_DOUBT by the indexes: without them, nothing that was lost on \
                       its way is published again, and no alarm says so",
-                fix: redeploy(deployed),
+                fix: redeploy(),
             })
         });
     }
@@ -264,7 +273,7 @@ fn function(deployed: &Deployed, stage: &Stage, checks: &mut Checks) {
         unless(wrong.is_empty(), || Finding {
             is: wrong.join(", "),
             why: "the function reads or writes another table, queue or stream than the rest of the stack, or cannot start",
-            fix: redeploy(deployed),
+            fix: redeploy(),
         })
     });
     if *name == "downstream" {
@@ -305,7 +314,7 @@ fn function(deployed: &Deployed, stage: &Stage, checks: &mut Checks) {
         unless(missing.is_empty(), || Finding {
             is: format!("it does not allow {}", missing.join(", ")),
             why: "what the function may not do fails, and is retried until Lambda or SQS gives up",
-            fix: redeploy(deployed),
+            fix: redeploy(),
         })
     });
 }
@@ -354,7 +363,7 @@ fn mapping(deployed: &Deployed, stage: &Stage, checks: &mut Checks) {
                     }
                 },
                 why: "nothing else invokes the function with what waits there",
-                fix: redeploy(deployed),
+                fix: redeploy(),
             })
         },
     );
@@ -443,10 +452,7 @@ fn stream_mapping(deployed: &Deployed, stage: &Stage, checks: &mut Checks, updat
                     format!("after {age} s (MaximumRecordAge); the sweep publishes them after {sweep_age} s (SweepAge)")
                 },
                 why: "a sweep that publishes what Lambda still retries adds to the load: a backlog may never end",
-                fix: format!(
-                    "sam deploy --stack-name {} --parameter-overrides MaximumRecordAge=2400 SweepAge=2700",
-                    deployed.name
-                ),
+                fix: set_parameters("MaximumRecordAge=2400 SweepAge=2700"),
             })
         },
     );
@@ -482,7 +488,7 @@ fn sweep(deployed: &Deployed, checks: &mut Checks) {
         unless(*is_enabled && is_often, || Finding {
             is: if *is_enabled { expression.clone() } else { "its schedule is disabled".to_owned() },
             why: "the sweep publishes again what was lost on its way, and counts what the alarms need",
-            fix: if *is_enabled { redeploy(deployed) } else { format!("aws events enable-rule --name {rule}") },
+            fix: if *is_enabled { redeploy() } else { format!("aws events enable-rule --name {rule}") },
         })
     });
     checks.add("the schedule of the sweep invokes publisher", part(&deployed.sweep), |schedule| {
@@ -498,7 +504,7 @@ fn sweep(deployed: &Deployed, checks: &mut Checks) {
                 }
             },
             why: "publisher recognises a run of the sweep by its input, {\"sweep\": true}",
-            fix: redeploy(deployed),
+            fix: redeploy(),
         })
     });
 }
@@ -519,7 +525,7 @@ fn alarms(deployed: &Deployed, checks: &mut Checks) {
                     format!("missing: {}", missing.join(", "))
                 },
                 why: "what it watches goes wrong unnoticed",
-                fix: redeploy(deployed),
+                fix: redeploy(),
             })
         },
     );
@@ -532,7 +538,7 @@ fn alarms(deployed: &Deployed, checks: &mut Checks) {
         unless(silent.is_empty(), || Finding {
             is: format!("{} notify nobody: {}", silent.len(), names(silent.clone())),
             why: "an alarm that nobody hears changes nothing",
-            fix: format!("sam deploy --stack-name {} --parameter-overrides AlarmTopicArn=TOPIC_ARN", deployed.name),
+            fix: set_parameters("AlarmTopicArn=TOPIC_ARN"),
         })
     });
     for (state, name, why) in [

@@ -8,8 +8,6 @@ pub(super) type Read<T> = Result<T, String>;
 /// Everything that is checked. Times are in seconds, unless a name says otherwise.
 #[derive(Debug, Clone)]
 pub(super) struct Deployed {
-    /// The stack's name.
-    pub(super) name: String,
     /// Whether the stack was deployed with `Production=true`.
     pub(super) production: bool,
     /// The output `DoneRetentionDays`.

@@ -30,7 +30,6 @@ pub(super) async fn deployed(stack: &Stack) -> Result<Deployed, Error> {
     let lambda = aws_sdk_lambda::Client::new(&stack.config);
     let (alarms, missing_alarms) = alarms(stack, &resources).await;
     Ok(Deployed {
-        name: stack.name.clone(),
         production,
         done_retention_days: stack.done_retention_days,
         table_stream_arn: stack.table_stream_arn.clone(),

@@ -21,8 +21,9 @@ use stream_reader::{CallError, ReadFrom};
 struct Followed {
     checked: usize,
     violations: usize,
-    /// Reads that found records trimmed, because the command was 24 hours behind: these were not checked.
-    trimmed: usize,
+    /// How often the command lost its place in a shard, because it was too far behind: some changes may not be checked, and
+    /// others twice.
+    gaps: usize,
 }
 
 /// The shards that are followed, with the iterator of each; `None` at the end of a shard.
@@ -47,8 +48,8 @@ pub(super) async fn run(stack: &Stack, for_: Option<Duration>, json: bool) -> Re
                     shards.iterators.insert(shard, page.next);
                 }
                 Err(error) if error.is_throttled() => SystemClock.sleep(limits::BACKOFF_CAP).await,
-                Err(error) if error.is_trimmed() => {
-                    followed.trimmed += 1;
+                Err(error) if error.is_trimmed() || error.is_expired_iterator() => {
+                    followed.gaps += 1;
                     shards.restart(stack, shard).await?;
                 }
                 Err(error) => return Err(error.into()),
@@ -73,12 +74,14 @@ impl Shards {
     /// continue those that are followed, from their beginning.
     async fn list(&mut self, stack: &Stack, followed: &mut Followed) -> Result<(), Error> {
         let now = SystemClock.now();
-        let has_ended = self.iterators.values().any(Option::is_none);
-        let is_due = |at| has_ended || since(at, now) >= limits::FOLLOW_LIST_EVERY;
+        let is_due = |at| since(at, now) >= limits::FOLLOW_LIST_EVERY;
         if !self.listed_at.is_none_or(is_due) {
             return Ok(());
         }
-        let listed = stack.table_stream.shards().await?;
+        let listed = match stack.table_stream.shards().await {
+            Err(error) if error.is_throttled() && self.listed_at.is_some() => return Ok(()),
+            listed => listed?,
+        };
         let from = if self.listed_at.is_none() { ReadFrom::Latest } else { ReadFrom::TrimHorizon };
         let is_new = |shard: &&stream_reader::Shard| !self.iterators.contains_key(&shard.id);
         let new: Vec<_> = listed.iter().filter(is_new).map(|shard| (shard.id.clone(), shard.is_closed)).collect();
@@ -88,7 +91,7 @@ impl Shards {
         while let Some((id, iterator)) = iterators.next().await {
             match iterator {
                 Ok(iterator) => found.push((id, iterator)),
-                Err(error) if error.is_not_found() => followed.trimmed += 1,
+                Err(error) if error.is_not_found() => followed.gaps += 1,
                 Err(error) => return Err(error.into()),
             }
         }
@@ -140,11 +143,15 @@ impl Followed {
             let (checked, violations) =
                 (output::plural(self.checked, "change"), output::plural(self.violations, "violation"));
             output::line(output::verdict(self.violations == 0, &format!("{checked} checked, {violations}")));
-            if self.trimmed > 0 {
-                output::line(output::undecided("some changes were older than 24 hours and could not be checked"));
+            if self.gaps > 0 {
+                output::line(output::undecided("the command was too far behind: some changes may not be checked"));
             }
         }
-        ExitCode::from(u8::from(self.violations > 0))
+        ExitCode::from(match (self.violations, self.gaps) {
+            (0, 0) => 0,
+            (0, _) => 3,
+            _ => 1,
+        })
     }
 }
 

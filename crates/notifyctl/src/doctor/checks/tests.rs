@@ -63,7 +63,6 @@ fn deployed() -> Deployed {
     };
     let redrive = Some(("arn:aws:sqs:r:1:dead".to_owned(), 6));
     Deployed {
-        name: "s".to_owned(),
         production: true,
         done_retention_days: 36,
         table_stream_arn: table_stream_arn.to_owned(),
