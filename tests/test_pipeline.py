@@ -145,8 +145,13 @@ def test_a_notification_whose_stream_record_is_lost_is_done_after_the_next_sweep
     time.sleep(2)
     assert stack.status(prefix) == "INIT", "only the sweep publishes it again"
 
-    swept = stack.sweep()
-    assert swept["published"] >= 1 and swept["oldestPendingSeconds"] >= 120 and swept["complete"]
+    def is_published():
+        swept = stack.sweep()
+        assert swept["complete"] or swept["skipped"]
+        # A run of its schedule may have been faster.
+        return swept["published"] >= 1 or stack.status(prefix) != "INIT"
+
+    stack.wait_for("the sweep publishes it", is_published)
     stack.wait_for_status(prefix, "DONE")
     assert stack.entry(prefix)["amount"] == {"S": "19.99"}
     assert stack.status(f"{prefix}-young") == "INIT", "its stream record may still be on its way"
