@@ -201,11 +201,11 @@ def test_resolve_settles_a_notification_in_doubt_as_the_operator_decides(stack, 
 def test_redrive_of_several_ids_continues_after_one_that_is_invalid(stack, prefix, event, tmp_path):
     stack.send(event(prefix).replace("19.99", "none"))
     stack.wait_for_status(prefix, "FAILED")
-    several = ["redrive", "kinesis:shardId-0:1", prefix, f"{prefix}-no", "--plan", tmp_path / "plan.jsonl"]
+    several = ["redrive", "kinesis:shardId-0:1", prefix, f"{prefix}-no"]
     run = stack.stack.notifyctl(*several, capture_output=True)
     assert run.returncode == 0 and "1 notification would be changed" in run.stdout
     assert stack.status(prefix) == "FAILED", "more than one is changed only with --yes"
-    run = stack.stack.notifyctl(*several, "--yes", capture_output=True)
+    run = stack.stack.notifyctl(*several, "--yes", "--plan", tmp_path / "plan.jsonl", capture_output=True)
     assert run.returncode == 1, "two could not be changed"
     assert "kinesis:shardId-0:1" in run.stderr and "reserved" in run.stderr
     assert "changed 1, not as expected 2, errors 0" in run.stdout and f"{prefix}-no: not in the table" in run.stderr
