@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from local.stack import NOTIFYCTL
+from local.stack import NAME, NOTIFYCTL
 
 
 @contextlib.contextmanager
@@ -52,7 +52,7 @@ def published(stack, metric):
 
 def alarm_state(stack):
     resource = stack.stack.client("cloudformation").describe_stack_resource(
-        StackName=stack.stack.name, LogicalResourceId="ViolationsAlarm"
+        StackName=NAME, LogicalResourceId="ViolationsAlarm"
     )
     name = resource["StackResourceDetail"]["PhysicalResourceId"]
     return stack.stack.client("cloudwatch").describe_alarms(AlarmNames=[name])["MetricAlarms"][0]["StateValue"]

@@ -73,8 +73,8 @@ async fn stop_signal() {
 }
 
 impl Monitor<'_> {
-    /// Reads round by round. A call that fails is made again in the next round, unless nothing was read yet or rounds have
-    /// failed for too long: then whoever started this should start it again, with other credentials perhaps.
+    /// Reads round by round. A call that fails is made again in the next round, unless nothing was read yet or rounds
+    /// have failed for too long: then whoever started this should start it again, with other credentials perhaps.
     async fn follow(&mut self, for_: Option<Duration>, bar: &ProgressBar) -> Result<(), Error> {
         let began = SystemClock.now();
         let (mut has_begun, mut failing_since) = (false, None);
@@ -106,7 +106,7 @@ impl Monitor<'_> {
         }
     }
 
-    /// Reads each shard once, and says whether there were changes. If a call fails, the other shards are read all the same.
+    /// Reads each shard once, and says whether there were changes. If a call fails, the others are made all the same.
     async fn round(&mut self) -> Result<bool, CallError> {
         let now = SystemClock.now();
         if self.listed_at.is_none_or(|at| since(at, now) >= limits::FOLLOW_LIST_EVERY) {
@@ -173,7 +173,7 @@ impl Monitor<'_> {
         Violation { id, problem }.print(self.json);
     }
 
-    /// Publishes the metrics from time to time. Only the first time an error ends the command: a permission may be missing.
+    /// Publishes the metrics from time to time. The first time, an error ends the command: it may lack a permission.
     async fn publish_if_due(&mut self, has_begun: bool) -> Result<(), Error> {
         let Some(metrics) = &self.metrics else { return Ok(()) };
         if !has_begun || !metrics.are_due(SystemClock.now()) {

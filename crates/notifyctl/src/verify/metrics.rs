@@ -27,8 +27,8 @@ impl Metrics {
         self.tried_at.is_none()
     }
 
-    /// Publishes what was counted since the last time that succeeded. If an answer is lost, the same is published again: a
-    /// violation counts twice rather than never.
+    /// Publishes what was counted since the last time that succeeded. If an answer is lost, the same is published
+    /// again: a violation counts twice rather than never.
     pub(super) async fn publish(&mut self, stack: &Stack, counted: Counts, now: Timestamp) -> Result<(), String> {
         self.tried_at = Some(now);
         let request = request(&stack.table_name, counted - self.published);

@@ -1,7 +1,7 @@
 //! The rules of the table: which attributes an item has in each status, and what each change does to them.
 //!
-//! `docs/SEMANTICS.md` has the same two tables, and a test compares them. Everything here is pure, and knows neither the SDK nor
-//! the code that writes: the simulation applies these rules to every change of its runs.
+//! `docs/SEMANTICS.md` has the same two tables, and a test compares them. Everything here is pure, and knows neither the
+//! SDK nor the code that writes: the simulation applies these rules to every change that goes through the adapters.
 
 use notification::id::{QUARANTINE_PREFIX, SWEEP_CURSOR_ID, index_shard};
 use notification::{Notification, NotificationId, ReasonCode, Status, Timestamp, limits};
@@ -56,7 +56,7 @@ pub(super) const COLUMNS: [&str; 6] = ["INIT", "CLAIMED", "DONE", "FAILED", "IN_
 /// Every attribute, and which items have it.
 #[rustfmt::skip]
 pub(super) const ATTRIBUTES: &[Attribute] = &[
-    //                                          INIT    CLAIMED DONE    FAILED  IN_DOUBT orphan
+    //                                         INIT    CLAIMED DONE    FAILED  IN_DOUBT orphan
     attribute("id",                   Text,   [Always, Always, Always, Always, Always, Always]),
     attribute("status",               Text,   [Always, Always, Always, Always, Always, Always]),
     attribute("event",                Text,   [Always, Always, Always, Always, Always, Never]),
@@ -101,6 +101,7 @@ pub(super) struct Change {
     pub(super) removes: &'static [&'static [&'static str]],
 }
 
+const ORPHAN: &[&str] = &["id", "raw", "raw_bytes"];
 const CONTENT: &[&str] = &["event", "source", "type", "received_at"];
 const PENDING: &[&str] = &["pending_shard", "pending_since"];
 const CLAIM: &[&str] = &["owner", "lease_until"];
@@ -117,20 +118,20 @@ const RUN: &[&str] = &["unknown_call_at", "reason_code", "last_failure_at", "fai
 /// Every change. The transitions are those of `notification::status::TRANSITIONS`.
 #[rustfmt::skip]
 pub(super) const CHANGES: &[Change] = &[
-    change(None,                   Status::Init,    &[&["id"], CONTENT, PENDING],                                    &[], &[]),
-    change(Some(Status::Init),     Status::Done,    &[DONE],                         &["outcome"],         &[PENDING]),
-    change(Some(Status::Init),     Status::Failed,  &[FAILED, REASON, UNRESOLVED],   &[],                  &[PENDING]),
-    change(Some(Status::Init),     Status::Claimed, &[CLAIM],                        &[],                  &[]),
-    change(Some(Status::Init),     Status::Init,    &[REASON, NOTE],                 &["unknown_call_at"], &[]),
-    change(Some(Status::Init),     Status::InDoubt, &[IN_DOUBT, REASON, UNRESOLVED], &[],                  &[PENDING]),
-    change(Some(Status::Claimed),  Status::Done,    &[DONE],                         &["outcome"],         &[CLAIM, PENDING]),
-    change(Some(Status::Claimed),  Status::Failed,  &[FAILED, REASON, UNRESOLVED],   &[],                  &[CLAIM, PENDING]),
-    change(Some(Status::Claimed),  Status::Init,    &[REASON, NOTE],                 &[],                  &[CLAIM]),
-    change(Some(Status::Claimed),  Status::InDoubt, &[IN_DOUBT, REASON, UNRESOLVED], &[],                  &[CLAIM, PENDING]),
-    change(None,                   Status::Failed,  &[&["id", "raw", "raw_bytes"], FAILED, REASON, UNRESOLVED],      &[], &[]),
-    change(Some(Status::Failed),   Status::Init,    &[PENDING, PUT_BACK],            &[],                  &[UNRESOLVED, RUN]),
-    change(Some(Status::InDoubt),  Status::Init,    &[PENDING, PUT_BACK],            &[],                  &[UNRESOLVED, RUN]),
-    change(Some(Status::InDoubt),  Status::Done,    &[DONE],                         &[],                  &[UNRESOLVED]),
+    change(None,                  Status::Init,    &[&["id"], CONTENT, PENDING],         &[],            &[]),
+    change(Some(Status::Init),    Status::Done,    &[DONE],                         &["outcome"],         &[PENDING]),
+    change(Some(Status::Init),    Status::Failed,  &[FAILED, REASON, UNRESOLVED],   &[],                  &[PENDING]),
+    change(Some(Status::Init),    Status::Claimed, &[CLAIM],                        &[],                  &[]),
+    change(Some(Status::Init),    Status::Init,    &[REASON, NOTE],                 &["unknown_call_at"], &[]),
+    change(Some(Status::Init),    Status::InDoubt, &[IN_DOUBT, REASON, UNRESOLVED], &[],                  &[PENDING]),
+    change(Some(Status::Claimed), Status::Done,    &[DONE],                         &["outcome"],   &[CLAIM, PENDING]),
+    change(Some(Status::Claimed), Status::Failed,  &[FAILED, REASON, UNRESOLVED],   &[],            &[CLAIM, PENDING]),
+    change(Some(Status::Claimed), Status::Init,    &[REASON, NOTE],                 &[],            &[CLAIM]),
+    change(Some(Status::Claimed), Status::InDoubt, &[IN_DOUBT, REASON, UNRESOLVED], &[],            &[CLAIM, PENDING]),
+    change(None,                  Status::Failed,  &[ORPHAN, FAILED, REASON, UNRESOLVED], &[],      &[]),
+    change(Some(Status::Failed),  Status::Init,    &[PENDING, PUT_BACK],            &[],            &[UNRESOLVED, RUN]),
+    change(Some(Status::InDoubt), Status::Init,    &[PENDING, PUT_BACK],            &[],            &[UNRESOLVED, RUN]),
+    change(Some(Status::InDoubt), Status::Done,    &[DONE],                         &[],            &[UNRESOLVED]),
 ];
 
 const fn change(

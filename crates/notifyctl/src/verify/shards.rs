@@ -40,8 +40,8 @@ pub(super) enum Lost {
 }
 
 impl Shards {
-    /// Takes a list of all shards. The first time, open shards are followed from now on, and what closed shards had is skipped.
-    /// Later, new shards continue those that are followed, from their beginning.
+    /// Takes a list of all shards. The first time, open shards are followed from now on, and what closed shards had is
+    /// skipped. Later, new shards continue those that are followed, from their beginning.
     pub(super) fn list(&mut self, listed: &[Shard]) {
         // A shard that the stream no longer lists has ended long ago.
         self.followed.retain(|id, shard| shard.place != Place::End || listed.iter().any(|listed| listed.id == *id));
@@ -66,8 +66,8 @@ impl Shards {
         }
     }
 
-    /// A shard was read up to the record with this sequence number, if there was one, and continues at this iterator; `None`
-    /// at its end.
+    /// A shard was read up to the record with this sequence number, if there was one, and continues at this iterator;
+    /// `None` at its end.
     pub(super) fn read(&mut self, id: &str, last: Option<&str>, next: Option<String>) {
         self.begun(id, next);
         if let (Some(shard), Some(last)) = (self.followed.get_mut(id), last) {

@@ -24,9 +24,6 @@ impl World {
         if id == SWEEP_CURSOR_ID {
             return;
         }
-        if let Some(problem) = broken_rule(image) {
-            self.violated(format!("notifyctl verify: {id}: {problem}"));
-        }
         let old = image.old.as_ref().map(status);
         let Some(new) = &image.new else {
             self.note("a DONE item expires");
@@ -72,6 +69,13 @@ impl World {
         self.note_transition(from, to);
         let writes = self.table.items().get(id).map_or(0, |item| item.writes);
         self.table.insert(id, Item { writes: writes + 1, ..item(to, new) });
+    }
+
+    /// Checks a change by the rules of `notifyctl verify`.
+    pub(super) fn check_rules(&mut self, image: &Image) {
+        if let Some(problem) = broken_rule(image) {
+            self.violated(format!("notifyctl verify finds {}: {problem}", image.key));
+        }
     }
 
     fn note_transition(&mut self, from: Option<Status>, to: Status) {
