@@ -176,7 +176,7 @@ fn images(change: &super::rules::Change) -> (Option<Item>, Item) {
     let column = COLUMNS.iter().position(|column| *column == kind).unwrap();
     let is_never = |name: &str| ATTRIBUTES.iter().any(|it| it.name == name && it.has[column] == Has::Never);
     let old = old.map(|old| {
-        let kept = |name: &String| new.get(name).is_none() || !is_never(name);
+        let kept = |name: &String| !new.contains_key(name) || !is_never(name);
         old.into_iter().filter(|(name, _)| kept(name)).collect()
     });
     new.retain(|name, _| !is_never(name));
@@ -283,28 +283,28 @@ fn only_done_items_are_removed_and_only_by_their_time_to_live() {
 
 #[test]
 fn the_documented_attributes_and_changes_are_those_of_the_code() {
-    let mut expected = format!("| attribute | type | {} |\n|---|---|{}\n", COLUMNS.join(" | "), "---|".repeat(6));
-    for Attribute { name, kind, has } in ATTRIBUTES {
-        let has = has.map(|has| match has {
-            Has::Always => "yes",
-            Has::Never => "–",
-            Has::Maybe => "maybe",
-        });
-        expected += &format!("| `{name}` | {} | {} |\n", kind.name(), has.join(" | "));
-    }
-    assert_documented(&expected);
+    let header = format!("| attribute | type | {} |\n|---|---|{}\n", COLUMNS.join(" | "), "---|".repeat(6));
+    let cell = |has| match has {
+        Has::Always => "yes",
+        Has::Never => "–",
+        Has::Maybe => "maybe",
+    };
+    let row = |Attribute { name, kind, has }: &Attribute| {
+        format!("| `{name}` | {} | {} |\n", kind.name(), has.map(cell).join(" | "))
+    };
+    assert_documented(&(header + &ATTRIBUTES.iter().map(row).collect::<String>()));
 
     let names = |names: &[&str]| {
         let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
         if names.is_empty() { "–".to_owned() } else { names.join(" ") }
     };
-    let mut expected = "| from | to | sets | may set | removes |\n|---|---|---|---|---|\n".to_owned();
-    for change in CHANGES {
+    let row = |change: &super::rules::Change| {
         let from = change.from.map_or("–", Status::as_str);
         let (sets, removes) = (names(&change.sets.concat()), names(&change.removes.concat()));
-        expected += &format!("| {from} | {} | {sets} | {} | {removes} |\n", change.to, names(change.may_set));
-    }
-    assert_documented(&expected);
+        format!("| {from} | {} | {sets} | {} | {removes} |\n", change.to, names(change.may_set))
+    };
+    let header = "| from | to | sets | may set | removes |\n|---|---|---|---|---|\n";
+    assert_documented(&(header.to_owned() + &CHANGES.iter().map(row).collect::<String>()));
 }
 
 fn assert_documented(table: &str) {
@@ -327,39 +327,39 @@ async fn no_change_that_the_code_makes_breaks_a_rule() {
     let ids = ["a", "b", "c", "d", "e", "f"].map(|id| NotificationId::parse(id).unwrap());
     let notifications = ids.each_ref().map(|id| Notification::parse(event(id.as_str())).unwrap());
     let mut changes: Vec<Change<'_>> = notifications.iter().map(Change::insert).collect();
-    let [a, b, c, d, e, f] = &ids;
+    let [asked, redriven, released, unreadable, unknown, doubted] = &ids;
     let events = notifications.each_ref().map(Notification::event);
     changes.extend([
-        // a: fails twice, and once its outcome is unknown; then an operator finds out that it did not happen.
-        Change::note_failure(a, events[0], Run::First, note),
-        Change::note_unknown_call(a, events[0], note),
-        Change::note_unknown_call(a, events[0], note),
-        Change::doubt(a, events[0], refused),
-        Change::resolve_retry(a, at(9)),
-        Change::done(a, events[0], Some(&outcome)),
-        // b: FAILED, redriven, FAILED under a claim, redriven, done under a claim.
-        Change::fail(b, events[1], Run::First, refused),
-        Change::redrive(b, at(12)),
-        Change::claim(b, events[1], &claim),
-        Change::fail_claimed(b, &claim, refused),
-        Change::redrive(b, at(15)),
-        Change::claim(b, events[1], &claim),
-        Change::done_claimed(b, &claim, Some(&outcome)),
-        // c: released, then in doubt under a claim; an operator finds out that it happened.
-        Change::claim(c, events[2], &claim),
-        Change::release(c, &claim, note),
-        Change::claim(c, events[2], &claim),
-        Change::doubt_claimed(c, &claim, refused),
-        Change::resolve_done(c, at(22)),
-        // d: a claim that cannot be read.
-        Change::claim(d, events[3], &claim),
-        Change::doubt_unreadable_claim(d, refused),
-        Change::resolve_retry(d, at(25)),
-        Change::done(d, events[3], None),
-        // e: done after a call without an answer. f: in doubt at once.
-        Change::note_unknown_call(e, events[4], note),
-        Change::done(e, events[4], None),
-        Change::doubt(f, events[5], refused),
+        // asked: fails twice, and once its outcome is unknown; then an operator finds out that it did not happen.
+        Change::note_failure(asked, events[0], Run::First, note),
+        Change::note_unknown_call(asked, events[0], note),
+        Change::note_unknown_call(asked, events[0], note),
+        Change::doubt(asked, events[0], refused),
+        Change::resolve_retry(asked, at(9)),
+        Change::done(asked, events[0], Some(&outcome)),
+        // redriven: FAILED, redriven, FAILED under a claim, redriven, done under a claim.
+        Change::fail(redriven, events[1], Run::First, refused),
+        Change::redrive(redriven, at(12)),
+        Change::claim(redriven, events[1], &claim),
+        Change::fail_claimed(redriven, &claim, refused),
+        Change::redrive(redriven, at(15)),
+        Change::claim(redriven, events[1], &claim),
+        Change::done_claimed(redriven, &claim, Some(&outcome)),
+        // released: and claimed again, then in doubt under a claim; an operator finds out that it happened.
+        Change::claim(released, events[2], &claim),
+        Change::release(released, &claim, note),
+        Change::claim(released, events[2], &claim),
+        Change::doubt_claimed(released, &claim, refused),
+        Change::resolve_done(released, at(22)),
+        // unreadable: a claim that cannot be read.
+        Change::claim(unreadable, events[3], &claim),
+        Change::doubt_unreadable_claim(unreadable, refused),
+        Change::resolve_retry(unreadable, at(25)),
+        Change::done(unreadable, events[3], None),
+        // unknown: done after a call without an answer. doubted: in doubt at once.
+        Change::note_unknown_call(unknown, events[4], note),
+        Change::done(unknown, events[4], None),
+        Change::doubt(doubted, events[5], refused),
     ]);
     let count = changes.len();
     for change in changes {
