@@ -95,7 +95,7 @@ mutants: ## Change each function, and check that a test of its crate fails (CRAT
 	@cargo mutants --version >/dev/null 2>&1 || { echo "error: cargo-mutants is not installed; \`cargo install cargo-mutants --locked\` installs it" >&2; exit 2; }
 	@# 2 means that mutants survived; 3 that a time limit caught some, which never end.
 	@mkdir -p target/mutants; survived=; for crate in $(or $(CRATE),$(MUTATED)); do \
-	  CARGO_TARGET_DIR=$(CURDIR)/target/mutants/target CARGO_PROFILE_DEV_DEBUG=0 cargo mutants --package $$crate --output target/mutants/$$crate \
+	  CARGO_TARGET_DIR=$(CURDIR)/target/mutants/target cargo mutants --package $$crate --output target/mutants/$$crate \
 	    $$(cargo nextest --version >/dev/null 2>&1 && echo --test-tool=nextest) $(if $(SHARD),--shard $(SHARD)) $(if $(AGAIN),--iterate); \
 	  case $$? in 0|3) ;; 2) survived="$$survived $$crate" ;; *) exit 1 ;; esac; done; \
 	test -z "$$survived" || { echo "error: mutants survived in$$survived; target/mutants/*/mutants.out/missed.txt lists them" >&2; exit 2; }
