@@ -72,31 +72,53 @@ async fn stop_signal() {
     }
 }
 
+/// How the rounds of reading went.
+#[derive(Debug, Default)]
+struct Rounds {
+    /// Whether one has succeeded.
+    have_begun: bool,
+    failing_since: Option<Timestamp>,
+}
+
+impl Rounds {
+    fn succeeded(&mut self) {
+        *self = Self { have_begun: true, failing_since: None };
+    }
+
+    /// Returns the error if it will not pass, or has not passed for too long.
+    fn failed(&mut self, error: CallError, now: Timestamp) -> Result<(), CallError> {
+        // Before the first success, a permission may be missing. What is not found by now is the stream itself.
+        let may_pass = error.is_throttled() || (self.have_begun && !error.is_not_found());
+        let is_new = self.failing_since.is_none();
+        let failing_since = *self.failing_since.get_or_insert(now);
+        if !may_pass || since(failing_since, now) >= limits::FOLLOW_FAILING_MAX {
+            return Err(error);
+        }
+        if is_new {
+            output::note(&format!("{error}; it is tried again"));
+        }
+        Ok(())
+    }
+}
+
 impl Monitor<'_> {
     /// Reads round by round. A call that fails is made again in the next round, unless nothing was read yet or rounds
     /// have failed for too long: then whoever started this should start it again, with other credentials perhaps.
     async fn follow(&mut self, for_: Option<Duration>, bar: &ProgressBar) -> Result<(), Error> {
         let began = SystemClock.now();
-        let (mut has_begun, mut failing_since) = (false, None);
+        let mut rounds = Rounds::default();
         loop {
             let wait = match self.round().await {
                 Ok(found_any) => {
-                    (has_begun, failing_since) = (true, None);
+                    rounds.succeeded();
                     if found_any { Duration::ZERO } else { limits::FOLLOW_POLL }
                 }
                 Err(error) => {
-                    let now = SystemClock.now();
-                    if failing_since.is_none() {
-                        output::note(&format!("{error}; it is tried again"));
-                    }
-                    let may_pass = (has_begun && !error.is_not_found()) || error.is_throttled();
-                    if !may_pass || since(*failing_since.get_or_insert(now), now) >= limits::FOLLOW_FAILING_MAX {
-                        return Err(error.into());
-                    }
+                    rounds.failed(error, SystemClock.now())?;
                     limits::BACKOFF_CAP
                 }
             };
-            self.publish_if_due(has_begun).await?;
+            self.publish_if_due(rounds.have_begun).await?;
             bar.set_message(format!("following the table's stream: {}", self.counts.text()));
             bar.tick();
             if for_.is_some_and(|time| since(began, SystemClock.now()) >= time) {
@@ -109,11 +131,16 @@ impl Monitor<'_> {
     /// Reads each shard once, and says whether there were changes. If a call fails, the others are made all the same.
     async fn round(&mut self) -> Result<bool, CallError> {
         let now = SystemClock.now();
-        if self.listed_at.is_none_or(|at| since(at, now) >= limits::FOLLOW_LIST_EVERY) {
-            self.shards.list(&self.stack.table_stream.shards().await?);
-            self.listed_at = Some(now);
-        }
         let (mut found_any, mut failed) = (false, None);
+        if self.listed_at.is_none_or(|at| since(at, now) >= limits::FOLLOW_LIST_EVERY) {
+            match self.stack.table_stream.shards().await {
+                Ok(shards) => {
+                    self.shards.list(&shards);
+                    self.listed_at = Some(now);
+                }
+                Err(error) => failed = Some(error),
+            }
+        }
         for (shard, place) in self.shards.to_read() {
             match self.read(&shard, place).await {
                 Ok(changes) => found_any |= changes > 0,
@@ -286,6 +313,22 @@ mod tests {
         put(&stack, "b", "INIT").await;
         assert!(monitor.round().await.unwrap());
         assert_eq!(monitor.counts, Counts { checked: 3, violations: 2, gaps: 0 });
+    }
+
+    #[test]
+    fn reads_that_fail_are_repeated_for_ten_minutes_but_not_before_one_has_succeeded() {
+        let refused = || CallError::new("GetRecords", "no answer in time".to_owned());
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        let mut rounds = Rounds::default();
+        assert!(rounds.failed(refused(), at(0)).is_err());
+        rounds.succeeded();
+        assert!(rounds.failed(refused(), at(100)).is_ok());
+        assert!(rounds.failed(refused(), at(699)).is_ok());
+        rounds.succeeded();
+        assert!(rounds.failed(refused(), at(700)).is_ok());
+        assert!(rounds.failed(refused(), at(1_300)).is_err());
+        rounds.succeeded();
+        assert!(rounds.failed(not_found(), at(1_301)).is_err(), "the stream does not exist any more");
     }
 
     #[tokio::test]
