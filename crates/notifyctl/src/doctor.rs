@@ -8,7 +8,7 @@
 //! | `checks` | every invariant: what is off, why it matters, how to fix it |
 //! | `permissions` | what each role needs |
 
-mod call;
+pub(crate) mod call;
 mod checks;
 mod deployed;
 mod permissions;

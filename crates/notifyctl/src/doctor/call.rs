@@ -16,7 +16,7 @@ use std::fmt::Display;
 use std::time::SystemTime;
 
 /// An operation of a service that speaks AWS's JSON protocol.
-pub(super) struct Operation {
+pub(crate) struct Operation {
     /// The name of the service in its endpoint and in signatures.
     service: &'static str,
     /// The API and its version, and the operation.
@@ -46,8 +46,15 @@ pub(super) const DESCRIBE_RULE: Operation =
 pub(super) const LIST_TARGETS_BY_RULE: Operation =
     Operation { service: "events", target: "AWSEvents.ListTargetsByRule", content_type: "application/x-amz-json-1.1" };
 
-/// Calls an operation.
-pub(super) async fn json(config: &SdkConfig, operation: &Operation, request: &Value) -> Read<Value> {
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricData.html>
+pub(crate) const PUT_METRIC_DATA: Operation = Operation {
+    service: "monitoring",
+    target: "GraniteServiceVersion20100801.PutMetricData",
+    content_type: "application/x-amz-json-1.0",
+};
+
+/// Calls an operation. Its answer is `null` if the operation has no result.
+pub(crate) async fn json(config: &SdkConfig, operation: &Operation, request: &Value) -> Read<Value> {
     let region = region(config)?;
     let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
     let endpoint = format!("https://{}.{region}.amazonaws.com{suffix}/", operation.service);
@@ -55,6 +62,9 @@ pub(super) async fn json(config: &SdkConfig, operation: &Operation, request: &Va
     let name = operation.target.rsplit('.').next().unwrap_or_default();
     let called = call(config, &endpoint, operation.service, region, &headers, request.to_string()).await;
     let body = called.map_err(|reason| format!("{name}: {reason}"))?;
+    if body.is_empty() {
+        return Ok(Value::Null);
+    }
     serde_json::from_str(&body).map_err(|error| format!("{name}: {error}"))
 }
 
