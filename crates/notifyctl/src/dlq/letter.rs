@@ -61,17 +61,17 @@ impl fmt::Display for Reason {
 
 /// A message of the dead-letter queue.
 #[derive(Debug, Clone)]
-pub(super) struct Letter {
+pub(crate) struct Letter {
     pub(super) message: Message,
     /// Its notification id, if that can be read.
     pub(super) id: Option<NotificationId>,
-    pub(super) reason: Reason,
+    pub(crate) reason: Reason,
     /// What shows the reason. It never quotes the event.
-    pub(super) why: String,
+    pub(crate) why: String,
 }
 
 impl Letter {
-    pub(super) fn message_id(&self) -> &str {
+    pub(crate) fn message_id(&self) -> &str {
         message_id(&self.message)
     }
 
@@ -81,7 +81,7 @@ impl Letter {
 
     /// When it was first sent, by its attribute or by SQS, whichever is earlier. `None` if SQS does not say when it was sent,
     /// or the attribute is not a time.
-    pub(super) fn first_sent_at(&self) -> Option<Timestamp> {
+    pub(crate) fn first_sent_at(&self) -> Option<Timestamp> {
         let sent = millis(self.system_attribute(&MessageSystemAttributeName::SentTimestamp)?)?;
         match self.message.message_attributes().and_then(|attributes| attributes.get(FIRST_SENT_AT)) {
             None => Some(sent),
@@ -90,7 +90,7 @@ impl Letter {
     }
 
     /// How often it was received, from the dead-letter queue as well.
-    pub(super) fn receives(&self) -> Option<u32> {
+    pub(crate) fn receives(&self) -> Option<u32> {
         self.system_attribute(&MessageSystemAttributeName::ApproximateReceiveCount)?.parse().ok()
     }
 
