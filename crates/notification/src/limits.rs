@@ -372,6 +372,9 @@ pub const MAPPING_LOOK_EVERY: Duration = Duration::from_secs(2);
 /// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html>
 pub const LOG_PAGES_MAX: usize = 20;
 
+/// Longest time for which `notifyctl status` searches one function's log: an operator waits for it.
+pub const LOG_SEARCH_MAX: Duration = Duration::from_secs(20);
+
 /// Lines of one function's log that `notifyctl status` shows, at most: the last ones.
 pub const LOG_LINES_MAX: usize = 100;
 

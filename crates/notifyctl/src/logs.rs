@@ -2,13 +2,16 @@
 //!
 //! A line names a notification by the `id` of one of its spans or, where it has no span, by a field of its own. CloudWatch
 //! Logs searches for these by a JSON filter pattern. The search is bounded: it begins shortly before the notification was
-//! received, and ends after a number of pages.
+//! received, and ends after a number of pages or seconds.
 
-use crate::signed;
+use crate::error::Error;
 use crate::stack::Stack;
-use crate::timeline::{Event, From};
+use crate::time::after;
+use crate::timeline::{Event, Origin};
+use crate::{output, signed};
+use aws::SystemClock;
 use aws_sdk_lambda::types::LoggingConfig;
-use notification::{Timestamp, limits};
+use notification::{Clock, Timestamp, limits};
 use serde_json::{Value, json};
 
 /// The crates whose log lines are known to have no content of an event. Other lines are those of your own action.
@@ -35,8 +38,8 @@ struct Found {
 enum End {
     /// Everything was searched.
     Complete,
-    /// There are more pages than are read.
-    TooManyPages,
+    /// There are more pages than are read, or reading them takes too long.
+    Limit,
     Failed(String),
 }
 
@@ -46,14 +49,16 @@ enum End {
 /// The functions' logs are searched one after the other, because an account has few such calls per second.
 pub(crate) async fn naming(stack: &Stack, id: &str, since: Timestamp, with_content: bool) -> (Vec<Event>, Vec<String>) {
     let functions = [
-        (From::Ingest, &stack.functions.ingest),
-        (From::Publisher, &stack.functions.publisher),
-        (From::Downstream, &stack.functions.downstream),
+        (Origin::Ingest, &stack.functions.ingest),
+        (Origin::Publisher, &stack.functions.publisher),
+        (Origin::Downstream, &stack.functions.downstream),
     ];
     let lambda = aws_sdk_lambda::Client::new(&stack.config);
+    let bar = output::spinner("searching the functions' logs");
     let (mut events, mut remarks) = (Vec::new(), Vec::new());
     for (from, function_name) in functions {
-        let search = Search { id, from, with_content };
+        bar.tick();
+        let search = Search { id, from, with_content, until: after(SystemClock.now(), limits::LOG_SEARCH_MAX) };
         let found = match log_group(&lambda, function_name).await {
             Ok(log_group) => search.run(async |token| page(stack, &log_group, id, since, token).await).await,
             Err(problem) => Found { events: Vec::new(), older: 0, end: End::Failed(problem) },
@@ -61,12 +66,13 @@ pub(crate) async fn naming(stack: &Stack, id: &str, since: Timestamp, with_conte
         remarks.extend(remark(from, &found));
         events.extend(found.events);
     }
+    bar.finish_and_clear();
     (events, remarks)
 }
 
 async fn log_group(lambda: &aws_sdk_lambda::Client, function_name: &str) -> Result<String, String> {
     let configuration = lambda.get_function_configuration().function_name(function_name).send().await;
-    let configuration = configuration.map_err(crate::error::Error::aws("GetFunctionConfiguration"));
+    let configuration = configuration.map_err(Error::aws("GetFunctionConfiguration"));
     let configuration = configuration.map_err(|error| error.to_string())?;
     Ok(group(configuration.logging_config(), function_name))
 }
@@ -103,14 +109,16 @@ fn pattern(id: &str) -> String {
 /// A search of one function's log.
 struct Search<'a> {
     id: &'a str,
-    from: From,
+    from: Origin,
     with_content: bool,
+    /// No page is asked for after this time, except for the first one.
+    until: Timestamp,
 }
 
 impl Search<'_> {
     /// Reads page after page, the oldest first.
     async fn run(&self, mut page: impl AsyncFnMut(Option<String>) -> Result<Value, String>) -> Found {
-        let mut found = Found { events: Vec::new(), older: 0, end: End::TooManyPages };
+        let mut found = Found { events: Vec::new(), older: 0, end: End::Limit };
         let mut token = None;
         for _ in 0..limits::LOG_PAGES_MAX {
             let answer = match page(token).await {
@@ -128,6 +136,9 @@ impl Search<'_> {
             token = answer["nextToken"].as_str().map(str::to_owned);
             if token.is_none() {
                 found.end = End::Complete;
+                break;
+            }
+            if SystemClock.now() >= self.until {
                 break;
             }
         }
@@ -175,13 +186,13 @@ fn what(fields: &Value, with_content: bool) -> String {
 }
 
 /// What an operator should know about a search, if it did not show everything.
-fn remark(from: From, found: &Found) -> Option<String> {
+fn remark(from: Origin, found: &Found) -> Option<String> {
     let name = from.as_str();
     let older = (found.older > 0)
         .then(|| format!("{name}'s log has {} older lines with this id, which are not shown", found.older));
     let end = match &found.end {
         End::Complete => None,
-        End::TooManyPages => Some(format!(
+        End::Limit => Some(format!(
             "{name}'s log was not searched to its end, because it is long; a later start (--since 2h) gets further"
         )),
         End::Failed(problem) => Some(format!("{name}'s log was not read: {problem}")),

@@ -5,7 +5,7 @@ use crate::dlq::{self, Letter};
 use crate::error::Error;
 use crate::stack::Stack;
 use crate::time::before;
-use crate::timeline::{Event, From};
+use crate::timeline::{Event, Origin};
 use crate::{dead_letters, logs, output, timeline};
 use aws::SystemClock;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -157,7 +157,7 @@ fn dead_letter(letter: &Letter) -> Option<Event> {
         letter.why,
         letter.message_id()
     );
-    Some(Event::new(format!("{sent:.3}"), From::DeadLetter, what))
+    Some(Event::new(format!("{sent:.3}"), Origin::DeadLetter, what))
 }
 
 fn as_json(

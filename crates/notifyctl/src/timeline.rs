@@ -14,14 +14,14 @@ pub(crate) struct Event {
     pub(crate) at: String,
     /// Milliseconds since the event before; `None` for the first one.
     pub(crate) after_ms: Option<i64>,
-    pub(crate) from: From,
+    pub(crate) from: Origin,
     pub(crate) what: String,
 }
 
 /// What an event is known from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum From {
+pub(crate) enum Origin {
     /// The item in the table.
     Table,
     /// The log of ingest.
@@ -34,7 +34,7 @@ pub(crate) enum From {
     DeadLetter,
 }
 
-impl From {
+impl Origin {
     /// As it is printed.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
@@ -49,7 +49,7 @@ impl From {
 
 impl Event {
     /// An event whose place in the order is not known yet.
-    pub(crate) const fn new(at: String, from: From, what: String) -> Self {
+    pub(crate) const fn new(at: String, from: Origin, what: String) -> Self {
         Self { at, after_ms: None, from, what }
     }
 }
@@ -77,7 +77,7 @@ pub(crate) fn of(item: &HashMap<String, AttributeValue>) -> Vec<Event> {
             "last_failure_at" => format!("{what}, {}", failures(item)),
             _ => what.to_owned(),
         };
-        events.push(Event::new(at.to_owned(), From::Table, what));
+        events.push(Event::new(at.to_owned(), Origin::Table, what));
     }
     let mut events = in_order(events);
     if let (Some(reason), Some(last)) = (reason(item), last_failure(item)) {
@@ -183,12 +183,12 @@ mod tests {
             of(&item(&[("received_at", "2026-11-22T10:00:00.000Z"), ("done_at", "2026-11-22T10:00:02.000Z")]));
         events.push(Event::new(
             "2026-11-22T10:00:01.500Z".to_owned(),
-            From::Publisher,
+            Origin::Publisher,
             "WARN not published".to_owned(),
         ));
         let events = in_order(events);
         let from: Vec<_> = events.iter().map(|event| (event.from, event.after_ms)).collect();
-        assert_eq!(from, [(From::Table, None), (From::Publisher, Some(1_500)), (From::Table, Some(500))]);
+        assert_eq!(from, [(Origin::Table, None), (Origin::Publisher, Some(1_500)), (Origin::Table, Some(500))]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use super::*;
 use std::collections::VecDeque;
 
-const DOWNSTREAM: Search<'_> = Search { id: "a", from: From::Downstream, with_content: false };
+const DOWNSTREAM: Search<'_> = Search { id: "a", from: Origin::Downstream, with_content: false, until: Timestamp::MAX };
 
 /// A log line as Lambda hands it on: the function's own time is earlier than CloudWatch's.
 fn line(fields: &Value) -> Value {
@@ -40,16 +40,24 @@ async fn every_page_is_read_and_only_the_lines_that_name_the_notification_are_ke
     let text = json!({"timestamp": 1, "message": "START RequestId: a"});
     let (found, read) = search(&DOWNSTREAM, [Ok(vec![]), Ok(vec![failed("a-2"), text, failed("a")]), Ok(vec![])]).await;
     let what = "ERROR failed permanently; the notification is FAILED: rejected: no such order (rejected)".to_owned();
-    let event = Event::new("2026-11-22T10:00:00.123Z".to_owned(), From::Downstream, what);
+    let event = Event::new("2026-11-22T10:00:00.123Z".to_owned(), Origin::Downstream, what);
     assert_eq!(found, Found { events: vec![event], older: 0, end: End::Complete });
-    assert_eq!((read, remark(From::Downstream, &found)), (3, None));
+    assert_eq!((read, remark(Origin::Downstream, &found)), (3, None));
 }
 
 #[tokio::test]
 async fn a_search_ends_after_a_number_of_pages_and_says_so() {
     let (found, read) = search(&DOWNSTREAM, (0..=limits::LOG_PAGES_MAX).map(|_| Ok(vec![failed("a")]))).await;
     assert_eq!((read, found.events.len()), (limits::LOG_PAGES_MAX, limits::LOG_PAGES_MAX));
-    assert!(remark(From::Downstream, &found).unwrap().contains("downstream's log was not searched to its end"));
+    assert!(remark(Origin::Downstream, &found).unwrap().contains("downstream's log was not searched to its end"));
+}
+
+#[tokio::test]
+async fn a_search_ends_when_its_time_is_over_and_says_so() {
+    let search_late = Search { until: Timestamp::UNIX_EPOCH, ..DOWNSTREAM };
+    let (found, read) = search(&search_late, [Ok(vec![failed("a")]), Ok(vec![])]).await;
+    assert_eq!((read, found.events.len()), (1, 1));
+    assert!(remark(Origin::Downstream, &found).unwrap().contains("downstream's log was not searched to its end"));
 }
 
 #[tokio::test]
@@ -62,7 +70,7 @@ async fn of_many_lines_the_last_are_kept() {
     let (found, _) = search(&DOWNSTREAM, [Ok(first.to_vec()), Ok(second.to_vec())]).await;
     assert_eq!((found.older, found.events.len()), (5, limits::LOG_LINES_MAX));
     assert_eq!(found.events[0].at, "2026-11-22T10:00:05.000Z");
-    assert!(remark(From::Downstream, &found).unwrap().contains("5 older lines"));
+    assert!(remark(Origin::Downstream, &found).unwrap().contains("5 older lines"));
 }
 
 #[tokio::test]
@@ -71,7 +79,7 @@ async fn a_page_that_cannot_be_read_leaves_the_lines_before_it_and_the_reason() 
     let (found, read) = search(&DOWNSTREAM, [Ok(vec![failed("a")]), Err(denied), Ok(vec![])]).await;
     assert_eq!((read, found.events.len()), (2, 1));
     assert_eq!(
-        remark(From::Downstream, &found).unwrap(),
+        remark(Origin::Downstream, &found).unwrap(),
         "downstream's log was not read: FilterLogEvents: 400 AccessDeniedException"
     );
 }

@@ -64,7 +64,7 @@ async fn without_logs_none_are_searched() {
 async fn a_notification_that_is_not_in_the_table_has_no_status_but_may_have_a_timeline() {
     let told = tell(&stack().await, &StatusArgs { no_logs: true, ..args("b") }).await.unwrap();
     assert!(told.found.is_none());
-    let refused = Event::new(RECEIVED.to_owned(), From::Ingest, "ERROR not accepted".to_owned());
+    let refused = Event::new(RECEIVED.to_owned(), Origin::Ingest, "ERROR not accepted".to_owned());
     let shown = Value::Object(as_json("b", Vec::new(), vec![refused], Vec::new()));
     assert_eq!((&shown["id"], &shown["status"]), (&"b".into(), &Value::Null));
     assert_eq!((&shown["timeline"][0]["from"], &shown["remarks"]), (&"ingest".into(), &Value::Array(Vec::new())));
@@ -74,7 +74,7 @@ async fn a_notification_that_is_not_in_the_table_has_no_status_but_may_have_a_ti
 fn the_logs_are_searched_from_before_the_first_time_in_the_table_or_as_far_back_as_asked() {
     let now: Timestamp = "2026-11-30T10:00:00Z".parse().unwrap();
     let from = |since, of_table: &[Event]| search_from(&StatusArgs { since, ..args("a") }, of_table, now).to_string();
-    let received = [Event::new(RECEIVED.to_owned(), From::Table, String::new())];
+    let received = [Event::new(RECEIVED.to_owned(), Origin::Table, String::new())];
     assert_eq!(from(None, &received), "2026-11-22T08:00:00Z");
     assert_eq!(from(None, &[]), "2026-11-29T10:00:00Z");
     assert_eq!(from(Some(std::time::Duration::from_secs(60)), &received), "2026-11-30T09:59:00Z");
