@@ -200,13 +200,13 @@ pub(crate) struct StatusArgs {
     /// The notification id
     pub(crate) id: String,
 
-    /// Show the event, the outcome that its action noted and the lines that your own action logged, too: they may contain
-    /// personal data
+    /// Show the event, the action's outcome and the lines that your own action logged, too: they may contain personal data
     #[arg(long)]
     pub(crate) event: bool,
 
-    /// Search the logs this far back, e.g. 90s, 5m, 2h or 1d [default: to 2h before it was received; 1d if the table does not
-    /// have it]
+    /// Search the logs this far back, e.g. 90s, 5m, 2h or 1d
+    ///
+    /// The default is from two hours before it was received or, if it is not in the table, a day.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) since: Option<Duration>,
 
@@ -214,8 +214,9 @@ pub(crate) struct StatusArgs {
     #[arg(long, conflicts_with = "since")]
     pub(crate) no_logs: bool,
 
-    /// Look for its dead letters, too: reads the whole dead-letter queue, whose messages are hidden meanwhile, and whose receive
-    /// counts rise
+    /// Look for its dead letters, too
+    ///
+    /// Reads the whole dead-letter queue. Its messages are hidden meanwhile, and their receive counts rise.
     #[arg(long)]
     pub(crate) dead_letters: bool,
 }

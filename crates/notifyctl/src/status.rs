@@ -76,7 +76,9 @@ pub(crate) async fn run(stack: &Stack, args: &StatusArgs, json: bool) -> Result<
         None => output::line(format_args!("{} {ABSENT}", args.id)),
     }
     print(timeline);
-    remarks.iter().for_each(|remark| output::note(remark));
+    for remark in &remarks {
+        output::note(remark);
+    }
     Ok(exit_code)
 }
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::testing::stack;
+use std::time::Duration;
 
 const RECEIVED: &str = "2026-11-22T10:00:00.000Z";
 
@@ -77,5 +78,5 @@ fn the_logs_are_searched_from_before_the_first_time_in_the_table_or_as_far_back_
     let received = [Event::new(RECEIVED.to_owned(), Origin::Table, String::new())];
     assert_eq!(from(None, &received), "2026-11-22T08:00:00Z");
     assert_eq!(from(None, &[]), "2026-11-29T10:00:00Z");
-    assert_eq!(from(Some(std::time::Duration::from_secs(60)), &received), "2026-11-30T09:59:00Z");
+    assert_eq!(from(Some(Duration::from_mins(1)), &received), "2026-11-30T09:59:00Z");
 }
