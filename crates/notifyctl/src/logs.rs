@@ -55,7 +55,7 @@ pub(crate) async fn naming(stack: &Stack, id: &str, since: Timestamp, with_conte
     ];
     let lambda = aws_sdk_lambda::Client::new(&stack.config);
     let bar = output::spinner("searching the functions' logs");
-    let (mut events, mut remarks) = (Vec::new(), Vec::new());
+    let mut searched = Vec::new();
     for (from, function_name) in functions {
         bar.tick();
         let search = Search { id, from, with_content, until: after(SystemClock.now(), limits::LOG_SEARCH_MAX) };
@@ -63,11 +63,11 @@ pub(crate) async fn naming(stack: &Stack, id: &str, since: Timestamp, with_conte
             Ok(log_group) => search.run(async |token| page(stack, &log_group, id, since, token).await).await,
             Err(problem) => Found { events: Vec::new(), older: 0, end: End::Failed(problem) },
         };
-        remarks.extend(remark(from, &found));
-        events.extend(found.events);
+        searched.push((from, found));
     }
     bar.finish_and_clear();
-    (events, remarks)
+    let remarks = remarks(&searched);
+    (searched.into_iter().flat_map(|(_, found)| found.events).collect(), remarks)
 }
 
 async fn log_group(lambda: &aws_sdk_lambda::Client, function_name: &str) -> Result<String, String> {
@@ -185,20 +185,29 @@ fn what(fields: &Value, with_content: bool) -> String {
     if details.is_empty() { what } else { format!("{what} ({})", details.join(", ")) }
 }
 
-/// What an operator should know about a search, if it did not show everything.
-fn remark(from: Origin, found: &Found) -> Option<String> {
-    let name = from.as_str();
-    let older = (found.older > 0)
-        .then(|| format!("{name}'s log has {} older lines with this id, which are not shown", found.older));
-    let end = match &found.end {
-        End::Complete => None,
-        End::Limit => Some(format!(
-            "{name}'s log was not searched to its end, because it is long; a later start (--since 2h) gets further"
-        )),
-        End::Failed(problem) => Some(format!("{name}'s log was not read: {problem}")),
-    };
-    let remarks: Vec<String> = [older, end].into_iter().flatten().collect();
-    (!remarks.is_empty()).then(|| remarks.join("; "))
+/// What an operator should know about searches that did not show everything.
+fn remarks(searched: &[(Origin, Found)]) -> Vec<String> {
+    let mut remarks = Vec::new();
+    // The names of the functions, and why their logs could not be read: mostly for one reason.
+    let mut unread: Vec<(String, &str)> = Vec::new();
+    for (from, Found { older, end, .. }) in searched {
+        let name = from.as_str();
+        if *older > 0 {
+            remarks.push(format!("{name}'s log has {} with this id, not shown", output::plural(*older, "older line")));
+        }
+        match end {
+            End::Complete => {}
+            End::Limit => remarks.push(format!(
+                "{name}'s log was not searched to its end, because it is long; a later start (--since 2h) gets further"
+            )),
+            End::Failed(problem) => match unread.iter_mut().find(|(_, same)| same == problem) {
+                Some((names, _)) => *names = format!("{names}, {name}"),
+                None => unread.push((name.to_owned(), problem)),
+            },
+        }
+    }
+    remarks.extend(unread.iter().map(|(names, problem)| format!("log of {names}: could not be read: {problem}")));
+    remarks
 }
 
 #[cfg(test)]

@@ -42,14 +42,14 @@ async fn every_page_is_read_and_only_the_lines_that_name_the_notification_are_ke
     let what = "ERROR failed permanently; the notification is FAILED: rejected: no such order (rejected)".to_owned();
     let event = Event::new("2026-11-22T10:00:00.123Z".to_owned(), Origin::Downstream, what);
     assert_eq!(found, Found { events: vec![event], older: 0, end: End::Complete });
-    assert_eq!((read, remark(Origin::Downstream, &found)), (3, None));
+    assert_eq!((read, remarks(&[(Origin::Downstream, found)])), (3, Vec::new()));
 }
 
 #[tokio::test]
 async fn a_search_ends_after_a_number_of_pages_and_says_so() {
     let (found, read) = search(&DOWNSTREAM, (0..=limits::LOG_PAGES_MAX).map(|_| Ok(vec![failed("a")]))).await;
     assert_eq!((read, found.events.len()), (limits::LOG_PAGES_MAX, limits::LOG_PAGES_MAX));
-    assert!(remark(Origin::Downstream, &found).unwrap().contains("downstream's log was not searched to its end"));
+    assert!(remarks(&[(Origin::Downstream, found)])[0].contains("downstream's log was not searched to its end"));
 }
 
 #[tokio::test]
@@ -57,7 +57,7 @@ async fn a_search_ends_when_its_time_is_over_and_says_so() {
     let search_late = Search { until: Timestamp::UNIX_EPOCH, ..DOWNSTREAM };
     let (found, read) = search(&search_late, [Ok(vec![failed("a")]), Ok(vec![])]).await;
     assert_eq!((read, found.events.len()), (1, 1));
-    assert!(remark(Origin::Downstream, &found).unwrap().contains("downstream's log was not searched to its end"));
+    assert!(remarks(&[(Origin::Downstream, found)])[0].contains("downstream's log was not searched to its end"));
 }
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn of_many_lines_the_last_are_kept() {
     let (found, _) = search(&DOWNSTREAM, [Ok(first.to_vec()), Ok(second.to_vec())]).await;
     assert_eq!((found.older, found.events.len()), (5, limits::LOG_LINES_MAX));
     assert_eq!(found.events[0].at, "2026-11-22T10:00:05.000Z");
-    assert!(remark(Origin::Downstream, &found).unwrap().contains("5 older lines"));
+    assert!(remarks(&[(Origin::Downstream, found)])[0].contains("5 older lines"));
 }
 
 #[tokio::test]
@@ -78,10 +78,17 @@ async fn a_page_that_cannot_be_read_leaves_the_lines_before_it_and_the_reason() 
     let denied = "FilterLogEvents: 400 AccessDeniedException".to_owned();
     let (found, read) = search(&DOWNSTREAM, [Ok(vec![failed("a")]), Err(denied), Ok(vec![])]).await;
     assert_eq!((read, found.events.len()), (2, 1));
-    assert_eq!(
-        remark(Origin::Downstream, &found).unwrap(),
-        "downstream's log was not read: FilterLogEvents: 400 AccessDeniedException"
-    );
+    let remarks = remarks(&[(Origin::Downstream, found)]);
+    assert_eq!(remarks, ["log of downstream: could not be read: FilterLogEvents: 400 AccessDeniedException"]);
+}
+
+#[test]
+fn logs_that_cannot_be_read_for_the_same_reason_are_remarked_in_one_line() {
+    let failed = |problem: &str| Found { events: Vec::new(), older: 0, end: End::Failed(problem.to_owned()) };
+    let searched = [Origin::Ingest, Origin::Publisher, Origin::Downstream].map(|from| (from, failed("denied")));
+    assert_eq!(remarks(&searched), ["log of ingest, publisher, downstream: could not be read: denied"]);
+    let two = [(Origin::Ingest, failed("denied")), (Origin::Publisher, failed("throttled"))];
+    assert_eq!(remarks(&two).len(), 2);
 }
 
 #[test]

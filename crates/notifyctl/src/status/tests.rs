@@ -46,8 +46,7 @@ async fn what_cannot_be_read_is_remarked_in_a_line_each_and_the_rest_is_told() {
         assert!(told.found.is_some());
         let what: Vec<_> = told.timeline.iter().map(|event| (event.what.as_str(), event.after_ms)).collect();
         assert_eq!(what, [("received: ingest put it into the table", None), ("DONE", Some(1_500))]);
-        let begins =
-            ["ingest's log was not read", "publisher's log was not read", "downstream's log was not read", remark];
+        let begins = ["log of ingest, publisher, downstream: could not be read: GetFunctionConfiguration", remark];
         assert_eq!(told.remarks.len(), begins.len(), "{:?}", told.remarks);
         for (told, begin) in told.remarks.iter().zip(begins) {
             assert!(told.starts_with(begin) && told.lines().count() == 1, "{told}");
