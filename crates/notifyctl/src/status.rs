@@ -149,9 +149,10 @@ async fn dead_letters_of(stack: &Stack, args: &StatusArgs) -> (Vec<Event>, Vec<S
 }
 
 /// A dead letter, at the time when it was sent: SQS does not say when it became one. `None` if SQS does not say when it was
-/// sent either.
+/// sent, although it is asked.
 fn dead_letter(letter: &Letter) -> Option<Event> {
-    let sent = letter.first_sent_at()?;
+    // The time of its first sending is an attribute, which upstream may have set to anything.
+    let sent = letter.first_sent_at().or_else(|| letter.sent_at())?;
     let receives = letter.receives().unwrap_or_default();
     let what = format!(
         "sent; now a dead letter, {}: {} (receive {receives}, message {})",

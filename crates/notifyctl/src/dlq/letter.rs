@@ -82,11 +82,16 @@ impl Letter {
     /// When it was first sent, by its attribute or by SQS, whichever is earlier. `None` if SQS does not say when it was sent,
     /// or the attribute is not a time.
     pub(crate) fn first_sent_at(&self) -> Option<Timestamp> {
-        let sent = millis(self.system_attribute(&MessageSystemAttributeName::SentTimestamp)?)?;
+        let sent = self.sent_at()?;
         match self.message.message_attributes().and_then(|attributes| attributes.get(FIRST_SENT_AT)) {
             None => Some(sent),
             Some(carried) => Some(millis(carried.string_value()?)?.min(sent)),
         }
+    }
+
+    /// When it was sent, by SQS; for a redriven message, that is when it was redriven.
+    pub(crate) fn sent_at(&self) -> Option<Timestamp> {
+        millis(self.system_attribute(&MessageSystemAttributeName::SentTimestamp)?)
     }
 
     /// How often it was received, from the dead-letter queue as well.
@@ -218,6 +223,7 @@ pub(super) mod tests {
         assert_eq!(first_sent(7, Some("9000")), Timestamp::from_second(7).ok());
         for no_time in ["", "yesterday", "99999999999999999999"] {
             assert_eq!(first_sent(7, Some(no_time)), None, "{no_time}");
+            assert_eq!(letter_of(message(7, Some(no_time))).sent_at(), Timestamp::from_second(7).ok(), "{no_time}");
         }
         assert_eq!(letter_of(Message::builder().message_id("m").build()).first_sent_at(), None);
     }
