@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator
-from ministack.services import dynamodb, dynamodb_streams, lambda_svc
+from ministack.services import cloudwatch_logs, dynamodb, dynamodb_streams, lambda_svc
 
 #: Where the permission checks of roles are written, if at all.
 CHECKS = os.environ.get("IAM_CHECKS")
@@ -32,6 +32,7 @@ def correct():
     wrap(app, "pin_request_origin", pin_request_origin_as_over_tls)
     wrap(lambda_svc, "_esm_response", mapping_as_documented)
     wrap(dynamodb, "_table_description", table_as_documented)
+    wrap(cloudwatch_logs, "_compile_filter_pattern", pattern_as_documented)
     if CHECKS:
         checks = Path(CHECKS).open("w", buffering=1)  # noqa: SIM115, it stays open until the process ends
         wrap(iam_evaluator, "enforce", enforce_and_write_down, functools.lru_cache(maxsize=10_000)(checks.write))
@@ -181,6 +182,46 @@ def table_as_documented(table_description, name):
     protected = str(description["DeletionProtectionEnabled"]).lower() == "true"
     indexes = [{"IndexStatus": "ACTIVE", **index} for index in description.get("GlobalSecondaryIndexes", [])]
     return {**description, "DeletionProtectionEnabled": protected, "GlobalSecondaryIndexes": indexes}
+
+
+# ---- logs: MiniStack takes every line for one that matches a JSON filter pattern -------------------------------------
+# https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/matching-terms-json-log-events.html
+
+#: A selector, such as `$.spans[1].id`, and the text that it selects, whose end may be `*`.
+CONDITION = re.compile(r'\(\$((?:\.\w+|\[\d+\])+) = "([^"*]*)(\*?)"\)')
+
+
+def pattern_as_documented(compile_filter_pattern, pattern):
+    """A function that says whether a line matches a pattern. JSON ones must be like `{ (A = "a") || (B = "b*") }`."""
+    if not pattern.startswith("{"):
+        return compile_filter_pattern(pattern)
+    conditions = pattern.removeprefix("{ ").removesuffix(" }").split(" || ")
+    found = [CONDITION.fullmatch(condition) for condition in conditions]
+    if not all(found):
+        raise ValueError(f"this filter pattern is not emulated: {pattern}")
+    return functools.partial(matches_any, [condition.groups() for condition in found])
+
+
+def matches_any(conditions, line):
+    try:
+        fields = json.loads(line)
+    except json.JSONDecodeError:
+        return False
+    return any(matches(selected(fields, selector), text, wildcard) for selector, text, wildcard in conditions)
+
+
+def matches(value, text, wildcard):
+    return isinstance(value, str) and (value.startswith(text) if wildcard else value == text)
+
+
+def selected(value, selector):
+    """What a selector selects; None if there is no such thing."""
+    for name, index in re.findall(r"\.(\w+)|\[(\d+)\]", selector):
+        if name:
+            value = value.get(name) if isinstance(value, dict) else None
+        else:
+            value = value[int(index)] if isinstance(value, list) and int(index) < len(value) else None
+    return value
 
 
 # ---- notes -----------------------------------------------------------------------------------------------------------

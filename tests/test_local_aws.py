@@ -4,6 +4,7 @@ If a test here fails because MiniStack no longer needs a correction, remove that
 """
 
 import json
+import time
 
 import pytest
 from botocore.exceptions import ClientError
@@ -196,6 +197,34 @@ def test_what_parameters_set_has_its_type_and_a_mapping_its_state_once_ministack
     assert (mapping["MaximumRecordAgeInSeconds"], mapping["State"]) == expected
     table = raw(local_aws.client("dynamodb"), "describe_table", TableName="typed")["Table"]
     assert table["DeletionProtectionEnabled"] == (False if local_aws.is_corrected else "false")
+
+
+def test_a_json_filter_pattern_selects_lines_once_ministack_is_corrected(local_aws):
+    """A line matches by a field or by a member of an array, and not by its text."""
+    logs = local_aws.client("logs")
+    group = {"logGroupName": "group", "logStreamName": "stream"}
+    logs.create_log_group(logGroupName="group")
+    logs.create_log_stream(**group)
+    lines = [
+        "START RequestId: a",
+        json.dumps({"id": "a"}),
+        json.dumps({"spans": [{"name": "outer"}, {"id": "a"}]}),
+        json.dumps({"id": "a-2", "message": "a"}),
+        json.dumps(["a"]),
+    ]
+    now = int(time.time() * 1000)
+    logs.put_log_events(**group, logEvents=[{"timestamp": now, "message": line} for line in lines])
+
+    def found(value):
+        pattern = f'{{ ($.id = "{value}") || ($.spans[1].id = "{value}") }}'
+        events = logs.filter_log_events(logGroupName="group", filterPattern=pattern, startTime=now)["events"]
+        return [event["message"] for event in events]
+
+    assert found("a") == (lines[1:3] if local_aws.is_corrected else lines)
+    assert found("a*") == (lines[1:4] if local_aws.is_corrected else lines)
+    if local_aws.is_corrected:
+        with pytest.raises(ClientError):
+            logs.filter_log_events(logGroupName="group", filterPattern="{ $.id != 1 }")
 
 
 def raw(client, call, **arguments):

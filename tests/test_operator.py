@@ -50,7 +50,8 @@ def test_status_shows_a_notification_and_hides_its_payload_unless_asked(stack, p
     assert "orderId" not in json.dumps(shown)
     _, shown = stack.notifyctl("status", prefix, "--event")
     assert shown["event"] == event(prefix)
-    assert stack.notifyctl("status", f"{prefix}-unknown") == (1, None)
+    code, shown = stack.notifyctl("status", f"{prefix}-unknown")
+    assert (code, shown["id"], shown["status"], shown["timeline"]) == (1, f"{prefix}-unknown", None, [])
 
 
 def dead_letter(stack, body, **attributes):

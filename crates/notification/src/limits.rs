@@ -386,6 +386,31 @@ pub const DEAD_LETTERS_HELD_MAX_BYTES: usize = 64 * 1024 * 1024;
 /// Time between two looks of `notifyctl pause` and `notifyctl resume` at the state of an event source mapping.
 pub const MAPPING_LOOK_EVERY: Duration = Duration::from_secs(2);
 
+/// Pages of one function's log that `notifyctl status` reads, at most. A page has up to 1 MB of lines, and may be empty although
+/// more follow.
+/// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html>
+pub const LOG_PAGES_MAX: usize = 20;
+
+/// Longest time for which `notifyctl status` searches one function's log: an operator waits for it.
+pub const LOG_SEARCH_MAX: Duration = Duration::from_secs(20);
+
+/// Lines of one function's log that `notifyctl status` shows, at most: the last ones.
+pub const LOG_LINES_MAX: usize = 100;
+
+/// Bytes of an id in a filter pattern, at most: it is in the pattern five times, and a pattern has at most 1,024 characters.
+/// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html>
+pub const LOG_PATTERN_ID_BYTES: usize = 150;
+
+/// How long before a notification was received `notifyctl status` begins to search the logs. Its message may have been refused
+/// for an hour until then ([`RETRY_WAITS`]).
+pub const LOGS_BEFORE_RECEIVED: Duration = Duration::from_hours(2);
+
+/// How far back `notifyctl status` searches the logs for a notification that is not in the table.
+pub const LOGS_OF_ABSENT: Duration = Duration::from_hours(24);
+
+/// Time for a call that `notifyctl` signs itself: a page of a search takes seconds.
+pub const SIGNED_CALL_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// Without an expected number of notifications, `notifyctl watch` says "all settled" only when no count has changed for this
 /// long: SQS's counts may lag for at least a minute after the last message was sent.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html>

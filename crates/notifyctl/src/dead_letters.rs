@@ -73,7 +73,8 @@ pub(crate) async fn hide(
     Ok(receive_until(stack, note).await?.receipts)
 }
 
-async fn count(stack: &Stack) -> Result<usize, Error> {
+/// How many messages the queue has, as SQS counts them: approximately.
+pub(crate) async fn count(stack: &Stack) -> Result<usize, Error> {
     Ok(queue(stack, &stack.dead_letter_queue_url).await?.all())
 }
 

@@ -15,6 +15,9 @@ mod list;
 mod redrive;
 mod show;
 
+pub(crate) use letter::Letter;
+pub(crate) use show::{Found, find};
+
 use crate::error::Error;
 use crate::stack::Stack;
 use clap::Subcommand;

@@ -1,15 +1,20 @@
 //! `notifyctl status`: shows one notification, and what happened to it.
 
 use crate::cli::StatusArgs;
+use crate::dlq::{self, Letter};
 use crate::error::Error;
 use crate::stack::Stack;
-use crate::{output, timeline};
+use crate::time::before;
+use crate::timeline::{Event, Origin};
+use crate::{dead_letters, logs, output, timeline};
+use aws::SystemClock;
 use aws_sdk_dynamodb::types::AttributeValue;
+use notification::{Clock, Timestamp, limits};
 use serde_json::{Map, Value};
 use std::process::ExitCode;
 
 /// The attributes, the most interesting ones first.
-const ATTRIBUTES: [&str; 20] = [
+const ATTRIBUTES: [&str; 19] = [
     "id",
     "status",
     "source",
@@ -27,19 +32,22 @@ const ATTRIBUTES: [&str; 20] = [
     "reason_code",
     "last_failure_at",
     "failures",
-    "outcome",
     "expires_at",
     "raw_bytes",
 ];
 
+/// Those that have content of the event, or may have: the action notes the outcome.
+const CONTENT: [&str; 2] = ["outcome", "event"];
+
 /// A notification as it is shown.
 pub(crate) struct Shown {
     pub(crate) attributes: Vec<(&'static str, String)>,
-    pub(crate) timeline: Vec<timeline::Event>,
+    /// What happened to it, as its item says.
+    pub(crate) timeline: Vec<Event>,
 }
 
-/// Reads a notification, with its event only if that is asked for. `None` if it is not in the table.
-pub(crate) async fn read(stack: &Stack, id: &str, event: bool) -> Result<Option<Shown>, Error> {
+/// Reads a notification, with its content only if that is asked for. `None` if it is not in the table.
+pub(crate) async fn read(stack: &Stack, id: &str, with_content: bool) -> Result<Option<Shown>, Error> {
     let call = stack.dynamodb.get_item().table_name(&stack.table_name).key("id", AttributeValue::S(id.to_owned()));
     let answer = call.consistent_read(true).send().await.map_err(Error::aws("GetItem"))?;
     let shown = answer.item.map(|item| {
@@ -47,8 +55,8 @@ pub(crate) async fn read(stack: &Stack, id: &str, event: bool) -> Result<Option<
             AttributeValue::S(text) | AttributeValue::N(text) => Some((name, text.clone())),
             _ => None,
         };
-        let attributes = ATTRIBUTES.into_iter().chain(event.then_some("event")).filter_map(attribute).collect();
-        Shown { attributes, timeline: timeline::of(&item) }
+        let names = ATTRIBUTES.into_iter().chain(CONTENT.into_iter().filter(|_| with_content));
+        Shown { attributes: names.filter_map(attribute).collect(), timeline: timeline::of(&item) }
     });
     Ok(shown)
 }
@@ -57,27 +65,127 @@ pub(crate) async fn read(stack: &Stack, id: &str, event: bool) -> Result<Option<
 pub(crate) const ABSENT: &str = "is not in the table: still in the queue, refused (see `notifyctl dlq list`), never sent, or DONE longer ago than the table keeps it";
 
 pub(crate) async fn run(stack: &Stack, args: &StatusArgs, json: bool) -> Result<ExitCode, Error> {
-    let Some(Shown { attributes, timeline: events }) = read(stack, &args.id, args.event).await? else {
-        if json {
-            output::json(&Value::Null);
-        } else {
-            output::line(format_args!("{} {ABSENT}", args.id));
-        }
-        return Ok(ExitCode::FAILURE);
-    };
+    let Told { found, timeline, remarks } = tell(stack, args).await?;
+    let exit_code = if found.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     if json {
-        let mut shown: Map<_, _> = attributes.into_iter().map(|(name, text)| (name.to_owned(), text.into())).collect();
-        shown.insert("timeline".to_owned(), serde_json::to_value(events).unwrap_or_default());
-        output::json(&shown);
-    } else {
-        output::pairs(attributes);
-        output::line("");
-        output::table(
-            events
-                .into_iter()
-                .map(|event| [event.at, event.after_ms.map(timeline::span).unwrap_or_default(), event.what]),
-            1,
-        );
+        output::json(&as_json(&args.id, found.unwrap_or_default(), timeline, remarks));
+        return Ok(exit_code);
     }
-    Ok(ExitCode::SUCCESS)
+    match found {
+        Some(attributes) => output::pairs(attributes),
+        None => output::line(format_args!("{} {ABSENT}", args.id)),
+    }
+    print(timeline);
+    for remark in &remarks {
+        output::note(remark);
+    }
+    Ok(exit_code)
 }
+
+/// All that is known about a notification.
+struct Told {
+    /// Its attributes; `None` if it is not in the table.
+    found: Option<Vec<(&'static str, String)>>,
+    timeline: Vec<Event>,
+    /// What could not be read, or not to its end.
+    remarks: Vec<String>,
+}
+
+/// Reads the table, the logs and the dead letters. Only the table must be readable.
+async fn tell(stack: &Stack, args: &StatusArgs) -> Result<Told, Error> {
+    let (found, mut timeline) = match read(stack, &args.id, args.event).await? {
+        Some(Shown { attributes, timeline }) => (Some(attributes), timeline),
+        None => (None, Vec::new()),
+    };
+    let mut remarks = Vec::new();
+    if !args.no_logs {
+        let since = search_from(args, &timeline, SystemClock.now());
+        let (lines, unread) = logs::naming(stack, &args.id, since, args.event).await;
+        timeline.extend(lines);
+        remarks.extend(unread);
+    }
+    let (letters, unread) = dead_letters_of(stack, args).await;
+    timeline.extend(letters);
+    remarks.extend(unread);
+    Ok(Told { found, timeline: timeline::in_order(timeline), remarks })
+}
+
+/// From when on the logs are searched: as asked, or from shortly before the first time that the table has.
+fn search_from(args: &StatusArgs, of_table: &[Event], now: Timestamp) -> Timestamp {
+    if let Some(since) = args.since {
+        return before(now, since);
+    }
+    match of_table.first().and_then(|first| first.at.parse().ok()) {
+        Some(first) => before(first, limits::LOGS_BEFORE_RECEIVED),
+        None => before(now, limits::LOGS_OF_ABSENT),
+    }
+}
+
+/// The dead letters with the notification's id, if they are asked for, and remarks about those that may be missing.
+async fn dead_letters_of(stack: &Stack, args: &StatusArgs) -> (Vec<Event>, Vec<String>) {
+    if !args.dead_letters {
+        let remark = match dead_letters::count(stack).await {
+            Ok(0) => return (Vec::new(), Vec::new()),
+            Ok(count) => {
+                let count = output::plural(count, "message");
+                format!("the dead-letter queue has about {count}; --dead-letters looks for this id among them")
+            }
+            Err(error) => format!("the dead letters were not counted: {error}"),
+        };
+        return (Vec::new(), vec![remark]);
+    }
+    let dlq::Found { letters, more, is_complete } = match dlq::find(stack, &args.id).await {
+        Ok(found) => found,
+        Err(error) => return (Vec::new(), vec![format!("the dead letters were not read: {error}")]),
+    };
+    let mut remarks = Vec::new();
+    if more > 0 {
+        remarks.push(format!("there are {} more with this id", output::plural(more, "dead letter")));
+    }
+    if !is_complete {
+        remarks.push("SQS counts more dead letters than were read: run it again".to_owned());
+    }
+    (letters.iter().filter_map(dead_letter).collect(), remarks)
+}
+
+/// A dead letter, at the time when it was sent: SQS does not say when it became one. `None` if SQS does not say when it was
+/// sent, although it is asked.
+fn dead_letter(letter: &Letter) -> Option<Event> {
+    // The time of its first sending is an attribute, which upstream may have set to anything.
+    let sent = letter.first_sent_at().or_else(|| letter.sent_at())?;
+    let receives = letter.receives().unwrap_or_default();
+    let what = format!(
+        "sent; now a dead letter, {}: {} (receive {receives}, message {})",
+        letter.reason,
+        letter.why,
+        letter.message_id()
+    );
+    Some(Event::new(format!("{sent:.3}"), Origin::DeadLetter, what))
+}
+
+fn as_json(
+    id: &str,
+    attributes: Vec<(&str, String)>,
+    timeline: Vec<Event>,
+    remarks: Vec<String>,
+) -> Map<String, Value> {
+    // Without an item, these are all.
+    let mut shown = Map::from_iter([("id".to_owned(), id.into()), ("status".to_owned(), Value::Null)]);
+    shown.extend(attributes.into_iter().map(|(name, text)| (name.to_owned(), text.into())));
+    shown.insert("timeline".to_owned(), serde_json::to_value(timeline).unwrap_or_default());
+    shown.insert("remarks".to_owned(), remarks.into());
+    shown
+}
+
+fn print(timeline: Vec<Event>) {
+    if timeline.is_empty() {
+        return;
+    }
+    output::line("");
+    let after = |event: &Event| event.after_ms.map(timeline::span).unwrap_or_default();
+    let row = |event: Event| [event.at.clone(), after(&event), event.from.as_str().to_owned(), event.what];
+    output::table(timeline.into_iter().map(row), 1);
+}
+
+#[cfg(test)]
+mod tests;

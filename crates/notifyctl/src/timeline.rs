@@ -1,4 +1,5 @@
-//! What happened to a notification, in order, as far as its item says: each change leaves its time.
+//! What happened to a notification, in order: as its item says, where each change leaves its time, and as logs and dead letters
+//! say.
 
 use crate::items::text;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -9,11 +10,48 @@ use std::collections::HashMap;
 /// Something that happened to a notification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Event {
-    /// When, as the item has it.
+    /// When: RFC 3339, UTC, milliseconds.
     pub(crate) at: String,
     /// Milliseconds since the event before; `None` for the first one.
     pub(crate) after_ms: Option<i64>,
+    pub(crate) from: Origin,
     pub(crate) what: String,
+}
+
+/// What an event is known from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Origin {
+    /// The item in the table.
+    Table,
+    /// The log of ingest.
+    Ingest,
+    /// The log of publisher.
+    Publisher,
+    /// The log of downstream.
+    Downstream,
+    /// A message in the dead-letter queue.
+    DeadLetter,
+}
+
+impl Origin {
+    /// As it is printed.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Ingest => "ingest",
+            Self::Publisher => "publisher",
+            Self::Downstream => "downstream",
+            Self::DeadLetter => "dead letter",
+        }
+    }
+}
+
+impl Event {
+    /// An event whose place in the order is not known yet.
+    pub(crate) const fn new(at: String, from: Origin, what: String) -> Self {
+        Self { at, after_ms: None, from, what }
+    }
 }
 
 const FAILED: &str = "its action failed";
@@ -30,34 +68,38 @@ const TIMES: [(&str, &str); 8] = [
     ("lease_until", "the claim of its worker expires"),
 ];
 
-/// The events, in order. The reason is that of the last failure.
+/// What the item says, in order. The reason is that of the last failure.
 pub(crate) fn of(item: &HashMap<String, AttributeValue>) -> Vec<Event> {
-    let mut events: Vec<(&str, String)> = Vec::new();
+    let mut events = Vec::new();
     for (name, what) in TIMES {
         let Some(at) = text(item, name) else { continue };
         let what = match name {
             "last_failure_at" => format!("{what}, {}", failures(item)),
             _ => what.to_owned(),
         };
-        events.push((at, what));
+        events.push(Event::new(at.to_owned(), Origin::Table, what));
     }
-    // Times are text of one format, so they sort by time. The sort is stable.
-    events.sort_by_key(|(at, _)| *at);
+    let mut events = in_order(events);
     if let (Some(reason), Some(last)) = (reason(item), last_failure(item)) {
         let is_failure = |what: &str| what.starts_with(FAILED) || ["FAILED", "IN_DOUBT"].contains(&what);
-        let failure = events.iter_mut().rfind(|(at, what)| *at == last && is_failure(what));
-        if let Some((_, what)) = failure {
-            *what = format!("{what}: {reason}");
+        if let Some(failure) = events.iter_mut().rfind(|event| event.at == last && is_failure(&event.what)) {
+            failure.what = format!("{}: {reason}", failure.what);
         }
     }
+    events
+}
+
+/// Puts events in order, and measures the time between them.
+pub(crate) fn in_order(mut events: Vec<Event>) -> Vec<Event> {
+    // Times are text of one format, so they sort by time. The sort is stable.
+    events.sort_by(|one, other| one.at.cmp(&other.at));
     let mut before: Option<Timestamp> = None;
-    let timed = events.into_iter().map(|(at, what)| {
-        let now: Option<Timestamp> = at.parse().ok();
-        let after_ms = before.zip(now).map(|(before, now)| now.as_millisecond() - before.as_millisecond());
+    for event in &mut events {
+        let now: Option<Timestamp> = event.at.parse().ok();
+        event.after_ms = before.zip(now).map(|(before, now)| now.as_millisecond() - before.as_millisecond());
         before = now.or(before);
-        Event { at: at.to_owned(), after_ms, what }
-    });
-    timed.collect()
+    }
+    events
 }
 
 /// How many failures were noted.
@@ -133,6 +175,20 @@ mod tests {
             told[1].1,
             "its action failed, 2 noted since it became INIT: could not connect (receiver_unavailable)"
         );
+    }
+
+    #[test]
+    fn a_line_of_a_log_is_in_its_place_between_what_the_table_says_and_the_times_between_are_measured_again() {
+        let mut events =
+            of(&item(&[("received_at", "2026-11-22T10:00:00.000Z"), ("done_at", "2026-11-22T10:00:02.000Z")]));
+        events.push(Event::new(
+            "2026-11-22T10:00:01.500Z".to_owned(),
+            Origin::Publisher,
+            "WARN not published".to_owned(),
+        ));
+        let events = in_order(events);
+        let from: Vec<_> = events.iter().map(|event| (event.from, event.after_ms)).collect();
+        assert_eq!(from, [(Origin::Table, None), (Origin::Publisher, Some(1_500)), (Origin::Table, Some(500))]);
     }
 
     #[test]

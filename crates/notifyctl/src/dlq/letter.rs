@@ -61,17 +61,17 @@ impl fmt::Display for Reason {
 
 /// A message of the dead-letter queue.
 #[derive(Debug, Clone)]
-pub(super) struct Letter {
+pub(crate) struct Letter {
     pub(super) message: Message,
     /// Its notification id, if that can be read.
     pub(super) id: Option<NotificationId>,
-    pub(super) reason: Reason,
+    pub(crate) reason: Reason,
     /// What shows the reason. It never quotes the event.
-    pub(super) why: String,
+    pub(crate) why: String,
 }
 
 impl Letter {
-    pub(super) fn message_id(&self) -> &str {
+    pub(crate) fn message_id(&self) -> &str {
         message_id(&self.message)
     }
 
@@ -81,16 +81,21 @@ impl Letter {
 
     /// When it was first sent, by its attribute or by SQS, whichever is earlier. `None` if SQS does not say when it was sent,
     /// or the attribute is not a time.
-    pub(super) fn first_sent_at(&self) -> Option<Timestamp> {
-        let sent = millis(self.system_attribute(&MessageSystemAttributeName::SentTimestamp)?)?;
+    pub(crate) fn first_sent_at(&self) -> Option<Timestamp> {
+        let sent = self.sent_at()?;
         match self.message.message_attributes().and_then(|attributes| attributes.get(FIRST_SENT_AT)) {
             None => Some(sent),
             Some(carried) => Some(millis(carried.string_value()?)?.min(sent)),
         }
     }
 
+    /// When it was sent, by SQS; for a redriven message, that is when it was redriven.
+    pub(crate) fn sent_at(&self) -> Option<Timestamp> {
+        millis(self.system_attribute(&MessageSystemAttributeName::SentTimestamp)?)
+    }
+
     /// How often it was received, from the dead-letter queue as well.
-    pub(super) fn receives(&self) -> Option<u32> {
+    pub(crate) fn receives(&self) -> Option<u32> {
         self.system_attribute(&MessageSystemAttributeName::ApproximateReceiveCount)?.parse().ok()
     }
 
@@ -214,6 +219,7 @@ pub(super) mod tests {
         assert_eq!(first_sent(7, Some("9000")), Timestamp::from_second(7).ok());
         for no_time in ["", "yesterday", "99999999999999999999"] {
             assert_eq!(first_sent(7, Some(no_time)), None, "{no_time}");
+            assert_eq!(letter_of(message(7, Some(no_time))).sent_at(), Timestamp::from_second(7).ok(), "{no_time}");
         }
         assert_eq!(letter_of(Message::builder().message_id("m").build()).first_sent_at(), None);
     }

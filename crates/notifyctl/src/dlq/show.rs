@@ -37,17 +37,33 @@ pub(crate) struct DlqShowArgs {
 /// Messages of one notification that are shown, at most.
 const SHOWN: usize = 20;
 
-pub(super) async fn run(stack: &Stack, args: &DlqShowArgs, json: bool) -> Result<ExitCode, Error> {
-    let mut found: Vec<Letter> = Vec::new();
+/// Dead letters that were looked for.
+pub(crate) struct Found {
+    pub(crate) letters: Vec<Letter>,
+    /// How many more there are.
+    pub(crate) more: usize,
+    /// Whether as many messages were read as SQS counts.
+    pub(crate) is_complete: bool,
+}
+
+/// Looks for the message with this id, or for those of the notification with this id. Every message that is read is hidden
+/// until the end.
+pub(crate) async fn find(stack: &Stack, id: &str) -> Result<Found, Error> {
+    let mut letters: Vec<Letter> = Vec::new();
     let mut more = 0;
     let seen = dead_letters::each(stack, async |messages: Vec<Message>| {
-        let mut wanted: Vec<Message> = messages.into_iter().filter(|message| is_wanted(args, message)).collect();
-        let is_it = wanted.iter().any(|message| message_id(message) == args.id);
-        more += wanted.split_off(wanted.len().min(SHOWN - found.len())).len();
-        found.extend(judge(stack, wanted).await?);
+        let mut wanted: Vec<Message> = messages.into_iter().filter(|message| is_wanted(id, message)).collect();
+        let is_it = wanted.iter().any(|message| message_id(message) == id);
+        more += wanted.split_off(wanted.len().min(SHOWN - letters.len())).len();
+        letters.extend(judge(stack, wanted).await?);
         Ok(is_it)
     })
     .await?;
+    Ok(Found { letters, more, is_complete: seen.is_complete() })
+}
+
+pub(super) async fn run(stack: &Stack, args: &DlqShowArgs, json: bool) -> Result<ExitCode, Error> {
+    let Found { letters: found, more, is_complete } = find(stack, &args.id).await?;
     if json {
         output::json(&found.iter().map(|letter| shown(letter, args.event)).collect::<Vec<_>>());
     } else {
@@ -65,15 +81,15 @@ pub(super) async fn run(stack: &Stack, args: &DlqShowArgs, json: bool) -> Result
         return Ok(ExitCode::SUCCESS);
     }
     if !json {
-        let all = if seen.is_complete() { "" } else { " that were read, but SQS counts more: run it again" };
+        let all = if is_complete { "" } else { " that were read, but SQS counts more: run it again" };
         output::line(format_args!("{} is not among the dead letters{all}", args.id));
     }
     Ok(ExitCode::FAILURE)
 }
 
-fn is_wanted(args: &DlqShowArgs, message: &Message) -> bool {
-    let is_its_id = || readable_id(message.body().unwrap_or_default()).is_some_and(|id| id.as_str() == args.id);
-    message_id(message) == args.id || is_its_id()
+fn is_wanted(id: &str, message: &Message) -> bool {
+    let is_its_id = || readable_id(message.body().unwrap_or_default()).is_some_and(|its| its.as_str() == id);
+    message_id(message) == id || is_its_id()
 }
 
 /// What is shown of a letter. Its body only if asked.
@@ -112,8 +128,8 @@ mod tests {
 
     #[test]
     fn a_message_is_found_by_its_own_id_and_by_its_notifications() {
-        let wanted = |id: &str| is_wanted(&DlqShowArgs { id: id.to_owned(), event: false }, &message(0, None));
-        assert_eq!(["m", "a", "b"].map(wanted), [true, true, false]);
+        let message = message(0, None);
+        assert_eq!(["m", "a", "b"].map(|id| is_wanted(id, &message)), [true, true, false]);
     }
 
     #[test]

@@ -110,7 +110,6 @@ async fn notification(server: &Server, query: &str) -> Result<Answer, Answer> {
     let Some(Shown { attributes, timeline }) = status::read(&server.stack, &id, with_event).await? else {
         return Err(Answer::problem(StatusCode::NOT_FOUND, &format!("{id} {}", status::ABSENT)));
     };
-    let shown = attributes.into_iter().filter(|(name, _)| with_event || *name != "outcome");
-    let attributes: Vec<Value> = shown.map(|(name, text)| json!([name, text])).collect();
+    let attributes: Vec<Value> = attributes.into_iter().map(|(name, text)| json!([name, text])).collect();
     Ok(Answer::json(&json!({"id": id, "attributes": attributes, "timeline": timeline})))
 }

@@ -1,7 +1,7 @@
 //! What a monitor counts, as metrics in CloudWatch.
 
 use super::follow::Counts;
-use crate::doctor::call::{self, PUT_METRIC_DATA};
+use crate::signed::{self, PUT_METRIC_DATA};
 use crate::stack::Stack;
 use crate::time::since;
 use aws::telemetry::NAMESPACE;
@@ -32,7 +32,7 @@ impl Metrics {
     pub(super) async fn publish(&mut self, stack: &Stack, counted: Counts, now: Timestamp) -> Result<(), String> {
         self.tried_at = Some(now);
         let request = request(&stack.table_name, counted - self.published);
-        let call = call::json(&stack.config, &PUT_METRIC_DATA, &request);
+        let call = signed::json(&stack.config, &PUT_METRIC_DATA, &request);
         let answer = tokio::time::timeout(limits::PUBLISH_METRICS_TIMEOUT, call).await;
         answer.map_err(|_| "PutMetricData: no answer in time".to_owned())??;
         self.published = counted;

@@ -3,13 +3,12 @@
 //! Their crates of the SDK would take minutes to compile. CloudWatch's also turns on features of the SDK's common crates, and
 //! Cargo builds a workspace with the features that any of its members needs: the functions would be built with them, too.
 
-use super::deployed::Read;
 use aws::{SdkConfig, SystemClock};
 use aws_sdk_lambda::config::ProvideCredentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use aws_smithy_runtime_api::client::identity::Identity;
-use notification::Clock;
+use notification::{Clock, limits};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::Value;
 use std::fmt::Display;
@@ -25,25 +24,29 @@ pub(crate) struct Operation {
 }
 
 /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarms.html>
-pub(super) const DESCRIBE_ALARMS: Operation = Operation {
+pub(crate) const DESCRIBE_ALARMS: Operation = Operation {
     service: "monitoring",
     target: "GraniteServiceVersion20100801.DescribeAlarms",
     content_type: "application/x-amz-json-1.0",
 };
 
 /// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_DescribeLogGroups.html>
-pub(super) const DESCRIBE_LOG_GROUPS: Operation = Operation {
+pub(crate) const DESCRIBE_LOG_GROUPS: Operation = Operation {
     service: "logs",
     target: "Logs_20140328.DescribeLogGroups",
     content_type: "application/x-amz-json-1.1",
 };
 
+/// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html>
+pub(crate) const FILTER_LOG_EVENTS: Operation =
+    Operation { service: "logs", target: "Logs_20140328.FilterLogEvents", content_type: "application/x-amz-json-1.1" };
+
 /// <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_DescribeRule.html>
-pub(super) const DESCRIBE_RULE: Operation =
+pub(crate) const DESCRIBE_RULE: Operation =
     Operation { service: "events", target: "AWSEvents.DescribeRule", content_type: "application/x-amz-json-1.1" };
 
 /// <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_ListTargetsByRule.html>
-pub(super) const LIST_TARGETS_BY_RULE: Operation =
+pub(crate) const LIST_TARGETS_BY_RULE: Operation =
     Operation { service: "events", target: "AWSEvents.ListTargetsByRule", content_type: "application/x-amz-json-1.1" };
 
 /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricData.html>
@@ -53,8 +56,9 @@ pub(crate) const PUT_METRIC_DATA: Operation = Operation {
     content_type: "application/x-amz-json-1.0",
 };
 
-/// Calls an operation. Its answer is `null` if the operation has no result.
-pub(crate) async fn json(config: &SdkConfig, operation: &Operation, request: &Value) -> Read<Value> {
+/// Calls an operation once. Its answer is `null` if the operation has no result. The error names the operation and says why it
+/// failed.
+pub(crate) async fn json(config: &SdkConfig, operation: &Operation, request: &Value) -> Result<Value, String> {
     let region = region(config)?;
     let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
     let endpoint = format!("https://{}.{region}.amazonaws.com{suffix}/", operation.service);
@@ -70,7 +74,7 @@ pub(crate) async fn json(config: &SdkConfig, operation: &Operation, request: &Va
 
 /// The document of a role's inline policy. IAM speaks AWS's query protocol, which answers in XML.
 /// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetRolePolicy.html>
-pub(super) async fn role_policy(config: &SdkConfig, role: &str, policy: &str) -> Read<String> {
+pub(crate) async fn role_policy(config: &SdkConfig, role: &str, policy: &str) -> Result<String, String> {
     let region = region(config)?;
     if region.starts_with("cn-") || region.starts_with("us-gov-") {
         return Err(format!("GetRolePolicy: IAM's endpoint for {region} is not known here"));
@@ -86,7 +90,7 @@ pub(super) async fn role_policy(config: &SdkConfig, role: &str, policy: &str) ->
     Ok(percent_decode_str(document).decode_utf8_lossy().into_owned())
 }
 
-fn region(config: &SdkConfig) -> Read<&str> {
+fn region(config: &SdkConfig) -> Result<&str, String> {
     Ok(config.region().ok_or("no AWS region is set")?.as_ref())
 }
 
@@ -98,7 +102,7 @@ async fn call(
     region: &str,
     headers: &[(&'static str, &str)],
     body: String,
-) -> Read<String> {
+) -> Result<String, String> {
     let url = config.endpoint_url().map_or(endpoint.to_owned(), |url| format!("{}/", url.trim_end_matches('/')));
     let provider = config.credentials_provider().ok_or("there are no credentials")?;
     let identity: Identity = provider.provide_credentials().await.map_err(text)?.into();
@@ -119,7 +123,8 @@ async fn call(
         SignableRequest::new("POST", &url, headers.iter().copied(), SignableBody::Bytes(request.body().as_bytes()));
     let (instructions, _) = sign(signable.map_err(text)?, &parameters).map_err(text)?.into_parts();
     instructions.apply_to_request_http1x(&mut request);
-    let request = reqwest::Request::try_from(request).map_err(text)?;
+    let mut request = reqwest::Request::try_from(request).map_err(text)?;
+    *request.timeout_mut() = Some(limits::SIGNED_CALL_TIMEOUT);
     let answer = reqwest::Client::new().execute(request).await.map_err(text)?;
     let status = answer.status();
     let body = answer.text().await.map_err(text)?;
