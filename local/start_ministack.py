@@ -1,5 +1,7 @@
 """Starts MiniStack, and corrects it where it differs from AWS in something that this service needs.
 
+It also has it fail on request, as `faults.py` says.
+
 If the environment variable IAM_CHECKS is set, each permission check of a role is written to that file, once.
 MiniStack's own Python runs this. `tests/test_local_aws.py` fails when a newer MiniStack no longer needs a correction.
 """
@@ -12,9 +14,10 @@ import re
 import sys
 from pathlib import Path
 
+from faults import with_faults
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator
-from ministack.services import dynamodb, dynamodb_streams, lambda_svc
+from ministack.services import cloudwatch, cloudwatch_logs, dynamodb, dynamodb_streams, lambda_svc
 
 #: Where the permission checks of roles are written, if at all.
 CHECKS = os.environ.get("IAM_CHECKS")
@@ -32,6 +35,8 @@ def correct():
     wrap(app, "pin_request_origin", pin_request_origin_as_over_tls)
     wrap(lambda_svc, "_esm_response", mapping_as_documented)
     wrap(dynamodb, "_table_description", table_as_documented)
+    wrap(cloudwatch_logs, "_append_log_events", with_embedded_metrics)
+    wrap(app, "app", with_faults)
     if CHECKS:
         checks = Path(CHECKS).open("w", buffering=1)  # noqa: SIM115, it stays open until the process ends
         wrap(iam_evaluator, "enforce", enforce_and_write_down, functools.lru_cache(maxsize=10_000)(checks.write))
@@ -181,6 +186,36 @@ def table_as_documented(table_description, name):
     protected = str(description["DeletionProtectionEnabled"]).lower() == "true"
     indexes = [{"IndexStatus": "ACTIVE", **index} for index in description.get("GlobalSecondaryIndexes", [])]
     return {**description, "DeletionProtectionEnabled": protected, "GlobalSecondaryIndexes": indexes}
+
+
+# ---- metrics: MiniStack makes none of what is logged in the embedded metric format -----------------------------------
+# https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+
+
+def with_embedded_metrics(append_log_events, stream, events):
+    """Adds log events, and the metrics that they have in them."""
+    append_log_events(stream, events)
+    for event in events:
+        if '"_aws"' in event["message"]:
+            record_embedded_metrics(json.loads(event["message"]))
+
+
+def record_embedded_metrics(line):
+    for directive in line["_aws"]["CloudWatchMetrics"]:
+        for metric in directive["Metrics"]:
+            for names in directive["Dimensions"]:
+                value = line[metric["Name"]]
+                cloudwatch._store_datum(
+                    directive["Namespace"],
+                    metric["Name"],
+                    {name: line[name] for name in names},
+                    line["_aws"]["Timestamp"] / 1000,
+                    metric.get("Unit", "None"),
+                    None if isinstance(value, list) else value,
+                    value if isinstance(value, list) else None,
+                    None,
+                    None,
+                )
 
 
 # ---- notes -----------------------------------------------------------------------------------------------------------

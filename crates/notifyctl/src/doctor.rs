@@ -4,11 +4,9 @@
 //! |---|---|
 //! | `deployed` | what was read, as plain data |
 //! | `read` | the calls that read it |
-//! | `call` | signed calls, for services whose crates of the SDK are not worth their size here |
 //! | `checks` | every invariant: what is off, why it matters, how to fix it |
 //! | `permissions` | what each role needs |
 
-mod call;
 mod checks;
 mod deployed;
 mod permissions;

@@ -20,6 +20,7 @@ mod output;
 mod plan;
 mod send;
 mod settle;
+mod signed;
 mod stack;
 mod stage;
 mod status;

@@ -3,7 +3,6 @@
 //! Their crates of the SDK would take minutes to compile. CloudWatch's also turns on features of the SDK's common crates, and
 //! Cargo builds a workspace with the features that any of its members needs: the functions would be built with them, too.
 
-use super::deployed::Read;
 use aws::{SdkConfig, SystemClock};
 use aws_sdk_lambda::config::ProvideCredentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
@@ -16,7 +15,7 @@ use std::fmt::Display;
 use std::time::SystemTime;
 
 /// An operation of a service that speaks AWS's JSON protocol.
-pub(super) struct Operation {
+pub(crate) struct Operation {
     /// The name of the service in its endpoint and in signatures.
     service: &'static str,
     /// The API and its version, and the operation.
@@ -25,29 +24,36 @@ pub(super) struct Operation {
 }
 
 /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarms.html>
-pub(super) const DESCRIBE_ALARMS: Operation = Operation {
+pub(crate) const DESCRIBE_ALARMS: Operation = Operation {
     service: "monitoring",
     target: "GraniteServiceVersion20100801.DescribeAlarms",
     content_type: "application/x-amz-json-1.0",
 };
 
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricData.html>
+pub(crate) const GET_METRIC_DATA: Operation = Operation {
+    service: "monitoring",
+    target: "GraniteServiceVersion20100801.GetMetricData",
+    content_type: "application/x-amz-json-1.0",
+};
+
 /// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_DescribeLogGroups.html>
-pub(super) const DESCRIBE_LOG_GROUPS: Operation = Operation {
+pub(crate) const DESCRIBE_LOG_GROUPS: Operation = Operation {
     service: "logs",
     target: "Logs_20140328.DescribeLogGroups",
     content_type: "application/x-amz-json-1.1",
 };
 
 /// <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_DescribeRule.html>
-pub(super) const DESCRIBE_RULE: Operation =
+pub(crate) const DESCRIBE_RULE: Operation =
     Operation { service: "events", target: "AWSEvents.DescribeRule", content_type: "application/x-amz-json-1.1" };
 
 /// <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_ListTargetsByRule.html>
-pub(super) const LIST_TARGETS_BY_RULE: Operation =
+pub(crate) const LIST_TARGETS_BY_RULE: Operation =
     Operation { service: "events", target: "AWSEvents.ListTargetsByRule", content_type: "application/x-amz-json-1.1" };
 
-/// Calls an operation.
-pub(super) async fn json(config: &SdkConfig, operation: &Operation, request: &Value) -> Read<Value> {
+/// Calls an operation once. The error names the operation and says why it failed.
+pub(crate) async fn json(config: &SdkConfig, operation: &Operation, request: &Value) -> Result<Value, String> {
     let region = region(config)?;
     let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
     let endpoint = format!("https://{}.{region}.amazonaws.com{suffix}/", operation.service);
@@ -60,7 +66,7 @@ pub(super) async fn json(config: &SdkConfig, operation: &Operation, request: &Va
 
 /// The document of a role's inline policy. IAM speaks AWS's query protocol, which answers in XML.
 /// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetRolePolicy.html>
-pub(super) async fn role_policy(config: &SdkConfig, role: &str, policy: &str) -> Read<String> {
+pub(crate) async fn role_policy(config: &SdkConfig, role: &str, policy: &str) -> Result<String, String> {
     let region = region(config)?;
     if region.starts_with("cn-") || region.starts_with("us-gov-") {
         return Err(format!("GetRolePolicy: IAM's endpoint for {region} is not known here"));
@@ -76,7 +82,7 @@ pub(super) async fn role_policy(config: &SdkConfig, role: &str, policy: &str) ->
     Ok(percent_decode_str(document).decode_utf8_lossy().into_owned())
 }
 
-fn region(config: &SdkConfig) -> Read<&str> {
+fn region(config: &SdkConfig) -> Result<&str, String> {
     Ok(config.region().ok_or("no AWS region is set")?.as_ref())
 }
 
@@ -88,7 +94,7 @@ async fn call(
     region: &str,
     headers: &[(&'static str, &str)],
     body: String,
-) -> Read<String> {
+) -> Result<String, String> {
     let url = config.endpoint_url().map_or(endpoint.to_owned(), |url| format!("{}/", url.trim_end_matches('/')));
     let provider = config.credentials_provider().ok_or("there are no credentials")?;
     let identity: Identity = provider.provide_credentials().await.map_err(text)?.into();
