@@ -126,7 +126,8 @@ class Browser:
 
     def text(self, selector):
         """The text of the first element that a selector finds; empty if there is none, or it is not visible."""
-        return self.run(f"document.querySelector({json.dumps(selector)})?.innerText ?? ''")
+        script = "(element => element?.checkVisibility() ? element.innerText : '')"
+        return self.run(f"{script}(document.querySelector({json.dumps(selector)}))")
 
     def wait_for(self, what, condition, patience=PATIENCE):
         deadline = time.monotonic() + patience
