@@ -80,6 +80,22 @@ class Service:
         """Writes an item: integers become numbers, everything else text."""
         put_item(self.dynamodb, self.table, id=notification_id, **attributes)
 
+    def put_unresolved(self, notification_id, body, event_type, since, status="FAILED", code="rejected", reason=None):
+        """Writes an item that has been FAILED or IN_DOUBT since a time, as downstream does."""
+        self.put(
+            notification_id,
+            status=status,
+            event=body,
+            source="urn:example:orders",
+            type=event_type,
+            received_at=since,
+            reason=reason or f"{code}: for a test",
+            reason_code=code,
+            unresolved_partition=f"{status}#{pending_shard(notification_id)}",
+            unresolved_since=since,
+            **{"failed_at" if status == "FAILED" else "in_doubt_at": since},
+        )
+
     def status(self, notification_id):
         item = self.item(notification_id)
         return item and item["status"]["S"]

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from browser import Browser, installed
-from conftest import PATIENCE, pending_shard
+from conftest import PATIENCE
 from local.demo import leading_to
 from local.stack import NOTIFYCTL
 
@@ -55,21 +55,9 @@ def browser(tmp_path):
 
 
 def failed(stack, notification_id, body, event_type, status="FAILED", code="rejected", reason="<b>for a test</b>"):
-    """Writes an item that is FAILED or IN_DOUBT, as downstream does."""
+    """Writes an item that has been FAILED, or IN_DOUBT, for 20 minutes."""
     since = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - 20 * 60))
-    stack.put(
-        notification_id,
-        status=status,
-        event=body,
-        source="urn:example:orders",
-        type=event_type,
-        received_at=since,
-        reason=reason,
-        reason_code=code,
-        unresolved_partition=f"{status}#{pending_shard(notification_id)}",
-        unresolved_since=since,
-        **{"failed_at" if status == "FAILED" else "in_doubt_at": since},
-    )
+    stack.put_unresolved(notification_id, body, event_type, since, status, code, reason)
 
 
 def request(address, method, path, headers=None, body=None, token=True):

@@ -348,13 +348,18 @@ pub const VERIFY_SEGMENTS: usize = 16;
 /// How often `notifyctl verify --follow` looks for new shards: they appear every four hours or so.
 pub const FOLLOW_LIST_EVERY: Duration = Duration::from_secs(10);
 
-/// Notifications that must be settled again before `notifyctl redrive` judges whether too many fail again.
+/// Of the notifications that run again, `notifyctl redrive` must know so many before it judges whether too many fail again.
 pub const REDRIVE_JUDGED_AFTER: usize = 20;
 
-/// Of the notifications that run again, `notifyctl redrive` looks at so many each second: ten calls.
-pub const REDRIVE_LOOKED_AT: usize = 10 * BATCH_GET_ITEM_MAX;
+/// `notifyctl redrive` judges by the last ones that were settled: those before may have met another cause.
+pub const REDRIVE_JUDGED: usize = 100;
 
-/// How long `notifyctl redrive --wait` waits for the notifications that run again.
+/// Of the notifications that `notifyctl redrive` runs again, so many are pending at most: it looks at them every second, with
+/// ten calls.
+pub const REDRIVE_PENDING_MAX: usize = 10 * BATCH_GET_ITEM_MAX;
+
+/// How long `notifyctl redrive` waits for the notifications that run again: at the end with `--wait`, and before that while as
+/// many as it allows are pending and none is settled.
 pub const REDRIVE_WAIT: Duration = Duration::from_mins(10);
 
 /// Dead letters that `notifyctl dlq redrive` and `dlq discard` receive before they act on them, about. At the lowest rate, one

@@ -266,11 +266,7 @@ pub(crate) fn reason_code(text: &str) -> Result<String, String> {
 mod tests {
     use super::*;
     use crate::output;
-    use crate::testing::stack;
-    use aws::DynamoTable;
-    use notification::change::Run;
-    use notification::ports::{Table, Written};
-    use notification::{Change, Notification, Reason};
+    use crate::testing::{put, stack};
 
     fn entry(code: Option<&str>, event_type: &str) -> Entry {
         Entry {
@@ -317,31 +313,6 @@ mod tests {
     fn an_unknown_reason_code_is_refused_with_the_known_ones() {
         assert_eq!(reason_code("rejected"), Ok("rejected".to_owned()));
         assert!(reason_code("refused").unwrap_err().contains("receiver_unavailable"));
-    }
-
-    /// Puts this many notifications, and makes those DONE or FAILED that a rule says.
-    async fn put(stack: &Stack, numbers: std::ops::Range<usize>, settle: impl Fn(usize) -> Option<Status>) {
-        let table = DynamoTable::new(stack.dynamodb.clone(), stack.table_name.clone());
-        let event = |number| format!(r#"{{"specversion":"1.0","id":"n{number:07}","source":"s","type":"t"}}"#);
-        let numbers: Vec<_> = numbers.collect();
-        for numbers in numbers.chunks(limits::BATCH_EXECUTE_STATEMENT_MAX) {
-            let all: Vec<_> = numbers.iter().map(|&number| Notification::parse(event(number)).unwrap()).collect();
-            let inserts: Vec<_> = all.iter().map(Change::insert).collect();
-            let reason = Reason { code: ReasonCode::Rejected, text: "no such order" };
-            let settled = numbers.iter().zip(&all).filter_map(|(&number, notification)| {
-                let (id, event) = (notification.id(), notification.event());
-                match settle(number)? {
-                    Status::Done => Some(Change::done(id, event, None)),
-                    Status::Failed => Some(Change::fail(id, event, Run::Any, reason)),
-                    status => panic!("{status}"),
-                }
-            });
-            let settled: Vec<_> = settled.collect();
-            for changes in [inserts, settled].into_iter().filter(|changes| !changes.is_empty()) {
-                let written = table.write(&changes, Timestamp::UNIX_EPOCH).await.unwrap();
-                assert!(written.iter().all(|written| *written == Ok(Written::Yes)), "{written:?}");
-            }
-        }
     }
 
     /// docs/OPERATIONS.md has the figures for a million: `ATTENTION_DONE=1000000`.

@@ -214,7 +214,7 @@ pub(crate) struct GroupsArgs {
     pub(crate) status: Vec<State>,
 
     /// PENDING ones only if they have been for this long, e.g. 90s, 5m, 2h or 1d
-    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     pub(crate) pending_for: Duration,
 }
 
@@ -243,11 +243,11 @@ pub(crate) struct ListArgs {
     pub(crate) source: Option<String>,
 
     /// Only those that have had their status for this long, e.g. 90s, 5m, 2h or 1d
-    #[arg(long, value_name = "TIME", default_value = "0s", hide_default_value = true, value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "0s", hide_default_value = true, value_parser = duration)]
     pub(crate) older_than: Duration,
 
     /// PENDING ones only if they have been for this long
-    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     pub(crate) pending_for: Duration,
 
     /// Print at most this many
@@ -275,7 +275,7 @@ pub(crate) struct SetArgs {
     #[arg(long, value_name = "GROUP")]
     pub(crate) group: Option<Key>,
 
-    /// Make the changes. Without it, they are only counted; a single ID needs no --yes
+    /// Make the changes. Without it, they are only counted; a single ID needs no --yes, except with --plan
     #[arg(long)]
     pub(crate) yes: bool,
 
@@ -283,7 +283,7 @@ pub(crate) struct SetArgs {
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(crate) rate: u32,
 
-    /// Stop when this percentage of those that run again fail again, once 20 are settled
+    /// Stop when this percentage of the last 100 that run again fail again, or are failing, once 20 are known
     #[arg(long, value_name = "PCT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(1..=100))]
     pub(crate) stop_at: u8,
 
@@ -332,7 +332,7 @@ pub(crate) struct ResolveArgs {
     /// The time that `notifyctl status` showed when you asked the receiver: in_doubt_at, or lease_until of a claim
     ///
     /// If the notification has changed since, another call may have been made, and nothing is changed.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["group", "resume"])]
     pub(crate) seen: Option<Timestamp>,
 }
 
@@ -409,7 +409,7 @@ pub(crate) struct VerifyArgs {
     pub(crate) follow: bool,
 
     /// Follow for this long, e.g. 90s, 5m, 2h or 1d
-    #[arg(long = "for", value_name = "TIME", requires = "follow", value_parser = duration)]
+    #[arg(long = "for", value_name = "DURATION", requires = "follow", value_parser = duration)]
     pub(crate) for_: Option<Duration>,
 }
 

@@ -26,7 +26,7 @@ Examples:
   notifyctl doctor --all                                   what is right, too
   notifyctl doctor --json | jq -r '.findings[].fix'
 
-Exit status: 0 no findings; 1 findings; 2 the stack could not be read.";
+Exit status: 0 no findings; 1 findings; 2 the stack could not be read; 3 no findings, but not everything could be checked.";
 
 /// Compare the deployed stack with the template's invariants: what is off, why it matters, and how to fix it
 ///
@@ -45,18 +45,23 @@ pub(crate) async fn run(stack: &Stack, args: &DoctorArgs, json: bool) -> Result<
     let deployed = read::deployed(stack).await?;
     bar.finish_and_clear();
     let checks = checks::checks(&deployed);
-    let findings = checks.iter().filter(|check| matches!(check.outcome, Outcome::Finding(_))).count();
+    let count = |wanted: &str| checks.iter().filter(|check| check.kind() == wanted).count();
+    let (findings, not_checked) = (count("finding"), count("not checked"));
     if json {
         let of =
             |wanted: &str| checks.iter().filter(|check| check.kind() == wanted).map(Check::json).collect::<Vec<_>>();
         output::json(&json!({"good": of("good"), "findings": of("finding"), "not_checked": of("not checked")}));
     } else {
-        print(&checks, args.all, findings);
+        print(&checks, args.all, findings, not_checked);
     }
-    Ok(if findings == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(ExitCode::from(match (findings, not_checked) {
+        (0, 0) => 0,
+        (0, _) => 3,
+        _ => 1,
+    }))
 }
 
-fn print(checks: &[Check], all: bool, findings: usize) {
+fn print(checks: &[Check], all: bool, findings: usize, not_checked: usize) {
     for check in checks {
         match &check.outcome {
             Outcome::Good if all => output::line(output::verdict(true, &check.name)),
@@ -72,7 +77,6 @@ fn print(checks: &[Check], all: bool, findings: usize) {
             }
         }
     }
-    let not_checked = checks.iter().filter(|check| matches!(check.outcome, Outcome::NotChecked(_))).count();
     let good = checks.len() - findings - not_checked;
     output::line(output::verdict(
         findings == 0,

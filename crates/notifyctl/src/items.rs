@@ -9,7 +9,7 @@ use notification::{Clock, NotificationId, Status, Timestamp, backoff, limits};
 use std::collections::HashMap;
 
 /// One item of the table.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Item {
     /// `None` if it has no known status.
     pub(crate) status: Option<Status>,
@@ -19,6 +19,8 @@ pub(crate) struct Item {
     pub(crate) received_at: Option<Timestamp>,
     /// When it became DONE, in the text of the item and of its stream record.
     pub(crate) done_at: Option<String>,
+    /// Whether its action has failed since the notification was last put back, and downstream has noted it.
+    pub(crate) has_noted_failure: bool,
 }
 
 impl Item {
@@ -33,6 +35,7 @@ impl Item {
             event: text(attributes, "event").unwrap_or_default().into(),
             received_at: text(attributes, "received_at").and_then(|time| time.parse().ok()),
             done_at: text(attributes, "done_at").map(str::to_owned),
+            has_noted_failure: text(attributes, "last_failure_at").is_some(),
         }
     }
 }
@@ -54,7 +57,7 @@ async fn get(stack: &Stack, ids: &[NotificationId]) -> Result<HashMap<String, It
     let wanted = KeysAndAttributes::builder()
         .set_keys(Some(keys))
         .consistent_read(true)
-        .projection_expression("id, #status, event, received_at, done_at")
+        .projection_expression("id, #status, event, received_at, done_at, last_failure_at")
         .expression_attribute_names("#status", "status")
         .build()
         .map_err(Error::failed("BatchGetItem"))?;

@@ -219,7 +219,7 @@ mod tests {
 
     fn item(status: Option<Status>) -> Item {
         let (received_at, done_at) = (at(123), "1970-01-01T00:00:01.000Z".to_owned());
-        Item { status, event: "".into(), received_at: Some(received_at), done_at: Some(done_at) }
+        Item { status, received_at: Some(received_at), done_at: Some(done_at), ..Item::default() }
     }
 
     #[test]

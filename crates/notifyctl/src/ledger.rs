@@ -123,7 +123,7 @@ mod tests {
     }
 
     fn item(status: Status, event: &str) -> Item {
-        Item { status: Some(status), event: event.into(), received_at: None, done_at: None }
+        Item { status: Some(status), event: event.into(), ..Item::default() }
     }
 
     fn check(status: Status, asked: &str, paid: Option<&str>, problem: Option<&str>) -> Sums {

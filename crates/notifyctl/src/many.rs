@@ -1,14 +1,16 @@
-//! A decision about many notifications: at a rate that grows from one per second, until too many of those that run again fail again.
+//! A decision about many notifications: at a rate that grows from one per second, with a limit on how many are pending, until
+//! too many of those that run again fail again.
 
 use crate::attention::{self, Entry};
 use crate::cli::SetArgs;
 use crate::error::Error;
 use crate::groups::Key;
-use crate::plan::{Plan, Planned};
+use crate::plan::{Plan, Planned, runs_again};
 use crate::settle::described;
 use crate::stack::Stack;
 use crate::time::since;
-use crate::{items, output};
+use crate::items::{self, Item};
+use crate::output;
 use aws::{DynamoTable, SystemClock};
 use futures_util::stream::{self, StreamExt};
 use notification::operator::{Decided, Decision, seen};
@@ -16,7 +18,7 @@ use notification::write::read_all;
 use notification::{Clock, Deadline, Failure, NotificationId, Status, Timestamp, limits, operator};
 use serde::Serialize;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::BufRead;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -54,16 +56,21 @@ pub(crate) struct Tally {
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) struct Became {
     done: usize,
+    /// FAILED or IN_DOUBT.
     failed_again: usize,
     pending: usize,
+    /// Of the pending ones, those whose action has failed since.
+    failing: usize,
 }
 
-impl Became {
-    /// Whether so many fail again that the cause is not fixed.
-    fn is_hopeless(self, stop_at_percent: usize) -> bool {
-        let settled = self.done + self.failed_again;
-        settled >= limits::REDRIVE_JUDGED_AFTER && self.failed_again * 100 >= settled * stop_at_percent
-    }
+/// Why a command stopped by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Stop {
+    /// So many of the last ones failed again, or are failing, that the cause is not fixed.
+    FailAgain { failed: usize, of: usize },
+    /// As many as are allowed are pending, and none is settled.
+    NoneSettled,
 }
 
 /// How far a decision about many notifications is.
@@ -73,8 +80,8 @@ pub(crate) struct Progress {
     pub(crate) left: usize,
     pub(crate) decided: Tally,
     pub(crate) became: Became,
-    /// Whether it stopped, because too many failed again.
-    pub(crate) stopped: bool,
+    /// `None` unless it stopped by itself.
+    pub(crate) stopped: Option<Stop>,
 }
 
 /// What became of the notifications that ran again and are settled, by their ids.
@@ -83,12 +90,18 @@ type Fates = BTreeMap<String, &'static str>;
 /// The last step of the progress, and what became of each notification.
 pub(crate) type Ended = (Progress, Fates);
 
-/// The ids of the notifications that run again, and what is known of them.
+/// The notifications that run again, and what is known of them.
 #[derive(Debug, Default)]
 struct Running {
+    /// Those that this command put back.
     pending: Vec<NotificationId>,
+    /// Those that were put back before the command was resumed. What became of them says nothing about the cause now.
+    earlier: Vec<NotificationId>,
+    /// How many of the pending ones are failing: those that this command put back, and the earlier ones.
+    failing: (usize, usize),
     fates: Fates,
-    became: Became,
+    /// Whether the last ones failed again, in the order in which they were found settled.
+    last: VecDeque<bool>,
 }
 
 /// How many are decided on in a second: one in the first, then twice as many in each, up to the rate.
@@ -223,11 +236,14 @@ impl Order<'_> {
     pub(crate) async fn decide_on_all(&self, plan: &mut Plan, mut show: impl FnMut(Progress)) -> Result<Ended, Error> {
         let left = std::mem::take(&mut plan.left);
         let mut progress = Progress { left: left.len(), ..Progress::default() };
-        let mut running = Running::default();
+        let mut running = Running { earlier: std::mem::take(&mut plan.run_again), ..Running::default() };
+        running.look(self.stack).await?;
         let (mut waiting, mut second) = (&left[..], 0);
-        while !waiting.is_empty() && !progress.stopped {
+        let mut moved = SystemClock.now();
+        while !waiting.is_empty() && progress.stopped.is_none() {
             let began = SystemClock.now();
-            let (now, later) = waiting.split_at(waiting.len().min(ramp(second, self.set.rate)));
+            let count = waiting.len().min(ramp(second, self.set.rate)).min(running.room());
+            let (now, later) = waiting.split_at(count);
             let decisions = stream::iter(now).map(|planned| self.decide(planned));
             let mut decided = decisions.buffer_unordered(limits::CALLS_IN_FLIGHT);
             while let Some((planned, result)) = decided.next().await {
@@ -235,14 +251,18 @@ impl Order<'_> {
                 // An error may pass, and a claim expires: the notification is decided on again.
                 match result {
                     Err(_) | Ok(Decided::Held { .. }) => {}
-                    Ok(decided) => plan.note(planned.id.as_str(), &described(decided))?,
+                    Ok(decided) => plan.note(&planned.id, decided)?,
                 }
                 progress.left -= 1;
                 show(progress);
             }
             (waiting, second) = (later, second + 1);
-            progress.became = running.look(self.stack, limits::REDRIVE_LOOKED_AT).await?;
-            progress.stopped = progress.became.is_hopeless(usize::from(self.set.stop_at));
+            let settled = running.look(self.stack).await?;
+            if count + settled > 0 {
+                moved = SystemClock.now();
+            }
+            progress.became = running.became();
+            progress.stopped = running.must_stop(usize::from(self.set.stop_at), since(moved, SystemClock.now()));
             show(progress);
             let rest = Duration::from_secs(1).saturating_sub(since(began, SystemClock.now()));
             if !waiting.is_empty() {
@@ -251,9 +271,11 @@ impl Order<'_> {
         }
         let began = SystemClock.now();
         let is_in_time = || since(began, SystemClock.now()) < limits::REDRIVE_WAIT;
-        while self.set.wait && !progress.stopped && progress.became.pending > 0 && is_in_time() {
+        progress.became = running.became();
+        while self.set.wait && progress.stopped.is_none() && progress.became.pending > 0 && is_in_time() {
             SystemClock.sleep(Duration::from_secs(1)).await;
-            progress.became = running.look(self.stack, usize::MAX).await?;
+            running.look(self.stack).await?;
+            progress.became = running.became();
             show(progress);
         }
         Ok((progress, running.fates))
@@ -278,19 +300,28 @@ impl Order<'_> {
             let text = format!("changed {changed}, not as expected {not_as_expected}, errors {errors}");
             output::line(output::verdict(is_good, &text));
             if self.decision != Decision::ResolveDone {
-                let Became { done, failed_again, pending } = became;
-                let text = format!("DONE {done}, failed again {failed_again}, still pending {pending}");
-                output::line(output::verdict(failed_again == 0, &text));
+                let Became { done, failed_again, pending, failing } = became;
+                let of_these = if failing > 0 { format!(", of which {failing} are failing") } else { String::new() };
+                let text = format!("DONE {done}, failed again {failed_again}, still pending {pending}{of_these}");
+                output::line(output::verdict(failed_again + failing == 0, &text));
             }
         }
-        if stopped {
-            output::error(&format!(
-                "stopped: {} of {} failed again; fix the cause (`notifyctl groups`), then continue with --resume {file}",
-                became.failed_again,
-                became.done + became.failed_again
-            ));
-        } else if tally.errors > 0 {
-            output::error(&format!("{} could not be decided on; --resume {file} tries again", tally.errors));
+        match stopped {
+            Some(Stop::FailAgain { failed, of }) => output::error(&format!(
+                "stopped: {failed} of the last {of} fail again; fix the cause (`notifyctl groups`), then continue with \
+                 --resume {file}"
+            )),
+            Some(Stop::NoneSettled) => output::error(&format!(
+                "stopped: {} are pending, and none was settled for {} minutes; find out what holds them up (`notifyctl \
+                 doctor`), then continue with --resume {file}",
+                became.pending,
+                limits::REDRIVE_WAIT.as_secs() / 60
+            )),
+            None if tally.errors > 0 => output::error(&format!(
+                "{} could not be decided on; --resume {file} tries again",
+                tally.errors
+            )),
+            None => {}
         }
         let is_negative = tally.not_as_expected > 0 || became.failed_again > 0 || (self.set.wait && became.pending > 0);
         match (tally.errors, is_negative) {
@@ -314,9 +345,9 @@ pub(crate) fn seconds(count: usize, rate: u32) -> usize {
 impl Tally {
     fn note(&mut self, id: &NotificationId, result: &Result<Decided, Failure>, running: &mut Running) {
         match result {
-            Ok(Decided::Changed { to, .. }) => {
+            Ok(decided @ Decided::Changed { .. }) => {
                 self.changed += 1;
-                if *to == Status::Init {
+                if runs_again(*decided) {
                     running.pending.push(id.clone());
                 }
             }
@@ -333,34 +364,66 @@ impl Tally {
 }
 
 impl Running {
-    /// Looks at the oldest of those that are pending. Returns what became of all.
-    async fn look(&mut self, stack: &Stack, at_most: usize) -> Result<Became, Error> {
-        let looked_at = &self.pending[..self.pending.len().min(at_most)];
-        let found = items::read(stack, looked_at).await?;
-        let fate = |id: &NotificationId| match found.get(id.as_str()).and_then(|item| item.status) {
-            Some(Status::Done) => Some("DONE"),
-            Some(Status::Failed) => Some("FAILED"),
-            Some(Status::InDoubt) => Some("IN_DOUBT"),
-            Some(Status::Init | Status::Claimed) | None => None,
-        };
-        for id in looked_at {
-            let Some(fate) = fate(id) else { continue };
-            if fate == "DONE" {
-                self.became.done += 1;
-            } else {
-                self.became.failed_again += 1;
-            }
-            self.fates.insert(id.to_string(), fate);
-        }
-        self.pending.retain(|id| !self.fates.contains_key(id.as_str()));
-        self.became.pending = self.pending.len();
-        Ok(self.became)
+    /// How many more may run.
+    fn room(&self) -> usize {
+        limits::REDRIVE_PENDING_MAX.saturating_sub(self.pending.len() + self.earlier.len())
     }
+
+    /// Looks at those that were pending. Returns how many are settled now.
+    async fn look(&mut self, stack: &Stack) -> Result<usize, Error> {
+        let ids: Vec<_> = self.pending.iter().chain(&self.earlier).cloned().collect();
+        let found = items::read(stack, &ids).await?;
+        for id in &self.pending {
+            if let Some(status) = found.get(id.as_str()).and_then(fate) {
+                self.last.push_back(status != Status::Done);
+            }
+        }
+        let skipped = self.last.len().saturating_sub(limits::REDRIVE_JUDGED);
+        self.last.drain(..skipped);
+        let fates = ids.iter().filter_map(|id| Some((id.to_string(), fate(found.get(id.as_str())?)?.as_str())));
+        self.fates.extend(fates);
+        self.pending.retain(|id| !self.fates.contains_key(id.as_str()));
+        self.earlier.retain(|id| !self.fates.contains_key(id.as_str()));
+        let is_failing = |id: &&NotificationId| found.get(id.as_str()).is_some_and(|item| item.has_noted_failure);
+        self.failing =
+            (self.pending.iter().filter(is_failing).count(), self.earlier.iter().filter(is_failing).count());
+        Ok(ids.len() - self.pending.len() - self.earlier.len())
+    }
+
+    fn became(&self) -> Became {
+        let done = self.fates.values().filter(|&&fate| fate == Status::Done.as_str()).count();
+        Became {
+            done,
+            failed_again: self.fates.len() - done,
+            pending: self.pending.len() + self.earlier.len(),
+            failing: self.failing.0 + self.failing.1,
+        }
+    }
+
+    /// Whether to stop: so many fail again that the cause is not fixed, or nothing has moved for this long.
+    fn must_stop(&self, stop_at_percent: usize, unmoved: Duration) -> Option<Stop> {
+        let failed = self.failing.0 + self.last.iter().filter(|&&failed| failed).count();
+        let of = self.failing.0 + self.last.len();
+        if of >= limits::REDRIVE_JUDGED_AFTER && failed * 100 >= of * stop_at_percent {
+            return Some(Stop::FailAgain { failed, of });
+        }
+        (unmoved >= limits::REDRIVE_WAIT).then_some(Stop::NoneSettled)
+    }
+}
+
+/// The status of a notification that is settled.
+fn fate(item: &Item) -> Option<Status> {
+    item.status.filter(|status| matches!(status, Status::Done | Status::Failed | Status::InDoubt))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{settle, testing};
+    use notification::Change;
+    use notification::change::Run;
+    use notification::ports::Table;
+    use notification::testing::NOTE;
 
     #[test]
     fn the_rate_doubles_each_second_from_one_up_to_the_limit() {
@@ -370,13 +433,75 @@ mod tests {
         assert_eq!((seconds(0, 50), seconds(1, 50), seconds(64, 50), seconds(1_000, 50)), (0, 1, 7, 25));
     }
 
+    fn stops(done: usize, failed: usize, failing: usize, stop_at: usize) -> bool {
+        let last = std::iter::repeat_n(false, done).chain(std::iter::repeat_n(true, failed)).collect();
+        let running = Running { last, failing: (failing, 1_000), ..Running::default() };
+        running.must_stop(stop_at, Duration::ZERO).is_some()
+    }
+
     #[test]
-    fn it_stops_when_too_many_fail_again_and_enough_are_settled_to_judge() {
-        let became = |done, failed_again| Became { done, failed_again, pending: 5 };
-        assert!(!became(0, 19).is_hopeless(50), "too few to judge");
-        assert!(became(10, 10).is_hopeless(50));
-        assert!(!became(11, 10).is_hopeless(50));
-        assert!(!became(0, 0).is_hopeless(0));
-        assert!(!became(1, 99).is_hopeless(100) && became(0, 100).is_hopeless(100));
+    fn it_stops_when_too_many_of_the_last_ones_fail_again_and_enough_are_known_to_judge() {
+        assert!(!stops(0, 19, 0, 50), "too few to judge");
+        assert!(stops(10, 10, 0, 50));
+        assert!(!stops(11, 10, 0, 50));
+        assert!(!stops(1, 99, 0, 100) && stops(0, 100, 0, 100));
+        assert!(stops(10, 0, 10, 50), "pending ones that fail are no better");
+        assert!(!stops(11, 0, 10, 50));
+    }
+
+    #[test]
+    fn it_stops_when_nothing_moves() {
+        let running = Running::default();
+        assert_eq!(running.must_stop(50, limits::REDRIVE_WAIT.mul_f32(0.9)), None);
+        assert_eq!(running.must_stop(50, limits::REDRIVE_WAIT), Some(Stop::NoneSettled));
+    }
+
+    #[test]
+    fn only_so_many_run_at_once() {
+        let id = || NotificationId::parse("a").unwrap();
+        let mut running = Running { pending: vec![id(); 600], earlier: vec![id(); 300], ..Running::default() };
+        assert_eq!(running.room(), 100);
+        running.pending.resize(800, id());
+        assert_eq!(running.room(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_ran_before_is_reported_and_only_what_runs_now_is_judged() {
+        let stack = testing::stack().await;
+        testing::put(&stack, 0..70, |number| match number {
+            0..10 => Some(Status::Done),
+            10..50 => Some(Status::Failed),
+            _ => None,
+        })
+        .await;
+        let all: Vec<_> = (0..70).map(testing::notification).collect();
+        let failing = all[50..60].iter().map(|one| Change::note_failure(one.id(), one.event(), Run::Any, NOTE));
+        settle::table(&stack).write(&failing.collect::<Vec<_>>(), SystemClock.now()).await.unwrap();
+        let range = |range: std::ops::Range<usize>| all[range].iter().map(|one| one.id().clone()).collect::<Vec<_>>();
+
+        let mut now = Running { pending: range(0..70), ..Running::default() };
+        assert_eq!(now.look(&stack).await.unwrap(), 50);
+        let became = Became { done: 10, failed_again: 40, pending: 20, failing: 10 };
+        assert_eq!((now.became(), now.pending.clone()), (became, range(50..70)));
+        assert_eq!(now.must_stop(50, Duration::ZERO), Some(Stop::FailAgain { failed: 50, of: 60 }));
+        assert_eq!(now.look(&stack).await.unwrap(), 0);
+        assert_eq!(now.became(), became, "nothing is counted twice");
+
+        let mut before = Running { earlier: range(0..70), ..Running::default() };
+        before.look(&stack).await.unwrap();
+        assert_eq!((before.became(), before.earlier.clone()), (became, range(50..70)));
+        assert_eq!(before.must_stop(50, Duration::ZERO), None);
+    }
+
+    #[tokio::test]
+    async fn only_the_last_ones_are_judged() {
+        let stack = testing::stack().await;
+        let done = 2 * limits::REDRIVE_JUDGED;
+        testing::put(&stack, 0..done + 60, |number| Some(if number < done { Status::Done } else { Status::Failed })).await;
+        let pending = (0..done + 60).map(|number| testing::notification(number).id().clone()).collect();
+        let mut running = Running { pending, ..Running::default() };
+        running.look(&stack).await.unwrap();
+        let of = limits::REDRIVE_JUDGED;
+        assert_eq!(running.must_stop(60, Duration::ZERO), Some(Stop::FailAgain { failed: 60, of }));
     }
 }

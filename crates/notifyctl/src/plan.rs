@@ -5,8 +5,9 @@
 //! deciding twice, after a result that could not be appended, changes nothing.
 
 use crate::error::Error;
-use notification::operator::Decision;
-use notification::{NotificationId, Timestamp};
+use crate::settle::described;
+use notification::operator::{Decided, Decision};
+use notification::{NotificationId, Status, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
@@ -32,7 +33,7 @@ enum Line {
     /// The set is complete.
     Planned { count: usize },
     /// One for each notification that was decided on.
-    Decided { id: String, result: String },
+    Decided { id: String, result: String, runs_again: bool },
 }
 
 /// The set, and what is left of it.
@@ -40,6 +41,8 @@ enum Line {
 pub(crate) struct Plan {
     pub(crate) path: PathBuf,
     pub(crate) left: Vec<Planned>,
+    /// Those that run again, by a decision that was made before the file was opened.
+    pub(crate) run_again: Vec<NotificationId>,
     /// How many the set has.
     pub(crate) count: usize,
     file: File,
@@ -52,6 +55,11 @@ fn name(decision: Decision) -> &'static str {
         Decision::ResolveRetry => "resolve --retry",
         Decision::ResolveDone => "resolve --done",
     }
+}
+
+/// Whether a decision runs its notification again.
+pub(crate) const fn runs_again(decided: Decided) -> bool {
+    matches!(decided, Decided::Changed { to: Status::Init, .. })
 }
 
 impl Plan {
@@ -68,7 +76,7 @@ impl Plan {
         }
         writer.flush().and_then(|()| file.sync_all()).map_err(Error::file(path))?;
         drop(writer);
-        Ok(Self { path: path.to_owned(), count: set.len(), left: set, file })
+        Ok(Self { path: path.to_owned(), count: set.len(), left: set, run_again: vec![], file })
     }
 
     /// Reads a file that was written before, for the same stack and decision.
@@ -76,25 +84,35 @@ impl Plan {
         let file = OpenOptions::new().read(true).append(true).open(path).map_err(Error::file(path))?;
         drop_torn_line(&file).map_err(Error::file(path))?;
         let wrong = |problem: String| Error::Failed(format!("{}: {problem}", path.display()));
-        let (mut set, mut decided, mut is_complete) = (Vec::new(), HashSet::new(), false);
-        for (number, text) in BufReader::new(&file).lines().enumerate() {
+        let mut lines = BufReader::new(&file).lines().enumerate().map(|(number, text)| {
             let text = text.map_err(Error::file(path))?;
-            match serde_json::from_str(&text) {
-                Ok(Line::Plan { stack: planned_for, decision: planned }) => {
-                    if (planned_for.as_str(), planned.as_str()) != (stack, name(decision)) {
-                        return Err(wrong(format!("it is a plan to {planned} in the stack {planned_for}")));
-                    }
+            serde_json::from_str(&text)
+                .map_err(|error| wrong(format!("line {} is no line of a plan: {error}", number + 1)))
+        });
+        match lines.next().transpose()? {
+            Some(Line::Plan { stack: planned_for, decision: planned }) => {
+                if (planned_for.as_str(), planned.as_str()) != (stack, name(decision)) {
+                    return Err(wrong(format!("it is a plan to {planned} in the stack {planned_for}")));
                 }
-                Ok(Line::Notification { id, seen }) => {
-                    let id = NotificationId::parse(&id).map_err(|invalid| wrong(invalid.to_string()))?;
+            }
+            _ => return Err(wrong("its first line does not say what is planned, and for which stack".to_owned())),
+        }
+        let id = |text: &str| NotificationId::parse(text).map_err(|invalid| wrong(invalid.to_string()));
+        let (mut set, mut run_again, mut decided, mut is_complete) = (vec![], vec![], HashSet::new(), false);
+        for line in lines {
+            match line? {
+                Line::Plan { .. } => return Err(wrong("it has two plans".to_owned())),
+                Line::Notification { id: text, seen } => {
                     let seen = seen.parse().map_err(|_| wrong(format!("{seen} is no time")))?;
-                    set.push(Planned { id, seen });
+                    set.push(Planned { id: id(&text)?, seen });
                 }
-                Ok(Line::Planned { count }) => is_complete = count == set.len(),
-                Ok(Line::Decided { id, .. }) => {
-                    decided.insert(id);
+                Line::Planned { count } => is_complete = count == set.len(),
+                Line::Decided { id: text, runs_again, .. } => {
+                    if runs_again {
+                        run_again.push(id(&text)?);
+                    }
+                    decided.insert(text);
                 }
-                Err(error) => return Err(wrong(format!("line {} is no line of a plan: {error}", number + 1))),
             }
         }
         if !is_complete {
@@ -102,12 +120,13 @@ impl Plan {
         }
         let count = set.len();
         set.retain(|planned| !decided.contains(planned.id.as_str()));
-        Ok(Self { path: path.to_owned(), left: set, count, file })
+        Ok(Self { path: path.to_owned(), left: set, run_again, count, file })
     }
 
     /// Appends the result for a notification.
-    pub(crate) fn note(&mut self, id: &str, result: &str) -> Result<(), Error> {
-        let line = Line::Decided { id: id.to_owned(), result: result.to_owned() };
+    pub(crate) fn note(&mut self, id: &NotificationId, decided: Decided) -> Result<(), Error> {
+        let (result, runs_again) = (described(decided), runs_again(decided));
+        let line = Line::Decided { id: id.to_string(), result, runs_again };
         // In one write: a line that is cut off can only be the last one.
         let mut text = Vec::new();
         let written = write(&mut text, &line).and_then(|()| self.file.write_all(&text));
@@ -137,8 +156,13 @@ mod tests {
     use super::*;
 
     fn set() -> Vec<Planned> {
-        let planned = |id| Planned { id: NotificationId::parse(id).unwrap(), seen: Timestamp::UNIX_EPOCH };
-        ["a", "b", "c"].map(planned).to_vec()
+        ["a", "b", "c"].map(|text| Planned { id: id(text), seen: Timestamp::UNIX_EPOCH }).to_vec()
+    }
+
+    const RUNS_AGAIN: Decided = Decided::Changed { from: Status::Failed, to: Status::Init };
+
+    fn id(text: &str) -> NotificationId {
+        NotificationId::parse(text).unwrap()
     }
 
     fn left(plan: &Plan) -> Vec<&str> {
@@ -154,15 +178,15 @@ mod tests {
     fn a_plan_continues_with_what_was_not_decided_on() {
         let path = path("continues");
         let mut plan = Plan::create(&path, "s", Decision::Redrive, set()).unwrap();
-        plan.note("b", "changed").unwrap();
+        plan.note(&id("b"), RUNS_AGAIN).unwrap();
         // As if the process had died within a line.
         plan.file.write_all(br#"{"decided":{"id":"c","#).unwrap();
         drop(plan);
         let mut plan = Plan::open(&path, "s", Decision::Redrive).unwrap();
-        assert_eq!((left(&plan), plan.count), (vec!["a", "c"], 3));
-        plan.note("c", "changed").unwrap();
+        assert_eq!((left(&plan), &plan.run_again, plan.count), (vec!["a", "c"], &vec![id("b")], 3));
+        plan.note(&id("c"), Decided::Absent).unwrap();
         let plan = Plan::open(&path, "s", Decision::Redrive).unwrap();
-        assert_eq!(left(&plan), ["a"], "the torn line is gone");
+        assert_eq!((left(&plan), &plan.run_again), (vec!["a"], &vec![id("b")]), "the torn line is gone");
         std::fs::remove_file(path).unwrap();
     }
 
@@ -185,6 +209,9 @@ mod tests {
         std::fs::write(&path, &text[..text.find("{\"planned\"").unwrap()]).unwrap();
         let error = Plan::open(&path, "s", Decision::Redrive).unwrap_err().to_string();
         assert!(error.contains("begin again"), "{error}");
+        std::fs::write(&path, &text[text.find('\n').unwrap() + 1..]).unwrap();
+        let error = Plan::open(&path, "s", Decision::Redrive).unwrap_err().to_string();
+        assert!(error.contains("for which stack"), "{error}");
         std::fs::remove_file(path).unwrap();
     }
 }

@@ -35,16 +35,18 @@ async fn run(
     if let Some(path) = &set.resume {
         return order.carry_out(Plan::open(path, &stack.name, decision)?, &[], json).await;
     }
-    if let ([id], None) = (&set.ids[..], &set.group)
-        && id != many::STANDARD_INPUT
-    {
+    let one = one_id(set);
+    if let (Some(id), false, None) = (one, set.wait, &set.plan) {
         return Ok(ExitCode::from(report(id, decide(&table, id, decision, seen).await, json)));
     }
-    if seen.is_some() {
+    if seen.is_some() && one.is_none() {
         return Err(Error::Failed("--seen is for one notification: give one id".to_owned()));
     }
-    let Selected { set: planned, left_alone } = order.select().await?;
-    if !set.yes {
+    let Selected { set: mut planned, left_alone } = order.select().await?;
+    if let (Some(seen), [planned]) = (seen, &mut planned[..]) {
+        planned.seen = seen;
+    }
+    if !set.yes && (one.is_none() || set.plan.is_some()) {
         let shown = order.preview(&planned, &left_alone, json);
         // With a plan, exactly these can be changed later, when the operator has asked the receiver about them.
         if set.plan.is_some() {
@@ -53,6 +55,14 @@ async fn run(
         return Ok(shown);
     }
     order.carry_out(order.write(planned)?, &left_alone, json).await
+}
+
+/// The id, if there is exactly one.
+fn one_id(set: &SetArgs) -> Option<&str> {
+    match (&set.ids[..], &set.group) {
+        ([id], None) if id != many::STANDARD_INPUT => Some(id),
+        _ => None,
+    }
 }
 
 /// The table of a stack, for decisions.

@@ -6,8 +6,12 @@ mod model;
 mod template;
 
 use crate::stack::{Functions, Stack};
-use aws::{Environment, config};
+use aws::{DynamoTable, Environment, config};
 use aws_sdk_dynamodb::config::SharedCredentialsProvider;
+use notification::change::Run;
+use notification::ports::{Table, Written};
+use notification::testing::REJECTED;
+use notification::{Change, Notification, Status, Timestamp, limits};
 use stream_reader::dynamodb::TableStream;
 use stream_reader::kinesis::DataStream;
 
@@ -40,5 +44,33 @@ pub(crate) async fn stack() -> Stack {
         sqs: aws_sdk_sqs::Client::new(&sdk),
         dynamodb,
         config: sdk,
+    }
+}
+
+/// A notification with the id `n0000007`, if its number is 7.
+pub(crate) fn notification(number: usize) -> Notification {
+    Notification::parse(format!(r#"{{"specversion":"1.0","id":"n{number:07}","source":"s","type":"t"}}"#)).unwrap()
+}
+
+/// Puts this many notifications, and makes those DONE or FAILED that a rule says.
+pub(crate) async fn put(stack: &Stack, numbers: std::ops::Range<usize>, settle: impl Fn(usize) -> Option<Status>) {
+    let table = DynamoTable::new(stack.dynamodb.clone(), stack.table_name.clone());
+    let numbers: Vec<_> = numbers.collect();
+    for numbers in numbers.chunks(limits::BATCH_EXECUTE_STATEMENT_MAX) {
+        let all: Vec<_> = numbers.iter().map(|&number| notification(number)).collect();
+        let inserts: Vec<_> = all.iter().map(Change::insert).collect();
+        let settled = numbers.iter().zip(&all).filter_map(|(&number, notification)| {
+            let (id, event) = (notification.id(), notification.event());
+            match settle(number)? {
+                Status::Done => Some(Change::done(id, event, None)),
+                Status::Failed => Some(Change::fail(id, event, Run::Any, REJECTED)),
+                status => panic!("{status}"),
+            }
+        });
+        let settled: Vec<_> = settled.collect();
+        for changes in [inserts, settled].into_iter().filter(|changes| !changes.is_empty()) {
+            let written = table.write(&changes, Timestamp::UNIX_EPOCH).await.unwrap();
+            assert!(written.iter().all(|written| *written == Ok(Written::Yes)), "{written:?}");
+        }
     }
 }

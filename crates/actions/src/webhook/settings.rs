@@ -65,7 +65,9 @@ mod tests {
         {
             assert!(settings(bad).unwrap_err().contains("WEBHOOK_URL is invalid: it is not https"), "{bad}");
         }
-        assert!(settings("https://me:secret@example.com").unwrap_err().contains("credentials"));
+        for credentials in ["me:secret", "me", ":secret"] {
+            assert!(settings(&format!("https://{credentials}@example.com")).unwrap_err().contains("credentials"));
+        }
         assert!(settings("no URL").unwrap_err().contains("WEBHOOK_URL is invalid"));
         assert!(settings("").unwrap_err().contains("WEBHOOK_URL is missing"));
         let no_secret = Settings::from_environment(&Environment::from_iter([("WEBHOOK_URL", "https://example.com")]));

@@ -5,7 +5,9 @@ use notification::ports::Table;
 use notification::testing::{Call, Fault, Memory, REJECTED};
 use notification::{Action, ActionError, Deadline, Effect, Failure, Guarantee, Notification, Status, Timestamp};
 use notification::{Change, Claim};
+use std::ops::Range;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// An action that counts its calls.
@@ -80,18 +82,61 @@ impl Action for Unanswered {
     }
 }
 
+/// The reply to the change after the claim is lost, and all reads that would show it fail.
+fn nothing_comes_back(call: &Call) -> Option<Fault> {
+    match (call.method, call.number) {
+        ("write", 2) => Some(Fault::LostReply),
+        ("read", 3..=10) => Some(Fault::Before(Failure::retryable("down"))),
+        _ => None,
+    }
+}
+
 #[tokio::test]
 async fn in_doubt_is_counted_although_neither_the_reply_to_its_write_nor_a_read_came() {
-    // 0 reads, 1 claims, 2 writes IN_DOUBT, 3 reads, and 4 writes again.
-    let memory = Memory::failing(|call| match call.number {
-        2 => Some(Fault::LostReply),
-        3 => Some(Fault::Before(Failure::retryable("down"))),
-        _ => None,
-    });
-    let memory = init(memory, ["a"]);
+    let memory = init(Memory::failing(nothing_comes_back), ["a"]);
     let handled = handle(&memory, Unanswered, &records(["a"])).await;
     assert_eq!((status(&memory, "a"), handled.reported.len()), (Status::InDoubt, 0));
     assert_eq!((handled.count("InDoubt"), handled.count("Repeated")), (1, 0));
+}
+
+/// An action whose calls have no answer. While each runs, somebody else settles its notification, as FAILED or IN_DOUBT.
+struct Overtaken<'a> {
+    memory: &'a Memory,
+    status: Status,
+    /// How long before the claim expires.
+    before_expiry: Duration,
+}
+
+impl Action for Overtaken<'_> {
+    fn guarantee(&self) -> Guarantee {
+        AT_MOST_ONCE
+    }
+
+    async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
+        let id = notification.id();
+        let claim = self.memory.item(id.as_str()).unwrap().claim.unwrap();
+        let change = match self.status {
+            Status::Failed => Change::fail_claimed(id, &claim, REJECTED),
+            _ => Change::doubt_claimed(id, &claim, REJECTED),
+        };
+        (&self.memory).write(&[change], claim.lease_until - self.before_expiry).await.unwrap();
+        Err(ActionError::MayHaveHappened("no answer".to_owned()))
+    }
+}
+
+#[tokio::test]
+async fn what_another_worker_wrote_is_not_counted_as_ones_own() {
+    let second = Duration::from_secs(1);
+    for (status, before_expiry, own, other) in [
+        // Nobody else writes before the claim expires: an earlier attempt did.
+        (Status::InDoubt, second, 1, "Repeated"),
+        (Status::InDoubt, Duration::ZERO, 0, "Repeated"),
+        (Status::Failed, second, 0, "LateEffect"),
+    ] {
+        let memory = init(Memory::failing(throttled(2..10)), ["a"]);
+        let handled = handle(&memory, Overtaken { memory: &memory, status, before_expiry }, &records(["a"])).await;
+        assert_eq!((handled.count("InDoubt"), handled.count(other)), (own, 1 - own), "{status} {before_expiry:?}");
+    }
 }
 
 fn claim(lease_until: i64) -> Claim {
@@ -125,36 +170,24 @@ async fn a_valid_claim_is_left_to_its_worker_whatever_guarantee_the_action_has_b
     }
 }
 
-/// The first calls of a method after the claim are throttled as a whole.
-fn throttled_after_the_claim(times: usize) -> impl Fn(&Call) -> Option<Fault> + Send + Sync {
-    let seen = Mutex::new(0);
+/// Some of the writes are throttled as a whole. The claim is number 0.
+fn throttled(writes: Range<usize>) -> impl Fn(&Call) -> Option<Fault> + Send + Sync {
+    let seen = AtomicUsize::new(0);
     move |call| {
-        let mut seen = seen.lock().unwrap();
-        *seen += usize::from(call.method == "write");
-        let is_hit = call.method == "write" && (2..2 + times).contains(&*seen);
+        let is_hit = call.method == "write" && writes.contains(&seen.fetch_add(1, Ordering::Relaxed));
         is_hit.then(|| Fault::Before(Failure::retryable("throttled")))
     }
 }
 
 #[tokio::test]
 async fn a_done_that_is_throttled_is_tried_until_the_deadline() {
-    let (memory, bank) = (init(Memory::failing(throttled_after_the_claim(20)), ["a"]), Counted::new(AT_MOST_ONCE));
+    let (memory, bank) = (init(Memory::failing(throttled(1..21)), ["a"]), Counted::new(AT_MOST_ONCE));
     let handled = handle(&memory, &bank, &records(["a"])).await;
     assert_eq!((handled.reported, status(&memory, "a"), bank.calls()), (vec![], Status::Done, 1));
 }
 
 #[tokio::test]
 async fn a_notification_that_became_in_doubt_is_counted_although_the_reply_to_its_write_was_lost() {
-    struct Lost;
-    impl Action for Lost {
-        fn guarantee(&self) -> Guarantee {
-            AT_MOST_ONCE
-        }
-
-        async fn run(&self, _: &Notification, _: Deadline) -> Result<Effect, ActionError> {
-            Err(ActionError::MayHaveHappened("no answer".into()))
-        }
-    }
     let changes = Mutex::new(0);
     let second_change = move |call: &Call| {
         let mut changes = changes.lock().unwrap();
@@ -162,7 +195,7 @@ async fn a_notification_that_became_in_doubt_is_counted_although_the_reply_to_it
         (call.method == "write" && *changes == 2).then_some(Fault::LostReply)
     };
     let memory = init(Memory::failing(second_change), ["a"]);
-    let handled = handle(&memory, Lost, &records(["a"])).await;
+    let handled = handle(&memory, Unanswered, &records(["a"])).await;
     assert_eq!((handled.reported.len(), handled.count("InDoubt"), handled.count("Repeated")), (0, 1, 0));
     assert_eq!(status(&memory, "a"), Status::InDoubt);
 }

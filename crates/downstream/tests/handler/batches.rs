@@ -9,6 +9,7 @@ use notification::{
 };
 use serde_json::{Value, json};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const IDEMPOTENT: Guarantee = Guarantee::Idempotent { timeout: Duration::from_secs(5) };
@@ -319,4 +320,26 @@ async fn the_sample_events_give_the_documented_results() {
         let count = |status| memory.items().values().filter(|item| item.status == status).count();
         assert_eq!((count(Status::Done), count(Status::Failed)), (done, failed));
     }
+}
+
+/// An action that cannot run now, and counts how often it was asked.
+#[derive(Default)]
+struct Unavailable(AtomicUsize);
+
+impl Action for &Unavailable {
+    fn guarantee(&self) -> Guarantee {
+        Guarantee::Transactional
+    }
+
+    async fn run(&self, _: &Notification, _: Deadline) -> Result<Effect, ActionError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Err(ActionError::Unavailable("down".into()))
+    }
+}
+
+#[tokio::test]
+async fn an_action_that_cannot_run_now_is_asked_once_in_an_invocation() {
+    let action = Unavailable::default();
+    check_action(init(Memory::default(), &["a"]), &action, json!([of("1", "a")]), &["1"]).await;
+    assert_eq!(action.0.load(Ordering::Relaxed), 1);
 }

@@ -344,6 +344,16 @@ async fn an_expired_claim_is_in_doubt_only_if_the_notification_is_still_as_it_wa
     }
 }
 
+fn claimed_and_expired(table: &Memory) {
+    make(table, &[Change::claim(&a(), &event("a"), &expired("gone"))]);
+}
+
+#[tokio::test]
+async fn a_rejection_that_meets_an_expired_claim_becomes_in_doubt_at_once() {
+    let (handled, status) = meanwhile(IDEMPOTENT, claimed_and_expired, rejected).await;
+    assert_eq!((counted(&handled), status, handled.reported.len()), (vec![("InDoubt", 1)], Status::InDoubt, 0));
+}
+
 #[tokio::test]
 async fn a_claim_that_was_surely_not_made_is_not_released() {
     let throttled = |call: &Call| (call.method == "write").then(|| Fault::Before(Failure::retryable("throttled")));

@@ -178,8 +178,7 @@ pub(super) mod tests {
         let item = event.map(|event| Item {
             status: Some(Status::Done),
             event: event.into(),
-            received_at: None,
-            done_at: None,
+            ..Item::default()
         });
         let letter = letter(Message::builder().body(body).build(), |_| item.as_ref());
         (letter.reason, letter.why)

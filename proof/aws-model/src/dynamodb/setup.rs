@@ -92,7 +92,8 @@ impl DynamoDb {
         let parsed = text.rsplit_once('|').and_then(|(arn, place)| Some((arn, place.parse::<usize>().ok()?)));
         let (arn, place) = parsed.ok_or_else(|| Error::validation("the shard iterator is invalid"))?;
         let table = self.table(arn)?;
-        let changes = table.changes().iter().enumerate().skip(place).take(RECORDS_MAX);
+        let trimmed = || Error::new("TrimmedDataAccessException", "the stream no longer has this record");
+        let changes = table.changes(place).ok_or_else(trimmed)?.take(RECORDS_MAX);
         let records: Vec<Value> = changes.map(|(place, change)| record(&table.key, place, change, now)).collect();
         Ok(json!({"NextShardIterator": iterator(arn, place + records.len()), "Records": records}))
     }

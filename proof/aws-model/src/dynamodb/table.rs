@@ -5,8 +5,12 @@ use super::value::{self, Item};
 use crate::error::Error;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
+
+/// A stream has its newest changes, so that a table of a million items fits into memory. On AWS, it has those of a day.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html>
+const CHANGES_KEPT: usize = 100_000;
 
 /// A change of an item of a table.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,7 +40,9 @@ pub(crate) struct Table {
     pub(crate) has_stream: bool,
     pub(crate) indexes: BTreeMap<String, Index>,
     items: BTreeMap<String, Item>,
-    changes: Vec<Image>,
+    changes: VecDeque<Image>,
+    /// How many changes the stream no longer has.
+    trimmed: usize,
 }
 
 /// A global secondary index. Only items with both key attributes are in it.
@@ -68,7 +74,7 @@ pub(crate) struct Place {
 
 impl Table {
     pub(crate) fn new(key: String, has_stream: bool, indexes: BTreeMap<String, Index>) -> Self {
-        Self { key, has_stream, indexes, items: BTreeMap::new(), changes: vec![] }
+        Self { key, has_stream, indexes, items: BTreeMap::new(), changes: VecDeque::new(), trimmed: 0 }
     }
 
     pub(crate) fn item(&self, key: &str) -> Option<&Item> {
@@ -79,12 +85,23 @@ impl Table {
         &self.items
     }
 
-    pub(crate) fn changes(&self) -> &[Image] {
-        &self.changes
+    /// The changes from this place of the stream on, with their places; `None` if the stream no longer has that place.
+    pub(crate) fn changes(&self, place: usize) -> Option<impl Iterator<Item = (usize, &Image)>> {
+        let skipped = place.checked_sub(self.trimmed)?;
+        Some((place..).zip(self.changes.iter().skip(skipped)))
     }
 
-    pub(crate) fn take_changes(&mut self) -> Vec<Image> {
+    pub(crate) fn take_changes(&mut self) -> VecDeque<Image> {
+        self.trimmed += self.changes.len();
         std::mem::take(&mut self.changes)
+    }
+
+    fn record(&mut self, change: Image) {
+        self.changes.push_back(change);
+        if self.changes.len() > CHANGES_KEPT {
+            self.changes.pop_front();
+            self.trimmed += 1;
+        }
     }
 
     /// The key of an item, which must be a string that is not empty.
@@ -124,7 +141,7 @@ impl Table {
         if !indexes_lag {
             self.update_indexes(&key);
         }
-        self.changes.push(Image { key, old, new: Some(new) });
+        self.record(Image { key, old, new: Some(new) });
     }
 
     pub(crate) fn expire(&mut self, time_to_live: &str, now: Timestamp, indexes_lag: bool) {
@@ -137,7 +154,7 @@ impl Table {
             if !indexes_lag {
                 self.update_indexes(&key);
             }
-            self.changes.push(Image { key, old: Some(old), new: None });
+            self.record(Image { key, old: Some(old), new: None });
         }
     }
 
