@@ -350,7 +350,8 @@ def test_the_screenshots_of_the_docs_are_taken(stack, event, address, browser):
         browser.click(f'[data-fault="{fault}"]')
     browser.click('[data-trouble="good"]')
     browser.wait_for("all are DONE", lambda: all_are_done(browser, 1_000), 2 * PATIENCE)
-    browser.wait_for("no fault is left", lambda: not browser.text('[data-left="throttled"]'), 2 * PATIENCE)
+    # What had no answer is received again.
+    browser.wait_for("the queue is empty", lambda: browser.text('[data-count="queue"]') == "0", 4 * PATIENCE)
     stack.notifyctl("redrive", "malformed-01")
     stack.wait_for_status("malformed-01", "DONE")
     browser.press("/", "/")
