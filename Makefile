@@ -39,6 +39,9 @@ test: lint unit contract e2e ## Run every check and test
 lint: tools ## Check the format, clippy, dependencies, Python and the template
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
+	@# A workspace of its own, because libFuzzer is compiled by a C++ compiler.
+	@if command -v c++ >/dev/null; then set -x; cargo check --manifest-path proof/fuzz/Cargo.toml --locked --target-dir target; \
+	 else echo "SKIPPED: the fuzz targets, which need a C++ compiler"; fi
 	@if cargo deny --version >/dev/null 2>&1; then set -x; cargo deny check bans licenses sources; \
 	 else echo "SKIPPED: cargo deny is not installed; \`cargo install cargo-deny --locked\` installs it"; fi
 	$(TOOLS)/bin/ruff check local tests

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-#[path = "../../../crates/ingest/tests/bad_input/check.rs"]
+#[path = "../../../crates/ingest/tests/handler/bad_input/check.rs"]
 mod check;
 #[path = "../../../crates/notification/tests/bad_input/members.rs"]
 mod members;
