@@ -6,6 +6,7 @@ If the environment variable IAM_CHECKS is set, each permission check of a role i
 MiniStack's own Python runs this. `tests/test_local_aws.py` fails when a newer MiniStack no longer needs a correction.
 """
 
+import contextlib
 import copy
 import functools
 import json
@@ -196,8 +197,10 @@ def with_embedded_metrics(append_log_events, stream, events):
     """Adds log events, and the metrics that they have in them."""
     append_log_events(stream, events)
     for event in events:
-        if '"_aws"' in event["message"]:
-            record_embedded_metrics(json.loads(event["message"]))
+        # CloudWatch ignores what is not in this format.
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            if '"_aws"' in event["message"]:
+                record_embedded_metrics(json.loads(event["message"]))
 
 
 def record_embedded_metrics(line):

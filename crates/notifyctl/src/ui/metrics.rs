@@ -82,11 +82,18 @@ pub(crate) struct Read {
     error: Option<String>,
 }
 
+impl Read {
+    /// Whether it is too early to read again.
+    fn is_recent(&self, is_local: bool, now: Timestamp) -> bool {
+        let every = if is_local { limits::UI_METRICS_EVERY_LOCALLY } else { limits::UI_METRICS_EVERY };
+        since(self.at, now) < every
+    }
+}
+
 /// The figures, at most as old as the page may read them often.
 pub(crate) async fn look(stack: &Stack, last: &RefCell<Option<Read>>) -> Read {
     let now = SystemClock.now();
-    let every = if stack.is_local { limits::UI_METRICS_EVERY_LOCALLY } else { limits::UI_METRICS_EVERY };
-    if let Some(read) = last.borrow().as_ref().filter(|read| since(read.at, now) < every) {
+    if let Some(read) = last.borrow().as_ref().filter(|read| read.is_recent(stack.is_local, now)) {
         return read.clone();
     }
     // Others who ask meanwhile get what there was before.
@@ -157,6 +164,14 @@ mod tests {
         ids.dedup();
         assert_eq!(ids.len(), queries.len());
         assert_eq!((&request["StartTime"], &request["EndTime"]), (&json!(1_799_999_100), &json!(1_800_000_000)));
+    }
+
+    #[test]
+    fn metrics_are_read_once_a_minute_at_most_where_they_are_charged() {
+        let read = Read { at: Timestamp::UNIX_EPOCH, figures: BTreeMap::new(), error: None };
+        let recent = |is_local, second| read.is_recent(is_local, Timestamp::from_second(second).unwrap());
+        assert_eq!([recent(false, 59), recent(false, 60)], [true, false]);
+        assert_eq!([recent(true, 4), recent(true, 5)], [true, false]);
     }
 
     #[test]
