@@ -13,12 +13,13 @@ import json
 import os
 import re
 import sys
+import time
 from pathlib import Path
 
 from faults import with_faults
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator
-from ministack.services import cloudwatch, cloudwatch_logs, dynamodb, dynamodb_streams, lambda_svc
+from ministack.services import cloudwatch, cloudwatch_logs, dynamodb, dynamodb_streams, lambda_svc, sqs
 
 #: Where the permission checks of roles are written, if at all.
 CHECKS = os.environ.get("IAM_CHECKS")
@@ -37,6 +38,8 @@ def correct():
     wrap(lambda_svc, "_esm_response", mapping_as_documented)
     wrap(dynamodb, "_table_description", table_as_documented)
     wrap(cloudwatch_logs, "_append_log_events", with_embedded_metrics)
+    wrap(cloudwatch, "_get_metric_data", with_ages_of_messages)
+    wrap(lambda_svc, "_execute_function_provided_warm", with_iterator_age)
     wrap(app, "app", with_faults)
     if CHECKS:
         checks = Path(CHECKS).open("w", buffering=1)  # noqa: SIM115, it stays open until the process ends
@@ -219,6 +222,34 @@ def record_embedded_metrics(line):
                     None,
                     None,
                 )
+
+
+# ---- metrics: MiniStack has none of how old messages and records are -------------------------------------------------
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
+# https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
+
+
+def with_ages_of_messages(get_metric_data, *arguments):
+    """Answers with metrics, among them the age of the oldest message in each queue now."""
+    now = time.time()
+    for queue in list(sqs._queues.values()):
+        age = now - min((message["sent_at"] for message in queue["messages"]), default=now)
+        dimensions = {"QueueName": queue["name"]}
+        cloudwatch.record_metric("AWS/SQS", "ApproximateAgeOfOldestMessage", int(age), "Seconds", dimensions)
+    return get_metric_data(*arguments)
+
+
+def with_iterator_age(execute, function, event, *rest):
+    """Runs a function. If its event is a batch from a stream, the age of the last record becomes a metric."""
+    record = (event.get("Records") or [{}])[-1] if isinstance(event, dict) else {}
+    arrived = record.get("kinesis", {}).get("approximateArrivalTimestamp") or record.get("dynamodb", {}).get(
+        "ApproximateCreationDateTime"
+    )
+    if arrived:
+        age = max(0, time.time() - arrived) * 1000
+        dimensions = {"FunctionName": (function.get("config") or function)["FunctionName"]}
+        cloudwatch.record_metric("AWS/Lambda", "IteratorAge", age, "Milliseconds", dimensions)
+    return execute(function, event, *rest)
 
 
 # ---- notes -----------------------------------------------------------------------------------------------------------

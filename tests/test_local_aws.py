@@ -235,6 +235,24 @@ def test_metrics_in_log_events_are_metrics_once_ministack_is_corrected(local_aws
     ]
 
 
+def test_the_age_of_the_oldest_message_is_a_metric_once_ministack_is_corrected(local_aws):
+    sqs = local_aws.client("sqs")
+    sqs.send_message(QueueUrl=sqs.create_queue(QueueName="aged")["QueueUrl"], MessageBody="m")
+    time.sleep(1.1)
+    metric = {
+        "Namespace": "AWS/SQS",
+        "MetricName": "ApproximateAgeOfOldestMessage",
+        "Dimensions": [{"Name": "QueueName", "Value": "aged"}],
+    }
+    now = time.time()
+    (found,) = local_aws.client("cloudwatch").get_metric_data(
+        MetricDataQueries=[{"Id": "age", "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Maximum"}}],
+        StartTime=now - 300,
+        EndTime=now + 60,
+    )["MetricDataResults"]
+    assert [age >= 1 for age in found["Values"]] == ([True] if local_aws.is_corrected else [])
+
+
 def test_faults_on_request_have_an_end(local_aws):
     """The faults themselves: `test_ui.py`."""
     if not local_aws.is_corrected:

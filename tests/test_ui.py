@@ -175,17 +175,18 @@ def test_a_stream_is_stopped_and_started_again(stack, address, browser):
 
 
 @needs_browser
-def test_the_flow_shows_latencies_and_counts_per_minute(stack, address, browser):
+def test_the_flow_shows_latencies_ages_and_counts_per_minute(stack, address, browser):
     browser.open(address)
     browser.click('[data-trouble="duplicates"]')
     browser.wait_for("all are DONE", lambda: all_are_done(browser, 100), PATIENCE)
-    times = ("received_to_published_p50", "received_to_published_p99", "published_to_done_p50")
+    latencies = ("received_to_published_p50", "received_to_published_p99", "published_to_done_p50")
+    times = (*latencies, "queue_age", "table_stream_age", "data_stream_age")
     counts = ("inserted", "published", "done")
 
     def figures(names):
         return [browser.text(f'[data-figure="{name}"]') for name in names]
 
-    browser.wait_for("there are latencies", lambda: all(text[-2:] in ("ms", " s") for text in figures(times)))
+    browser.wait_for("there are latencies and ages", lambda: all(text[-2:] in ("ms", " s") for text in figures(times)))
     browser.wait_for("there are counts", lambda: all(text[:1].isdigit() for text in figures(counts)))
     assert "of the minute from" in browser.text("#measured")
 
