@@ -148,11 +148,20 @@ mod tests {
 
     #[test]
     fn a_payload_that_is_not_a_batch_is_refused_without_a_quote() {
-        for event in [r#""secret""#, r#"{"Records":"secret"}"#, "{}", r#"{"Records":[],"Records":[]}"#, "null"] {
+        let twice = [r#"{"Records":[],"Records":[]}"#, r#"{"Records":[],"Records":null}"#];
+        for event in [r#""secret""#, r#"{"Records":"secret"}"#, "{}", "null"].into_iter().chain(twice) {
             let refusal = serde_json::from_str::<Envelope>(event).unwrap_err();
             assert_eq!(refusal.to_string(), NotABatch.to_string(), "{event}");
         }
         let refusal = serde_json::from_str::<Envelope>(r#"{"Records":["secret" 1]}"#).unwrap_err();
         assert_eq!(refusal.to_string(), "expected `,` or `]` at line 1 column 22");
+    }
+
+    #[test]
+    fn records_that_are_null_are_absent() {
+        let mut payload = serde_json::Deserializer::from_str(r#"{"Records":null,"a":1}"#);
+        let payload = Payload::unquoted(&mut payload, NotABatch).unwrap();
+        assert!(payload.records.is_none());
+        assert_eq!(payload.others.keys().collect::<Vec<_>>(), ["a"]);
     }
 }
