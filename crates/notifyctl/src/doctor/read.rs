@@ -2,6 +2,7 @@
 
 use super::deployed::{Alarm, Deployed, Function, Grant, Index, Mapping, Queue, Read, Schedule, Stage, Stream, Table};
 use crate::error::Error;
+use crate::signed;
 use crate::stack::Stack;
 use crate::stage::mappings;
 use crate::{logs, signed};
