@@ -318,7 +318,7 @@ impl Order<'_> {
                 limits::REDRIVE_WAIT.as_secs() / 60
             )),
             None if tally.errors > 0 => {
-                output::error(&format!("{} could not be decided on; --resume {file} tries again", tally.errors))
+                output::error(&format!("{} could not be decided on; --resume {file} tries again", tally.errors));
             }
             None => {}
         }
