@@ -352,6 +352,10 @@ pub const FOLLOW_LIST_EVERY: Duration = Duration::from_secs(10);
 /// <https://aws.amazon.com/dynamodb/pricing/on-demand/>
 pub const FOLLOW_POLL: Duration = Duration::from_secs(1);
 
+/// The same while there are new records. A read returns up to 1,000 records or 1 MB, which is more than a shard gets in this time.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_GetRecords.html>
+pub const FOLLOW_POLL_BUSY: Duration = Duration::from_millis(250);
+
 /// How long its reads may fail until it ends.
 pub const FOLLOW_FAILING_MAX: Duration = Duration::from_mins(10);
 
@@ -365,11 +369,16 @@ pub const PUBLISH_METRICS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Of the notifications that run again, `notifyctl redrive` must know so many before it judges whether too many fail again.
 pub const REDRIVE_JUDGED_AFTER: usize = 20;
 
-/// `notifyctl redrive` judges by the last ones that were settled: those before may have met another cause.
+/// `notifyctl redrive` judges by the last ones of which it knows: those before may have met another cause.
 pub const REDRIVE_JUDGED: usize = 100;
 
-/// Of the notifications that `notifyctl redrive` runs again, so many are pending at most: it looks at them every second, with
-/// ten calls.
+/// How often `notifyctl redrive` looks at the notifications that run again; and while none moves, because a look costs what
+/// reading all that is pending costs.
+pub const REDRIVE_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// See [`REDRIVE_LOOK_EVERY`].
+pub const REDRIVE_LOOK_SELDOM: Duration = Duration::from_secs(10);
+
+/// Of the notifications that `notifyctl redrive` runs again, so many are pending at most. A look at them takes ten calls.
 pub const REDRIVE_PENDING_MAX: usize = 10 * BATCH_GET_ITEM_MAX;
 
 /// How long `notifyctl redrive` waits for the notifications that run again: at the end with `--wait`, and before that while as
@@ -408,8 +417,8 @@ pub const LOGS_BEFORE_RECEIVED: Duration = Duration::from_hours(2);
 /// How far back `notifyctl status` searches the logs for a notification that is not in the table.
 pub const LOGS_OF_ABSENT: Duration = Duration::from_hours(24);
 
-/// Time for a call that `notifyctl` signs itself: a page of a search takes seconds.
-pub const SIGNED_CALL_TIMEOUT: Duration = Duration::from_secs(20);
+/// Time for an attempt of a call that `notifyctl` makes: a page of a scan or of a search takes seconds.
+pub const NOTIFYCTL_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Connections that the server of `notifyctl ui` serves at once; others wait. A browser opens at most six to a server, and each
 /// holds a request of up to 64 KiB.

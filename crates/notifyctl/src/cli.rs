@@ -57,7 +57,7 @@ Exit status:
   0    success
   1    negative result: not found, not settled, not changed, failed again; problems, findings or violations
   2    error: the command could not be carried out
-  3    the audit found no problem, but cannot show that there is none
+  3    no problem was found, but not everything could be checked: audit, doctor, verify --follow
   130  interrupted";
 
 const STATUS_EXAMPLES: &str = "\

@@ -19,8 +19,6 @@ pub(crate) struct Item {
     pub(crate) received_at: Option<Timestamp>,
     /// When it became DONE, in the text of the item and of its stream record.
     pub(crate) done_at: Option<String>,
-    /// Whether its action has failed since the notification was last put back, and downstream has noted it.
-    pub(crate) has_noted_failure: bool,
 }
 
 impl Item {
@@ -31,11 +29,10 @@ impl Item {
 
     fn of(attributes: &HashMap<String, AttributeValue>) -> Self {
         Self {
-            status: text(attributes, "status").and_then(|status| status.parse().ok()),
+            status: status(attributes),
             event: text(attributes, "event").unwrap_or_default().into(),
             received_at: text(attributes, "received_at").and_then(|time| time.parse().ok()),
             done_at: text(attributes, "done_at").map(str::to_owned),
-            has_noted_failure: text(attributes, "last_failure_at").is_some(),
         }
     }
 }
@@ -45,19 +42,57 @@ pub(crate) fn text<'a>(item: &'a HashMap<String, AttributeValue>, name: &str) ->
     Some(item.get(name)?.as_s().ok()?)
 }
 
+/// How a notification is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct State {
+    /// `None` if it has no known status.
+    pub(crate) status: Option<Status>,
+    /// Whether its action has failed since it was last put back, and downstream has noted it.
+    pub(crate) has_noted_failure: bool,
+}
+
+impl State {
+    fn of(attributes: &HashMap<String, AttributeValue>) -> Self {
+        Self { status: status(attributes), has_noted_failure: text(attributes, "last_failure_at").is_some() }
+    }
+}
+
+fn status(attributes: &HashMap<String, AttributeValue>) -> Option<Status> {
+    text(attributes, "status")?.parse().ok()
+}
+
 /// Reads the items with these ids, consistently. Returns those that exist, by their ids.
 pub(crate) async fn read(stack: &Stack, ids: &[NotificationId]) -> Result<HashMap<String, Item>, Error> {
-    let calls = stream::iter(ids.chunks(limits::BATCH_GET_ITEM_MAX)).map(|batch| get(stack, batch));
+    read_as(stack, ids, "id, #status, event, received_at, done_at", Item::of).await
+}
+
+/// Reads how the notifications with these ids are, consistently. Returns those that exist, by their ids.
+pub(crate) async fn states(stack: &Stack, ids: &[NotificationId]) -> Result<HashMap<String, State>, Error> {
+    read_as(stack, ids, "id, #status, last_failure_at", State::of).await
+}
+
+async fn read_as<T>(
+    stack: &Stack,
+    ids: &[NotificationId],
+    projection: &str,
+    of: fn(&HashMap<String, AttributeValue>) -> T,
+) -> Result<HashMap<String, T>, Error> {
+    let calls = stream::iter(ids.chunks(limits::BATCH_GET_ITEM_MAX)).map(|batch| get(stack, batch, projection, of));
     calls.buffer_unordered(limits::CALLS_IN_FLIGHT).try_concat().await
 }
 
 /// Reads a batch. An answer may leave out keys as unprocessed: those are read again.
-async fn get(stack: &Stack, ids: &[NotificationId]) -> Result<HashMap<String, Item>, Error> {
+async fn get<T>(
+    stack: &Stack,
+    ids: &[NotificationId],
+    projection: &str,
+    of: fn(&HashMap<String, AttributeValue>) -> T,
+) -> Result<HashMap<String, T>, Error> {
     let keys = ids.iter().map(|id| HashMap::from([("id".to_owned(), AttributeValue::S(id.to_string()))])).collect();
     let wanted = KeysAndAttributes::builder()
         .set_keys(Some(keys))
         .consistent_read(true)
-        .projection_expression("id, #status, event, received_at, done_at, last_failure_at")
+        .projection_expression(projection)
         .expression_attribute_names("#status", "status")
         .build()
         .map_err(Error::failed("BatchGetItem"))?;
@@ -67,7 +102,7 @@ async fn get(stack: &Stack, ids: &[NotificationId]) -> Result<HashMap<String, It
         let answer = stack.dynamodb.batch_get_item().set_request_items(Some(unread)).send().await;
         let answer = answer.map_err(Error::aws("BatchGetItem"))?;
         for item in answer.responses.unwrap_or_default().into_values().flatten() {
-            found.extend(text(&item, "id").map(|id| (id.to_owned(), Item::of(&item))));
+            found.extend(text(&item, "id").map(|id| (id.to_owned(), of(&item))));
         }
         unread = answer.unprocessed_keys.unwrap_or_default();
         if unread.is_empty() {

@@ -19,6 +19,7 @@ mod logs;
 mod many;
 mod output;
 mod plan;
+mod running;
 mod send;
 mod settle;
 mod signed;

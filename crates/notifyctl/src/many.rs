@@ -5,9 +5,9 @@ use crate::attention::{self, Entry};
 use crate::cli::SetArgs;
 use crate::error::Error;
 use crate::groups::Key;
-use crate::items::{self, Item};
 use crate::output;
 use crate::plan::{Plan, Planned, runs_again};
+use crate::running::{Became, Fates, Running, Stop};
 use crate::settle::described;
 use crate::stack::Stack;
 use crate::time::since;
@@ -15,10 +15,9 @@ use aws::{DynamoTable, SystemClock};
 use futures_util::stream::{self, StreamExt};
 use notification::operator::{Decided, Decision, seen};
 use notification::write::read_all;
-use notification::{Clock, Deadline, Failure, NotificationId, Status, Timestamp, limits, operator};
+use notification::{Clock, Deadline, Failure, NotificationId, Timestamp, limits, operator};
 use serde::Serialize;
 use serde_json::json;
-use std::collections::{BTreeMap, VecDeque};
 use std::io::BufRead;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,6 +25,10 @@ use std::time::Duration;
 
 /// As an id: read the ids from standard input, one per line.
 pub(crate) const STANDARD_INPUT: &str = "-";
+
+/// Why a notification is left alone whose item does not say since when it is as it is.
+const UNSEEN: &str =
+    "its item does not say since when it has its status; decide on it alone, without --wait and --plan";
 
 /// What an operator wants of many notifications.
 pub(crate) struct Order<'a> {
@@ -52,27 +55,6 @@ pub(crate) struct Tally {
     errors: usize,
 }
 
-/// What became of the notifications that run again.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
-pub(crate) struct Became {
-    done: usize,
-    /// FAILED or IN_DOUBT.
-    failed_again: usize,
-    pending: usize,
-    /// Of the pending ones, those whose action has failed since.
-    failing: usize,
-}
-
-/// Why a command stopped by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Stop {
-    /// So many of the last ones failed again, or are failing, that the cause is not fixed.
-    FailAgain { failed: usize, of: usize },
-    /// As many as are allowed are pending, and none is settled.
-    NoneSettled,
-}
-
 /// How far a decision about many notifications is.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) struct Progress {
@@ -84,25 +66,8 @@ pub(crate) struct Progress {
     pub(crate) stopped: Option<Stop>,
 }
 
-/// What became of the notifications that ran again and are settled, by their ids.
-type Fates = BTreeMap<String, &'static str>;
-
 /// The last step of the progress, and what became of each notification.
 pub(crate) type Ended = (Progress, Fates);
-
-/// The notifications that run again, and what is known of them.
-#[derive(Debug, Default)]
-struct Running {
-    /// Those that this command put back.
-    pending: Vec<NotificationId>,
-    /// Those that were put back before the command was resumed. What became of them says nothing about the cause now.
-    earlier: Vec<NotificationId>,
-    /// How many of the pending ones are failing: those that this command put back, and the earlier ones.
-    failing: (usize, usize),
-    fates: Fates,
-    /// Whether the last ones failed again, in the order in which they were found settled.
-    last: VecDeque<bool>,
-}
 
 /// How many are decided on in a second: one in the first, then twice as many in each, up to the rate.
 fn ramp(second: u32, rate: u32) -> usize {
@@ -158,14 +123,17 @@ impl Order<'_> {
         }
         ids.sort();
         ids.dedup();
-        let keys: Vec<_> = ids.iter().collect();
         let no_deadline = Deadline::at(Timestamp::MAX);
-        let read = read_all(self.table, &SystemClock, &keys, no_deadline).await;
-        for (id, stored) in ids.into_iter().zip(read) {
-            let stored = stored.map_err(|failure| Error::Failed(failure.to_string()))?;
-            match stored.as_ref().and_then(seen) {
-                Some(seen) => selected.set.push(Planned { id, seen }),
-                None => selected.left_alone.push((id.to_string(), described(Decided::Absent))),
+        for ids in ids.chunks(limits::REDRIVE_PENDING_MAX) {
+            let keys: Vec<_> = ids.iter().collect();
+            let read = read_all(self.table, &SystemClock, &keys, no_deadline).await;
+            for (id, stored) in ids.iter().zip(read) {
+                let stored = stored.map_err(|failure| Error::Failed(failure.to_string()))?;
+                match stored.as_ref().map(seen) {
+                    Some(Some(seen)) => selected.set.push(Planned { id: id.clone(), seen }),
+                    Some(None) => selected.left_alone.push((id.to_string(), UNSEEN.to_owned())),
+                    None => selected.left_alone.push((id.to_string(), described(Decided::Absent))),
+                }
             }
         }
         Ok(selected)
@@ -183,8 +151,12 @@ impl Order<'_> {
             output::line(output::verdict(false, &format!("{id}: {reason}")));
         }
         let seconds = seconds(count, self.set.rate);
+        let how = match &self.set.plan {
+            Some(path) => format!("--resume {}", path.display()),
+            None => "--yes".to_owned(),
+        };
         output::line(format_args!(
-            "{} would be changed, in about {seconds} s at {} per second; --yes changes them",
+            "{} would be changed, in about {seconds} s at {} per second; {how} changes them",
             output::plural(count, "notification"),
             self.set.rate
         ));
@@ -196,7 +168,7 @@ impl Order<'_> {
         let path = self.set.plan.clone().unwrap_or_else(|| {
             PathBuf::from(format!("notifyctl-{}.plan.jsonl", SystemClock.now().strftime("%Y%m%dT%H%M%SZ")))
         });
-        Plan::create(&path, &self.stack.name, self.decision, set)
+        Plan::create(&path, &self.stack.table_name, self.decision, set)
     }
 
     /// Decides on what is left of the plan. What cannot be decided on at all was left alone.
@@ -222,7 +194,7 @@ impl Order<'_> {
                 bar.set_position((all - left) as u64);
             } else {
                 bar.set_message("waiting");
-                bar.set_position((all - became.pending) as u64);
+                bar.set_position(all.saturating_sub(became.pending) as u64);
             }
         };
         let (mut progress, fates) = self.decide_on_all(&mut plan, show).await?;
@@ -236,7 +208,7 @@ impl Order<'_> {
     pub(crate) async fn decide_on_all(&self, plan: &mut Plan, mut show: impl FnMut(Progress)) -> Result<Ended, Error> {
         let left = std::mem::take(&mut plan.left);
         let mut progress = Progress { left: left.len(), ..Progress::default() };
-        let mut running = Running { earlier: std::mem::take(&mut plan.run_again), ..Running::default() };
+        let mut running = Running::resumed(std::mem::take(&mut plan.run_again));
         running.look(self.stack).await?;
         let (mut waiting, mut second) = (&left[..], 0);
         let mut moved = SystemClock.now();
@@ -257,28 +229,29 @@ impl Order<'_> {
                 show(progress);
             }
             (waiting, second) = (later, second + 1);
-            let settled = running.look(self.stack).await?;
+            let settled = look(&mut running, self.stack).await;
             if count + settled > 0 {
                 moved = SystemClock.now();
             }
             progress.became = running.became();
-            progress.stopped = running.must_stop(usize::from(self.set.stop_at), since(moved, SystemClock.now()));
             show(progress);
-            let rest = Duration::from_secs(1).saturating_sub(since(began, SystemClock.now()));
             if !waiting.is_empty() {
-                SystemClock.sleep(rest).await;
+                let unmoved = since(moved, SystemClock.now());
+                progress.stopped = running.must_stop(usize::from(self.set.stop_at), unmoved);
+                SystemClock.sleep(pause(count + settled).saturating_sub(since(began, SystemClock.now()))).await;
             }
         }
         let began = SystemClock.now();
         let is_in_time = || since(began, SystemClock.now()) < limits::REDRIVE_WAIT;
+        let mut settled = 1;
         progress.became = running.became();
         while self.set.wait && progress.stopped.is_none() && progress.became.pending > 0 && is_in_time() {
-            SystemClock.sleep(Duration::from_secs(1)).await;
-            running.look(self.stack).await?;
+            SystemClock.sleep(pause(settled)).await;
+            settled = look(&mut running, self.stack).await;
             progress.became = running.became();
             show(progress);
         }
-        Ok((progress, running.fates))
+        Ok((progress, running.into_fates()))
     }
 
     async fn decide<'p>(&self, planned: &'p Planned) -> (&'p Planned, Result<Decided, Failure>) {
@@ -286,13 +259,13 @@ impl Order<'_> {
         (planned, operator::decide(self.table, &SystemClock, id, self.decision, Some(*seen)).await)
     }
 
-    /// Prints what became of the set. 0: all changed, and none failed again. 1: not all. 2: a call failed.
+    /// Prints what became of the set. 0: all changed, and none failed again. 1: not all, or it stopped. 2: a call failed.
     fn report(&self, plan: &Plan, progress: Progress, fates: &Fates, json: bool) -> ExitCode {
-        let Progress { decided: tally, became, stopped, .. } = progress;
+        let Progress { left, decided: tally, became, stopped } = progress;
         let file = plan.path.display().to_string();
         if json {
             output::json(&json!({
-                "plan": file, "decided": tally, "became": became, "stopped": stopped, "notifications": fates,
+                "plan": file, "left": left, "decided": tally, "became": became, "stopped": stopped, "notifications": fates,
             }));
         } else {
             let Tally { changed, not_as_expected, errors } = tally;
@@ -312,8 +285,8 @@ impl Order<'_> {
                  --resume {file}"
             )),
             Some(Stop::NoneSettled) => output::error(&format!(
-                "stopped: {} are pending, and none was settled for {} minutes; find out what holds them up (`notifyctl \
-                 doctor`), then continue with --resume {file}",
+                "stopped: {} are pending, and none was settled for {} minutes: they wait for Lambda's next retry or the sweep, \
+                 or something holds them up (`notifyctl doctor`); continue later with --resume {file}",
                 became.pending,
                 limits::REDRIVE_WAIT.as_secs() / 60
             )),
@@ -322,7 +295,10 @@ impl Order<'_> {
             }
             None => {}
         }
-        let is_negative = tally.not_as_expected > 0 || became.failed_again > 0 || (self.set.wait && became.pending > 0);
+        let is_negative = stopped.is_some()
+            || tally.not_as_expected > 0
+            || became.failed_again > 0
+            || (self.set.wait && became.pending > 0);
         match (tally.errors, is_negative) {
             (0, false) => ExitCode::SUCCESS,
             (0, true) => ExitCode::from(1),
@@ -341,13 +317,27 @@ pub(crate) fn seconds(count: usize, rate: u32) -> usize {
     second as usize
 }
 
+/// Looks at those that run. A look that fails is made again, and meanwhile no more run than may be pending. Returns how many are
+/// settled now.
+async fn look(running: &mut Running, stack: &Stack) -> usize {
+    running.look(stack).await.unwrap_or_else(|error| {
+        output::note(&format!("{error}; it is tried again"));
+        0
+    })
+}
+
+/// How long to wait for the next look: longer while nothing moves, because each look reads whatever is pending.
+const fn pause(moved: usize) -> Duration {
+    if moved > 0 { limits::REDRIVE_LOOK_EVERY } else { limits::REDRIVE_LOOK_SELDOM }
+}
+
 impl Tally {
     fn note(&mut self, id: &NotificationId, result: &Result<Decided, Failure>, running: &mut Running) {
         match result {
             Ok(decided @ Decided::Changed { .. }) => {
                 self.changed += 1;
                 if runs_again(*decided) {
-                    running.pending.push(id.clone());
+                    running.add(id.clone());
                 }
             }
             Ok(decided) => {
@@ -362,66 +352,9 @@ impl Tally {
     }
 }
 
-impl Running {
-    /// How many more may run.
-    fn room(&self) -> usize {
-        limits::REDRIVE_PENDING_MAX.saturating_sub(self.pending.len() + self.earlier.len())
-    }
-
-    /// Looks at those that were pending. Returns how many are settled now.
-    async fn look(&mut self, stack: &Stack) -> Result<usize, Error> {
-        let ids: Vec<_> = self.pending.iter().chain(&self.earlier).cloned().collect();
-        let found = items::read(stack, &ids).await?;
-        for id in &self.pending {
-            if let Some(status) = found.get(id.as_str()).and_then(fate) {
-                self.last.push_back(status != Status::Done);
-            }
-        }
-        let skipped = self.last.len().saturating_sub(limits::REDRIVE_JUDGED);
-        self.last.drain(..skipped);
-        let fates = ids.iter().filter_map(|id| Some((id.to_string(), fate(found.get(id.as_str())?)?.as_str())));
-        self.fates.extend(fates);
-        self.pending.retain(|id| !self.fates.contains_key(id.as_str()));
-        self.earlier.retain(|id| !self.fates.contains_key(id.as_str()));
-        let is_failing = |id: &&NotificationId| found.get(id.as_str()).is_some_and(|item| item.has_noted_failure);
-        self.failing = (self.pending.iter().filter(is_failing).count(), self.earlier.iter().filter(is_failing).count());
-        Ok(ids.len() - self.pending.len() - self.earlier.len())
-    }
-
-    fn became(&self) -> Became {
-        let done = self.fates.values().filter(|&&fate| fate == Status::Done.as_str()).count();
-        Became {
-            done,
-            failed_again: self.fates.len() - done,
-            pending: self.pending.len() + self.earlier.len(),
-            failing: self.failing.0 + self.failing.1,
-        }
-    }
-
-    /// Whether to stop: so many fail again that the cause is not fixed, or nothing has moved for this long.
-    fn must_stop(&self, stop_at_percent: usize, unmoved: Duration) -> Option<Stop> {
-        let failed = self.failing.0 + self.last.iter().filter(|&&failed| failed).count();
-        let of = self.failing.0 + self.last.len();
-        if of >= limits::REDRIVE_JUDGED_AFTER && failed * 100 >= of * stop_at_percent {
-            return Some(Stop::FailAgain { failed, of });
-        }
-        (unmoved >= limits::REDRIVE_WAIT).then_some(Stop::NoneSettled)
-    }
-}
-
-/// The status of a notification that is settled.
-fn fate(item: &Item) -> Option<Status> {
-    item.status.filter(|status| matches!(status, Status::Done | Status::Failed | Status::InDoubt))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{settle, testing};
-    use notification::Change;
-    use notification::change::Run;
-    use notification::ports::Table;
-    use notification::testing::NOTE;
 
     #[test]
     fn the_rate_doubles_each_second_from_one_up_to_the_limit() {
@@ -429,78 +362,5 @@ mod tests {
         assert_eq!(rates, [1, 2, 4, 8, 16, 32, 50, 50]);
         assert_eq!(ramp(400, 50), 50);
         assert_eq!((seconds(0, 50), seconds(1, 50), seconds(64, 50), seconds(1_000, 50)), (0, 1, 7, 25));
-    }
-
-    fn stops(done: usize, failed: usize, failing: usize, stop_at: usize) -> bool {
-        let last = std::iter::repeat_n(false, done).chain(std::iter::repeat_n(true, failed)).collect();
-        let running = Running { last, failing: (failing, 1_000), ..Running::default() };
-        running.must_stop(stop_at, Duration::ZERO).is_some()
-    }
-
-    #[test]
-    fn it_stops_when_too_many_of_the_last_ones_fail_again_and_enough_are_known_to_judge() {
-        assert!(!stops(0, 19, 0, 50), "too few to judge");
-        assert!(stops(10, 10, 0, 50));
-        assert!(!stops(11, 10, 0, 50));
-        assert!(!stops(1, 99, 0, 100) && stops(0, 100, 0, 100));
-        assert!(stops(10, 0, 10, 50), "pending ones that fail are no better");
-        assert!(!stops(11, 0, 10, 50));
-    }
-
-    #[test]
-    fn it_stops_when_nothing_moves() {
-        let running = Running::default();
-        assert_eq!(running.must_stop(50, limits::REDRIVE_WAIT.mul_f32(0.9)), None);
-        assert_eq!(running.must_stop(50, limits::REDRIVE_WAIT), Some(Stop::NoneSettled));
-    }
-
-    #[test]
-    fn only_so_many_run_at_once() {
-        let id = || NotificationId::parse("a").unwrap();
-        let mut running = Running { pending: vec![id(); 600], earlier: vec![id(); 300], ..Running::default() };
-        assert_eq!(running.room(), 100);
-        running.pending.resize(800, id());
-        assert_eq!(running.room(), 0);
-    }
-
-    #[tokio::test]
-    async fn what_ran_before_is_reported_and_only_what_runs_now_is_judged() {
-        let stack = testing::stack().await;
-        testing::put(&stack, 0..70, |number| match number {
-            0..10 => Some(Status::Done),
-            10..50 => Some(Status::Failed),
-            _ => None,
-        })
-        .await;
-        let all: Vec<_> = (0..70).map(testing::notification).collect();
-        let failing = all[50..60].iter().map(|one| Change::note_failure(one.id(), one.event(), Run::Any, NOTE));
-        settle::table(&stack).write(&failing.collect::<Vec<_>>(), SystemClock.now()).await.unwrap();
-        let range = |range: std::ops::Range<usize>| all[range].iter().map(|one| one.id().clone()).collect::<Vec<_>>();
-
-        let mut now = Running { pending: range(0..70), ..Running::default() };
-        assert_eq!(now.look(&stack).await.unwrap(), 50);
-        let became = Became { done: 10, failed_again: 40, pending: 20, failing: 10 };
-        assert_eq!((now.became(), now.pending.clone()), (became, range(50..70)));
-        assert_eq!(now.must_stop(50, Duration::ZERO), Some(Stop::FailAgain { failed: 50, of: 60 }));
-        assert_eq!(now.look(&stack).await.unwrap(), 0);
-        assert_eq!(now.became(), became, "nothing is counted twice");
-
-        let mut before = Running { earlier: range(0..70), ..Running::default() };
-        before.look(&stack).await.unwrap();
-        assert_eq!((before.became(), before.earlier.clone()), (became, range(50..70)));
-        assert_eq!(before.must_stop(50, Duration::ZERO), None);
-    }
-
-    #[tokio::test]
-    async fn only_the_last_ones_are_judged() {
-        let stack = testing::stack().await;
-        let done = 2 * limits::REDRIVE_JUDGED;
-        testing::put(&stack, 0..done + 60, |number| Some(if number < done { Status::Done } else { Status::Failed }))
-            .await;
-        let pending = (0..done + 60).map(|number| testing::notification(number).id().clone()).collect();
-        let mut running = Running { pending, ..Running::default() };
-        running.look(&stack).await.unwrap();
-        let of = limits::REDRIVE_JUDGED;
-        assert_eq!(running.must_stop(60, Duration::ZERO), Some(Stop::FailAgain { failed: 60, of }));
     }
 }

@@ -27,7 +27,7 @@ pub(crate) struct Planned {
 #[serde(rename_all = "snake_case")]
 enum Line {
     /// The first one.
-    Plan { stack: String, decision: String },
+    Plan { table: String, decision: String },
     /// One for each notification.
     Notification { id: String, seen: String },
     /// The set is complete.
@@ -64,9 +64,9 @@ pub(crate) const fn runs_again(decided: Decided) -> bool {
 
 impl Plan {
     /// Writes the set to a new file.
-    pub(crate) fn create(path: &Path, stack: &str, decision: Decision, set: Vec<Planned>) -> Result<Self, Error> {
+    pub(crate) fn create(path: &Path, table: &str, decision: Decision, set: Vec<Planned>) -> Result<Self, Error> {
         let file = OpenOptions::new().read(true).append(true).create_new(true).open(path).map_err(Error::file(path))?;
-        let first = Line::Plan { stack: stack.to_owned(), decision: name(decision).to_owned() };
+        let first = Line::Plan { table: table.to_owned(), decision: name(decision).to_owned() };
         let each = set
             .iter()
             .map(|Planned { id, seen }| Line::Notification { id: id.to_string(), seen: format!("{seen:.3}") });
@@ -79,8 +79,8 @@ impl Plan {
         Ok(Self { path: path.to_owned(), count: set.len(), left: set, run_again: vec![], file })
     }
 
-    /// Reads a file that was written before, for the same stack and decision.
-    pub(crate) fn open(path: &Path, stack: &str, decision: Decision) -> Result<Self, Error> {
+    /// Reads a file that was written before, for the same table and decision.
+    pub(crate) fn open(path: &Path, table: &str, decision: Decision) -> Result<Self, Error> {
         let file = OpenOptions::new().read(true).append(true).open(path).map_err(Error::file(path))?;
         drop_torn_line(&file).map_err(Error::file(path))?;
         let wrong = |problem: String| Error::Failed(format!("{}: {problem}", path.display()));
@@ -90,12 +90,12 @@ impl Plan {
                 .map_err(|error| wrong(format!("line {} is no line of a plan: {error}", number + 1)))
         });
         match lines.next().transpose()? {
-            Some(Line::Plan { stack: planned_for, decision: planned }) => {
-                if (planned_for.as_str(), planned.as_str()) != (stack, name(decision)) {
-                    return Err(wrong(format!("it is a plan to {planned} in the stack {planned_for}")));
+            Some(Line::Plan { table: planned_for, decision: planned }) => {
+                if (planned_for.as_str(), planned.as_str()) != (table, name(decision)) {
+                    return Err(wrong(format!("it is a plan to {planned} in the table {planned_for}")));
                 }
             }
-            _ => return Err(wrong("its first line does not say what is planned, and for which stack".to_owned())),
+            _ => return Err(wrong("its first line does not say what is planned, and in which table".to_owned())),
         }
         let id = |text: &str| NotificationId::parse(text).map_err(|invalid| wrong(invalid.to_string()));
         let (mut set, mut run_again, mut decided, mut is_complete) = (vec![], vec![], HashSet::new(), false);
@@ -191,11 +191,11 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_is_for_one_stack_and_one_decision_and_never_replaces_a_file() {
+    fn a_plan_is_for_one_table_and_one_decision_and_never_replaces_a_file() {
         let path = path("one");
         drop(Plan::create(&path, "s", Decision::ResolveDone, set()).unwrap());
         let error = Plan::open(&path, "s", Decision::ResolveRetry).unwrap_err().to_string();
-        assert!(error.ends_with("it is a plan to resolve --done in the stack s"), "{error}");
+        assert!(error.ends_with("it is a plan to resolve --done in the table s"), "{error}");
         assert!(Plan::open(&path, "another", Decision::ResolveDone).is_err());
         assert!(Plan::create(&path, "s", Decision::ResolveDone, set()).is_err());
         std::fs::remove_file(path).unwrap();
@@ -211,7 +211,7 @@ mod tests {
         assert!(error.contains("begin again"), "{error}");
         std::fs::write(&path, &text[text.find('\n').unwrap() + 1..]).unwrap();
         let error = Plan::open(&path, "s", Decision::Redrive).unwrap_err().to_string();
-        assert!(error.contains("for which stack"), "{error}");
+        assert!(error.contains("in which table"), "{error}");
         std::fs::remove_file(path).unwrap();
     }
 }

@@ -33,7 +33,7 @@ async fn run(
     let table = table(stack);
     let order = Order { stack, table: &table, decision, set };
     if let Some(path) = &set.resume {
-        return order.carry_out(Plan::open(path, &stack.name, decision)?, &[], json).await;
+        return order.carry_out(Plan::open(path, &stack.table_name, decision)?, &[], json).await;
     }
     let one = one_id(set);
     if let (Some(id), false, None) = (one, set.wait, &set.plan) {

@@ -131,7 +131,7 @@ async fn call(
     let (instructions, _) = sign(signable.map_err(text)?, &parameters).map_err(text)?.into_parts();
     instructions.apply_to_request_http1x(&mut request);
     let mut request = reqwest::Request::try_from(request).map_err(text)?;
-    *request.timeout_mut() = Some(limits::SIGNED_CALL_TIMEOUT);
+    *request.timeout_mut() = Some(limits::NOTIFYCTL_ATTEMPT_TIMEOUT);
     let answer = reqwest::Client::new().execute(request).await.map_err(text)?;
     let status = answer.status();
     let body = answer.text().await.map_err(text)?;

@@ -3,6 +3,7 @@
 use crate::error::Error;
 use aws::SdkConfig;
 use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_cloudformation::error::ProvideErrorMetadata;
 use notification::limits;
@@ -46,7 +47,8 @@ pub(crate) struct Stack {
 impl Stack {
     /// Finds a stack by its name, in its outputs.
     pub(crate) async fn find(name: &str) -> Result<Self, Error> {
-        let config = aws_config::load_defaults(BehaviorVersion::v2026_01_12()).await;
+        let timeouts = TimeoutConfig::builder().operation_attempt_timeout(limits::NOTIFYCTL_ATTEMPT_TIMEOUT).build();
+        let config = aws_config::defaults(BehaviorVersion::v2026_01_12()).timeout_config(timeouts).load().await;
         if config.region().is_none() {
             let text = "no AWS region is set: set AWS_REGION, or a region in the AWS profile";
             return Err(Error::Failed(text.to_owned()));

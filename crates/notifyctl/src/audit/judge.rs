@@ -304,7 +304,6 @@ mod tests {
             event: event(id, 1).into(),
             received_at: Some(at("2026-11-22T10:00:01Z")),
             done_at: Some(DONE_AT.into()),
-            ..Item::default()
         }
     }
 

@@ -36,6 +36,7 @@ struct Monitor<'a> {
     json: bool,
     shards: Shards,
     listed_at: Option<Timestamp>,
+    rounds: Rounds,
     counts: Counts,
     /// `None` if nothing is published.
     metrics: Option<Metrics>,
@@ -44,8 +45,15 @@ struct Monitor<'a> {
 /// Follows the stream for as long as the arguments say, or until a signal ends it. Prints a summary in any case.
 pub(super) async fn run(stack: &Stack, args: &VerifyArgs, json: bool) -> Result<ExitCode, Error> {
     let metrics = args.publish_metrics.then(Metrics::default);
-    let mut monitor =
-        Monitor { stack, json, shards: Shards::default(), listed_at: None, counts: Counts::default(), metrics };
+    let mut monitor = Monitor {
+        stack,
+        json,
+        shards: Shards::default(),
+        listed_at: None,
+        rounds: Rounds::default(),
+        counts: Counts::default(),
+        metrics,
+    };
     let bar = output::spinner("following the table's stream");
     let result = tokio::select! {
         biased;
@@ -53,7 +61,10 @@ pub(super) async fn run(stack: &Stack, args: &VerifyArgs, json: bool) -> Result<
         () = stop_signal() => Ok(()),
     };
     bar.finish_and_clear();
-    if let Err(problem) = monitor.publish().await {
+    // A monitor that has read nothing must not look alive.
+    if monitor.rounds.have_begun
+        && let Err(problem) = monitor.publish().await
+    {
         output::note(&format!("the last counts are not published: {problem}"));
     }
     let exit_code = monitor.counts.report(json);
@@ -106,19 +117,18 @@ impl Monitor<'_> {
     /// have failed for too long: then whoever started this should start it again, with other credentials perhaps.
     async fn follow(&mut self, for_: Option<Duration>, bar: &ProgressBar) -> Result<(), Error> {
         let began = SystemClock.now();
-        let mut rounds = Rounds::default();
         loop {
             let wait = match self.round().await {
                 Ok(found_any) => {
-                    rounds.succeeded();
-                    if found_any { Duration::ZERO } else { limits::FOLLOW_POLL }
+                    self.rounds.succeeded();
+                    self.publish_if_due().await?;
+                    if found_any { limits::FOLLOW_POLL_BUSY } else { limits::FOLLOW_POLL }
                 }
                 Err(error) => {
-                    rounds.failed(error, SystemClock.now())?;
+                    self.rounds.failed(error, SystemClock.now())?;
                     limits::BACKOFF_CAP
                 }
             };
-            self.publish_if_due(rounds.have_begun).await?;
             bar.set_message(format!("following the table's stream: {}", self.counts.text()));
             bar.tick();
             if for_.is_some_and(|time| since(began, SystemClock.now()) >= time) {
@@ -134,6 +144,9 @@ impl Monitor<'_> {
         let (mut found_any, mut failed) = (false, None);
         if self.listed_at.is_none_or(|at| since(at, now) >= limits::FOLLOW_LIST_EVERY) {
             match self.stack.table_stream.shards().await {
+                Ok(shards) if shards.iter().all(|shard| shard.is_closed) => {
+                    failed = Some(CallError::new("DescribeStream", NO_OPEN_SHARD.to_owned()));
+                }
                 Ok(shards) => {
                     self.shards.list(&shards);
                     self.listed_at = Some(now);
@@ -200,10 +213,11 @@ impl Monitor<'_> {
         Violation { id, problem }.print(self.json);
     }
 
-    /// Publishes the metrics from time to time. The first time, an error ends the command: it may lack a permission.
-    async fn publish_if_due(&mut self, has_begun: bool) -> Result<(), Error> {
+    /// Publishes the metrics from time to time, after a round of reads that succeeded. The first time, an error ends the command:
+    /// it may lack a permission.
+    async fn publish_if_due(&mut self) -> Result<(), Error> {
         let Some(metrics) = &self.metrics else { return Ok(()) };
-        if !has_begun || !metrics.are_due(SystemClock.now()) {
+        if !metrics.are_due(SystemClock.now()) {
             return Ok(());
         }
         let is_first = metrics.are_new();
@@ -277,6 +291,9 @@ pub(super) fn problem(record: &Record) -> Option<(String, String)> {
     Some((id_of(changed), problem))
 }
 
+/// Why a stream cannot be followed that AWS still lists, for a day.
+const NO_OPEN_SHARD: &str = "the stream has no open shard: it was disabled, or replaced by another";
+
 /// Who removes expired items, by their stream records.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/time-to-live-ttl-streams.html>
 const TIME_TO_LIVE: &str = "dynamodb.amazonaws.com";
@@ -292,7 +309,8 @@ mod tests {
     fn monitor(stack: &Stack, metrics: Option<Metrics>) -> Monitor<'_> {
         let mut shards = Shards::default();
         shards.list(&[]);
-        Monitor { stack, json: true, shards, listed_at: None, counts: Counts::default(), metrics }
+        let (rounds, counts) = (Rounds::default(), Counts::default());
+        Monitor { stack, json: true, shards, listed_at: None, rounds, counts, metrics }
     }
 
     async fn put(stack: &Stack, id: &str, status: &str) {
@@ -359,8 +377,7 @@ mod tests {
         let mut stack = stack().await;
         stack.config = stack.config.into_builder().endpoint_url("http://127.0.0.1:9").build();
         let mut monitor = monitor(&stack, Some(Metrics::default()));
-        monitor.publish_if_due(false).await.unwrap();
-        let error = monitor.publish_if_due(true).await.unwrap_err();
+        let error = monitor.publish_if_due().await.unwrap_err();
         assert!(error.to_string().starts_with("PutMetricData: "), "{error}");
         // It does not try once more at the end.
         monitor.publish().await.unwrap();

@@ -293,10 +293,7 @@ pub(crate) fn wrong_change(old: Option<&Item>, new: &Item) -> Option<String> {
     if text(new, "id") == Some(SWEEP_CURSOR_ID) {
         return None;
     }
-    if let Some(problem) = wrong_item(new) {
-        return Some(problem);
-    }
-    let to = status(new)?;
+    let Some(to) = status(new) else { return wrong_item(new) };
     let from = match old.map(status) {
         None => None,
         Some(None) => return Some(format!("it had no known status, and is {to}")),
@@ -306,6 +303,11 @@ pub(crate) fn wrong_change(old: Option<&Item>, new: &Item) -> Option<String> {
         let from = from.map_or("nothing", Status::as_str);
         return Some(format!("it was changed from {from} to {to}, which is no transition"));
     };
+    // An item that was wrong before, perhaps since an earlier version wrote it, is no mistake of this change.
+    let was_right = old.is_none_or(|old| wrong_item(old).is_none());
+    if was_right && let Some(problem) = wrong_item(new) {
+        return Some(problem);
+    }
     let before = old.cloned().unwrap_or_default();
     change.wrong(&before, new).map(|problem| format!("it became {to}, and {problem}"))
 }

@@ -239,6 +239,23 @@ fn only_transitions_are_allowed() {
 }
 
 #[test]
+fn what_is_no_transition_is_named_whatever_else_is_wrong_with_the_item() {
+    let overwritten = with(full("DONE"), "status", text("FAILED"));
+    let problem = wrong_change(Some(&full("DONE")), &overwritten).unwrap();
+    assert_eq!(problem, "it was changed from DONE to FAILED, which is no transition");
+}
+
+#[test]
+fn a_right_change_of_an_item_that_was_wrong_before_is_no_violation() {
+    let change = CHANGES.iter().find(|change| change.from == Some(Status::Failed)).unwrap();
+    let (old, new) = images(change);
+    let wrong = |item: Item| with(item, "event", text("no event"));
+    assert!(wrong_item(&wrong(new.clone())).is_some());
+    assert_eq!(wrong_change(Some(&wrong(old.clone().unwrap())), &wrong(new.clone())), None);
+    assert!(wrong_change(old.as_ref(), &wrong(new)).is_some());
+}
+
+#[test]
 fn a_note_changes_nothing_that_says_since_when_or_what() {
     let noted = |name: &str, value: &str| wrong_change(Some(&full("INIT")), &with(full("INIT"), name, text(value)));
     assert_eq!(noted("reason", "another"), None);

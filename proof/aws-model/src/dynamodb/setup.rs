@@ -80,7 +80,8 @@ impl DynamoDb {
                 if (request.text("ShardId")?, request.text("ShardIteratorType")?) != (SHARD, "TRIM_HORIZON") {
                     return Err(Error::validation("this model reads its one shard from the beginning"));
                 }
-                Ok(json!({"ShardIterator": iterator(request.text("StreamArn")?, 0)}))
+                let arn = request.text("StreamArn")?;
+                Ok(json!({"ShardIterator": iterator(arn, self.table(arn)?.trimmed())}))
             }
             "GetRecords" => self.get_records(body, now),
             _ => Err(Error::unknown_operation(operation)),

@@ -85,6 +85,11 @@ impl Table {
         &self.items
     }
 
+    /// The place of the oldest change that the stream has.
+    pub(crate) fn trimmed(&self) -> usize {
+        self.trimmed
+    }
+
     /// The changes from this place of the stream on, with their places; `None` if the stream no longer has that place.
     pub(crate) fn changes(&self, place: usize) -> Option<impl Iterator<Item = (usize, &Image)>> {
         let skipped = place.checked_sub(self.trimmed)?;

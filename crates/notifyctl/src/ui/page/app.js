@@ -338,10 +338,12 @@ function showDecision(decision) {
   if (decided.errors) parts.push(`${plural(decided.errors, "error")}`);
   if (decision.what !== "resolve_done") {
     parts.push(`${number.format(became.done)} DONE`, `${number.format(became.failed_again)} failed again`, `${number.format(became.pending)} pending`);
+    if (became.failing) parts.push(`${number.format(became.failing)} of these failing`);
   }
+  const why = stopped === "none_settled" ? "none is settled" : "too many fail again";
   const ends = {
     running: left ? "Deciding" : "Waiting for the results",
-    ended: stopped ? "Stopped, because too many failed again" : decision.error ? `Ended: ${decision.error}` : "Finished",
+    ended: stopped ? `Stopped, because ${why}` : decision.error ? `Ended: ${decision.error}` : "Finished",
     interrupted: "Stopped",
   };
   const rest = isRunning || (!left && !decided.errors) ? "" : ` The file ${decision.file} continues it, with notifyctl’s --resume.`;
