@@ -265,6 +265,22 @@ mod tests {
     }
 
     #[test]
+    fn every_change_that_leaves_claimed_removes_the_whole_claim_readable_or_not() {
+        let claim = Claim { owner: "me".into(), lease_until: Timestamp::UNIX_EPOCH };
+        let a = id("a");
+        for change in [
+            Change::done_claimed(&a, &claim, None),
+            Change::fail_claimed(&a, &claim, REJECTED),
+            Change::release(&a, &claim, NOTE),
+            Change::doubt_claimed(&a, &claim, REJECTED),
+            Change::doubt_unreadable_claim(&a, REJECTED),
+        ] {
+            let (statement, _) = statement_of(&change);
+            assert!(statement.contains(r#" REMOVE "owner" REMOVE "lease_until""#), "{statement}");
+        }
+    }
+
+    #[test]
     fn a_claim_or_a_failure_is_written_only_if_no_call_has_an_unknown_outcome() {
         let claim = Claim { owner: "me".into(), lease_until: Timestamp::UNIX_EPOCH };
         let a = id("a");

@@ -85,6 +85,14 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_has_the_code_of_its_kind_or_another_that_it_was_given() {
+        let codes = [Failure::retryable("r"), Failure::may_have_happened("r"), Failure::permanent("r")].map(|f| f.code);
+        assert_eq!(codes, [ReasonCode::Retry, ReasonCode::OutcomeUnknown, ReasonCode::Rejected]);
+        let throttled = Failure::retryable("r").with_code(ReasonCode::Throttled);
+        assert_eq!((throttled.kind, throttled.code), (FailureKind::Retryable, ReasonCode::Throttled));
+    }
+
+    #[test]
     fn a_failure_shows_its_reason() {
         assert_eq!(Failure::retryable("throttled").to_string(), "throttled");
     }

@@ -348,6 +348,20 @@ pub const VERIFY_SEGMENTS: usize = 16;
 /// How often `notifyctl verify --follow` looks for new shards: they appear every four hours or so.
 pub const FOLLOW_LIST_EVERY: Duration = Duration::from_secs(10);
 
+/// How often `notifyctl verify --follow` reads a shard without new records. Each read that is not Lambda's has a price.
+/// <https://aws.amazon.com/dynamodb/pricing/on-demand/>
+pub const FOLLOW_POLL: Duration = Duration::from_secs(1);
+
+/// How long its reads may fail until it ends.
+pub const FOLLOW_FAILING_MAX: Duration = Duration::from_mins(10);
+
+/// How often it publishes its metrics. CloudWatch keeps one value of each minute.
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/publishingMetrics.html>
+pub const PUBLISH_METRICS_EVERY: Duration = Duration::from_mins(1);
+
+/// How long it waits for CloudWatch.
+pub const PUBLISH_METRICS_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Of the notifications that run again, `notifyctl redrive` must know so many before it judges whether too many fail again.
 pub const REDRIVE_JUDGED_AFTER: usize = 20;
 

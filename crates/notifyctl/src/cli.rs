@@ -107,9 +107,10 @@ Examples:
   notifyctl verify
   notifyctl verify --state verify.json --read-units 100     slowly; run it again after an interruption
   notifyctl verify --follow --for 1h --json
+  notifyctl verify --follow --publish-metrics               a monitor, until Ctrl-C or SIGTERM
 
-Exit status: 0 no violation; 1 violations; 2 the table could not be read; 3 some changes may not be checked; 130 interrupted, as always with --follow unless --for
-ends it.";
+Exit status: 0 no violation; 1 violations; 2 the table could not be read, or the first metrics not published; 3 some
+changes may not be checked; 130 interrupted. With --follow, Ctrl-C and SIGTERM are the usual end, and no interruption.";
 
 const AUDIT_EXAMPLES: &str = "\
 Examples:
@@ -415,14 +416,16 @@ pub(crate) struct AuditArgs {
     pub(crate) file: PathBuf,
 }
 
-/// Check every invariant of every item in the table, or of every change from now on
+/// Check every rule for every item in the table, or for every change from now on
 ///
-/// Each item must have exactly the attributes that its status implies, an event that is its notification's, and valid times.
-/// Reads the whole table, at a limited rate. Each violation is printed when it is found.
+/// Each item must have exactly the attributes that its status implies, an event that is its notification's, and valid
+/// times (docs/SEMANTICS.md#attributes). Reads the whole table, at a limited rate. Each violation is printed when it is
+/// found.
 ///
-/// With --follow, each change that the table's stream shows must be one of the allowed transitions, must not change the event, and
-/// must leave a valid item; only DONE items may be removed, and only by their time to live. Two readers can share a shard of the
-/// stream, and publisher's event source mapping is one of them.
+/// With --follow, each change that the table's stream shows must be one of the allowed transitions, must set and remove
+/// the attributes of that transition and no others, and must leave a valid item; only DONE items may be removed, and only
+/// by their time to live. Run one such monitor for a stack: two readers can share a shard of the stream, and publisher's
+/// event source mapping is one of them.
 #[derive(Debug, Args)]
 #[command(after_help = VERIFY_EXAMPLES)]
 pub(crate) struct VerifyArgs {
@@ -437,6 +440,11 @@ pub(crate) struct VerifyArgs {
     /// Follow the table's stream until this is interrupted
     #[arg(long)]
     pub(crate) follow: bool,
+
+    /// Publish what --follow counts, once a minute, in CloudWatch (needs cloudwatch:PutMetricData in the namespace
+    /// AtomicNotification); otherwise nothing is written anywhere
+    #[arg(long, requires = "follow")]
+    pub(crate) publish_metrics: bool,
 
     /// Follow for this long, e.g. 90s, 5m, 2h or 1d
     #[arg(long = "for", value_name = "DURATION", requires = "follow", value_parser = duration)]

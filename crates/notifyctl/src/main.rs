@@ -44,14 +44,24 @@ use std::process::ExitCode;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
+    // The command comes first: it may have something to say when it is interrupted.
     let result = tokio::select! {
+        biased;
         result = run(&cli) => result,
-        _ = tokio::signal::ctrl_c() => Err(Error::Interrupted("interrupted".to_owned())),
+        () = interrupted(&cli.command) => Err(Error::Interrupted("interrupted".to_owned())),
     };
     result.unwrap_or_else(|error| {
         output::error(&error);
         error.exit_code()
     })
+}
+
+/// Ctrl-C, except for a command that ends itself then.
+async fn interrupted(command: &Command) {
+    if matches!(command, Command::Verify(args) if args.follow) {
+        return std::future::pending().await;
+    }
+    let _ = tokio::signal::ctrl_c().await;
 }
 
 async fn run(cli: &Cli) -> Result<ExitCode, Error> {

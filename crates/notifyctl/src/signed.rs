@@ -49,7 +49,15 @@ pub(crate) const DESCRIBE_RULE: Operation =
 pub(crate) const LIST_TARGETS_BY_RULE: Operation =
     Operation { service: "events", target: "AWSEvents.ListTargetsByRule", content_type: "application/x-amz-json-1.1" };
 
-/// Calls an operation once. The error names the operation and says why it failed.
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricData.html>
+pub(crate) const PUT_METRIC_DATA: Operation = Operation {
+    service: "monitoring",
+    target: "GraniteServiceVersion20100801.PutMetricData",
+    content_type: "application/x-amz-json-1.0",
+};
+
+/// Calls an operation once. Its answer is `null` if the operation has no result. The error names the operation and says why
+/// it failed.
 pub(crate) async fn json(config: &SdkConfig, operation: &Operation, request: &Value) -> Result<Value, String> {
     let region = region(config)?;
     let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
@@ -58,6 +66,9 @@ pub(crate) async fn json(config: &SdkConfig, operation: &Operation, request: &Va
     let name = operation.target.rsplit('.').next().unwrap_or_default();
     let called = call(config, &endpoint, operation.service, region, &headers, request.to_string()).await;
     let body = called.map_err(|reason| format!("{name}: {reason}"))?;
+    if body.is_empty() {
+        return Ok(Value::Null);
+    }
     serde_json::from_str(&body).map_err(|error| format!("{name}: {error}"))
 }
 

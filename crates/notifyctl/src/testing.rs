@@ -34,8 +34,9 @@ pub(crate) async fn stack() -> Stack {
         publisher_failures_url: String::new(),
         downstream_failures_url: String::new(),
         table_name: NAME.to_owned(),
-        table_stream_arn: String::new(),
-        table_stream: TableStream::new(streams, String::new()),
+        // The model has the name of the table here.
+        table_stream_arn: NAME.to_owned(),
+        table_stream: TableStream::new(streams, NAME.to_owned()),
         stream_name: String::new(),
         data_stream: DataStream::by_name(kinesis, String::new()),
         functions: Functions { ingest: String::new(), publisher: String::new(), downstream: String::new() },

@@ -1,9 +1,22 @@
-//! `notifyctl verify`: every invariant of every item of the table; or, with `--follow`, of every change from now on. It only
-//! reads.
+//! `notifyctl verify`: every rule for every item of the table; or, with `--follow`, for every change from now on. It only reads.
+//!
+//! | file | concern |
+//! |---|---|
+//! | `rules` | the rules: pure, and in tables |
+//! | `attributes` | items as the SDK has them |
+//! | `progress` | how far the table has been read |
+//! | `follow` | the monitor of the table's stream |
+//! | `shards` | where the monitor reads each shard next |
+//! | `metrics` | what the monitor publishes |
 
+mod attributes;
 mod follow;
-mod item;
+mod metrics;
 mod progress;
+mod rules;
+#[cfg(test)]
+mod rules_tests;
+mod shards;
 
 use crate::cli::VerifyArgs;
 use crate::error::Error;
@@ -12,9 +25,9 @@ use crate::stack::Stack;
 use crate::time::since;
 use aws::SystemClock;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
-use item::Attributes;
 use notification::{Clock, Timestamp, limits};
 use progress::{Position, Progress};
+use rules::{Item, Value};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::process::ExitCode;
@@ -47,7 +60,7 @@ struct Answer {
 
 pub(crate) async fn run(stack: &Stack, args: &VerifyArgs, json: bool) -> Result<ExitCode, Error> {
     if args.follow {
-        return follow::run(stack, args.for_, json).await;
+        return follow::run(stack, args, json).await;
     }
     let mut progress = match &args.state {
         Some(path) => Progress::open_or_new(path, &stack.table_name)?,
@@ -58,7 +71,7 @@ pub(crate) async fn run(stack: &Stack, args: &VerifyArgs, json: bool) -> Result<
         let began = SystemClock.now();
         let page = read_page(stack, segment, progress.position(segment)).await?;
         for item in &page.items {
-            if let Some(problem) = item::problem(item) {
+            if let Some(problem) = rules::wrong_item(item) {
                 progress.violations += 1;
                 Violation { id: id_of(item), problem }.print(json);
             }
@@ -98,7 +111,7 @@ fn pause(read: f64, per_second: u32, began: Timestamp, now: Timestamp) -> Durati
 
 /// A page of a segment of the table.
 struct Page {
-    items: Vec<Attributes>,
+    items: Vec<Item>,
     read_units: f64,
     next: Position,
 }
@@ -123,20 +136,15 @@ async fn read_page(stack: &Stack, segment: usize, position: Position) -> Result<
     let last = answer.last_evaluated_key().and_then(|key| crate::items::text(key, "id"));
     let next = last.map_or(Position::End, |id| Position::After(id.to_owned()));
     let read_units = answer.consumed_capacity().and_then(|consumed| consumed.capacity_units).unwrap_or_default();
-    let items = answer.items.unwrap_or_default().into_iter().map(attributes).collect();
+    let items = answer.items().iter().map(attributes::item).collect();
     Ok(Page { items, read_units, next })
 }
 
-fn attributes(item: HashMap<String, AttributeValue>) -> Attributes {
-    let text = |value| match value {
-        AttributeValue::S(text) | AttributeValue::N(text) => text,
-        _ => String::new(),
-    };
-    item.into_iter().map(|(name, value)| (name, text(value))).collect()
-}
-
-fn id_of(item: &Attributes) -> String {
-    item.get("id").cloned().unwrap_or_else(|| "(no id)".to_owned())
+fn id_of(item: &Item) -> String {
+    match item.get("id") {
+        Some(Value::Text(id)) => id.clone(),
+        _ => "(no id)".to_owned(),
+    }
 }
 
 #[cfg(test)]

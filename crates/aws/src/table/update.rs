@@ -48,9 +48,12 @@ impl Update {
         if let Before::Since(status, since) = from {
             expected.extend(since_attribute(status).map(|attribute| (attribute, time(since))));
         }
-        let mut removed = Vec::with_capacity(CLAIM.len() + PENDING.len());
         if let Before::Claim(claim) = from {
             expected.extend([("owner", text(&*claim.owner)), ("lease_until", time(claim.lease_until))]);
+        }
+        let mut removed = Vec::with_capacity(CLAIM.len() + PENDING.len());
+        // Nothing changes from CLAIMED to CLAIMED.
+        if from.status() == Some(Status::Claimed) {
             removed.extend(CLAIM);
         }
         if from.status().is_some_and(is_unresolved) && !is_unresolved(to.status()) {

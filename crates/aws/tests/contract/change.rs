@@ -187,7 +187,7 @@ fn rows<'a>(new: &'a Notification, mine: &'a Claim, outcome: &'a Outcome) -> Vec
         row(Change::fail_claimed(id, mine, REFUSED), MINE, &failed, CLAIM_AND_PENDING),
         row(Change::release(id, mine, NOTE), MINE, &released, CLAIM),
         row(Change::doubt_claimed(id, mine, UNKNOWN), MINE, &in_doubt, CLAIM_AND_PENDING),
-        row(Change::doubt_unreadable_claim(id, UNKNOWN), CLAIMED, &in_doubt, PENDING),
+        row(Change::doubt_unreadable_claim(id, UNKNOWN), CLAIMED, &in_doubt, CLAIM_AND_PENDING),
         row(Change::redrive(id, at(BEFORE)), &["FAILED"], &put_back, RUN),
         row(Change::resolve_retry(id, at(BEFORE)), &["IN_DOUBT"], &put_back, RUN),
         row(Change::resolve_done(id, at(BEFORE)), &["IN_DOUBT"], &done, UNRESOLVED),

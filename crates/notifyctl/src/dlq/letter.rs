@@ -180,11 +180,7 @@ pub(super) mod tests {
     }
 
     fn judged(body: &str, event: Option<&str>) -> (Reason, String) {
-        let item = event.map(|event| Item {
-            status: Some(Status::Done),
-            event: event.into(),
-            ..Item::default()
-        });
+        let item = event.map(|event| Item { status: Some(Status::Done), event: event.into(), ..Item::default() });
         let letter = letter(Message::builder().body(body).build(), |_| item.as_ref());
         (letter.reason, letter.why)
     }

@@ -148,6 +148,7 @@ impl World {
 
     fn item_changed(&mut self, image: Image) {
         self.check_item(&image);
+        self.check_rules(&image);
         let now = self.now;
         let is_removed = image.new.is_none();
         self.table_stream.shards.append(&image.key, now, |_, sequence_number| {

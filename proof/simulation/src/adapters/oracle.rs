@@ -1,5 +1,7 @@
 //! What must hold for every change of an item, judged by its images alone: by the transitions that are documented, by what
 //! upstream sent, and by the attributes that an item of each status has. Nothing here calls the adapters.
+//!
+//! The rules that `notifyctl verify` checks in production are applied, too: it must find nothing wrong in what is right.
 
 use crate::scenario::Message;
 use crate::world::World;
@@ -10,6 +12,10 @@ use notification::status::TRANSITIONS;
 use notification::testing::Item;
 use notification::{Claim, ReasonCode, Status};
 use serde_json::Value;
+
+#[path = "../../../../crates/notifyctl/src/verify/rules.rs"]
+#[allow(dead_code, reason = "here, items are removed by their time to live only")]
+mod rules;
 
 impl World {
     /// Checks a change of an item, and keeps the item as the checks of every run look at it.
@@ -65,6 +71,13 @@ impl World {
         self.table.insert(id, Item { writes: writes + 1, ..item(to, new) });
     }
 
+    /// Checks a change by the rules of `notifyctl verify`.
+    pub(super) fn check_rules(&mut self, image: &Image) {
+        if let Some(problem) = broken_rule(image) {
+            self.violated(format!("notifyctl verify finds {}: {problem}", image.key));
+        }
+    }
+
     fn note_transition(&mut self, from: Option<Status>, to: Status) {
         self.note(match (from, to) {
             (Some(Status::Init), Status::Claimed) => "a notification is claimed",
@@ -74,6 +87,26 @@ impl World {
             _ => return,
         });
     }
+}
+
+/// What `notifyctl verify --follow` says about a change.
+fn broken_rule(image: &Image) -> Option<String> {
+    let (old, new) = (image.old.as_ref().map(rules_item), image.new.as_ref().map(rules_item));
+    match (&old, &new) {
+        (old, Some(new)) => rules::wrong_change(old.as_ref(), new),
+        (Some(old), None) => rules::wrong_removal(old, rules::Removal::Expiry),
+        (None, None) => None,
+    }
+}
+
+fn rules_item(attributes: &Attributes) -> rules::Item {
+    let value = |value: &Value| match (value["S"].as_str(), value["N"].as_str(), value["B"].as_str()) {
+        (Some(text), None, None) => rules::Value::Text(text.to_owned()),
+        (None, Some(number), None) => rules::Value::Number(number.to_owned()),
+        (None, None, Some(_)) => rules::Value::Bytes,
+        _ => rules::Value::Other,
+    };
+    attributes.iter().map(|(name, attribute)| (name.clone(), value(attribute))).collect()
 }
 
 /// Whether a new item has what a message says, byte for byte.
