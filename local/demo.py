@@ -18,6 +18,9 @@ WATCH_TIMEOUT = 300
 #: The notification ids are refund-000001, refund-000002 and so on.
 PREFIX = "refund"
 
+#: Leads to the page of `notifyctl ui`.
+PAGE = STATE / "page.html"
+
 ACTIONS = ("ledger", "webhook", "mark-done")
 
 
@@ -53,13 +56,28 @@ def page(stack):
     try:
         address = process.stdout.readline().strip()
         screen.say(f"  the page: {address}")
-        webbrowser.open(address)
+        webbrowser.open(leading_to(address).as_uri())
         yield
         with contextlib.suppress(EOFError):
             input("The page shows the stack until you press Enter. ")
     finally:
         process.terminate()
         process.wait()
+        PAGE.unlink(missing_ok=True)
+
+
+def leading_to(address):
+    """Writes a file that leads a browser to an address, and that no other user can read.
+
+    The address has a token, and everyone on a machine can see the command line of a browser.
+    """
+    PAGE.unlink(missing_ok=True)
+    PAGE.touch(mode=0o600, exist_ok=False)
+    PAGE.write_text(
+        f'<!doctype html>\n<meta charset="utf-8">\n<title>Notifications</title>\n'
+        f'<meta http-equiv="refresh" content="0; url={address}">\n<p><a href="{address}">The page</a></p>\n'
+    )
+    return PAGE
 
 
 def show(stack, receiver):

@@ -1,20 +1,25 @@
 """Starts MiniStack, and corrects it where it differs from AWS in something that this service needs.
 
+It also has it fail on request, as `faults.py` says.
+
 If the environment variable IAM_CHECKS is set, each permission check of a role is written to that file, once.
 MiniStack's own Python runs this. `tests/test_local_aws.py` fails when a newer MiniStack no longer needs a correction.
 """
 
+import contextlib
 import copy
 import functools
 import json
 import os
 import re
 import sys
+import time
 from pathlib import Path
 
+from faults import with_faults
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator
-from ministack.services import cloudwatch_logs, dynamodb, dynamodb_streams, lambda_svc
+from ministack.services import cloudwatch, cloudwatch_logs, dynamodb, dynamodb_streams, lambda_svc, sqs
 
 #: Where the permission checks of roles are written, if at all.
 CHECKS = os.environ.get("IAM_CHECKS")
@@ -33,6 +38,10 @@ def correct():
     wrap(lambda_svc, "_esm_response", mapping_as_documented)
     wrap(dynamodb, "_table_description", table_as_documented)
     wrap(cloudwatch_logs, "_compile_filter_pattern", pattern_as_documented)
+    wrap(cloudwatch_logs, "_append_log_events", with_embedded_metrics)
+    wrap(cloudwatch, "_get_metric_data", with_ages_of_messages)
+    wrap(lambda_svc, "_execute_function_provided_warm", with_iterator_age)
+    wrap(app, "app", with_faults)
     if CHECKS:
         checks = Path(CHECKS).open("w", buffering=1)  # noqa: SIM115, it stays open until the process ends
         wrap(iam_evaluator, "enforce", enforce_and_write_down, functools.lru_cache(maxsize=10_000)(checks.write))
@@ -222,6 +231,66 @@ def selected(value, selector):
         else:
             value = value[int(index)] if isinstance(value, list) and int(index) < len(value) else None
     return value
+
+
+# ---- metrics: MiniStack makes none of what is logged in the embedded metric format -----------------------------------
+# https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+
+
+def with_embedded_metrics(append_log_events, stream, events):
+    """Adds log events, and the metrics that they have in them."""
+    append_log_events(stream, events)
+    for event in events:
+        # CloudWatch ignores what is not in this format.
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            if '"_aws"' in event["message"]:
+                record_embedded_metrics(json.loads(event["message"]))
+
+
+def record_embedded_metrics(line):
+    for directive in line["_aws"]["CloudWatchMetrics"]:
+        for metric in directive["Metrics"]:
+            for names in directive["Dimensions"]:
+                value = line[metric["Name"]]
+                cloudwatch._store_datum(
+                    directive["Namespace"],
+                    metric["Name"],
+                    {name: line[name] for name in names},
+                    line["_aws"]["Timestamp"] / 1000,
+                    metric.get("Unit", "None"),
+                    None if isinstance(value, list) else value,
+                    value if isinstance(value, list) else None,
+                    None,
+                    None,
+                )
+
+
+# ---- metrics: MiniStack has none of how old messages and records are -------------------------------------------------
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
+# https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
+
+
+def with_ages_of_messages(get_metric_data, *arguments):
+    """Answers with metrics, among them the age of the oldest message in each queue now."""
+    now = time.time()
+    for queue in list(sqs._queues.values()):
+        age = now - min((message["sent_at"] for message in queue["messages"]), default=now)
+        dimensions = {"QueueName": queue["name"]}
+        cloudwatch.record_metric("AWS/SQS", "ApproximateAgeOfOldestMessage", int(age), "Seconds", dimensions)
+    return get_metric_data(*arguments)
+
+
+def with_iterator_age(execute, function, event, *rest):
+    """Runs a function. If its event is a batch from a stream, the age of the last record becomes a metric."""
+    record = (event.get("Records") or [{}])[-1] if isinstance(event, dict) else {}
+    arrived = record.get("kinesis", {}).get("approximateArrivalTimestamp") or record.get("dynamodb", {}).get(
+        "ApproximateCreationDateTime"
+    )
+    if arrived:
+        age = max(0, time.time() - arrived) * 1000
+        dimensions = {"FunctionName": (function.get("config") or function)["FunctionName"]}
+        cloudwatch.record_metric("AWS/Lambda", "IteratorAge", age, "Milliseconds", dimensions)
+    return execute(function, event, *rest)
 
 
 # ---- notes -----------------------------------------------------------------------------------------------------------

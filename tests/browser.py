@@ -126,16 +126,17 @@ class Browser:
 
     def text(self, selector):
         """The text of the first element that a selector finds; empty if there is none, or it is not visible."""
-        return self.run(f"document.querySelector({json.dumps(selector)})?.innerText ?? ''")
+        script = "(element => element?.checkVisibility() ? element.innerText : '')"
+        return self.run(f"{script}(document.querySelector({json.dumps(selector)}))")
 
-    def wait_for(self, what, condition):
-        deadline = time.monotonic() + PATIENCE
+    def wait_for(self, what, condition, patience=PATIENCE):
+        deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             result = condition()
             if result:
                 return result
             time.sleep(0.1)
-        raise AssertionError(f"not within {PATIENCE} s: {what}; the page says {self.text('body')!r}")
+        raise AssertionError(f"not within {patience} s: {what}; the page says {self.text('body')!r}")
 
     def click(self, selector):
         """Clicks in the middle of an element, as a mouse does, if it is there to be clicked."""

@@ -5,6 +5,8 @@ If a test here fails because MiniStack no longer needs a correction, remove that
 
 import json
 import time
+import urllib.error
+import urllib.request
 
 import pytest
 from botocore.exceptions import ClientError
@@ -233,3 +235,66 @@ def raw(client, call, **arguments):
     client.meta.events.register("before-parse", lambda response_dict, **_: bodies.append(response_dict["body"]))
     getattr(client, call)(**arguments)
     return json.loads(bodies[-1])
+
+
+def test_metrics_in_log_events_are_metrics_once_ministack_is_corrected(local_aws):
+    logs, cloudwatch = local_aws.client("logs"), local_aws.client("cloudwatch")
+    logs.create_log_group(logGroupName="/aws/lambda/f")
+    logs.create_log_stream(logGroupName="/aws/lambda/f", logStreamName="s")
+    now = int(time.time() * 1000)
+    metrics = [{"Name": "Done", "Unit": "Count"}, {"Name": "PublishedToDone", "Unit": "Milliseconds"}]
+    directive = {"Namespace": "N", "Dimensions": [["FunctionName"]], "Metrics": metrics}
+    line = {"_aws": {"Timestamp": now, "CloudWatchMetrics": [directive]}, "FunctionName": "f", "Done": 3}
+    events = [{"timestamp": now, "message": json.dumps({**line, "PublishedToDone": list(range(1, 101))})}]
+    logs.put_log_events(logGroupName="/aws/lambda/f", logStreamName="s", logEvents=events)
+
+    def query(name, metric, statistic):
+        metric = {"Namespace": "N", "MetricName": metric, "Dimensions": [{"Name": "FunctionName", "Value": "f"}]}
+        return {"Id": name, "MetricStat": {"Metric": metric, "Period": 60, "Stat": statistic}}
+
+    found = cloudwatch.get_metric_data(
+        MetricDataQueries=[query("sum", "Done", "Sum"), query("median", "PublishedToDone", "p50")],
+        StartTime=now / 1000 - 300,
+        EndTime=now / 1000 + 60,
+    )["MetricDataResults"]
+    values = {result["Id"]: result["Values"] for result in found if result["Values"]}
+    assert (values.get("sum"), 49 <= values.get("median", [0])[0] <= 52) == ((None, False), ([3.0], True))[
+        local_aws.is_corrected
+    ]
+
+
+def test_the_age_of_the_oldest_message_is_a_metric_once_ministack_is_corrected(local_aws):
+    sqs = local_aws.client("sqs")
+    sqs.send_message(QueueUrl=sqs.create_queue(QueueName="aged")["QueueUrl"], MessageBody="m")
+    time.sleep(1.1)
+    metric = {
+        "Namespace": "AWS/SQS",
+        "MetricName": "ApproximateAgeOfOldestMessage",
+        "Dimensions": [{"Name": "QueueName", "Value": "aged"}],
+    }
+    now = time.time()
+    (found,) = local_aws.client("cloudwatch").get_metric_data(
+        MetricDataQueries=[{"Id": "age", "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Maximum"}}],
+        StartTime=now - 300,
+        EndTime=now + 60,
+    )["MetricDataResults"]
+    assert [age >= 1 for age in found["Values"]] == ([True] if local_aws.is_corrected else [])
+
+
+def test_faults_on_request_have_an_end(local_aws):
+    """The faults themselves: `test_ui.py`."""
+    if not local_aws.is_corrected:
+        return
+    endpoint = local_aws.client("sqs").meta.endpoint_url
+
+    def ask(**wish):
+        asked = urllib.request.Request(f"{endpoint}/_faults", data=json.dumps(wish).encode())
+        try:
+            return json.loads(urllib.request.urlopen(asked).read())
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    assert ask(kind="throttled", calls=7, seconds=60)["throttled"] == {"happened": 0, "calls": 7, "seconds": 60}
+    assert ask(kind="throttled", calls=0, seconds=60)["throttled"]["calls"] == 0
+    for wrong in ({"kind": "flooded"}, {"calls": 10_000}, {"calls": -1}, {"seconds": 3_600}, {"who": "me"}):
+        assert ask(**{"kind": "throttled", "calls": 1, "seconds": 1, **wrong}) == 400

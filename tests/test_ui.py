@@ -4,6 +4,8 @@ import contextlib
 import http.client
 import json
 import os
+import socket
+import stat
 import subprocess
 import time
 from pathlib import Path
@@ -12,6 +14,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from browser import Browser, installed
+from conftest import PATIENCE
+from local.demo import leading_to
 from local.stack import NOTIFYCTL
 
 needs_browser = pytest.mark.skipif(
@@ -120,6 +124,106 @@ def test_trouble_is_seen_and_a_group_that_fails_again_is_shown_so(stack, address
     assert browser.complaints == []
 
 
+def number(browser, selector):
+    """A number on the page."""
+    digits = "".join(filter(str.isdigit, browser.text(selector)))
+    return int(digits) if digits else None
+
+
+def all_are_done(browser, sent):
+    return [number(browser, f'[data-kept="{name}"]') for name in ("sent", "done", "lost")] == [sent, sent, 0]
+
+
+@needs_browser
+def test_functions_die_and_replies_are_lost_and_yet_all_become_done(stack, address, browser):
+    browser.open(address)
+    kinds = ("killed", "unanswered", "throttled", "failed")
+    counters = [f'[data-happened="{kind}"]' for kind in kinds]
+    for fault in ("kill_ingest", "kill_publisher", "kill_downstream", "lose_replies"):
+        browser.click(f'[data-fault="{fault}"]')
+        browser.wait_for(f"{fault} is confirmed", lambda: browser.text("#trouble-text"))
+    before = [number(browser, counter) for counter in counters]
+    browser.click('[data-trouble="duplicates"]')
+    browser.wait_for("replies are lost", lambda: number(browser, counters[1]) >= before[1] + 5, PATIENCE)
+    browser.wait_for("each function has died", lambda: number(browser, counters[0]) >= before[0] + 3, PATIENCE)
+
+    browser.click('[data-fault="throttle"]')
+    browser.click('[data-fault="fail_calls"]')
+    browser.click('[data-trouble="duplicates"]')
+    browser.wait_for("calls are throttled", lambda: number(browser, counters[2]) > before[2], PATIENCE)
+    browser.wait_for("calls fail", lambda: number(browser, counters[3]) > before[3], PATIENCE)
+    browser.wait_for("all are DONE", lambda: all_are_done(browser, 200), 2 * PATIENCE)
+    assert browser.text("#kept") == "Nothing is lost: all that were sent are DONE or need attention."
+    assert browser.complaints == []
+
+
+@needs_browser
+def test_a_stream_is_stopped_and_started_again(stack, address, browser):
+    browser.open(address)
+    browser.wait_for("there are faults", lambda: browser.text('[data-stream="data_stream"]') == "Stop Kinesis")
+    browser.click('[data-stream="data_stream"]')
+    browser.wait_for("it is stopped", lambda: browser.text('[data-stream="data_stream"]') == "Start Kinesis")
+    assert browser.text('[data-left="data_stream"]').startswith("stopped, ")
+    browser.click('[data-trouble="duplicates"]')
+    browser.wait_for("they are pending", lambda: number(browser, '[data-kept="pending"]') == 100)
+    assert number(browser, '[data-happened="data_stream"]') > 0 and number(browser, '[data-kept="done"]') == 0
+    assert browser.text("#kept") == "Nothing is lost so far."
+    browser.click('[data-stream="data_stream"]')
+    browser.wait_for("it runs again", lambda: browser.text('[data-stream="data_stream"]') == "Stop Kinesis")
+    browser.wait_for("all are DONE", lambda: all_are_done(browser, 100), PATIENCE)
+    assert browser.complaints == []
+
+
+@needs_browser
+def test_the_flow_shows_latencies_ages_and_counts_per_minute(stack, address, browser):
+    browser.open(address)
+    browser.click('[data-trouble="duplicates"]')
+    browser.wait_for("all are DONE", lambda: all_are_done(browser, 100), PATIENCE)
+    latencies = ("received_to_published_p50", "received_to_published_p99", "published_to_done_p50")
+    times = (*latencies, "queue_age", "table_stream_age", "data_stream_age")
+    counts = ("inserted", "published", "done")
+
+    def figures(names):
+        return [browser.text(f'[data-figure="{name}"]') for name in names]
+
+    browser.wait_for("there are latencies and ages", lambda: all(text[-2:] in ("ms", " s") for text in figures(times)))
+    browser.wait_for("there are counts", lambda: all(text[:1].isdigit() for text in figures(counts)))
+    assert "of the minute from" in browser.text("#measured")
+
+
+@needs_browser
+def test_the_ids_of_a_group_are_listed_a_page_at_a_time_and_open_their_notifications(
+    stack, prefix, event, address, browser
+):
+    for count in range(25):
+        notification_id = f"{prefix}-{count:02}"
+        failed(stack, notification_id, event(notification_id), prefix)
+    browser.open(address)
+    browser.click(f'tr[data-group="FAILED/rejected/{prefix}"] td.number button')
+    browser.wait_for("a page of ids", lambda: browser.text("#ids-list").count(prefix) == 20)
+    assert browser.run("document.activeElement.id") == "ids"
+    browser.click("#ids-more")
+    browser.wait_for("the rest", lambda: browser.text("#ids-list").count(prefix) == 5)
+    assert not browser.text("#ids-more"), "there is no third page"
+    last = browser.text("#ids-list li:last-child button")
+    browser.click("#ids-list li:last-child button")
+    browser.wait_for("its timeline", lambda: last in browser.text("#notification h3"))
+    browser.click("#ids-close")
+    assert not browser.text("#ids")
+
+
+@needs_browser
+def test_a_file_that_only_its_user_can_read_leads_to_the_page(address, browser):
+    file = leading_to(address)
+    try:
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        browser.open(file.as_uri())
+        browser.wait_for("the page has data", lambda: browser.text("#stack"))
+        assert browser.complaints == []
+    finally:
+        file.unlink()
+
+
 @needs_browser
 def test_one_notification_is_found_by_keyboard_and_shows_its_event_only_if_asked(
     stack, prefix, event, address, browser
@@ -178,6 +282,26 @@ def test_data_needs_the_token_and_other_hosts_and_origins_are_refused(address):
     assert status == 200 and urlsplit(address).fragment.encode() not in html
     assert request(address, "DELETE", "/api/groups")[0] == 405
     assert request(address, "GET", "/api/nothing")[0] == 404
+    assert request(address, "GET", "/api/ids?group=nothing")[0] == 400
+
+
+def test_only_so_many_connections_are_served_at_once_and_silent_ones_are_closed(address):
+    url = urlsplit(address)
+    limit = 32
+    with contextlib.ExitStack() as others:
+        silent = [others.enter_context(socket.create_connection((url.hostname, url.port))) for _ in range(limit)]
+        late = others.enter_context(socket.create_connection((url.hostname, url.port)))
+        late.sendall(f"GET / HTTP/1.1\r\nHost: {url.netloc}\r\n\r\n".encode())
+        late.settimeout(1)
+        with pytest.raises(TimeoutError):
+            late.recv(1)
+        silent[0].close()
+        late.settimeout(30)
+        assert late.recv(12) == b"HTTP/1.1 200"
+        for connection in silent[1:]:
+            connection.settimeout(60)
+            while connection.recv(1024):
+                pass  # an answer that the head took too long
 
 
 def test_only_the_plan_that_was_counted_last_is_carried_out(stack, prefix, event, address):
@@ -222,10 +346,13 @@ def test_the_screenshots_of_the_docs_are_taken(stack, event, address, browser):
         for number in range(1, count + 1):
             notification_id = f"{code.replace('_', '-')}-{number:02}"
             failed(stack, notification_id, event(notification_id), event_type, status, code, "no such order")
-    stack.notifyctl("send", "--count", 1000, "--prefix", "refund")
-
     browser.open(address)
-    browser.wait_for("all are counted", lambda: browser.text('dd[data-count="DONE"]') == "1,000")
+    for fault in ("kill_ingest", "kill_publisher", "kill_downstream", "lose_replies", "throttle"):
+        browser.click(f'[data-fault="{fault}"]')
+    browser.click('[data-trouble="good"]')
+    browser.wait_for("all are DONE", lambda: all_are_done(browser, 1_000), 2 * PATIENCE)
+    # What had no answer is received again.
+    browser.wait_for("the queue is empty", lambda: browser.text('[data-count="queue"]') == "0", 4 * PATIENCE)
     stack.notifyctl("redrive", "malformed-01")
     stack.wait_for_status("malformed-01", "DONE")
     browser.press("/", "/")

@@ -411,6 +411,23 @@ pub const LOGS_OF_ABSENT: Duration = Duration::from_hours(24);
 /// Time for a call that `notifyctl` signs itself: a page of a search takes seconds.
 pub const SIGNED_CALL_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Connections that the server of `notifyctl ui` serves at once; others wait. A browser opens at most six to a server, and each
+/// holds a request of up to 64 KiB.
+pub const UI_CONNECTIONS_MAX: usize = 32;
+
+/// How long this server waits for the head of a request. The browser is on the same machine.
+pub const UI_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long this server takes for a request, from the connection to the end of the answer. Counting a large group takes longest.
+pub const UI_REQUEST_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// How often `notifyctl ui` reads metrics at most: CloudWatch makes a data point of a minute, and charges for each metric that
+/// is read. <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricData.html>
+pub const UI_METRICS_EVERY: Duration = Duration::from_mins(1);
+
+/// The same for a local stack, which charges nothing.
+pub const UI_METRICS_EVERY_LOCALLY: Duration = Duration::from_secs(5);
+
 /// Without an expected number of notifications, `notifyctl watch` says "all settled" only when no count has changed for this
 /// long: SQS's counts may lag for at least a minute after the last message was sent.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html>

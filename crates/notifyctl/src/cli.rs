@@ -441,8 +441,8 @@ pub(crate) struct VerifyArgs {
     #[arg(long)]
     pub(crate) follow: bool,
 
-    /// Publish what --follow counts, once a minute, in CloudWatch (needs cloudwatch:PutMetricData in the namespace
-    /// AtomicNotification); otherwise nothing is written anywhere
+    /// Publish what --follow counts in CloudWatch, once a minute; without this, nothing is written anywhere (needs
+    /// cloudwatch:PutMetricData in the namespace AtomicNotification)
     #[arg(long, requires = "follow")]
     pub(crate) publish_metrics: bool,
 

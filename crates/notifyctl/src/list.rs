@@ -41,12 +41,12 @@ impl Page {
     }
 }
 
-/// What `--json` prints.
+/// A page, as `--json` prints it.
 #[derive(Debug, Serialize)]
-struct Answer {
-    notifications: Vec<Entry>,
+pub(crate) struct Listed {
+    pub(crate) notifications: Vec<Entry>,
     /// The value of `--after` for the next page; null on the last one.
-    next: Option<String>,
+    pub(crate) next: Option<String>,
     read_units: f64,
 }
 
@@ -63,24 +63,38 @@ fn filter_of(args: &ListArgs) -> Filter {
     }
 }
 
-pub(crate) async fn run(stack: &Stack, args: &ListArgs, json: bool) -> Result<ExitCode, Error> {
-    let after = args.after.as_deref().map(position).transpose()?;
-    let mut page = Page { limit: usize::from(args.limit), after, oldest: BinaryHeap::new(), more: false };
-    let is_in_group = |entry: &Entry| args.group.as_ref().is_none_or(|group| Key::of(entry) == *group);
+/// Reads a page of the entries that match a filter and, if one is given, are in a group. `after` is the `next` of the page before.
+pub(crate) async fn page(
+    stack: &Stack,
+    filter: &Filter,
+    group: Option<&Key>,
+    limit: usize,
+    after: Option<&str>,
+) -> Result<Listed, Error> {
+    let after = after.map(position).transpose()?;
+    let mut page = Page { limit, after, oldest: BinaryHeap::new(), more: false };
     let note = |entry| {
-        if is_in_group(&entry) {
+        if group.is_none_or(|group| Key::of(&entry) == *group) {
             page.add(entry);
         }
     };
-    let read_units = attention::each(stack, &filter_of(args), note).await?;
+    let read_units = attention::each(stack, filter, note).await?;
     let (notifications, next) = page.finish();
+    Ok(Listed { notifications, next, read_units })
+}
+
+pub(crate) async fn run(stack: &Stack, args: &ListArgs, json: bool) -> Result<ExitCode, Error> {
+    let (group, limit) = (args.group.as_ref(), usize::from(args.limit));
+    let listed = page(stack, &filter_of(args), group, limit, args.after.as_deref()).await?;
+    if json && !args.ids {
+        output::json(&listed);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Listed { notifications, next, .. } = listed;
     if args.ids {
         for entry in &notifications {
             output::line(&entry.id);
         }
-    } else if json {
-        output::json(&Answer { notifications, next, read_units });
-        return Ok(ExitCode::SUCCESS);
     } else if notifications.is_empty() {
         output::line("no notification matches");
     } else {

@@ -5,12 +5,12 @@ use crate::attention::{self, Entry};
 use crate::cli::SetArgs;
 use crate::error::Error;
 use crate::groups::Key;
+use crate::items::{self, Item};
+use crate::output;
 use crate::plan::{Plan, Planned, runs_again};
 use crate::settle::described;
 use crate::stack::Stack;
 use crate::time::since;
-use crate::items::{self, Item};
-use crate::output;
 use aws::{DynamoTable, SystemClock};
 use futures_util::stream::{self, StreamExt};
 use notification::operator::{Decided, Decision, seen};
@@ -317,10 +317,9 @@ impl Order<'_> {
                 became.pending,
                 limits::REDRIVE_WAIT.as_secs() / 60
             )),
-            None if tally.errors > 0 => output::error(&format!(
-                "{} could not be decided on; --resume {file} tries again",
-                tally.errors
-            )),
+            None if tally.errors > 0 => {
+                output::error(&format!("{} could not be decided on; --resume {file} tries again", tally.errors));
+            }
             None => {}
         }
         let is_negative = tally.not_as_expected > 0 || became.failed_again > 0 || (self.set.wait && became.pending > 0);
@@ -385,8 +384,7 @@ impl Running {
         self.pending.retain(|id| !self.fates.contains_key(id.as_str()));
         self.earlier.retain(|id| !self.fates.contains_key(id.as_str()));
         let is_failing = |id: &&NotificationId| found.get(id.as_str()).is_some_and(|item| item.has_noted_failure);
-        self.failing =
-            (self.pending.iter().filter(is_failing).count(), self.earlier.iter().filter(is_failing).count());
+        self.failing = (self.pending.iter().filter(is_failing).count(), self.earlier.iter().filter(is_failing).count());
         Ok(ids.len() - self.pending.len() - self.earlier.len())
     }
 
@@ -497,7 +495,8 @@ mod tests {
     async fn only_the_last_ones_are_judged() {
         let stack = testing::stack().await;
         let done = 2 * limits::REDRIVE_JUDGED;
-        testing::put(&stack, 0..done + 60, |number| Some(if number < done { Status::Done } else { Status::Failed })).await;
+        testing::put(&stack, 0..done + 60, |number| Some(if number < done { Status::Done } else { Status::Failed }))
+            .await;
         let pending = (0..done + 60).map(|number| testing::notification(number).id().clone()).collect();
         let mut running = Running { pending, ..Running::default() };
         running.look(&stack).await.unwrap();

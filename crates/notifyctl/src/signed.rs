@@ -30,6 +30,13 @@ pub(crate) const DESCRIBE_ALARMS: Operation = Operation {
     content_type: "application/x-amz-json-1.0",
 };
 
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricData.html>
+pub(crate) const GET_METRIC_DATA: Operation = Operation {
+    service: "monitoring",
+    target: "GraniteServiceVersion20100801.GetMetricData",
+    content_type: "application/x-amz-json-1.0",
+};
+
 /// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_DescribeLogGroups.html>
 pub(crate) const DESCRIBE_LOG_GROUPS: Operation = Operation {
     service: "logs",
@@ -56,8 +63,8 @@ pub(crate) const PUT_METRIC_DATA: Operation = Operation {
     content_type: "application/x-amz-json-1.0",
 };
 
-/// Calls an operation once. Its answer is `null` if the operation has no result. The error names the operation and says why
-/// it failed.
+/// Calls an operation once. Its answer is `null` if the operation has no result. The error names the operation and says why it
+/// failed.
 pub(crate) async fn json(config: &SdkConfig, operation: &Operation, request: &Value) -> Result<Value, String> {
     let region = region(config)?;
     let suffix = if region.starts_with("cn-") { ".cn" } else { "" };

@@ -3,7 +3,10 @@
 mod answer;
 mod api;
 mod decision;
+mod fault;
 mod guard;
+mod kept;
+mod metrics;
 mod trouble;
 
 use crate::cli::UiArgs;
@@ -25,8 +28,11 @@ use std::convert::Infallible;
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::{LocalSet, spawn_local};
+use tokio::time::timeout;
 
 /// The page. It has no data: that comes from the API.
 const HTML: &str = include_str!("ui/page/index.html");
@@ -43,6 +49,10 @@ pub(crate) struct Server {
     allows_changes: bool,
     /// The decision about many notifications that is planned, or being carried out.
     decision: RefCell<Option<decision::Decision>>,
+    /// The metrics, as they were read last.
+    metrics: RefCell<Option<metrics::Read>>,
+    /// What the page has sent to a local stack.
+    kept: RefCell<kept::Kept>,
 }
 
 /// Serves until the process ends. All runs on one thread: what is in the server needs no lock.
@@ -58,30 +68,47 @@ pub(crate) async fn run(stack: Stack, args: &UiArgs) -> Result<ExitCode, Error> 
     output::line(format_args!("http://127.0.0.1:{port}/#{}", guard.token()));
     let mode = if allows_changes { "changes are allowed" } else { "read-only; --allow-changes lets it change" };
     output::note(&format!("the page of the stack {} is at this address ({mode}); Ctrl-C ends it", stack.name));
-    let server = Rc::new(Server { stack, guard, allows_changes, decision: RefCell::new(None) });
+    let server = Rc::new(Server {
+        stack,
+        guard,
+        allows_changes,
+        decision: RefCell::default(),
+        metrics: RefCell::default(),
+        kept: RefCell::default(),
+    });
     LocalSet::new().run_until(accept_all(&listener, server)).await
 }
 
 async fn accept_all(listener: &TcpListener, server: Rc<Server>) -> Result<ExitCode, Error> {
+    let permits = Arc::new(Semaphore::new(limits::UI_CONNECTIONS_MAX));
     loop {
+        // Connections that have to wait are not accepted yet. The semaphore is never closed.
+        let permit = Arc::clone(&permits).acquire_owned().await;
         match listener.accept().await {
             Ok((connection, _)) => {
-                spawn_local(serve(connection, Rc::clone(&server)));
+                let served = serve(connection, Rc::clone(&server));
+                spawn_local(async move {
+                    let _ = timeout(limits::UI_REQUEST_TIMEOUT, served).await;
+                    drop(permit);
+                });
             }
-            // Too many connections: a decision that is being carried out goes on.
+            // Too many open files: a decision that is being carried out goes on.
             Err(_) => SystemClock.sleep(limits::STREAM_POLL).await,
         }
     }
 }
 
-/// Answers the requests of a connection. What breaks off is of no interest: the page asks again.
+/// Answers the request of a connection. What breaks off is of no interest: the page asks again. One request each, so that an idle
+/// browser holds no connection.
 async fn serve(connection: TcpStream, server: Rc<Server>) {
     let respond = service_fn(|request| {
         let server = Rc::clone(&server);
         async move { Ok::<_, Infallible>(respond(server, request).await.into_response()) }
     });
     let connection = TokioIo::new(connection);
-    let _ = http1::Builder::new().timer(TokioTimer::new()).serve_connection(connection, respond).await;
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(limits::UI_HEAD_TIMEOUT).keep_alive(false);
+    let _ = http.serve_connection(connection, respond).await;
 }
 
 async fn respond(server: Rc<Server>, request: Request<Incoming>) -> Answer {

@@ -2,9 +2,10 @@
 
 use super::deployed::{Alarm, Deployed, Function, Grant, Index, Mapping, Queue, Read, Schedule, Stage, Stream, Table};
 use crate::error::Error;
+use crate::logs;
+use crate::signed;
 use crate::stack::Stack;
 use crate::stage::mappings;
-use crate::{logs, signed};
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::types::{IndexStatus, KeyType, PointInTimeRecoveryStatus, TimeToLiveStatus};
 use aws_sdk_lambda::types::{EventSourceMappingConfiguration, FilterCriteria, FunctionResponseType};

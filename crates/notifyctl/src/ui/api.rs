@@ -1,9 +1,10 @@
 //! What the page asks for and what it may change, in JSON.
 
 use super::answer::Answer;
-use super::{Server, decision, trouble};
+use super::{Server, decision, fault, metrics, trouble};
 use crate::attention::{self, Filter};
-use crate::groups::{Group, Groups};
+use crate::groups::{Group, Groups, Key};
+use crate::list;
 use crate::status::{self, Shown};
 use crate::summary::{Counted, Summary};
 use aws::SystemClock;
@@ -22,8 +23,11 @@ const PENDING_FOR: Duration = Duration::from_mins(5);
 pub(crate) async fn answer(server: &Rc<Server>, method: &Method, path: &str, query: &str, body: &[u8]) -> Answer {
     let answered = match (method, path) {
         (&Method::GET, "/api/flow") => flow(server, query).await,
+        (&Method::GET, "/api/metrics") => Ok(Answer::json(&metrics::look(&server.stack, &server.metrics).await)),
         (&Method::GET, "/api/groups") => groups(server).await,
+        (&Method::GET, "/api/ids") => ids(server, query).await,
         (&Method::GET, "/api/notification") => notification(server, query).await,
+        (&Method::GET, "/api/trouble") => trouble::look(server).await,
         (&Method::GET, "/api/decision") => Ok(Answer::json(&*server.decision.borrow())),
         (&Method::POST, path) => change(server, path, body).await,
         _ => Err(nothing()),
@@ -44,6 +48,7 @@ async fn change(server: &Rc<Server>, path: &str, body: &[u8]) -> Result<Answer, 
         "/api/decision" => decision::plan(server, read(body)?).await,
         "/api/decision/start" => decision::start(server, &read(body)?),
         "/api/trouble" => trouble::send(server, &read(body)?).await,
+        "/api/fault" => fault::cause(server, &read(body)?).await,
         "/api/decision/stop" => decision::stop(server, &read(body)?),
         _ => Err(nothing()),
     }
@@ -98,6 +103,18 @@ async fn groups(server: &Server) -> Result<Answer, Answer> {
     let mut groups = Groups::default();
     let read_units = attention::each(&server.stack, &filter, |entry| groups.add(entry)).await?;
     Ok(Answer::json(&Attention { groups: groups.largest_first(), read_units }))
+}
+
+/// The notifications of a page of a group's ids.
+const IDS: usize = 20;
+
+/// A page of the ids of a group, the oldest first.
+async fn ids(server: &Server, query: &str) -> Result<Answer, Answer> {
+    let group: Result<Key, String> = parameter(query, "group").unwrap_or_default().parse();
+    let group = group.map_err(|text| Answer::problem(StatusCode::BAD_REQUEST, &text))?;
+    let filter = Filter { pending_for: PENDING_FOR, ..group.filter() };
+    let after = parameter(query, "after");
+    Ok(Answer::json(&list::page(&server.stack, &filter, Some(&group), IDS, after.as_deref()).await?))
 }
 
 /// One notification. Its event, and the outcome that its action noted, only if that is asked for: both may have personal data.

@@ -56,7 +56,8 @@ impl Guard {
         let is_own = |origin: &str| origin.strip_prefix("http://") == host;
         // "none": typed by the user.
         let is_same = |site: &str| ["same-origin", "none"].contains(&site);
-        if !origin.is_none_or(is_own) || !header("sec-fetch-site").is_none_or(is_same) {
+        let is_from_elsewhere = !origin.is_none_or(is_own) || !header("sec-fetch-site").is_none_or(is_same);
+        if is_from_elsewhere && !is_visit(request) {
             return Err(Refused::Origin);
         }
         if ![Method::GET, Method::POST].contains(&request.method) {
@@ -68,6 +69,14 @@ impl Guard {
         }
         Ok(())
     }
+}
+
+/// Whether the browser opens the page itself, as a document of its own: by a link, for example from the file that `make demo UI=1`
+/// opens. The page has no data, and what led to it cannot read it.
+fn is_visit(request: &Parts) -> bool {
+    let header = |name| text(&request.headers, name);
+    let is_document = header("sec-fetch-mode") == Some("navigate") && header("sec-fetch-dest") == Some("document");
+    is_document && request.method == Method::GET && request.uri.path() == "/"
 }
 
 /// A header, if it is there once. A header that is there twice or is no text counts as an empty one.
@@ -144,6 +153,29 @@ mod tests {
             ("same-site", Err(Refused::Origin)),
         ] {
             assert_eq!(with("sec-fetch-site", site), expected, "{site}");
+        }
+    }
+
+    #[test]
+    fn a_link_may_lead_to_the_page_but_not_to_its_data_nor_into_a_frame() {
+        let from_elsewhere = ("sec-fetch-site", "cross-site");
+        let visit = |method, path, mode, destination| {
+            check(
+                method,
+                path,
+                &[HOST, RIGHT, from_elsewhere, ("sec-fetch-mode", mode), ("sec-fetch-dest", destination)],
+            )
+        };
+        assert_eq!(visit("GET", "/", "navigate", "document"), Ok(()));
+        for (method, path, mode, destination) in [
+            ("GET", "/", "navigate", "iframe"),
+            ("GET", "/", "no-cors", "document"),
+            ("GET", "/app.js", "navigate", "document"),
+            ("GET", "/api/flow", "navigate", "document"),
+            ("POST", "/", "navigate", "document"),
+        ] {
+            let refused = visit(method, path, mode, destination);
+            assert_eq!(refused, Err(Refused::Origin), "{method} {path} {mode} {destination}");
         }
     }
 

@@ -2,11 +2,12 @@
 
 use super::Server;
 use super::answer::Answer;
+use super::{fault, kept};
 use crate::{events, send};
 use aws::SystemClock;
 use hyper::StatusCode;
 use notification::batch::{Size, by_count_and_bytes};
-use notification::{Clock, limits};
+use notification::{Clock, Notification, limits};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -14,6 +15,8 @@ use serde_json::json;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Kind {
+    /// Good ones, each once.
+    Good,
     /// Each of them twice.
     Duplicates,
     /// Two events with one id.
@@ -31,6 +34,7 @@ pub(crate) struct Wish {
 }
 
 /// How many notifications are sent of those kinds that have several.
+const THOUSAND: u32 = 1_000;
 const MANY: u32 = 100;
 const SOME: u32 = 10;
 
@@ -40,6 +44,7 @@ impl Kind {
         let made =
             |count, duplicates, seed| events::made(count, duplicates, &format!("trouble-{seed:016x}"), seed, time);
         match self {
+            Self::Good => made(THOUSAND, 0, seed),
             Self::Duplicates => made(MANY, 100, seed),
             Self::Conflict => {
                 let event = made(1, 0, seed).concat();
@@ -57,23 +62,33 @@ impl Kind {
     }
 }
 
+/// What became of what was sent, and the faults of the local AWS (null if it makes none).
+pub(crate) async fn look(server: &Server) -> Result<Answer, Answer> {
+    let (kept, faults) = (kept::look(server).await?, fault::report(&server.stack).await);
+    Ok(Answer::json(&json!({"kept": kept, "faults": faults})))
+}
+
 /// Sends the messages to the queue of a local stack.
 pub(crate) async fn send(server: &Server, wish: &Wish) -> Result<Answer, Answer> {
     if !server.stack.is_local {
         return Err(Answer::problem(StatusCode::FORBIDDEN, "trouble is for local stacks only"));
+    }
+    if server.kept.borrow().is_full() {
+        return Err(Answer::problem(StatusCode::CONFLICT, "wait until more of what was sent is DONE"));
     }
     let now = SystemClock.now();
     let messages = wish.kind.messages(fastrand::u64(..), &format!("{now:.0}"));
     let sizes = messages.iter().map(|message| Size { count: 1, bytes: message.len() });
     let ranges = by_count_and_bytes(sizes, Size { count: limits::SQS_BATCH_MAX, bytes: limits::SQS_BATCH_MAX_BYTES });
     send::all(&server.stack, &messages, ranges, |_| now, "send them again").await?;
+    let ids = messages.iter().filter_map(|message| Some(Notification::parse(message.as_str()).ok()?.id().clone()));
+    server.kept.borrow_mut().add(ids);
     Ok(Answer::json(&json!({"sent": messages.len()})))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use notification::Notification;
     use std::collections::HashSet;
 
     fn messages(kind: Kind) -> Vec<String> {
@@ -86,6 +101,7 @@ mod tests {
             let parsed = messages(kind).into_iter().map(|event| Notification::parse(event).unwrap().id().to_string());
             parsed.collect::<HashSet<_>>().len()
         };
+        assert_eq!((messages(Kind::Good).len(), ids(Kind::Good)), (1_000, 1_000));
         assert_eq!((messages(Kind::Duplicates).len(), ids(Kind::Duplicates)), (200, 100));
         let conflict = messages(Kind::Conflict);
         assert!(conflict.len() == 2 && conflict[0] != conflict[1] && ids(Kind::Conflict) == 1);

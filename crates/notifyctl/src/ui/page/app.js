@@ -1,5 +1,5 @@
-// The page of `notifyctl ui`. It asks the server for the counts and the groups while it is visible, and shows what it gets as
-// text: nothing that comes from a notification is ever read as HTML.
+// The page of `notifyctl ui`. It asks the server for the counts, the groups and the metrics while it is visible, and shows what
+// it gets as text: nothing that comes from a notification is ever read as HTML.
 
 "use strict";
 
@@ -159,6 +159,28 @@ function showVerdict(counts, age) {
   $("verdict").className = isGood ? "good" : "bad";
 }
 
+/** How each unit of a figure is shown. */
+const UNITS = {
+  count: (value) => number.format(value),
+  seconds: (value) => span(value * 1000),
+  milliseconds: (value) => (value < 1000 ? `${Math.round(value)} ms` : value < 120000 ? `${(value / 1000).toFixed(1)} s` : span(value)),
+};
+
+const minuteOf = (seconds) => new Date(seconds * 1000).toISOString().slice(11, 16);
+
+/** Shows the metrics: of the last minute that CloudWatch has, or of an earlier one, which is then named. */
+function showMetrics({ figures, error }) {
+  const last = Math.max(0, ...Object.values(figures).map((minute) => minute.at));
+  for (const element of document.querySelectorAll("[data-figure]")) {
+    const minute = figures[element.dataset.figure];
+    const earlier = minute && minute.at < last ? ` (${minuteOf(minute.at)})` : "";
+    say(element, minute ? UNITS[element.dataset.unit](minute.value) + earlier : "–");
+  }
+  const source = last ? `Latencies, lags and counts per minute are CloudWatch’s, of the minute from ${minuteOf(last)} UTC.`
+    : "CloudWatch has no latencies, lags or counts of the last 15 minutes.";
+  say($("measured"), error ? `CloudWatch cannot be read: ${error}.` : `${source} – means no data.`);
+}
+
 // ---- attention -------------------------------------------------------------------------------------------------------
 
 /** What can be decided about a group, by its state. */
@@ -194,8 +216,11 @@ function showGroups(groups) {
 function row(group) {
   const example = make("button", { type: "button", class: "link", "data-key": `example ${group.group}` }, group.example);
   example.addEventListener("click", () => show(group.example));
+  const list = make("button", { type: "button", class: "link", "data-key": `ids ${group.group}`, "aria-label":
+    `List the ids of ${plural(group.count, "notification")} ${group.state}, ${group.reason_code ?? "no reason"}` }, number.format(group.count));
+  list.addEventListener("click", () => listIds(group.group));
   const cells = [
-    make("td", { class: "number" }, number.format(group.count)),
+    make("td", { class: "number" }, list),
     make("td", { class: `state ${group.state}` }, group.state),
     make("td", {}, group.reason_code ?? "not noted"),
     make("td", {}, group.stage),
@@ -218,6 +243,27 @@ function decisions(group) {
     button.addEventListener("click", () => plan(group, decision));
     return button;
   });
+}
+
+/** Lists a page of the ids of a group. Each opens its notification. */
+async function listIds(group, after) {
+  try {
+    const query = new URLSearchParams(after ? { group, after } : { group });
+    const { notifications, next } = await ask(`api/ids?${query}`);
+    const items = notifications.map(({ id, since }) => {
+      const open = make("button", { type: "button", class: "link" }, id);
+      open.addEventListener("click", () => show(id));
+      return make("li", {}, make("time", { datetime: since }, since.slice(0, 19).replace("T", " ")), open);
+    });
+    say($("ids-title"), `${group}${after ? ", continued" : ""}`);
+    $("ids-list").replaceChildren(...items);
+    $("ids-more").hidden = next === null;
+    $("ids-more").onclick = () => listIds(group, next);
+    $("ids").hidden = false;
+    $("ids").focus();
+  } catch (error) {
+    complain(error);
+  }
 }
 
 // ---- a decision about a group ----------------------------------------------------------------------------------------
@@ -342,20 +388,77 @@ function attributes(found, withEvent) {
 
 // ---- trouble, on a local stack ---------------------------------------------------------------------------------------
 
-/** What becomes of each kind of trouble. */
+/** What becomes of each kind of message. */
 const TROUBLE = {
+  good: "They become DONE.",
   duplicates: "100 of them become DONE; the repeats change nothing.",
   conflict: "The one that arrives first becomes DONE. The other is refused six times, then it is a dead letter.",
   malformed: "It is refused six times, then it is a dead letter.",
   rejected: "They become FAILED, with the reason. Run again, they fail again: nothing was fixed.",
 };
 
-async function cause(kind) {
+/** What each fault does. */
+const FAULTS = {
+  kill_ingest: "ingest dies when its next call has taken effect. Its messages are received again: they are duplicates.",
+  kill_publisher: "publisher dies when its next call has taken effect. Lambda retries the batch: the repeats change nothing.",
+  kill_downstream: "downstream dies when its next call has taken effect. Lambda retries the batch: what is DONE stays DONE.",
+  lose_replies: "5 calls take effect, but the functions never hear of it. They find out when they try again.",
+  throttle: "50 calls are throttled. The functions wait and try again.",
+  fail_calls: "50 calls are answered with an internal error. The functions wait and try again.",
+  stop_table_stream: "The table’s stream is not read for a minute: notifications stay pending. Start it again, or wait.",
+  stop_data_stream: "Kinesis is not read for a minute: notifications stay pending. Start it again, or wait.",
+  start_table_stream: "The table’s stream is read again, within seconds.",
+  start_data_stream: "Kinesis is read again, within seconds.",
+};
+
+async function send(kind) {
   try {
     const { sent } = await ask("api/trouble", { kind });
     say($("trouble-text"), `${plural(sent, "message")} sent. ${TROUBLE[kind]}`);
   } catch (error) {
     complain(error);
+  }
+}
+
+async function cause(fault) {
+  try {
+    showFaults(await ask("api/fault", { fault }));
+    say($("trouble-text"), FAULTS[fault]);
+  } catch (error) {
+    complain(error);
+  }
+}
+
+function showTrouble({ kept, faults }) {
+  for (const element of document.querySelectorAll(".faults")) {
+    element.hidden = faults === null;
+  }
+  if (faults) showFaults(faults);
+  for (const [name, count] of Object.entries(kept)) {
+    const element = document.querySelector(`[data-kept="${name}"]`);
+    say(element, number.format(count));
+    element.classList.toggle("bad", name === "lost" && count > 0);
+  }
+  const isSettled = kept.sent === kept.done + kept.attention;
+  const verdict = kept.sent === 0 ? "Nothing has been sent from this page yet."
+    : kept.lost > 0 ? "Some are lost: neither in the table nor in a queue."
+      : isSettled ? "Nothing is lost: all that were sent are DONE or need attention." : "Nothing is lost so far.";
+  say($("kept"), verdict);
+  $("kept").className = kept.lost > 0 ? "bad" : kept.sent > 0 ? "good" : "";
+}
+
+/** Shows how often each fault has happened, and what is still to come. */
+function showFaults(faults) {
+  for (const [kind, { happened, calls, seconds }] of Object.entries(faults)) {
+    const isStream = document.querySelector(`[data-stream="${kind}"]`);
+    say(document.querySelector(`[data-happened="${kind}"]`), number.format(happened));
+    const left = calls === 0 ? "" : isStream ? `stopped, ${seconds} s` : `${calls} more, ${seconds} s`;
+    say(document.querySelector(`[data-left="${kind}"]`), left);
+    if (isStream) {
+      const action = calls === 0 ? "stop" : "start";
+      isStream.dataset.fault = `${action}_${kind}`;
+      say(isStream, `${action === "stop" ? "Stop" : "Start"} ${kind === "table_stream" ? "the table’s stream" : "Kinesis"}`);
+    }
   }
 }
 
@@ -383,8 +486,15 @@ $("decision-close").addEventListener("click", () => {
   $("attention").focus();
 });
 for (const button of document.querySelectorAll("[data-trouble]")) {
-  button.addEventListener("click", () => cause(button.dataset.trouble));
+  button.addEventListener("click", () => send(button.dataset.trouble));
 }
+for (const button of document.querySelectorAll("[data-fault]")) {
+  button.addEventListener("click", () => cause(button.dataset.fault));
+}
+$("ids-close").addEventListener("click", () => {
+  $("ids").hidden = true;
+  $("attention").focus();
+});
 document.addEventListener("keydown", (event) => {
   const isTyping = event.target.closest("input, dialog");
   if (event.key === "/" && !isTyping && !event.ctrlKey && !event.metaKey && !event.altKey) {
@@ -398,7 +508,7 @@ document.addEventListener("keydown", (event) => {
 
 // ---- reading, while the page is visible ------------------------------------------------------------------------------
 
-/** Reads the counts and the groups once. Counts DONE too on a local stack, or if that is asked for. */
+/** Reads everything once. Counts DONE too on a local stack, or if that is asked for. */
 async function look(countsAll) {
   try {
     const isAll = countsAll || seen.flow?.is_local;
@@ -406,6 +516,8 @@ async function look(countsAll) {
     seen.flow = flow;
     showFlow(flow);
     showGroups((await ask("api/groups")).groups);
+    showMetrics(await ask("api/metrics"));
+    if (flow.is_local) showTrouble(await ask("api/trouble"));
     $("problem").hidden = true;
   } catch (error) {
     complain(error);
