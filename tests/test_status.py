@@ -10,7 +10,7 @@ from local.stack import NOTIFYCTL
 
 
 def told(shown):
-    """What happened, in order: where it is known from, and the beginning of what it says."""
+    """What happened, in order: the source, and the beginning of what it says."""
     return [(happened["from"], happened["what"].split(":")[0].split(";")[0]) for happened in shown["timeline"]]
 
 
@@ -116,8 +116,8 @@ def test_without_the_permission_to_read_logs_the_rest_is_told(stack, refused):
     command = [NOTIFYCTL, "status", f"{name}-2"]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert run.returncode == 0 and "DONE" in run.stdout
-    (unread,) = [line for line in run.stderr.splitlines() if "could not be read" in line]
-    assert unread.startswith("log of ingest, publisher, downstream: could not be read: FilterLogEvents"), unread
+    (unread,) = [line for line in run.stderr.splitlines() if "could not read the logs" in line]
+    assert unread.startswith("could not read the logs of ingest, publisher and downstream: FilterLogEvents"), unread
     assert "AccessDenied" in unread
 
 

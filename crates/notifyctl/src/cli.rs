@@ -208,7 +208,7 @@ pub(crate) struct StatusArgs {
     /// Search the logs this far back, e.g. 90s, 5m, 2h or 1d
     ///
     /// The default is from two hours before it was received or, if it is not in the table, a day.
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) since: Option<Duration>,
 
     /// Do not search the logs

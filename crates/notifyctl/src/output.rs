@@ -41,7 +41,7 @@ pub(crate) fn counts<'a>(rows: impl IntoIterator<Item = (&'a str, usize, String)
 /// Prints rows of a name, this many numbers, and a remark.
 pub(crate) fn table<const N: usize>(rows: impl IntoIterator<Item = [String; N]>, numbers: usize) {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).add_rows(rows);
+    table.load_style(presets::NOTHING).add_rows(rows.into_iter().map(|row| row.map(escaped)));
     for column in table.column_iter_mut().skip(1).take(numbers) {
         column.set_cell_alignment(CellAlignment::Right);
     }
@@ -51,8 +51,20 @@ pub(crate) fn table<const N: usize>(rows: impl IntoIterator<Item = [String; N]>,
 /// Prints rows under heads.
 pub(crate) fn table_with_heads<const N: usize>(heads: [&str; N], rows: impl IntoIterator<Item = [String; N]>) {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(heads).add_rows(rows);
+    table.load_style(presets::NOTHING).set_header(heads).add_rows(rows.into_iter().map(|row| row.map(escaped)));
     line(table.trim_fmt());
+}
+
+/// A text whose control characters a terminal does not obey: it may come from an event or an action. A line break stays within
+/// its cell.
+fn escaped(text: String) -> String {
+    let is_obeyed = |character: char| character.is_control() && character != '\n';
+    if !text.contains(is_obeyed) {
+        return text;
+    }
+    let escape =
+        |character| if is_obeyed(character) { character.escape_default().to_string() } else { character.into() };
+    text.chars().map(escape).collect()
 }
 
 /// Prints a remark for people to standard error.
@@ -103,6 +115,13 @@ pub(crate) fn styled(bar: ProgressBar, template: &str) -> ProgressBar {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn control_characters_are_escaped_and_line_breaks_kept() {
+        for (text, expected) in [("naïve\ntext", "naïve\ntext"), ("\u{1b}[2J\r\t\u{9b}", "\\u{1b}[2J\\r\\t\\u{9b}")] {
+            assert_eq!(escaped(text.to_owned()), expected);
+        }
+    }
 
     #[test]
     fn numbers_are_separated_by_thousands() {

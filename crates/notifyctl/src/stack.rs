@@ -1,6 +1,7 @@
 //! The deployed stack: its queues, table and streams, and clients for them.
 
 use crate::error::Error;
+use crate::signed::Calls;
 use aws::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
@@ -40,6 +41,8 @@ pub(crate) struct Stack {
     pub(crate) done_retention_days: u32,
     pub(crate) sqs: aws_sdk_sqs::Client,
     pub(crate) dynamodb: aws_sdk_dynamodb::Client,
+    /// For operations without a client of the SDK.
+    pub(crate) calls: Calls,
     /// For the clients that few commands need.
     pub(crate) config: SdkConfig,
 }
@@ -80,6 +83,7 @@ impl Stack {
             done_retention_days: number(name, &outputs, "DoneRetentionDays")?,
             sqs: aws_sdk_sqs::Client::new(&config),
             dynamodb: aws_sdk_dynamodb::Client::new(&config),
+            calls: Calls::new(config.clone()),
             config,
         })
     }

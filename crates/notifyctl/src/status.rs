@@ -41,7 +41,8 @@ const CONTENT: [&str; 2] = ["outcome", "event"];
 
 /// A notification as it is shown.
 pub(crate) struct Shown {
-    pub(crate) attributes: Vec<(&'static str, String)>,
+    /// Text or, for attributes of the type N, numbers.
+    pub(crate) attributes: Vec<(&'static str, Value)>,
     /// What happened to it, as its item says.
     pub(crate) timeline: Vec<Event>,
 }
@@ -51,28 +52,46 @@ pub(crate) async fn read(stack: &Stack, id: &str, with_content: bool) -> Result<
     let call = stack.dynamodb.get_item().table_name(&stack.table_name).key("id", AttributeValue::S(id.to_owned()));
     let answer = call.consistent_read(true).send().await.map_err(Error::aws("GetItem"))?;
     let shown = answer.item.map(|item| {
-        let attribute = |name| match item.get(name)? {
-            AttributeValue::S(text) | AttributeValue::N(text) => Some((name, text.clone())),
-            _ => None,
-        };
+        let attribute = |name| Some((name, value(item.get(name)?)?));
         let names = ATTRIBUTES.into_iter().chain(CONTENT.into_iter().filter(|_| with_content));
         Shown { attributes: names.filter_map(attribute).collect(), timeline: timeline::of(&item) }
     });
     Ok(shown)
 }
 
+/// The value of an attribute that is text or a number.
+fn value(attribute: &AttributeValue) -> Option<Value> {
+    match attribute {
+        AttributeValue::S(text) => Some(text.as_str().into()),
+        AttributeValue::N(number) => serde_json::from_str(number).ok(),
+        _ => None,
+    }
+}
+
+/// An attribute for people.
+pub(crate) fn for_people(name: &str, value: &Value) -> String {
+    let expires_at = value.as_i64().filter(|_| name == "expires_at");
+    match (value, expires_at.and_then(|seconds| Timestamp::from_second(seconds).ok())) {
+        (_, Some(time)) => time.to_string(),
+        (Value::String(text), None) => text.clone(),
+        (other, None) => other.to_string(),
+    }
+}
+
 /// What to make of a notification that is not in the table.
 pub(crate) const ABSENT: &str = "is not in the table: still in the queue, refused (see `notifyctl dlq list`), never sent, or DONE longer ago than the table keeps it";
 
 pub(crate) async fn run(stack: &Stack, args: &StatusArgs, json: bool) -> Result<ExitCode, Error> {
-    let Told { found, timeline, remarks } = tell(stack, args).await?;
+    let Report { found, timeline, remarks } = collect(stack, args).await?;
     let exit_code = if found.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     if json {
         output::json(&as_json(&args.id, found.unwrap_or_default(), timeline, remarks));
         return Ok(exit_code);
     }
     match found {
-        Some(attributes) => output::pairs(attributes),
+        Some(attributes) => {
+            output::pairs(attributes.iter().map(|(name, value)| (name, for_people(name, value))));
+        }
         None => output::line(format_args!("{} {ABSENT}", args.id)),
     }
     print(timeline);
@@ -83,16 +102,16 @@ pub(crate) async fn run(stack: &Stack, args: &StatusArgs, json: bool) -> Result<
 }
 
 /// All that is known about a notification.
-struct Told {
+struct Report {
     /// Its attributes; `None` if it is not in the table.
-    found: Option<Vec<(&'static str, String)>>,
+    found: Option<Vec<(&'static str, Value)>>,
     timeline: Vec<Event>,
     /// What could not be read, or not to its end.
     remarks: Vec<String>,
 }
 
 /// Reads the table, the logs and the dead letters. Only the table must be readable.
-async fn tell(stack: &Stack, args: &StatusArgs) -> Result<Told, Error> {
+async fn collect(stack: &Stack, args: &StatusArgs) -> Result<Report, Error> {
     let (found, mut timeline) = match read(stack, &args.id, args.event).await? {
         Some(Shown { attributes, timeline }) => (Some(attributes), timeline),
         None => (None, Vec::new()),
@@ -100,14 +119,16 @@ async fn tell(stack: &Stack, args: &StatusArgs) -> Result<Told, Error> {
     let mut remarks = Vec::new();
     if !args.no_logs {
         let since = search_from(args, &timeline, SystemClock.now());
-        let (lines, unread) = logs::naming(stack, &args.id, since, args.event).await;
+        let last = timeline.last().and_then(|last| last.at.parse().ok());
+        let wanted = logs::Wanted { id: &args.id, since, last, with_content: args.event };
+        let (lines, unread) = logs::naming(stack, &wanted).await;
         timeline.extend(lines);
         remarks.extend(unread);
     }
     let (letters, unread) = dead_letters_of(stack, args).await;
     timeline.extend(letters);
     remarks.extend(unread);
-    Ok(Told { found, timeline: timeline::in_order(timeline), remarks })
+    Ok(Report { found, timeline: timeline::in_order(timeline), remarks })
 }
 
 /// From when on the logs are searched: as asked, or from shortly before the first time that the table has.
@@ -140,7 +161,8 @@ async fn dead_letters_of(stack: &Stack, args: &StatusArgs) -> (Vec<Event>, Vec<S
     };
     let mut remarks = Vec::new();
     if more > 0 {
-        remarks.push(format!("there are {} more with this id", output::plural(more, "dead letter")));
+        let have = if more == 1 { "has" } else { "have" };
+        remarks.push(format!("{} {have} this id", output::plural(more, "more dead letter")));
     }
     if !is_complete {
         remarks.push("SQS counts more dead letters than were read: run it again".to_owned());
@@ -163,15 +185,10 @@ fn dead_letter(letter: &Letter) -> Option<Event> {
     Some(Event::new(format!("{sent:.3}"), Origin::DeadLetter, what))
 }
 
-fn as_json(
-    id: &str,
-    attributes: Vec<(&str, String)>,
-    timeline: Vec<Event>,
-    remarks: Vec<String>,
-) -> Map<String, Value> {
+fn as_json(id: &str, attributes: Vec<(&str, Value)>, timeline: Vec<Event>, remarks: Vec<String>) -> Map<String, Value> {
     // Without an item, these are all.
     let mut shown = Map::from_iter([("id".to_owned(), id.into()), ("status".to_owned(), Value::Null)]);
-    shown.extend(attributes.into_iter().map(|(name, text)| (name.to_owned(), text.into())));
+    shown.extend(attributes.into_iter().map(|(name, value)| (name.to_owned(), value)));
     shown.insert("timeline".to_owned(), serde_json::to_value(timeline).unwrap_or_default());
     shown.insert("remarks".to_owned(), remarks.into());
     shown

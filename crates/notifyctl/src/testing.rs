@@ -5,6 +5,7 @@ mod model;
 #[path = "../../aws/tests/contract/template.rs"]
 mod template;
 
+use crate::signed::Calls;
 use crate::stack::{Functions, Stack};
 use aws::{DynamoTable, Environment, config};
 use aws_sdk_dynamodb::config::SharedCredentialsProvider;
@@ -44,6 +45,7 @@ pub(crate) async fn stack() -> Stack {
         done_retention_days: 90,
         sqs: aws_sdk_sqs::Client::new(&sdk),
         dynamodb,
+        calls: Calls::new(sdk.clone()),
         config: sdk,
     }
 }

@@ -54,14 +54,12 @@ impl Event {
     }
 }
 
-const FAILED: &str = "its action failed";
-
 /// The attributes with times, and what they are the times of, in the order in which they would follow at the same time.
 const TIMES: [(&str, &str); 8] = [
     ("received_at", "received: ingest put it into the table"),
     ("put_back_at", "put back: an operator moved it to INIT (redrive or resolve --retry)"),
     ("unknown_call_at", "a call of its action had an unknown outcome"),
-    ("last_failure_at", FAILED),
+    ("last_failure_at", "its action failed"),
     ("failed_at", "FAILED"),
     ("in_doubt_at", "IN_DOUBT"),
     ("done_at", "DONE"),
@@ -70,23 +68,21 @@ const TIMES: [(&str, &str); 8] = [
 
 /// What the item says, in order. The reason is that of the last failure.
 pub(crate) fn of(item: &HashMap<String, AttributeValue>) -> Vec<Event> {
+    let last_failure = last_failure(item);
+    let reason = reason(item);
     let mut events = Vec::new();
     for (name, what) in TIMES {
         let Some(at) = text(item, name) else { continue };
-        let what = match name {
-            "last_failure_at" => format!("{what}, {}", failures(item)),
-            _ => what.to_owned(),
-        };
+        let mut what = what.to_owned();
+        if name == "last_failure_at" {
+            what = format!("{what}, {}", failures(item));
+        }
+        if let Some(reason) = reason.as_ref().filter(|_| last_failure == Some(name)) {
+            what = format!("{what}: {reason}");
+        }
         events.push(Event::new(at.to_owned(), Origin::Table, what));
     }
-    let mut events = in_order(events);
-    if let (Some(reason), Some(last)) = (reason(item), last_failure(item)) {
-        let is_failure = |what: &str| what.starts_with(FAILED) || ["FAILED", "IN_DOUBT"].contains(&what);
-        if let Some(failure) = events.iter_mut().rfind(|event| event.at == last && is_failure(&event.what)) {
-            failure.what = format!("{}: {reason}", failure.what);
-        }
-    }
-    events
+    in_order(events)
 }
 
 /// Puts events in order, and measures the time between them.
@@ -114,9 +110,11 @@ fn reason(item: &HashMap<String, AttributeValue>) -> Option<String> {
     Some(text(item, "reason_code").map_or_else(|| reason.to_owned(), |code| format!("{reason} ({code})")))
 }
 
-/// When the reason was written.
-fn last_failure(item: &HashMap<String, AttributeValue>) -> Option<&str> {
-    ["last_failure_at", "failed_at", "in_doubt_at"].into_iter().filter_map(|name| text(item, name)).max()
+/// The attribute with the time of the last failure. `IN_DOUBT` and `FAILED` come after a failure of the same time.
+fn last_failure(item: &HashMap<String, AttributeValue>) -> Option<&'static str> {
+    let times =
+        ["last_failure_at", "failed_at", "in_doubt_at"].into_iter().filter_map(|name| Some((name, text(item, name)?)));
+    times.max_by_key(|(_, at)| *at).map(|(name, _)| name)
 }
 
 /// A time in milliseconds, for people.
@@ -139,6 +137,18 @@ mod tests {
             _ => AttributeValue::S(text.to_owned()),
         };
         attributes.iter().map(|(name, text)| ((*name).to_owned(), value(name, text))).collect()
+    }
+
+    #[test]
+    fn a_reason_is_that_of_the_last_failure_only() {
+        let described = told(&[
+            ("last_failure_at", "2026-11-22T10:00:01.000Z"),
+            ("failed_at", "2026-11-22T10:00:02.000Z"),
+            ("in_doubt_at", "2026-11-22T10:00:02.000Z"),
+            ("reason", "r"),
+        ]);
+        let described: Vec<_> = described.iter().map(|(_, what)| what.as_str()).collect();
+        assert_eq!(described, ["its action failed, ? noted since it became INIT", "FAILED", "IN_DOUBT: r"]);
     }
 
     fn told(attributes: &[(&str, &str)]) -> Vec<(Option<i64>, String)> {

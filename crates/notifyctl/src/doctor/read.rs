@@ -235,7 +235,7 @@ fn mapping(mapping: &EventSourceMappingConfiguration) -> Mapping {
 
 async fn log_retention(stack: &Stack, log_group: &str) -> Read<Option<i32>> {
     let request = json!({"logGroupNamePrefix": log_group});
-    let answer = signed::json(&stack.config, &signed::DESCRIBE_LOG_GROUPS, &request).await?;
+    let answer = stack.calls.json(&signed::DESCRIBE_LOG_GROUPS, &request).await?;
     let group = members(&answer, "logGroups").iter().find(|group| group["logGroupName"] == log_group);
     let group = group.ok_or_else(|| format!("there is no log group {log_group}"))?;
     Ok(group["retentionInDays"].as_i64().and_then(|days| i32::try_from(days).ok()))
@@ -244,7 +244,7 @@ async fn log_retention(stack: &Stack, log_group: &str) -> Read<Option<i32>> {
 /// What the role's own policy allows. The template names the policy like the stage.
 async fn grants(stack: &Stack, role_arn: &str, policy: &str) -> Read<Vec<Grant>> {
     let role = role_arn.rsplit('/').next().unwrap_or_default();
-    let document = signed::role_policy(&stack.config, role, policy).await?;
+    let document = stack.calls.role_policy(role, policy).await?;
     let document: Value = serde_json::from_str(&document).map_err(|error| format!("the policy of {role}: {error}"))?;
     Ok(allowed(&document))
 }
@@ -283,8 +283,8 @@ async fn sweep_retries(stack: &Stack, lambda: &aws_sdk_lambda::Client) -> Read<i
 async fn sweep(stack: &Stack, resources: &[Resource]) -> Read<Schedule> {
     let rule = resources.iter().find(|resource| resource.kind == "AWS::Events::Rule");
     let rule = &rule.ok_or("the stack has no AWS::Events::Rule")?.physical_id;
-    let described = signed::json(&stack.config, &signed::DESCRIBE_RULE, &json!({"Name": rule})).await?;
-    let targets = signed::json(&stack.config, &signed::LIST_TARGETS_BY_RULE, &json!({"Rule": rule})).await?;
+    let described = stack.calls.json(&signed::DESCRIBE_RULE, &json!({"Name": rule})).await?;
+    let targets = stack.calls.json(&signed::LIST_TARGETS_BY_RULE, &json!({"Rule": rule})).await?;
     let target = |target: &Value| (text_of(target, "Arn"), text_of(target, "Input"));
     Ok(Schedule {
         rule: rule.clone(),
@@ -325,9 +325,9 @@ async fn alarms(stack: &Stack, resources: &[Resource]) -> (Read<Vec<Alarm>>, Rea
     for resources in of_stack.chunks(ALARMS_IN_A_CALL) {
         let names: Vec<&str> = resources.iter().map(|resource| resource.physical_id.as_str()).collect();
         let request = json!({"AlarmNames": names, "MaxRecords": ALARMS_IN_A_CALL});
-        let answer = match signed::json(&stack.config, &signed::DESCRIBE_ALARMS, &request).await {
+        let answer = match stack.calls.json(&signed::DESCRIBE_ALARMS, &request).await {
             Ok(answer) => answer,
-            Err(reason) => return (Err(reason.clone()), Err(reason)),
+            Err(problem) => return (Err(problem.text.clone()), Err(problem.text)),
         };
         let found = members(&answer, "MetricAlarms");
         for resource in resources {

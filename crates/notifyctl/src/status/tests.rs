@@ -42,28 +42,37 @@ async fn what_cannot_be_read_is_remarked_in_a_line_each_and_the_rest_is_told() {
     for (dead_letters, remark) in
         [(false, "the dead letters were not counted"), (true, "the dead letters were not read")]
     {
-        let told = tell(&stack, &StatusArgs { dead_letters, ..args("a") }).await.unwrap();
-        assert!(told.found.is_some());
-        let what: Vec<_> = told.timeline.iter().map(|event| (event.what.as_str(), event.after_ms)).collect();
+        let report = collect(&stack, &StatusArgs { dead_letters, ..args("a") }).await.unwrap();
+        assert!(report.found.is_some());
+        let what: Vec<_> = report.timeline.iter().map(|event| (event.what.as_str(), event.after_ms)).collect();
         assert_eq!(what, [("received: ingest put it into the table", None), ("DONE", Some(1_500))]);
-        let begins = ["log of ingest, publisher, downstream: could not be read: GetFunctionConfiguration", remark];
-        assert_eq!(told.remarks.len(), begins.len(), "{:?}", told.remarks);
-        for (told, begin) in told.remarks.iter().zip(begins) {
-            assert!(told.starts_with(begin) && told.lines().count() == 1, "{told}");
+        let begins = ["could not read the logs of ingest, publisher and downstream: GetFunctionConfiguration", remark];
+        assert_eq!(report.remarks.len(), begins.len(), "{:?}", report.remarks);
+        for (remark, begin) in report.remarks.iter().zip(begins) {
+            assert!(remark.starts_with(begin) && remark.lines().count() == 1, "{remark}");
         }
     }
 }
 
+#[test]
+fn a_number_is_a_number_for_machines_and_a_time_of_expiry_is_a_time_for_people() {
+    let number = value(&AttributeValue::N("1803804653".to_owned())).unwrap();
+    assert_eq!(number, Value::from(1_803_804_653));
+    assert_eq!(for_people("expires_at", &number), "2027-02-28T08:50:53Z");
+    assert_eq!(for_people("failures", &2.into()), "2");
+    assert_eq!(for_people("id", &"a".into()), "a");
+}
+
 #[tokio::test]
 async fn without_logs_none_are_searched() {
-    let told = tell(&with_done().await, &StatusArgs { no_logs: true, ..args("a") }).await.unwrap();
-    assert!(!told.remarks.iter().any(|remark| remark.contains("log")), "{:?}", told.remarks);
+    let report = collect(&with_done().await, &StatusArgs { no_logs: true, ..args("a") }).await.unwrap();
+    assert!(!report.remarks.iter().any(|remark| remark.contains("log")), "{:?}", report.remarks);
 }
 
 #[tokio::test]
 async fn a_notification_that_is_not_in_the_table_has_no_status_but_may_have_a_timeline() {
-    let told = tell(&stack().await, &StatusArgs { no_logs: true, ..args("b") }).await.unwrap();
-    assert!(told.found.is_none());
+    let report = collect(&stack().await, &StatusArgs { no_logs: true, ..args("b") }).await.unwrap();
+    assert!(report.found.is_none());
     let refused = Event::new(RECEIVED.to_owned(), Origin::Ingest, "ERROR not accepted".to_owned());
     let shown = Value::Object(as_json("b", Vec::new(), vec![refused], Vec::new()));
     assert_eq!((&shown["id"], &shown["status"]), (&"b".into(), &Value::Null));

@@ -127,6 +127,7 @@ async fn notification(server: &Server, query: &str) -> Result<Answer, Answer> {
     let Some(Shown { attributes, timeline }) = status::read(&server.stack, &id, with_event).await? else {
         return Err(Answer::problem(StatusCode::NOT_FOUND, &format!("{id} {}", status::ABSENT)));
     };
-    let attributes: Vec<Value> = attributes.into_iter().map(|(name, text)| json!([name, text])).collect();
+    let attributes: Vec<Value> =
+        attributes.iter().map(|(name, value)| json!([name, status::for_people(name, value)])).collect();
     Ok(Answer::json(&json!({"id": id, "attributes": attributes, "timeline": timeline})))
 }

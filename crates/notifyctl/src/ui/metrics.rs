@@ -99,10 +99,10 @@ pub(crate) async fn look(stack: &Stack, last: &RefCell<Option<Read>>) -> Read {
     // Others who ask meanwhile get what there was before.
     let known = last.borrow().as_ref().map(|read| read.figures.clone()).unwrap_or_default();
     *last.borrow_mut() = Some(Read { at: now, figures: known, error: None });
-    let answer = signed::json(&stack.config, &signed::GET_METRIC_DATA, &request(&figures(stack), now)).await;
+    let answer = stack.calls.json(&signed::GET_METRIC_DATA, &request(&figures(stack), now)).await;
     let read = match answer {
         Ok(answer) => Read { at: now, figures: minutes(&answer), error: None },
-        Err(error) => Read { at: now, figures: BTreeMap::new(), error: Some(error) },
+        Err(problem) => Read { at: now, figures: BTreeMap::new(), error: Some(problem.text) },
     };
     *last.borrow_mut() = Some(read.clone());
     read

@@ -1,7 +1,7 @@
 //! What a monitor counts, as metrics in CloudWatch.
 
 use super::follow::Counts;
-use crate::signed::{self, PUT_METRIC_DATA};
+use crate::signed::PUT_METRIC_DATA;
 use crate::stack::Stack;
 use crate::time::since;
 use aws::telemetry::NAMESPACE;
@@ -32,7 +32,7 @@ impl Metrics {
     pub(super) async fn publish(&mut self, stack: &Stack, counted: Counts, now: Timestamp) -> Result<(), String> {
         self.tried_at = Some(now);
         let request = request(&stack.table_name, counted - self.published);
-        let call = signed::json(&stack.config, &PUT_METRIC_DATA, &request);
+        let call = stack.calls.json(&PUT_METRIC_DATA, &request);
         let answer = tokio::time::timeout(limits::PUBLISH_METRICS_TIMEOUT, call).await;
         answer.map_err(|_| "PutMetricData: no answer in time".to_owned())??;
         self.published = counted;
@@ -58,6 +58,7 @@ fn request(table_name: &str, counted: Counts) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::signed::Calls;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
     use tokio::sync::mpsc;
@@ -93,7 +94,7 @@ mod tests {
             }
         });
         let mut stack = crate::testing::stack().await;
-        stack.config = stack.config.into_builder().endpoint_url(url).build();
+        stack.calls = Calls::new(stack.config.clone().into_builder().endpoint_url(url).build());
         (stack, requests)
     }
 
