@@ -104,7 +104,9 @@ pub(crate) async fn naming(stack: &Stack, wanted: &Wanted<'_>) -> (Vec<Event>, V
 
 /// What is searched, in this order: around the last known time, the newest part, and the rest.
 fn windows(since: Timestamp, now: Timestamp, last: Option<Timestamp>) -> Vec<Window> {
-    let (from, to) = (since.as_millisecond(), now.as_millisecond());
+    let from = since.as_millisecond();
+    // The clock of this machine may be slow.
+    let to = after(now, AROUND).as_millisecond();
     let newest = Window { from: before(now, AROUND).as_millisecond().max(from), to };
     // A claim's end is in the future.
     let around = last.map(|last| last.min(now)).map(|last| Window {
@@ -212,7 +214,7 @@ impl Search<'_> {
                     found.end = End::Limit;
                     break;
                 }
-                let answer = match self.in_time(retried(&mut page, *window, token)).await {
+                let answer = match self.in_time(retried(&mut page, *window, token, self.until)).await {
                     Some(Ok(answer)) => answer,
                     Some(Err(problem)) => return Found { end: End::Failed(problem.text), ..found.last_lines() },
                     None => return Found { end: End::Limit, ..found.last_lines() },
@@ -250,21 +252,24 @@ impl Search<'_> {
     }
 }
 
-/// Reads a page. A call that was throttled, or failed in the service, is repeated without end.
+/// Reads a page. A call that was throttled, or failed in the service, is repeated as long as there is time.
 async fn retried(
     page: &mut impl AsyncFnMut(Window, Option<String>) -> Result<Value, Problem>,
     window: Window,
     token: Option<String>,
+    until: Timestamp,
 ) -> Result<Value, Problem> {
     let mut attempt = 1;
     loop {
-        match page(window, token.clone()).await {
-            Err(problem) if problem.is_retryable => {
-                SystemClock.sleep(backoff::delay(attempt, SystemClock.now())).await;
-                attempt += 1;
-            }
-            answer => return answer,
+        let answer = page(window, token.clone()).await;
+        let now = SystemClock.now();
+        let wait = backoff::delay(attempt, now);
+        let is_final = !answer.as_ref().is_err_and(|problem| problem.is_retryable);
+        if is_final || after(now, wait) >= until {
+            return answer;
         }
+        SystemClock.sleep(wait).await;
+        attempt += 1;
     }
 }
 

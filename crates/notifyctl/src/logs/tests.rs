@@ -88,6 +88,13 @@ async fn a_call_that_was_throttled_is_repeated() {
 }
 
 #[tokio::test]
+async fn a_call_that_is_throttled_until_the_time_is_over_is_the_reason_of_the_end() {
+    let search = Search { until: after(SystemClock.now(), Duration::from_secs(1)), ..DOWNSTREAM };
+    let found = search.run(&[WINDOW], async |_, _| Err(problem("throttled", true))).await;
+    assert_eq!(found.end, End::Failed("throttled".to_owned()));
+}
+
+#[tokio::test]
 async fn a_long_window_leaves_pages_for_those_after_it() {
     let windows = [Window { from: 0, to: 9 }, Window { from: 90, to: 99 }, Window { from: 10, to: 89 }];
     let mut read = [0; 3];
@@ -109,7 +116,7 @@ fn the_last_known_time_and_the_newest_lines_are_searched_before_the_rest() {
         let time = |millis| Timestamp::from_millisecond(millis).unwrap().strftime("%H:%M:%S").to_string();
         windows(since, now, last.map(at)).iter().map(|it| format!("{}-{}", time(it.from), time(it.to))).collect()
     };
-    let newest = "19:45:00-20:00:00";
+    let newest = "19:45:00-20:15:00";
     let around = ["09:45:00-10:15:00", newest, "10:15:00-19:44:59", "08:00:00-09:44:59"];
     assert_eq!(of(Some("2026-11-22T10:00:00Z")), around);
     for last in [None, Some("2026-11-22T20:00:01Z"), Some("2026-11-20T00:00:00Z")] {
