@@ -159,9 +159,7 @@ mod tests {
     }
 
     /// Commits `a`, `b` and `c` in one group. Returns the ids of each transaction, and the results.
-    async fn commit_abc(
-        answers: impl IntoIterator<Item = Answers<Committed>>,
-    ) -> (Vec<String>, Answers<Written>) {
+    async fn commit_abc(answers: impl IntoIterator<Item = Answers<Committed>>) -> (Vec<String>, Answers<Written>) {
         let ids = ["a", "b", "c"].map(|id| NotificationId::parse(id).unwrap());
         let group = ids.iter().map(|id| Commit { change: Change::done(id, "{}", None), puts: &[] }).collect();
         let answers = Mutex::new(answers.into_iter().collect());

@@ -301,7 +301,7 @@ pub(crate) fn wrong_change(old: Option<&Item>, new: &Item) -> Option<String> {
     };
     let Some(change) = CHANGES.iter().find(|change| (change.from, change.to) == (from, to)) else {
         let from = from.map_or("nothing", Status::as_str);
-        return Some(format!("it was changed from {from} to {to}, which is no transition"));
+        return Some(format!("it was changed from {from} to {to}, which is not an allowed transition"));
     };
     // An item that was wrong before, perhaps since an earlier version wrote it, is no mistake of this change.
     let was_right = old.is_none_or(|old| wrong_item(old).is_none());
