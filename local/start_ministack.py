@@ -193,7 +193,7 @@ def table_as_documented(table_description, name):
     return {**description, "DeletionProtectionEnabled": protected, "GlobalSecondaryIndexes": indexes}
 
 
-# ---- logs: MiniStack takes every line for one that matches a JSON filter pattern -------------------------------------
+# ---- logs: MiniStack treats every line as a match for a JSON filter pattern -------------------------------------
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/matching-terms-json-log-events.html
 
 #: A selector, such as `$.spans[1].id`, and the text that it selects, whose end may be `*`.

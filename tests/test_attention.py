@@ -117,7 +117,7 @@ def test_a_redrive_stops_when_most_fail_again(stack, prefix, event, tmp_path):
 @pytest.mark.parametrize(
     "arguments, problem",
     [
-        (["redrive", "--group", "FAILED/rejected"], "STATE/REASON_CODE/TYPE"),
+        (["redrive", "--group", "FAILED/rejected"], "STATUS/REASON_CODE/TYPE"),
         (["redrive", "--group", "IN_DOUBT/outcome_unknown/t"], "this changes only what is FAILED"),
         (["resolve", "--done", "--group", "PENDING/-/t"], "this changes only what is IN_DOUBT"),
         (["list", "--reason-code", "refused"], "receiver_unavailable"),

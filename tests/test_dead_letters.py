@@ -80,6 +80,8 @@ def test_a_redrive_moves_only_what_would_be_accepted_unless_a_reason_is_named(st
     assert stack.dead_letters().keys() == set(sent.values()) - {sent["good"]}
 
     code, result = stack.notifyctl("dlq", "redrive", "--reason", "malformed")
+    assert code == 0 and (result["moved"], result["possible"]) == (0, 1), "one that is not named is only listed"
+    code, result = stack.notifyctl("dlq", "redrive", "--reason", "malformed", "--yes")
     assert code == 0 and result["moved"] == 1
     assert "ingest refuses malformed messages and conflicts again" in result["warning"]
     # It is a new message, and refused again.

@@ -72,7 +72,7 @@ def test_a_change_that_breaks_a_rule_is_in_the_output_the_metrics_and_the_alarm(
         stack.wait_for("the change is reported", lambda: problems(out, prefix))
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 1
-    assert problems(out, prefix) == ["it was changed from DONE to DONE, which is no transition"]
+    assert problems(out, prefix) == ["it was changed from DONE to DONE, which is not an allowed transition"]
     assert problems(out, f"{prefix}-good") == []
     summary = lines(out)[-1]
     assert summary["violations"] >= 1 and summary["checked"] >= 5 and summary["gaps"] == 0

@@ -150,7 +150,7 @@ pub fn by_count(count: usize, size: usize) -> Vec<Range<usize>> {
 }
 
 /// What an entry uses of a call, or what a call can hold.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Size {
     /// Records, or actions of a transaction.
     pub count: usize,

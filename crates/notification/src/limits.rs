@@ -453,6 +453,18 @@ mod tests {
     }
 
     #[test]
+    fn a_dead_letter_is_moved_back_only_if_its_id_is_remembered_for_longer_than_its_new_message_can_live() {
+        // 14 days in the queue and the dead-letter queue, one in the table's stream, seven in Kinesis.
+        let days = [90, DONE_RETENTION_MIN_DAYS, 23, 22, 0].map(redrive_days);
+        assert_eq!(days, [90 - 14 - 1 - KINESIS_RETENTION_DAYS, SQS_RETENTION_DAYS, 1, 0, 0]);
+    }
+
+    #[test]
+    fn half_of_the_reads_of_a_shard_are_left_to_lambda() {
+        assert_eq!(KINESIS_READ_EVERY * GET_RECORDS_PER_SECOND, Duration::from_secs(2));
+    }
+
+    #[test]
     fn rule_11_sizes_in_bytes_are_those_that_aws_documents() {
         assert_eq!(ITEM_MAX_BYTES, 409_600);
         assert_eq!(TRANSACT_WRITE_ITEMS_MAX_BYTES, 4_194_304);

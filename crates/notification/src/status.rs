@@ -173,6 +173,12 @@ mod tests {
     }
 
     #[test]
+    fn a_writer_has_its_name() {
+        let names = [Writer::Ingest, Writer::Downstream, Writer::Operator].map(|writer| writer.to_string());
+        assert_eq!(names, ["ingest", "downstream", "operator"]);
+    }
+
+    #[test]
     fn nothing_leaves_done() {
         assert!(TRANSITIONS.iter().all(|transition| transition.from != Some(Status::Done)));
     }

@@ -56,5 +56,6 @@ mod tests {
         let read = |json| serde_json::from_str::<Option<Text<'_>>>(json).unwrap().unwrap().0;
         assert!(matches!(read(r#""plain""#), Cow::Borrowed("plain")));
         assert_eq!(read(r#""a\n""#), Cow::<str>::Owned("a\n".to_owned()));
+        assert_eq!(&*Text("a".into()), "a");
     }
 }

@@ -80,6 +80,8 @@ mod tests {
     use crate::id::NotificationId;
     use crate::ports::{Orphan, Table, TableReader};
     use crate::testing::TestClock;
+    use std::collections::VecDeque;
+    use std::sync::Mutex;
 
     /// A table that refuses every transaction without showing the item.
     struct Refusing {
@@ -124,6 +126,96 @@ mod tests {
     #[tokio::test]
     async fn a_read_that_fails_permanently_is_not_the_refusal_of_the_transaction() {
         assert!(commit(Refusing { has_short_answers: false }).await.kind.is_retryable());
+    }
+
+    /// A table that gives these answers, one after the other.
+    struct Answering {
+        answers: Mutex<VecDeque<Answers<Committed>>>,
+        /// The ids of each transaction.
+        calls: Mutex<Vec<String>>,
+    }
+
+    impl TableReader for Answering {
+        async fn read(&self, ids: &[&NotificationId]) -> Answers<Option<Stored>> {
+            Ok(ids.iter().map(|_| Ok(None)).collect())
+        }
+    }
+
+    impl Table for Answering {
+        async fn write(&self, _: &[Change<'_>], _: Timestamp) -> Answers<Written> {
+            Ok(vec![])
+        }
+    }
+
+    impl DownstreamTable for Answering {
+        async fn commit(&self, group: &[Commit<'_>], _: Timestamp) -> Answers<Committed> {
+            self.calls.lock().unwrap().push(group.iter().map(|commit| commit.change.id().as_str()).collect());
+            self.answers.lock().unwrap().pop_front().unwrap()
+        }
+
+        async fn quarantine(&self, _: Orphan<'_>, _: &str, _: Timestamp) -> Result<(), Failure> {
+            Ok(())
+        }
+    }
+
+    /// Commits `a`, `b` and `c` in one group. Returns the ids of each transaction, and the results.
+    async fn commit_abc(answers: impl IntoIterator<Item = Answers<Committed>>) -> (Vec<String>, Answers<Written>) {
+        let ids = ["a", "b", "c"].map(|id| NotificationId::parse(id).unwrap());
+        let group = ids.iter().map(|id| Commit { change: Change::done(id, "{}", None), puts: &[] }).collect();
+        let answers = Mutex::new(answers.into_iter().collect());
+        let table = Answering { answers, calls: Mutex::default() };
+        let results = commit_group(&table, group, Timestamp::UNIX_EPOCH).await;
+        (table.calls.into_inner().unwrap(), results)
+    }
+
+    const REFUSED: Result<Committed, Failure> = Ok(Committed::Written(Written::RefusedUnseen));
+    const WRITTEN: Result<Committed, Failure> = Ok(Committed::Written(Written::Yes));
+    const HELD_UP: Result<Committed, Failure> = Ok(Committed::HeldUp);
+
+    #[tokio::test]
+    async fn refused_notifications_leave_their_group_and_the_others_are_committed_without_them() {
+        let answers = [Ok(vec![HELD_UP, REFUSED, HELD_UP]), Ok(vec![WRITTEN, WRITTEN])];
+        let (calls, results) = commit_abc(answers).await;
+        assert_eq!(calls, ["abc", "ac"]);
+        assert_eq!(results, Ok(vec![Ok(Written::Yes), Ok(Written::RefusedUnseen), Ok(Written::Yes)]));
+    }
+
+    #[tokio::test]
+    async fn a_failure_of_the_whole_group_is_that_of_the_call() {
+        let failure = Failure::permanent("ValidationException");
+        let (calls, results) = commit_abc([Err(failure.clone())]).await;
+        assert_eq!((calls.len(), results), (1, Err(failure)));
+    }
+
+    #[tokio::test]
+    async fn a_later_failure_is_that_of_the_rest_and_permanent_only_for_one_alone() {
+        let rest = async |failure| {
+            let (calls, results) = commit_abc([Ok(vec![HELD_UP, REFUSED, HELD_UP]), Err(failure)]).await;
+            assert_eq!(calls, ["abc", "ac"]);
+            let results = results.unwrap();
+            assert_eq!((&results[1], &results[0]), (&Ok(Written::RefusedUnseen), &results[2]));
+            results[0].clone().unwrap_err()
+        };
+        let refused = Failure::permanent("ValidationException");
+        assert_eq!(rest(refused.clone()).await, Failure { kind: FailureKind::Retryable, ..refused });
+        let lost = Failure::may_have_happened("no answer");
+        assert_eq!(rest(lost.clone()).await, lost);
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_is_refused_for_no_notification_is_tried_again() {
+        let (_, results) = commit_abc([Ok(vec![HELD_UP, HELD_UP, HELD_UP])]).await;
+        assert!(results.unwrap_err().kind.is_retryable());
+    }
+
+    #[test]
+    fn a_notification_uses_an_action_for_each_item_and_the_bytes_of_all() {
+        let id = NotificationId::parse("a").unwrap();
+        let put = Put { table: "t".to_owned(), key: "id", attributes: vec![("id", "12345".to_owned())] };
+        let puts = [put.clone(), put];
+        let change = Change::done(&id, r#"{"id":"a"}"#, None);
+        let used = size(&Commit { change, puts: &puts });
+        assert_eq!(used, Size { count: 3, bytes: 10 + limits::ITEM_RESERVED_BYTES + 14 });
     }
 
     #[test]

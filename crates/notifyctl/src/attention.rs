@@ -82,6 +82,7 @@ pub(crate) struct Entry {
     /// Since when.
     pub(crate) since: String,
     pub(crate) id: String,
+    #[serde(rename = "status")]
     pub(crate) state: State,
     /// The kind of its reason; `None` while no failure is noted, and for an orphan of another version.
     pub(crate) reason_code: Option<String>,

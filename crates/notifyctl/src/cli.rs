@@ -51,7 +51,7 @@ Examples:
   notifyctl pause downstream                               what would it mean to stop this stage?
   notifyctl doctor                                         is the stack as the template deploys it?
   notifyctl cost --rate 100 --size 700                     what does a month cost?
-  notifyctl ui                                             a page to look at
+  notifyctl ui                                             a web page for operators
 
 Exit status:
   0    success
@@ -110,7 +110,7 @@ Examples:
   notifyctl verify --follow --publish-metrics               a monitor, until Ctrl-C or SIGTERM
 
 Exit status: 0 no violation; 1 violations; 2 the table could not be read, or the first metrics not published; 3 some
-changes may not be checked; 130 interrupted. With --follow, Ctrl-C and SIGTERM are the usual end, and no interruption.";
+changes may not be checked; 130 interrupted. With --follow, Ctrl-C and SIGTERM end it normally, and do not count as an interruption.";
 
 const AUDIT_EXAMPLES: &str = "\
 Examples:
@@ -483,7 +483,7 @@ pub(crate) struct LatencyArgs {
     pub(crate) timeout: u64,
 }
 
-/// Serve a page to look at, on this machine only: the flow, what needs attention, and each notification
+/// Serve a web page for operators, on this machine only: the flow, what needs attention, and each notification
 ///
 /// Prints the address of the page, which has a secret: whoever has the address can do what the page can do. The page shows no
 /// event unless asked to. It reads while it is visible, on AWS every 10 seconds: 224 queries of the indexes, whose cost grows only

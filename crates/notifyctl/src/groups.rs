@@ -53,7 +53,7 @@ impl FromStr for Key {
             (Some(state), Some(code), Some(event_type)) => {
                 Ok(Self { state, reason_code: part(code), event_type: part(event_type) })
             }
-            _ => Err("a group is STATE/REASON_CODE/TYPE, as `notifyctl groups` prints it".to_owned()),
+            _ => Err("a group is STATUS/REASON_CODE/TYPE, as `notifyctl groups` prints it".to_owned()),
         }
     }
 }
@@ -64,6 +64,7 @@ pub(crate) struct Group {
     /// The text for `--group`.
     #[serde(rename = "group")]
     pub(crate) key: String,
+    #[serde(rename = "status")]
     pub(crate) state: State,
     pub(crate) reason_code: Option<String>,
     pub(crate) stage: &'static str,

@@ -100,7 +100,7 @@ pub(crate) async fn run(stack: &Stack, args: &ListArgs, json: bool) -> Result<Ex
     } else {
         let none = || "-".to_owned();
         output::table_with_heads(
-            ["id", "state", "since", "reason code", "type", "source"],
+            ["id", "status", "since", "reason code", "type", "source"],
             notifications.into_iter().map(|Entry { since, id, state, reason_code, event_type, source }| {
                 let state = state.as_str().to_owned();
                 let [code, event_type, source] =

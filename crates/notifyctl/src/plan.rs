@@ -87,7 +87,7 @@ impl Plan {
         let mut lines = BufReader::new(&file).lines().enumerate().map(|(number, text)| {
             let text = text.map_err(Error::file(path))?;
             serde_json::from_str(&text)
-                .map_err(|error| wrong(format!("line {} is no line of a plan: {error}", number + 1)))
+                .map_err(|error| wrong(format!("line {} is not a line of a plan: {error}", number + 1)))
         });
         match lines.next().transpose()? {
             Some(Line::Plan { table: planned_for, decision: planned }) => {
@@ -103,7 +103,7 @@ impl Plan {
             match line? {
                 Line::Plan { .. } => return Err(wrong("it has two plans".to_owned())),
                 Line::Notification { id: text, seen } => {
-                    let seen = seen.parse().map_err(|_| wrong(format!("{seen} is no time")))?;
+                    let seen = seen.parse().map_err(|_| wrong(format!("{seen} is not a time")))?;
                     set.push(Planned { id: id(&text)?, seen });
                 }
                 Line::Planned { count } => is_complete = count == set.len(),

@@ -1,4 +1,4 @@
-//! `notifyctl ui`: a page to look at, served on the loopback address of this machine.
+//! `notifyctl ui`: a web page for operators, served on the loopback address of this machine.
 
 mod answer;
 mod api;

@@ -430,10 +430,42 @@ mod tests {
         assert!(queue.receive(1, at(96 * 3600 + 1)).messages.is_empty());
     }
 
-    fn mapping(properties: &serde_json::Value) -> QueueMapping {
+    #[test]
+    fn a_message_is_kept_until_the_end_of_its_retention() {
+        let mut queue = queue();
+        queue.send("a", at(0));
+        assert_eq!(queue.receive(1, at(96 * 3600)).messages.len(), 1);
+    }
+
+    #[test]
+    fn a_queue_says_whether_and_when_there_is_something_to_receive() {
+        let mut queue = queue();
+        assert!(queue.is_empty() && !queue.has_visible(at(0)));
+        queue.send("a", at(0));
+        assert!(!queue.is_empty() && queue.has_visible(at(0)));
+        assert_eq!(queue.next_visible_at(at(0)), None);
+        queue.receive(1, at(0));
+        assert!(!queue.has_visible(at(29)) && queue.has_visible(at(30)));
+        assert_eq!([29, 30].map(|now| queue.next_visible_at(at(now))), [Some(at(30)), None]);
+    }
+
+    fn settings(properties: &serde_json::Value) -> Settings {
         let mut all = json!({"BatchSize": 2, "FunctionResponseTypes": ["ReportBatchItemFailures"]});
         all.as_object_mut().unwrap().extend(properties.as_object().unwrap().clone());
-        QueueMapping::new(Settings::of_queue(&all).unwrap())
+        Settings::of_queue(&all).unwrap()
+    }
+
+    fn mapping(properties: &serde_json::Value) -> QueueMapping {
+        QueueMapping::new(settings(properties))
+    }
+
+    #[test]
+    fn a_mapping_wants_what_its_next_batch_lacks_by_its_settings_of_now() {
+        let mut mapping = mapping(&json!({"BatchSize": 10, "MaximumBatchingWindowInSeconds": 5}));
+        mapping.received(messages(0..3), at(0));
+        assert_eq!(mapping.wants(), 7);
+        mapping.update(settings(&json!({"BatchSize": 4})));
+        assert_eq!(mapping.wants(), 1);
     }
 
     fn messages(numbers: std::ops::Range<u64>) -> Vec<Gathered> {

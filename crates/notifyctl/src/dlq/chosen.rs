@@ -82,7 +82,8 @@ pub(super) struct Results {
     hidden: Receipts,
 }
 
-/// Acts on the chosen letters if there is only one or `yes`. Otherwise, returns what would become of them.
+/// Acts on the chosen letters if `yes`, or if they are one that is named by its message id. Otherwise, returns what would become of
+/// them.
 pub(super) async fn carry_out<A: Act>(
     stack: &Stack,
     choice: &Choice<'_>,
@@ -108,7 +109,8 @@ async fn some_at_a_time<A: Act>(
         let is_last = letters.is_empty() || !yes;
         let mut fates: Vec<Fate> = letters.iter().map(|letter| act.judge(letter)).collect();
         let possible = |fate: &Fate| matches!(fate, Fate::Possible(_));
-        if yes || fates.iter().filter(|fate| possible(fate)).count() == 1 {
+        let is_one_named = !choice.message_ids.is_empty() && fates.iter().filter(|fate| possible(fate)).count() == 1;
+        if yes || is_one_named {
             let places: Vec<usize> = (0..letters.len()).filter(|&place| possible(&fates[place])).collect();
             let wanted: Vec<Letter> = places.iter().map(|&place| letters[place].clone()).collect();
             for (place, fate) in places.into_iter().zip(act.act(stack, &wanted).await?) {
@@ -219,7 +221,7 @@ impl Results {
         }
         if possible > 0 {
             let possible = output::thousands(possible);
-            output::line(format_args!("nothing was {word}; with --yes, {possible} messages are"));
+            output::line(format_args!("nothing was {word}: {possible} messages can be; add --yes"));
         } else {
             output::line(format_args!("messages {word}: {}", output::thousands(done)));
         }

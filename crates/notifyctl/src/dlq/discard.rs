@@ -30,7 +30,7 @@ Examples:
 
 Exit status: 0 discarded or listed; 1 some were not found; 2 some could not be deleted, or the copy could not be written.";
 
-/// Delete messages, after they were copied to a file (without --yes, list them if there is more than one)
+/// Delete messages, after they were copied to a file (without --yes, list them, unless you name one)
 ///
 /// Each message is appended to the file as one line of JSON, with its body and its attributes, and is on disk before it is
 /// deleted. The file contains payloads, and only you may read it. If the command is interrupted, what was not deleted is still
@@ -55,7 +55,7 @@ pub(crate) struct DlqDiscardArgs {
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     max: u16,
 
-    /// Discard more than one message, instead of listing them
+    /// Discard the messages, instead of listing them
     #[arg(long)]
     yes: bool,
 }

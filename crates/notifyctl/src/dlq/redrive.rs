@@ -23,18 +23,18 @@ const EXAMPLES: &str = "\
 Examples:
   notifyctl dlq redrive                                    list the messages that would be moved
   notifyctl dlq redrive --yes --rate 20                    twenty a second
-  notifyctl dlq redrive 3f6f3c1e-0d7e-4f6b-9f7e-2f6c1a5d8f10
+  notifyctl dlq redrive 3f6f3c1e-0d7e-4f6b-9f7e-2f6c1a5d8f10    one, by its message id
   notifyctl dlq redrive --reason malformed --yes           they are refused again, unless another ingest is deployed
 
 Exit status: 0 moved or listed; 1 some were refused or not found; 2 some could not be moved.";
 
-/// Move messages back to the queue (without --yes, list them if there is more than one)
+/// Move messages back to the queue (without --yes, list them, unless you name one)
 ///
 /// Moves messages that would be accepted now: the table could not be written when they were refused. Others are moved only if
 /// you name their reason or their message ids; ingest refuses malformed messages and conflicts again.
 ///
 /// A message is sent to the queue, then deleted from the dead-letter queue. If the command ends in between, both queues have it, and
-/// the second is a duplicate. More than one message is moved only with --yes; without it, they are listed. All of them are hidden
+/// the second is a duplicate. Without --yes, only one message that you name by its id is moved; others are listed. All of them are hidden
 /// while the command runs, and for up to 5 minutes if it is interrupted.
 ///
 /// For SQS, a redriven message is a new one, which it keeps for 14 more days. So the attribute first_sent_at records when it was
@@ -59,7 +59,7 @@ pub(crate) struct DlqRedriveArgs {
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     max: u16,
 
-    /// Move more than one message, instead of listing them
+    /// Move the messages, instead of listing them
     #[arg(long)]
     yes: bool,
 }

@@ -42,7 +42,7 @@ impl Progress {
         let wrong = |problem: String| Error::Failed(format!("{}: {problem}", path.display()));
         let progress: Self = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
         if progress.table != table {
-            return Err(wrong(format!("it is the progress in the table {}", progress.table)));
+            return Err(wrong(format!("it belongs to the table {}", progress.table)));
         }
         if progress.segments.len() != limits::VERIFY_SEGMENTS {
             return Err(wrong("another version wrote it; delete it".to_owned()));

@@ -301,10 +301,11 @@ pub(crate) fn wrong_change(old: Option<&Item>, new: &Item) -> Option<String> {
     };
     let Some(change) = CHANGES.iter().find(|change| (change.from, change.to) == (from, to)) else {
         let from = from.map_or("nothing", Status::as_str);
-        return Some(format!("it was changed from {from} to {to}, which is no transition"));
+        return Some(format!("it was changed from {from} to {to}, which is not an allowed transition"));
     };
     // An item that was wrong before, perhaps since an earlier version wrote it, is no mistake of this change.
-    let was_right = old.is_none_or(|old| wrong_item(old).is_none());
+    let had_right_event = |old| text(old, "id").is_some_and(|id| wrong_event(old, id, to).is_none());
+    let was_right = old.is_none_or(|old| wrong_item(old).is_none() && had_right_event(old));
     if was_right && let Some(problem) = wrong_item(new) {
         return Some(problem);
     }

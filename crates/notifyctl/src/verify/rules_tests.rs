@@ -231,7 +231,7 @@ fn only_transitions_are_allowed() {
     for (from, from_text) in [(Some("DONE"), "DONE"), (Some("FAILED"), "FAILED"), (None, "nothing")] {
         let old = from.map(full);
         let problem = wrong_change(old.as_ref(), &full("CLAIMED")).unwrap();
-        assert_eq!(problem, format!("it was changed from {from_text} to CLAIMED, which is no transition"));
+        assert_eq!(problem, format!("it was changed from {from_text} to CLAIMED, which is not an allowed transition"));
     }
     let problem = wrong_change(Some(&without(full("INIT"), "status")), &full("INIT")).unwrap();
     assert_eq!(problem, "it had no known status, and is INIT");
@@ -242,7 +242,7 @@ fn only_transitions_are_allowed() {
 fn what_is_no_transition_is_named_whatever_else_is_wrong_with_the_item() {
     let overwritten = with(full("DONE"), "status", text("FAILED"));
     let problem = wrong_change(Some(&full("DONE")), &overwritten).unwrap();
-    assert_eq!(problem, "it was changed from DONE to FAILED, which is no transition");
+    assert_eq!(problem, "it was changed from DONE to FAILED, which is not an allowed transition");
 }
 
 #[test]

@@ -217,11 +217,11 @@ function row(group) {
   const example = make("button", { type: "button", class: "link", "data-key": `example ${group.group}` }, group.example);
   example.addEventListener("click", () => show(group.example));
   const list = make("button", { type: "button", class: "link", "data-key": `ids ${group.group}`, "aria-label":
-    `List the ids of ${plural(group.count, "notification")} ${group.state}, ${group.reason_code ?? "no reason"}` }, number.format(group.count));
+    `List the ids of ${plural(group.count, "notification")} ${group.status}, ${group.reason_code ?? "no reason"}` }, number.format(group.count));
   list.addEventListener("click", () => listIds(group.group));
   const cells = [
     make("td", { class: "number" }, list),
-    make("td", { class: `state ${group.state}` }, group.state),
+    make("td", { class: `state ${group.status}` }, group.status),
     make("td", {}, group.reason_code ?? "not noted"),
     make("td", {}, group.stage),
     make("td", { class: "long" }, group.type ?? "–"),
@@ -234,11 +234,11 @@ function row(group) {
 }
 
 function decisions(group) {
-  const possible = DECISIONS[group.state];
+  const possible = DECISIONS[group.status];
   if (possible.length === 0) return ["retried by itself"];
   if (!seen.flow?.allows_changes) return ["read-only"];
   return possible.map((decision) => {
-    const name = `${decision.button}: ${plural(group.count, "notification")} ${group.state}, ${group.reason_code ?? "no reason"}`;
+    const name = `${decision.button}: ${plural(group.count, "notification")} ${group.status}, ${group.reason_code ?? "no reason"}`;
     const button = make("button", { type: "button", "aria-label": name, "data-key": `${decision.what} ${group.group}` }, `${decision.button} …`);
     button.addEventListener("click", () => plan(group, decision));
     return button;
