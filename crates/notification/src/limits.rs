@@ -414,6 +414,9 @@ pub const LOG_PATTERN_ID_BYTES: usize = 150;
 /// for an hour until then ([`RETRY_WAITS`]).
 pub const LOGS_BEFORE_RECEIVED: Duration = Duration::from_hours(2);
 
+/// How long before and after the last known time of a notification `notifyctl status` searches the logs first.
+pub const LOGS_AROUND: Duration = Duration::from_mins(15);
+
 /// How far back `notifyctl status` searches the logs for a notification that is not in the table.
 pub const LOGS_OF_ABSENT: Duration = Duration::from_hours(24);
 

@@ -15,7 +15,6 @@ use aws_sdk_lambda::types::LoggingConfig;
 use futures_util::future::join_all;
 use notification::{Clock, Timestamp, backoff, limits};
 use serde_json::{Value, json};
-use std::time::Duration;
 
 /// The crates whose log lines are known to have no content of an event. Other lines are those of your own action.
 const OURS: [&str; 6] = ["actions", "aws", "downstream", "ingest", "notification", "publisher"];
@@ -52,9 +51,6 @@ struct Window {
     from: i64,
     to: i64,
 }
-
-/// How long before and after a time its lines are likely.
-const AROUND: Duration = Duration::from_mins(15);
 
 /// What to search, and for what.
 pub(crate) struct Wanted<'a> {
@@ -106,12 +102,12 @@ pub(crate) async fn naming(stack: &Stack, wanted: &Wanted<'_>) -> (Vec<Event>, V
 fn windows(since: Timestamp, now: Timestamp, last: Option<Timestamp>) -> Vec<Window> {
     let from = since.as_millisecond();
     // The clock of this machine may be slow.
-    let to = after(now, AROUND).as_millisecond();
-    let newest = Window { from: before(now, AROUND).as_millisecond().max(from), to };
+    let to = after(now, limits::LOGS_AROUND).as_millisecond();
+    let newest = Window { from: before(now, limits::LOGS_AROUND).as_millisecond().max(from), to };
     // A claim's end is in the future.
     let around = last.map(|last| last.min(now)).map(|last| Window {
-        from: before(last, AROUND).as_millisecond().max(from),
-        to: after(last, AROUND).as_millisecond().min(newest.from - 1),
+        from: before(last, limits::LOGS_AROUND).as_millisecond().max(from),
+        to: after(last, limits::LOGS_AROUND).as_millisecond().min(newest.from - 1),
     });
     let windows = match around.filter(|around| !around.is_empty()) {
         Some(around) => {

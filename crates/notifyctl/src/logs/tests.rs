@@ -1,5 +1,6 @@
 use super::*;
 use std::collections::VecDeque;
+use std::time::Duration;
 
 const DOWNSTREAM: Search<'_> = Search { id: "a", from: Origin::Downstream, with_content: false, until: Timestamp::MAX };
 
