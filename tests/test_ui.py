@@ -72,6 +72,22 @@ def request(address, method, path, headers=None, body=None, token=True):
     return answer.status, json.loads(text) if answer.headers["Content-Type"] == "application/json" else text
 
 
+def test_a_decision_that_stops_by_itself_says_so(stack, prefix, event, address):
+    for number in range(150):
+        notification_id = f"{prefix}-{number}"
+        failed(stack, notification_id, event(notification_id).replace("19.99", "none"), prefix)
+    wish = {"group": f"FAILED/rejected/{prefix}", "what": "redrive", "rate": 50, "stop_at": 50}
+    _, planned = request(address, "POST", "/api/decision", body=wish)
+    assert request(address, "POST", "/api/decision/start", body={"number": planned["number"]})[0] == 200
+
+    def ended():
+        _, decision = request(address, "GET", "/api/decision")
+        return decision if decision["stage"] == "ended" else None
+
+    progress = stack.wait_for("it has ended", ended)["progress"]
+    assert progress["stopped"]["fail_again"]["failed"] >= 20 and progress["left"] > 0
+
+
 @needs_browser
 def test_a_group_that_failed_is_seen_redriven_and_done_by_clicks(stack, prefix, event, address, browser, tmp_path):
     ids = [f"{prefix}-{number}" for number in range(7)]

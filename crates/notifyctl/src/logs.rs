@@ -309,7 +309,7 @@ fn remarks(searched: &[(Origin, Found)]) -> Vec<String> {
         match end {
             End::Complete => {}
             End::Limit => remarks.push(format!(
-                "the search of {name}'s log stopped at its limit; newer lines may be missing; narrow it with --since 2h"
+                "the search of {name}'s log stopped at its limit; lines may be missing; narrow it with --since 2h"
             )),
             End::Failed(problem) => match unread.iter_mut().find(|(same, _)| same == problem) {
                 Some((_, names)) => names.push(name),

@@ -234,10 +234,12 @@ impl Order<'_> {
                 moved = SystemClock.now();
             }
             progress.became = running.became();
-            show(progress);
             if !waiting.is_empty() {
                 let unmoved = since(moved, SystemClock.now());
                 progress.stopped = running.must_stop(usize::from(self.set.stop_at), unmoved);
+            }
+            show(progress);
+            if !waiting.is_empty() && progress.stopped.is_none() {
                 SystemClock.sleep(pause(count + settled).saturating_sub(since(began, SystemClock.now()))).await;
             }
         }
@@ -297,7 +299,7 @@ impl Order<'_> {
         }
         let is_negative = stopped.is_some()
             || tally.not_as_expected > 0
-            || became.failed_again > 0
+            || became.failed_again + became.failing > 0
             || (self.set.wait && became.pending > 0);
         match (tally.errors, is_negative) {
             (0, false) => ExitCode::SUCCESS,

@@ -77,12 +77,16 @@ impl Running {
 
     fn note(&mut self, id: &NotificationId, state: Option<&State>) {
         self.failing.remove(id.as_str());
-        match state.and_then(|state| state.status) {
+        let Some(state) = state else {
+            self.fates.insert(id.to_string(), EXPIRED);
+            return;
+        };
+        match state.status {
             Some(status @ (Status::Done | Status::Failed | Status::InDoubt)) => {
                 self.fates.insert(id.to_string(), status.as_str());
             }
             Some(Status::Init | Status::Claimed) | None => {
-                if state.is_some_and(|state| state.has_noted_failure) {
+                if state.has_noted_failure {
                     self.failing.insert(id.to_string());
                 }
             }
@@ -117,8 +121,11 @@ impl Running {
     }
 }
 
+/// The fate of a notification that is no longer in the table: only what is DONE expires.
+const EXPIRED: &str = "expired";
+
 fn is_done(fate: &str) -> bool {
-    fate == Status::Done.as_str()
+    fate == Status::Done.as_str() || fate == EXPIRED
 }
 
 #[cfg(test)]
@@ -214,6 +221,9 @@ mod tests {
         assert_eq!(now.must_stop(50, Duration::ZERO), Some(Stop::FailAgain { failed: 50, of: 60 }));
         assert_eq!(now.look(&stack).await.unwrap(), 0);
         assert_eq!(now.became(), became, "nothing is counted twice");
+        now.add(id(999));
+        now.look(&stack).await.unwrap();
+        assert_eq!(now.became(), Became { done: 11, ..became }, "what has expired was DONE");
 
         let mut before = Running::resumed((0..70).map(id).collect());
         before.look(&stack).await.unwrap();

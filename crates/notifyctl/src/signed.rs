@@ -184,7 +184,14 @@ impl Calls {
         let answer = http.execute(request.try_into().map_err(chain)?).await.map_err(chain)?;
         let status = answer.status();
         let body = answer.text().await.map_err(chain)?;
-        if status.is_success() { Ok(body) } else { Err(Problem::of_answer(status, &body)) }
+        if status.is_success() {
+            return Ok(body);
+        }
+        if status == StatusCode::FORBIDDEN {
+            // The credentials may have expired without saying when.
+            *self.identity.lock().await = None;
+        }
+        Err(Problem::of_answer(status, &body))
     }
 
     async fn sign(&self, request: Unsigned<'_>) -> Result<http::Request<String>, Problem> {

@@ -27,7 +27,7 @@ pub(crate) const SHARDS_EVERY: Duration = Duration::from_secs(5);
 pub(crate) const DOUBLINGS: u32 = 5;
 
 /// A stream that has not answered for this long is gone: a local AWS restarts much sooner, or never.
-pub(crate) const GIVE_UP_AFTER: Duration = Duration::from_mins(2);
+pub(crate) const GIVE_UP_AFTER: Duration = Duration::from_mins(5);
 
 /// Shortest sleep. The engine's time and the clock may differ by nanoseconds, which must not become a busy loop.
 pub(crate) const SLEEP_MIN: Duration = Duration::from_millis(1);

@@ -5,7 +5,6 @@
 use super::Server;
 use super::answer::Answer;
 use crate::cli::SetArgs;
-use crate::error::Error;
 use crate::groups::Key;
 use crate::many::{Order, Progress, seconds};
 use crate::plan::{Plan, Planned};
@@ -149,7 +148,8 @@ pub(crate) fn start(server: &Rc<Server>, which: &Which) -> Result<Answer, Answer
     let set = options(group, decision.rate, decision.stop_at);
     let table = settle::table(&server.stack);
     let order = Order { stack: &server.stack, table: &table, decision: decision.what.into(), set: &set };
-    let plan = order.write(std::mem::take(&mut decision.set))?;
+    let plan = order.write(decision.set.clone())?;
+    decision.set.clear();
     decision.file = Some(plan.path.display().to_string());
     decision.progress.left = plan.left.len();
     decision.stage = Stage::Running;
@@ -169,7 +169,10 @@ async fn carry_out(server: Rc<Server>, set: SetArgs, what: What, mut plan: Plan)
     let ended = order.decide_on_all(&mut plan, note).await;
     if let Some(decision) = &mut *server.decision.borrow_mut() {
         decision.stage = Stage::Ended;
-        decision.error = ended.err().map(|error: Error| error.to_string());
+        match ended {
+            Ok((progress, _)) => decision.progress = progress,
+            Err(error) => decision.error = Some(error.to_string()),
+        }
     }
 }
 

@@ -97,8 +97,8 @@ pub(crate) async fn look(stack: &Stack, last: &RefCell<Option<Read>>) -> Read {
         return read.clone();
     }
     // Others who ask meanwhile get what there was before.
-    let known = last.borrow().as_ref().map(|read| read.figures.clone()).unwrap_or_default();
-    *last.borrow_mut() = Some(Read { at: now, figures: known, error: None });
+    let known = last.take().map_or((BTreeMap::new(), None), |read| (read.figures, read.error));
+    *last.borrow_mut() = Some(Read { at: now, figures: known.0, error: known.1 });
     let answer = stack.calls.json(&signed::GET_METRIC_DATA, &request(&figures(stack), now)).await;
     let read = match answer {
         Ok(answer) => Read { at: now, figures: minutes(&answer), error: None },

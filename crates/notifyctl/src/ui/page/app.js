@@ -313,13 +313,13 @@ async function start() {
 
 /** Shows the progress until the decision has been carried out. */
 async function follow() {
-  try {
-    while (seen.decision?.stage === "running") {
-      await new Promise((resolve) => setTimeout(resolve, 500));
+  while (seen.decision?.stage === "running") {
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    try {
       showDecision(await ask("api/decision"));
+    } catch (error) {
+      complain(error);
     }
-  } catch (error) {
-    complain(error);
   }
 }
 
