@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from local import batches  # noqa: E402
-from local.stack import Stack  # noqa: E402
+from local.stack import NAME, Stack  # noqa: E402
 
 #: Seconds until a test gives up waiting. The messages of a killed ingest become visible again after 13.
 PATIENCE = 150
@@ -104,6 +104,12 @@ class Service:
         """The ledger entry of a notification."""
         table = self.outputs["LedgerTableName"]
         return self.dynamodb.get_item(TableName=table, Key={"id": {"S": notification_id}}).get("Item")
+
+    def sweep_rule(self):
+        """The name of the rule that runs the sweep of this stack: other tests deploy stacks of their own."""
+        resources = self.stack.client("cloudformation").list_stack_resources(StackName=NAME)["StackResourceSummaries"]
+        (rule,) = [found["PhysicalResourceId"] for found in resources if found["ResourceType"] == "AWS::Events::Rule"]
+        return rule.rsplit("/")[-1]
 
     def lose_stream_record(self, notification_id, body, seconds_ago):
         """Writes a notification that is INIT but not published, as if its stream record had expired.

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from local.stack import NAME, NOTIFYCTL
+from local.stack import NOTIFYCTL
 
 #: What the tests' stack has not: MiniStack drops these settings, `esm-local` polls the streams in place of Lambda,
 #: nobody is to be notified, and a SweepAge of a minute makes the tests fast.
@@ -67,16 +67,9 @@ def test_the_doctor_finds_nothing_that_the_local_stack_has_as_the_template_says(
     assert all(finding["is"] and finding["why"] and finding["fix"] for finding in found.values())
 
 
-def sweep_rule(stack):
-    """The name of the rule that runs the sweep of this stack: other tests deploy stacks of their own."""
-    resources = stack.stack.client("cloudformation").list_stack_resources(StackName=NAME)["StackResourceSummaries"]
-    (rule,) = [found["PhysicalResourceId"] for found in resources if found["ResourceType"] == "AWS::Events::Rule"]
-    return rule.rsplit("/")[-1]
-
-
 def test_the_doctor_finds_what_was_changed(stack):
     sqs, events, iam = stack.sqs, stack.stack.client("events"), stack.stack.client("iam")
-    rule = sweep_rule(stack)
+    rule = stack.sweep_rule()
     publisher = stack.stack.client("lambda").get_function_configuration(FunctionName=stack.outputs["PublisherFunction"])
     role = publisher["Role"].rsplit("/")[-1]
     policy = iam.get_role_policy(RoleName=role, PolicyName="publisher")["PolicyDocument"]
