@@ -309,7 +309,9 @@ mod tests {
         assert_eq!(parameters[2..6], noted);
         assert_eq!(parameters[6..], [text("a"), text("INIT"), text("{}")]);
         assert!(
-            statement_of(&Change::resolve_retry(&a, Timestamp::UNIX_EPOCH)).0.contains(r#" REMOVE "unknown_call_at""#)
+            statement_of(&Change::resolve_retry(&a, Timestamp::UNIX_EPOCH, &[]))
+                .0
+                .contains(r#" REMOVE "unknown_call_at""#)
         );
     }
 
@@ -428,7 +430,7 @@ mod tests {
         let changes = [
             Change::fail(&a, "{}", Run::Any, REJECTED),
             Change::doubt_claimed(&a, &claim, REJECTED),
-            Change::redrive(&a, Timestamp::UNIX_EPOCH),
+            Change::redrive(&a, Timestamp::UNIX_EPOCH, &[]),
             Change::resolve_done(&a, Timestamp::UNIX_EPOCH),
             done(&a, None),
         ];

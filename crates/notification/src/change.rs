@@ -28,6 +28,8 @@ pub struct Stored {
     pub unknown_call: bool,
     /// When an operator last moved it back to INIT, to the millisecond. Later statuses keep it.
     pub put_back_at: Option<Timestamp>,
+    /// When operators did so before, oldest first: at most the last [`limits::EARLIER_PUT_BACKS_MAX`] times.
+    pub earlier_put_backs: Box<[Timestamp]>,
     /// The last failure of its action that was noted since it last became INIT from elsewhere; `None` if none was.
     pub last_failure: Option<LastFailure>,
 }
@@ -96,8 +98,8 @@ pub enum Before<'a> {
 pub enum After<'a> {
     /// A new item: INIT, and pending from now on.
     Inserted(&'a Notification),
-    /// INIT, and pending from now on.
-    PutBack,
+    /// INIT, and pending from now on. Operators did the same before at these times.
+    PutBack(&'a [Timestamp]),
     /// INIT again without the claim, and pending since the same time as before, with a note why.
     Released(Note<'a>),
     /// INIT as before, with a note that a call of its action ended with an unknown outcome.
@@ -196,16 +198,17 @@ impl<'a> Change<'a> {
         Self { id, from: Before::Status(Status::Claimed), to: After::InDoubt(reason) }
     }
 
-    /// FAILED since this time → INIT, for an operator: run it again.
+    /// FAILED since this time → INIT, for an operator: run it again. `earlier` is [`Stored::put_backs`].
     #[must_use]
-    pub const fn redrive(id: &'a NotificationId, since: Timestamp) -> Self {
-        Self { id, from: Before::Since(Status::Failed, since), to: After::PutBack }
+    pub const fn redrive(id: &'a NotificationId, since: Timestamp, earlier: &'a [Timestamp]) -> Self {
+        Self { id, from: Before::Since(Status::Failed, since), to: After::PutBack(earlier) }
     }
 
-    /// IN_DOUBT since this time → INIT, for an operator: the effect has not happened, run it again.
+    /// IN_DOUBT since this time → INIT, for an operator: the effect has not happened, run it again. `earlier` is
+    /// [`Stored::put_backs`].
     #[must_use]
-    pub const fn resolve_retry(id: &'a NotificationId, since: Timestamp) -> Self {
-        Self { id, from: Before::Since(Status::InDoubt, since), to: After::PutBack }
+    pub const fn resolve_retry(id: &'a NotificationId, since: Timestamp, earlier: &'a [Timestamp]) -> Self {
+        Self { id, from: Before::Since(Status::InDoubt, since), to: After::PutBack(earlier) }
     }
 
     /// IN_DOUBT since this time → DONE, for an operator: the effect has happened.
@@ -239,7 +242,7 @@ impl<'a> Change<'a> {
         let is_now = |time: Option<Timestamp>| time.is_some_and(|time| time.as_millisecond() == at.as_millisecond());
         let is_as_left = match self.to {
             // The pipeline may have changed it since.
-            After::PutBack => return is_now(stored.put_back_at),
+            After::PutBack(_) => return is_now(stored.put_back_at),
             After::Claimed(claim) => stored.claim.as_ref() == Some(claim),
             After::UnknownCall(_) => stored.unknown_call,
             After::Noted(_) => is_now(stored.last_failure.map(|last| last.at)),
@@ -258,6 +261,14 @@ impl Stored {
     #[must_use]
     pub fn run(&self) -> Run {
         self.put_back_at.map_or(Run::First, Run::PutBackAt)
+    }
+
+    /// When operators moved it back to INIT, oldest first: at most the last [`limits::EARLIER_PUT_BACKS_MAX`] times. An item
+    /// that is moved back once more keeps these.
+    #[must_use]
+    pub fn put_backs(&self) -> Vec<Timestamp> {
+        let all: Vec<_> = self.earlier_put_backs.iter().copied().chain(self.put_back_at).collect();
+        all[all.len().saturating_sub(limits::EARLIER_PUT_BACKS_MAX)..].to_vec()
     }
 
     /// Whether a failure of its action is noted now. It is once the notification has been pending for
@@ -304,7 +315,7 @@ impl After<'_> {
     #[must_use]
     pub const fn status(&self) -> Status {
         match self {
-            Self::Inserted(_) | Self::PutBack | Self::Released(_) | Self::UnknownCall(_) | Self::Noted(_) => {
+            Self::Inserted(_) | Self::PutBack(_) | Self::Released(_) | Self::UnknownCall(_) | Self::Noted(_) => {
                 Status::Init
             }
             Self::Claimed(_) => Status::Claimed,
@@ -345,8 +356,8 @@ mod tests {
             Change::release(id, claim, NOTE),
             Change::doubt_claimed(id, claim, REJECTED),
             Change::doubt_unreadable_claim(id, REJECTED),
-            Change::redrive(id, Timestamp::UNIX_EPOCH),
-            Change::resolve_retry(id, Timestamp::UNIX_EPOCH),
+            Change::redrive(id, Timestamp::UNIX_EPOCH, &[]),
+            Change::resolve_retry(id, Timestamp::UNIX_EPOCH, &[]),
             Change::resolve_done(id, Timestamp::UNIX_EPOCH),
         ];
         let made: BTreeSet<_> = changes.iter().map(|change| (change.from().status(), change.to().status())).collect();
@@ -386,7 +397,7 @@ mod tests {
         check(Change::done(id, "theirs", None), stored(Status::Done), false);
 
         let put_back = |status| Stored { put_back_at: Some(at), ..stored(status) };
-        let redrive = Change::redrive(id, Timestamp::UNIX_EPOCH);
+        let redrive = Change::redrive(id, Timestamp::UNIX_EPOCH, &[]);
         check(redrive, put_back(Status::Init), true);
         check(redrive, put_back(Status::Done), true);
         check(redrive, stored(Status::Init), false);
@@ -407,6 +418,18 @@ mod tests {
         let later = last_failure(at + Duration::from_millis(1));
         check(note, Stored { last_failure: later, ..stored(Status::Init) }, false);
         check(note, stored(Status::Init), false);
+    }
+
+    #[test]
+    fn the_last_times_at_which_it_was_put_back_are_kept() {
+        let at = |second: usize| Timestamp::from_second(i64::try_from(second).unwrap()).unwrap();
+        let mut stored = Stored::default();
+        assert_eq!(stored.put_backs(), []);
+        for second in 0..=limits::EARLIER_PUT_BACKS_MAX {
+            stored = Stored { earlier_put_backs: stored.put_backs().into(), put_back_at: Some(at(second)), ..stored };
+            assert_eq!(stored.put_backs().last(), Some(&at(second)));
+        }
+        assert_eq!(stored.put_backs(), (1..=limits::EARLIER_PUT_BACKS_MAX).map(at).collect::<Vec<_>>());
     }
 
     #[test]

@@ -228,6 +228,10 @@ pub const LEASE_BEYOND_DEADLINE: Duration = Duration::from_secs(10);
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html>
 pub const OPERATOR_CLOCK_SKEW: Duration = Duration::from_mins(5);
 
+/// How many times at which operators moved a notification back to INIT its item keeps, without the last one. A time has 24
+/// bytes, so they add less than half a kilobyte.
+pub const EARLIER_PUT_BACKS_MAX: usize = 10;
+
 /// Partitions of the index of pending notifications. A partition takes 1,000 writes per second
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html>), and a notification
 /// makes two in it (it becomes pending, then settled; four with a claim), so 32 partitions carry at most 16,000 notifications

@@ -74,11 +74,12 @@ impl Decision {
         }
     }
 
-    /// The change of a notification that has had the expected status since this time.
-    const fn change(self, id: &NotificationId, since: Timestamp) -> Change<'_> {
+    /// The change of a notification that has had the expected status since `since`. Operators have put it back before at the
+    /// times `earlier`.
+    const fn change<'a>(self, id: &'a NotificationId, since: Timestamp, earlier: &'a [Timestamp]) -> Change<'a> {
         match self {
-            Self::Redrive => Change::redrive(id, since),
-            Self::ResolveRetry => Change::resolve_retry(id, since),
+            Self::Redrive => Change::redrive(id, since, earlier),
+            Self::ResolveRetry => Change::resolve_retry(id, since, earlier),
             Self::ResolveDone => Change::resolve_done(id, since),
         }
     }
@@ -153,7 +154,8 @@ async fn change(
             "the item does not say since when it has been {expected}: another program wrote it"
         )));
     };
-    let change = decision.change(id, since);
+    let earlier = stored.put_backs();
+    let change = decision.change(id, since, &earlier);
     Ok(match write(table, clock, change).await? {
         Answer::Made => Decided::Changed { from, to: change.to().status() },
         Answer::NotAsExpected(stored) => Decided::NotExpected { expected, status: stored.status },

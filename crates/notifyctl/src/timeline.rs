@@ -54,10 +54,12 @@ impl Event {
     }
 }
 
+const PUT_BACK: &str = "put back: an operator moved it to INIT (redrive or resolve --retry)";
+
 /// The attributes with times, and what they are the times of, in the order in which they would follow at the same time.
 const TIMES: [(&str, &str); 8] = [
     ("received_at", "received: ingest put it into the table"),
-    ("put_back_at", "put back: an operator moved it to INIT (redrive or resolve --retry)"),
+    ("put_back_at", PUT_BACK),
     ("unknown_call_at", "a call of its action had an unknown outcome"),
     ("last_failure_at", "its action failed"),
     ("failed_at", "FAILED"),
@@ -70,7 +72,7 @@ const TIMES: [(&str, &str); 8] = [
 pub(crate) fn of(item: &HashMap<String, AttributeValue>) -> Vec<Event> {
     let last_failure = last_failure(item);
     let reason = reason(item);
-    let mut events = Vec::new();
+    let mut events = earlier_put_backs(item);
     for (name, what) in TIMES {
         let Some(at) = text(item, name) else { continue };
         let mut what = what.to_owned();
@@ -83,6 +85,13 @@ pub(crate) fn of(item: &HashMap<String, AttributeValue>) -> Vec<Event> {
         events.push(Event::new(at.to_owned(), Origin::Table, what));
     }
     in_order(events)
+}
+
+/// When operators put the notification back before the last time. What failed in between is in the logs.
+fn earlier_put_backs(item: &HashMap<String, AttributeValue>) -> Vec<Event> {
+    let times = item.get("earlier_put_backs").and_then(|times| times.as_l().ok());
+    let times = times.into_iter().flatten().filter_map(|at| at.as_s().ok());
+    times.map(|at| Event::new(at.clone(), Origin::Table, PUT_BACK.to_owned())).collect()
 }
 
 /// Puts events in order, and measures the time between them.
@@ -134,6 +143,9 @@ mod tests {
     fn item(attributes: &[(&str, &str)]) -> HashMap<String, AttributeValue> {
         let value = |name: &str, text: &str| match name {
             "failures" => AttributeValue::N(text.to_owned()),
+            "earlier_put_backs" => {
+                AttributeValue::L(text.split(' ').map(|at| AttributeValue::S(at.to_owned())).collect())
+            }
             _ => AttributeValue::S(text.to_owned()),
         };
         attributes.iter().map(|(name, text)| ((*name).to_owned(), value(name, text))).collect()
@@ -170,6 +182,18 @@ mod tests {
         assert!(what[0].starts_with("received") && what[2].starts_with("put back") && what[3] == "DONE");
         let after: Vec<_> = told.iter().map(|(after, _)| *after).collect();
         assert_eq!(after, [None, Some(1_250), Some(1_198_750), Some(500)]);
+    }
+
+    #[test]
+    fn each_time_at_which_it_was_put_back_is_told() {
+        let told = told(&[
+            ("received_at", "2026-11-22T10:00:00.000Z"),
+            ("earlier_put_backs", "2026-11-22T10:01:00.000Z 2026-11-22T10:02:00.000Z"),
+            ("put_back_at", "2026-11-22T10:03:00.000Z"),
+            ("failed_at", "2026-11-22T10:02:01.000Z"),
+        ]);
+        let what: Vec<_> = told.iter().map(|(_, what)| what.split(':').next().unwrap()).collect();
+        assert_eq!(what, ["received", "put back", "put back", "FAILED", "put back"]);
     }
 
     #[test]

@@ -19,6 +19,16 @@ pub(super) fn number(value: &impl ToString) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
+/// A list of times.
+pub(super) fn times(times: &[Timestamp]) -> AttributeValue {
+    AttributeValue::L(times.iter().copied().map(time).collect())
+}
+
+fn times_of(list: &AttributeValue) -> Box<[Timestamp]> {
+    let list = list.as_l().map(Vec::as_slice).unwrap_or_default();
+    list.iter().filter_map(|at| at.as_s().ok()?.parse().ok()).collect()
+}
+
 pub(super) fn stored(item: &HashMap<String, AttributeValue>) -> Stored {
     let attribute = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
     let (owner, lease_until) = (attribute("owner"), attribute("lease_until"));
@@ -31,6 +41,7 @@ pub(super) fn stored(item: &HashMap<String, AttributeValue>) -> Stored {
         since: status.and_then(since_attribute).and_then(attribute).and_then(|since| since.parse().ok()),
         unknown_call: item.contains_key(UNKNOWN_CALL),
         put_back_at: attribute(PUT_BACK).and_then(|at| at.parse().ok()),
+        earlier_put_backs: item.get(EARLIER_PUT_BACKS).map(times_of).unwrap_or_default(),
         last_failure: attribute(LAST_FAILURE)
             .and_then(|at| at.parse().ok())
             .map(|at| LastFailure { at, failures: failures(item) }),
@@ -56,6 +67,9 @@ pub(super) const FAILURES: &str = "failures";
 /// When an operator last moved the notification back to INIT.
 pub(super) const PUT_BACK: &str = "put_back_at";
 
+/// When operators did so before, oldest first.
+pub(super) const EARLIER_PUT_BACKS: &str = "earlier_put_backs";
+
 /// The attribute with the time since when an item has had a status.
 pub(super) const fn since_attribute(status: Status) -> Option<&'static str> {
     match status {
@@ -68,7 +82,7 @@ pub(super) const fn since_attribute(status: Status) -> Option<&'static str> {
 }
 
 /// The attributes that are read.
-pub(super) const STORED_ATTRIBUTES: [&str; 13] = [
+pub(super) const STORED_ATTRIBUTES: [&str; 14] = [
     "id",
     "status",
     "event",
@@ -80,6 +94,7 @@ pub(super) const STORED_ATTRIBUTES: [&str; 13] = [
     "in_doubt_at",
     UNKNOWN_CALL,
     PUT_BACK,
+    EARLIER_PUT_BACKS,
     LAST_FAILURE,
     FAILURES,
 ];

@@ -1,6 +1,9 @@
 //! One conditional change of an item, in two forms: as a PartiQL statement, and as an action of a transaction.
 
-use super::item::{FAILURES, LAST_FAILURE, PUT_BACK, UNKNOWN_CALL, number, shortened, since_attribute, text, time};
+use super::item::{
+    EARLIER_PUT_BACKS, FAILURES, LAST_FAILURE, PUT_BACK, UNKNOWN_CALL, number, shortened, since_attribute, text, time,
+    times,
+};
 use aws_sdk_dynamodb::types::{self, AttributeValue, ReturnValuesOnConditionCheckFailure::AllOld};
 use notification::change::{After, Before, Change, Claim, Run};
 use notification::id::index_shard;
@@ -64,9 +67,12 @@ impl Update {
         match to {
             // An insert has its own statement.
             After::Inserted(_) => {}
-            After::PutBack => {
+            After::PutBack(earlier) => {
                 set.extend(pending(change.id(), at));
                 set.push((PUT_BACK, time(at)));
+                if !earlier.is_empty() {
+                    set.push((EARLIER_PUT_BACKS, times(earlier)));
+                }
                 // The operator knows what the calls did. A new run begins.
                 removed.extend([UNKNOWN_CALL, "reason_code", LAST_FAILURE, FAILURES]);
             }

@@ -7,7 +7,7 @@ use notification::change::{After, Run};
 use notification::id::index_shard;
 use notification::ports::{Table, TableReader, Written};
 use notification::reason::Note;
-use notification::{Change, Claim, Notification, Outcome, Reason, ReasonCode, Stored, limits};
+use notification::{Change, Claim, Notification, Outcome, Reason, ReasonCode, Stored, Timestamp, limits};
 
 const LEASE: &str = "2026-11-22T10:01:10.000Z";
 
@@ -107,7 +107,7 @@ impl Row<'_> {
 }
 
 /// A row for each constructor of [`Change`], with changes of this notification.
-fn rows<'a>(new: &'a Notification, mine: &'a Claim, outcome: &'a Outcome) -> Vec<Row<'a>> {
+fn rows<'a>(new: &'a Notification, mine: &'a Claim, outcome: &'a Outcome, earlier: &'a [Timestamp]) -> Vec<Row<'a>> {
     const THIS_EVENT: &[&str] = &["INIT", "INIT, unknown call", "INIT, put back"];
     const UNTOUCHED: &[&str] = &["INIT", "INIT, put back"];
     const FIRST_RUN: &[&str] = &["INIT"];
@@ -169,6 +169,8 @@ fn rows<'a>(new: &'a Notification, mine: &'a Claim, outcome: &'a Outcome) -> Vec
         ("pending_shard", shard.to_string()),
         ("pending_since", now),
     ];
+    let earlier_text = earlier.iter().map(|at| format!("{at:.3}")).collect::<Vec<_>>().join(" ");
+    let put_back_again = [&put_back[..], &[("earlier_put_backs", earlier_text)]].concat();
 
     let row = |change, made_in, sets: &[_], removes| Row { change, made_in, sets: sets.to_vec(), removes };
     vec![
@@ -188,11 +190,13 @@ fn rows<'a>(new: &'a Notification, mine: &'a Claim, outcome: &'a Outcome) -> Vec
         row(Change::release(id, mine, NOTE), MINE, &released, CLAIM),
         row(Change::doubt_claimed(id, mine, UNKNOWN), MINE, &in_doubt, CLAIM_AND_PENDING),
         row(Change::doubt_unreadable_claim(id, UNKNOWN), CLAIMED, &in_doubt, CLAIM_AND_PENDING),
-        row(Change::redrive(id, at(BEFORE)), &["FAILED"], &put_back, RUN),
-        row(Change::resolve_retry(id, at(BEFORE)), &["IN_DOUBT"], &put_back, RUN),
+        row(Change::redrive(id, at(BEFORE), &[]), &["FAILED"], &put_back, RUN),
+        row(Change::redrive(id, at(BEFORE), earlier), &["FAILED"], &put_back_again, RUN),
+        row(Change::resolve_retry(id, at(BEFORE), &[]), &["IN_DOUBT"], &put_back, RUN),
+        row(Change::resolve_retry(id, at(BEFORE), earlier), &["IN_DOUBT"], &put_back_again, RUN),
         row(Change::resolve_done(id, at(BEFORE)), &["IN_DOUBT"], &done, UNRESOLVED),
-        row(Change::redrive(id, at(NOW)), &[], &put_back, RUN),
-        row(Change::resolve_retry(id, at(NOW)), &[], &put_back, RUN),
+        row(Change::redrive(id, at(NOW), earlier), &[], &put_back, RUN),
+        row(Change::resolve_retry(id, at(NOW), earlier), &[], &put_back, RUN),
     ]
 }
 
@@ -245,15 +249,16 @@ impl<'a> Case<'a> {
 async fn each_change_is_made_where_its_condition_holds_and_a_refusal_has_the_item_and_the_stream_has_both_images() {
     let world = World::new().await;
     let (mine, outcome) = (claim("me"), Outcome::new(&serde_json::json!({"payment": "é'\"?"})));
-    let row_count = rows(&notification("a"), &mine, &outcome).len();
+    let earlier = [1_000, 2_500].map(|millis| Timestamp::from_millisecond(millis).unwrap());
+    let row_count = rows(&notification("a"), &mine, &outcome, &earlier).len();
     let notifications: Vec<_> =
         (0..row_count * STATES.len()).map(|number| notification(&format!("n{number}"))).collect();
     let mut cases = Vec::with_capacity(notifications.len());
     for (number, new) in notifications.iter().enumerate() {
-        let row = rows(new, &mine, &outcome).swap_remove(number / STATES.len());
+        let row = rows(new, &mine, &outcome, &earlier).swap_remove(number / STATES.len());
         cases.push(Case::new(STATES[number % STATES.len()], row));
     }
-    assert_eq!(cases.iter().filter(|case| case.is_made()).count(), 32, "a row names a state that does not exist");
+    assert_eq!(cases.iter().filter(|case| case.is_made()).count(), 34, "a row names a state that does not exist");
     world.put(cases.iter().filter_map(|case| case.before.clone())).await;
 
     for cases in cases.chunks(limits::BATCH_EXECUTE_STATEMENT_MAX) {

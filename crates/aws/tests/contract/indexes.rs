@@ -133,7 +133,7 @@ async fn a_notification_is_in_each_index_only_while_it_has_its_status() {
     check_indexes(&world, &a, Some(BEFORE), 0, 0).await;
     write(&world, Change::doubt(a.id(), a.event(), REJECTED), NOW).await;
     check_indexes(&world, &a, None, 0, 1).await;
-    write(&world, Change::resolve_retry(a.id(), at(NOW)), NOW).await;
+    write(&world, Change::resolve_retry(a.id(), at(NOW), &[]), NOW).await;
     check_indexes(&world, &a, Some(NOW), 0, 0).await;
     write(&world, Change::claim(a.id(), a.event(), &claim), NOW).await;
     check_indexes(&world, &a, Some(NOW), 0, 0).await;
@@ -141,7 +141,7 @@ async fn a_notification_is_in_each_index_only_while_it_has_its_status() {
     check_indexes(&world, &a, Some(NOW), 0, 0).await;
     write(&world, Change::fail(a.id(), a.event(), Run::PutBackAt(at(NOW)), REJECTED), NOW).await;
     check_indexes(&world, &a, None, 1, 0).await;
-    write(&world, Change::redrive(a.id(), at(NOW)), NOW).await;
+    write(&world, Change::redrive(a.id(), at(NOW), &[]), NOW).await;
     check_indexes(&world, &a, Some(NOW), 0, 0).await;
     write(&world, Change::done(a.id(), a.event(), None), NOW).await;
     check_indexes(&world, &a, None, 0, 0).await;

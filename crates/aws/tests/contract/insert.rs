@@ -149,11 +149,11 @@ async fn the_largest_notification_can_take_every_change() {
         Change::note_unknown_call(a, event, note),
         Change::note_failure(a, event, Run::First, note),
         Change::doubt(a, event, reason),
-        Change::resolve_retry(a, at(NOW)),
+        Change::resolve_retry(a, at(NOW), &[]),
         Change::claim(a, event, &claim),
         Change::release(a, &claim, note),
         Change::fail(a, event, Run::PutBackAt(at(NOW)), reason),
-        Change::redrive(a, at(NOW)),
+        Change::redrive(a, at(NOW), &[]),
         Change::done(a, event, Some(&outcome)),
     ];
     for change in changes {

@@ -38,6 +38,7 @@ pub(crate) fn item<'a>(attributes: impl IntoIterator<Item = (&'a str, String)>) 
 fn value(name: &str, text: String) -> AttributeValue {
     match name {
         "pending_shard" | "expires_at" | "raw_bytes" | "failures" => AttributeValue::N(text),
+        "earlier_put_backs" => AttributeValue::L(text.split(' ').map(|at| AttributeValue::S(at.to_owned())).collect()),
         _ => AttributeValue::S(text),
     }
 }

@@ -36,6 +36,7 @@ async fn a_read_returns_every_attribute_that_a_decision_depends_on() {
         ("lease_until", BEFORE),
         ("unknown_call_at", BEFORE),
         ("put_back_at", BEFORE),
+        ("earlier_put_backs", "1970-01-01T00:00:01.000Z 1970-01-01T00:00:02.500Z"),
         ("last_failure_at", BEFORE),
         ("failures", "4"),
     ];
@@ -48,6 +49,7 @@ async fn a_read_returns_every_attribute_that_a_decision_depends_on() {
         since: None,
         unknown_call: true,
         put_back_at: Some(at(BEFORE)),
+        earlier_put_backs: ["1970-01-01T00:00:01.000Z", "1970-01-01T00:00:02.500Z"].map(at).into(),
         last_failure: Some(LastFailure { at: at(BEFORE), failures: 4 }),
     };
     assert_eq!(world.table.read(&[&id("a")]).await.unwrap(), [Ok(Some(expected))]);

@@ -199,6 +199,7 @@ fn of_stream(value: streams::AttributeValue) -> AttributeValue {
         streams::AttributeValue::S(text) => AttributeValue::S(text),
         streams::AttributeValue::N(number) => AttributeValue::N(number),
         streams::AttributeValue::B(bytes) => AttributeValue::B(bytes),
+        streams::AttributeValue::L(values) => AttributeValue::L(values.into_iter().map(of_stream).collect()),
         other => panic!("the tests write no values of this type: {other:?}"),
     }
 }

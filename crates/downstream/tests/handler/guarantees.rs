@@ -217,7 +217,7 @@ impl Action for OvertakenAtFirst<'_> {
         }
         let (id, at) = (notification.id(), Timestamp::from_second(1).unwrap());
         let failed = Change::fail(id, notification.event(), Run::First, REJECTED);
-        for change in [failed, Change::redrive(id, at)] {
+        for change in [failed, Change::redrive(id, at, &[])] {
             assert_eq!((&self.memory).write(&[change], at).await.unwrap(), [Ok(Written::Yes)]);
         }
         Err(ActionError::Rejected("no such order".into()))

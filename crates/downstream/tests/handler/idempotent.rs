@@ -260,7 +260,7 @@ async fn a_rejection_is_not_failed_if_an_operator_has_redriven_the_notification_
         async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
             let (table, id) = (&self.0, notification.id());
             let failed = Change::fail(id, notification.event(), Run::First, REJECTED);
-            for change in [failed, Change::redrive(id, Timestamp::UNIX_EPOCH)] {
+            for change in [failed, Change::redrive(id, Timestamp::UNIX_EPOCH, &[])] {
                 assert_eq!(table.write(&[change], Timestamp::UNIX_EPOCH).await.unwrap(), [Ok(Written::Yes)]);
             }
             not_found()

@@ -119,7 +119,7 @@ async fn a_note_of_one_run_is_not_written_in_the_next() {
     let [first, second] = [1, 2].map(|seconds| Timestamp::from_millisecond(START + seconds * 1_000).unwrap());
     let failed = Change::fail(id, event, Run::First, REJECTED);
     (&memory).write(&[failed], first).await.unwrap();
-    (&memory).write(&[Change::redrive(id, first)], second).await.unwrap();
+    (&memory).write(&[Change::redrive(id, first, &[])], second).await.unwrap();
     for (run, noted) in [(Run::First, None), (Run::PutBackAt(second), Some((3_000, 1)))] {
         let late = Timestamp::from_millisecond(START + 3_000).unwrap();
         (&memory).write(&[Change::note_failure(id, event, run, NOTE)], late).await.unwrap();

@@ -294,7 +294,7 @@ fn doubted(table: &Memory) {
 /// An operator decides afterwards that the call did not happen.
 fn doubted_and_resolved(table: &Memory) {
     doubted(table);
-    make(table, &[Change::resolve_retry(&a(), Timestamp::UNIX_EPOCH)]);
+    make(table, &[Change::resolve_retry(&a(), Timestamp::UNIX_EPOCH, &[])]);
 }
 
 #[tokio::test]

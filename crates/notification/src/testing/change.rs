@@ -38,6 +38,8 @@ pub struct OwnedChange {
     pub failures: Option<u32>,
     /// Whether it notes that a call of the action ended with an unknown outcome.
     pub unknown_call: bool,
+    /// When operators put the item back before, if this change puts it back.
+    pub earlier_put_backs: Vec<Timestamp>,
 }
 
 /// A [`Commit`] that owns its parts.
@@ -67,6 +69,7 @@ impl From<&Change<'_>> for OwnedChange {
             reason: None,
             failures: None,
             unknown_call: false,
+            earlier_put_backs: vec![],
         };
         match from {
             Before::Claim(claim) => owned.if_claim = Some(claim.clone()),
@@ -84,7 +87,7 @@ impl From<&Change<'_>> for OwnedChange {
                 (owned.reason, owned.failures) = (Some(owned_reason(note.reason)), Some(note.failures));
                 owned.unknown_call = matches!(to, After::UnknownCall(_));
             }
-            After::PutBack => {}
+            After::PutBack(earlier) => owned.earlier_put_backs = earlier.to_vec(),
         }
         owned
     }
@@ -129,6 +132,7 @@ impl OwnedChange {
             (Some(Status::Failed | Status::InDoubt), Status::Init) => {
                 (item.unknown_call, item.put_back_at, item.pending_since) = (false, Some(at), Some(at));
                 (item.reason_code, item.last_failure) = (None, None);
+                item.earlier_put_backs.clone_from(&self.earlier_put_backs);
             }
             (_, Status::Init) => item.unknown_call |= self.unknown_call,
             (_, Status::Done) => item.outcome.clone_from(&self.outcome),
@@ -189,14 +193,14 @@ mod tests {
         let id = notification.id();
         let [first, second] = [1_000, 2_000].map(|millis| Timestamp::from_millisecond(millis).unwrap());
         let in_doubt = |since| Item { since: Some(since), ..Item::new(Status::InDoubt, "e") };
-        for change in [Change::resolve_retry(id, first), Change::resolve_done(id, first)] {
+        for change in [Change::resolve_retry(id, first, &[]), Change::resolve_done(id, first)] {
             let change = OwnedChange::from(&change);
             assert!(change.holds(Some(&in_doubt(first))));
             assert!(!change.holds(Some(&in_doubt(second))), "it became IN_DOUBT again");
         }
         let failed = Item { since: Some(first), ..Item::new(Status::Failed, "e") };
-        assert!(OwnedChange::from(&Change::redrive(id, first)).holds(Some(&failed)));
-        assert!(!OwnedChange::from(&Change::redrive(id, second)).holds(Some(&failed)));
+        assert!(OwnedChange::from(&Change::redrive(id, first, &[])).holds(Some(&failed)));
+        assert!(!OwnedChange::from(&Change::redrive(id, second, &[])).holds(Some(&failed)));
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub struct Item {
     pub unknown_call: bool,
     /// When an operator last moved it back to INIT.
     pub put_back_at: Option<Timestamp>,
+    /// When operators did so before, oldest first.
+    pub earlier_put_backs: Vec<Timestamp>,
     /// The last failure of its action that was noted.
     pub last_failure: Option<LastFailure>,
     /// How often it was written.
@@ -52,6 +54,7 @@ impl Item {
             since: None,
             unknown_call: false,
             put_back_at: None,
+            earlier_put_backs: vec![],
             last_failure: None,
             writes: 1,
         }
@@ -75,6 +78,7 @@ impl Item {
             },
             unknown_call: self.unknown_call,
             put_back_at: self.put_back_at,
+            earlier_put_backs: self.earlier_put_backs.as_slice().into(),
             last_failure: self.last_failure,
         }
     }

@@ -12,6 +12,10 @@ macro_rules! value_of {
                     AttributeValue::S(text) => Self::Text(text.clone()),
                     AttributeValue::N(number) => Self::Number(number.clone()),
                     AttributeValue::B(_) => Self::Bytes,
+                    AttributeValue::L(values) => {
+                        let texts: Option<_> = values.iter().map(|value| value.as_s().ok().cloned()).collect();
+                        texts.map_or(Self::Other, Self::Texts)
+                    }
                     _ => Self::Other,
                 }
             }

@@ -13,6 +13,8 @@ pub(crate) enum Value {
     Text(String),
     Number(String),
     Bytes,
+    /// A list of texts.
+    Texts(Vec<String>),
     /// Of a type that no attribute of an item has.
     Other,
 }
@@ -34,6 +36,8 @@ pub(super) enum Type {
     Text,
     /// A text: RFC 3339, UTC, with milliseconds. Indexes sort by it, so it has always the same length.
     Time,
+    /// A list of times.
+    Times,
     Number,
     Bytes,
 }
@@ -48,7 +52,7 @@ pub(super) enum Has {
 }
 
 use Has::{Always, Maybe, Never};
-use Type::{Bytes, Number, Text, Time};
+use Type::{Bytes, Number, Text, Time, Times};
 
 /// The kinds of items: notifications by their status, and orphans, which are FAILED.
 pub(super) const COLUMNS: [&str; 6] = ["INIT", "CLAIMED", "DONE", "FAILED", "IN_DOUBT", "orphan"];
@@ -66,6 +70,7 @@ pub(super) const ATTRIBUTES: &[Attribute] = &[
     attribute("pending_shard",        Number, [Always, Always, Never,  Never,  Never,  Never]),
     attribute("pending_since",        Time,   [Always, Always, Never,  Never,  Never,  Never]),
     attribute("put_back_at",          Time,   [Maybe,  Maybe,  Maybe,  Maybe,  Maybe,  Never]),
+    attribute("earlier_put_backs",    Times,  [Maybe,  Maybe,  Maybe,  Maybe,  Maybe,  Never]),
     attribute("owner",                Text,   [Never,  Always, Never,  Never,  Never,  Never]),
     attribute("lease_until",          Time,   [Never,  Always, Never,  Never,  Never,  Never]),
     attribute("unknown_call_at",      Time,   [Maybe,  Never,  Maybe,  Never,  Maybe,  Never]),
@@ -112,6 +117,7 @@ const DONE: &[&str] = &["done_at", "expires_at"];
 const FAILED: &[&str] = &["failed_at"];
 const IN_DOUBT: &[&str] = &["in_doubt_at"];
 const PUT_BACK: &[&str] = &["put_back_at"];
+const EARLIER: &[&str] = &["earlier_put_backs"];
 /// What is known about the calls of a run, which an operator's decision ends.
 const RUN: &[&str] = &["unknown_call_at", "reason_code", "last_failure_at", "failures"];
 
@@ -129,8 +135,8 @@ pub(super) const CHANGES: &[Change] = &[
     change(Some(Status::Claimed), Status::Init,    &[REASON, NOTE],                 &[],            &[CLAIM]),
     change(Some(Status::Claimed), Status::InDoubt, &[IN_DOUBT, REASON, UNRESOLVED], &[],            &[CLAIM, PENDING]),
     change(None,                  Status::Failed,  &[ORPHAN, FAILED, REASON, UNRESOLVED], &[],      &[]),
-    change(Some(Status::Failed),  Status::Init,    &[PENDING, PUT_BACK],            &[],            &[UNRESOLVED, RUN]),
-    change(Some(Status::InDoubt), Status::Init,    &[PENDING, PUT_BACK],            &[],            &[UNRESOLVED, RUN]),
+    change(Some(Status::Failed),  Status::Init,    &[PENDING, PUT_BACK],            EARLIER,        &[UNRESOLVED, RUN]),
+    change(Some(Status::InDoubt), Status::Init,    &[PENDING, PUT_BACK],            EARLIER,        &[UNRESOLVED, RUN]),
     change(Some(Status::InDoubt), Status::Done,    &[DONE],                         &[],            &[UNRESOLVED]),
 ];
 
@@ -152,6 +158,7 @@ pub(super) const NEEDS: &[(&str, &[&str])] = &[
     ("last_failure_at", &["reason"]),
     ("reason_code", &["reason"]),
     ("put_back_at", &["failed_at", "in_doubt_at"]),
+    ("earlier_put_backs", &["put_back_at"]),
 ];
 
 /// The first rule that an item breaks; `None` if it breaks none.
@@ -199,6 +206,7 @@ impl Type {
         match self {
             Text => "text",
             Time => "time in UTC with milliseconds",
+            Times => "list of times in UTC with milliseconds",
             Number => "number",
             Bytes => "binary value",
         }
@@ -208,10 +216,15 @@ impl Type {
         match (self, value) {
             (Text, Value::Text(_)) | (Bytes, Value::Bytes) => true,
             (Number, Value::Number(number)) => number.parse::<u64>().is_ok(),
-            (Time, Value::Text(text)) => text.parse::<Timestamp>().is_ok_and(|time| format!("{time:.3}") == *text),
+            (Time, Value::Text(text)) => is_time(text),
+            (Times, Value::Texts(texts)) => texts.iter().all(|text| is_time(text)),
             _ => false,
         }
     }
+}
+
+fn is_time(text: &str) -> bool {
+    text.parse::<Timestamp>().is_ok_and(|time| format!("{time:.3}") == text)
 }
 
 /// Whether the times of an item tell one story.
@@ -331,6 +344,9 @@ impl Change {
                 return Some(format!("its {name} was changed"));
             }
         }
+        if self.sets.concat().contains(&"put_back_at") && put_backs(old) != earlier_put_backs(new) {
+            return Some("its earlier_put_backs are not those before it and its put_back_at of then".to_owned());
+        }
         let is_new_call =
             old.get("unknown_call_at") != new.get("unknown_call_at") && new.contains_key("unknown_call_at");
         (is_new_call && new.get("unknown_call_at") != new.get("last_failure_at"))
@@ -356,6 +372,19 @@ pub(crate) fn wrong_removal(old: &Item, removal: Removal) -> Option<String> {
         (Removal::Expiry, Some(Status::Done)) => None,
         (Removal::Expiry, _) => Some("it expired although it was not DONE".to_owned()),
         (Removal::Deletion, _) => Some("it was deleted, and not by its time to live".to_owned()),
+    }
+}
+
+/// When an item was put back, as an item that is put back once more keeps it: the last ones.
+fn put_backs(item: &Item) -> Vec<&str> {
+    let all: Vec<_> = earlier_put_backs(item).into_iter().chain(text(item, "put_back_at")).collect();
+    all[all.len().saturating_sub(limits::EARLIER_PUT_BACKS_MAX)..].to_vec()
+}
+
+fn earlier_put_backs(item: &Item) -> Vec<&str> {
+    match item.get("earlier_put_backs") {
+        Some(Value::Texts(texts)) => texts.iter().map(String::as_str).collect(),
+        _ => vec![],
     }
 }
 

@@ -11,7 +11,9 @@ use notification::ports::{DownstreamTable, Orphan, Table, Written};
 use notification::reason::Note;
 use notification::report::Identifier;
 use notification::status::TRANSITIONS;
-use notification::{Change, Claim, Notification, NotificationId, Outcome, Reason, ReasonCode, Status, Timestamp};
+use notification::{
+    Change, Claim, Notification, NotificationId, Outcome, Reason, ReasonCode, Status, Timestamp, limits,
+};
 use std::collections::{BTreeSet, HashMap};
 use stream_reader::ReadFrom;
 
@@ -46,6 +48,7 @@ fn value(name: &str, kind: &str) -> Value {
         // 90 days after `LATER`.
         "expires_at" => return Value::Number("1803117960".to_owned()),
         "raw" => return Value::Bytes,
+        "earlier_put_backs" => return texts([RECEIVED]),
         "owner" | "outcome" | "reason" => "x",
         _ => LATER,
     };
@@ -64,6 +67,10 @@ fn without(mut item: Item, name: &str) -> Item {
 
 fn text(text: &str) -> Value {
     Value::Text(text.to_owned())
+}
+
+fn texts<const N: usize>(texts: [&str; N]) -> Value {
+    Value::Texts(texts.map(str::to_owned).to_vec())
 }
 
 #[test]
@@ -121,7 +128,7 @@ fn an_attribute_that_needs_another_one_is_found_without_it() {
 #[test]
 fn each_rule_about_values_is_found_broken() {
     let never_put_back = |kind: &str| {
-        let gone = ["put_back_at", "failed_at", "in_doubt_at"];
+        let gone = ["put_back_at", "earlier_put_backs", "failed_at", "in_doubt_at"];
         gone.iter()
             .filter(|name| !name.starts_with("in_doubt") || kind != "IN_DOUBT")
             .fold(full(kind), |item, name| without(item, name))
@@ -137,8 +144,11 @@ fn each_rule_about_values_is_found_broken() {
         (with(full("FAILED"), "failed_at", text(RECEIVED)), "its unresolved_since is not its failed_at"),
         (with(full("IN_DOUBT"), "in_doubt_at", text(RECEIVED)), "its unresolved_since is not its in_doubt_at"),
         (with(full("orphan"), "failed_at", text(RECEIVED)), "its unresolved_since is not its failed_at"),
-        (without(full("DONE"), "put_back_at"), "it was FAILED and has no put_back_at"),
-        (without(full("FAILED"), "put_back_at"), "it was IN_DOUBT and has no put_back_at"),
+        (without(without(full("DONE"), "put_back_at"), "earlier_put_backs"), "it was FAILED and has no put_back_at"),
+        (
+            without(without(full("FAILED"), "put_back_at"), "earlier_put_backs"),
+            "it was IN_DOUBT and has no put_back_at",
+        ),
         (with(full("INIT"), "pending_shard", Value::Number("13".to_owned())), "its pending_shard is"),
         (with(full("FAILED"), "unresolved_partition", text("IN_DOUBT#12")), "its unresolved_partition is"),
         (with(full("FAILED"), "reason_code", text("refused")), "its reason_code is not a known one"),
@@ -171,6 +181,9 @@ fn images(change: &super::rules::Change) -> (Option<Item>, Item) {
     for name in change.sets.concat().iter().chain(change.may_set).chain(&["status"]) {
         let set = if change.from.is_none() && *name == "pending_since" { text(RECEIVED) } else { value(name, kind) };
         new.insert((*name).to_owned(), set);
+    }
+    if change.sets.concat().contains(&"put_back_at") {
+        new.insert("earlier_put_backs".to_owned(), texts([RECEIVED, PUT_BACK]));
     }
     // A claim is made, and FAILED is written, only where no call has an unknown outcome.
     let column = COLUMNS.iter().position(|column| *column == kind).unwrap();
@@ -274,6 +287,31 @@ fn a_note_changes_nothing_that_says_since_when_or_what() {
 }
 
 #[test]
+fn an_item_that_is_put_back_keeps_the_last_times_before() {
+    let change = CHANGES.iter().find(|change| change.from == Some(Status::Failed)).unwrap();
+    let (old, new) = images(change);
+    let old = old.unwrap();
+    let wrong = |old: &Item, earlier| wrong_change(Some(old), &with(new.clone(), "earlier_put_backs", earlier));
+    assert_eq!(wrong(&old, texts([RECEIVED, PUT_BACK])), None);
+    let told = "it became INIT, and its earlier_put_backs are not those before it and its put_back_at of then";
+    for earlier in [texts([]), texts([PUT_BACK]), texts([PUT_BACK, RECEIVED]), texts([RECEIVED, PUT_BACK, PUT_BACK])] {
+        assert_eq!(wrong(&old, earlier).as_deref(), Some(told));
+    }
+    let first =
+        ["put_back_at", "earlier_put_backs", "in_doubt_at"].iter().fold(old.clone(), |item, name| without(item, name));
+    let once = ["earlier_put_backs", "in_doubt_at"].iter().fold(new.clone(), |item, name| without(item, name));
+    assert_eq!(wrong_change(Some(&first), &once), None);
+    let full = with(old, "earlier_put_backs", texts([RECEIVED; limits::EARLIER_PUT_BACKS_MAX]));
+    let mut kept = [RECEIVED; limits::EARLIER_PUT_BACKS_MAX];
+    kept[limits::EARLIER_PUT_BACKS_MAX - 1] = PUT_BACK;
+    assert_eq!(wrong(&full, texts(kept)), None, "the oldest one leaves");
+    assert_eq!(
+        wrong_item(&with(new.clone(), "earlier_put_backs", texts([RECEIVED, "now"]))).unwrap(),
+        "its earlier_put_backs is not a list of times in UTC with milliseconds"
+    );
+}
+
+#[test]
 fn a_note_has_a_reason_and_a_new_run_begins_without_the_notes_of_the_last_one() {
     let plain = ["reason", "reason_code", "last_failure_at", "failures", "unknown_call_at"]
         .iter()
@@ -281,9 +319,9 @@ fn a_note_has_a_reason_and_a_new_run_begins_without_the_notes_of_the_last_one() 
     assert_eq!(wrong_item(&plain), None);
     assert_eq!(wrong_change(Some(&plain), &plain).unwrap(), "it became INIT, and its reason was not set");
     assert_eq!(wrong_change(Some(&full("IN_DOUBT")), &plain).unwrap(), "it became INIT, and its reason was changed");
-    let put_back = with(plain, "reason", text("x"));
+    let put_back = with(with(plain, "reason", text("x")), "earlier_put_backs", texts([RECEIVED, PUT_BACK]));
     assert_eq!(wrong_change(Some(&full("IN_DOUBT")), &put_back), None);
-    let kept = without(full("INIT"), "unknown_call_at");
+    let kept = with(without(full("INIT"), "unknown_call_at"), "earlier_put_backs", texts([RECEIVED, PUT_BACK]));
     assert_eq!(
         wrong_change(Some(&full("IN_DOUBT")), &kept).unwrap(),
         "it became INIT, and its failures was not removed"
@@ -341,6 +379,7 @@ async fn no_change_that_the_code_makes_breaks_a_rule() {
     let outcome = Outcome::new(&serde_json::json!(1));
     let mut time = 0;
     let event = |id: &str| EVENT.replace("\"a\"", &format!("\"{id}\""));
+    let first_redrive = [at(13)];
     let ids = ["a", "b", "c", "d", "e", "f"].map(|id| NotificationId::parse(id).unwrap());
     let notifications = ids.each_ref().map(|id| Notification::parse(event(id.as_str())).unwrap());
     let mut changes: Vec<Change<'_>> = notifications.iter().map(Change::insert).collect();
@@ -352,14 +391,14 @@ async fn no_change_that_the_code_makes_breaks_a_rule() {
         Change::note_unknown_call(asked, events[0], note),
         Change::note_unknown_call(asked, events[0], note),
         Change::doubt(asked, events[0], refused),
-        Change::resolve_retry(asked, at(9)),
+        Change::resolve_retry(asked, at(9), &[]),
         Change::done(asked, events[0], Some(&outcome)),
-        // redriven: FAILED, redriven, FAILED under a claim, redriven, done under a claim.
+        // redriven: FAILED, redriven, FAILED under a claim, redriven again, done under a claim.
         Change::fail(redriven, events[1], Run::First, refused),
-        Change::redrive(redriven, at(12)),
+        Change::redrive(redriven, at(12), &[]),
         Change::claim(redriven, events[1], &claim),
         Change::fail_claimed(redriven, &claim, refused),
-        Change::redrive(redriven, at(15)),
+        Change::redrive(redriven, at(15), &first_redrive),
         Change::claim(redriven, events[1], &claim),
         Change::done_claimed(redriven, &claim, Some(&outcome)),
         // released: and claimed again, then in doubt under a claim; an operator finds out that it happened.
@@ -371,7 +410,7 @@ async fn no_change_that_the_code_makes_breaks_a_rule() {
         // unreadable: a claim that cannot be read.
         Change::claim(unreadable, events[3], &claim),
         Change::doubt_unreadable_claim(unreadable, refused),
-        Change::resolve_retry(unreadable, at(25)),
+        Change::resolve_retry(unreadable, at(25), &[]),
         Change::done(unreadable, events[3], None),
         // unknown: done after a call without an answer. doubted: in doubt at once.
         Change::note_unknown_call(unknown, events[4], note),

@@ -32,6 +32,7 @@ pub(crate) fn stored(value: &Value) -> Result<Value, Error> {
             content.clone()
         }
         ("M", Value::Object(entries)) => Value::Object(stored_item(entries)?),
+        ("L", Value::Array(entries)) => entries.iter().map(stored).collect::<Result<_, _>>()?,
         _ => return Err(Error::validation(format!("this model does not have values of the type {kind}"))),
     };
     Ok(Value::Object([(kind.clone(), content)].into_iter().collect()))
@@ -70,6 +71,7 @@ fn value_size(value: &Value) -> usize {
         ("N", Value::String(text)) => text.len().div_ceil(2) + 1,
         ("B", Value::String(text)) => BASE64_STANDARD.decode(text).map_or(0, |bytes| bytes.len()),
         ("M", Value::Object(entries)) => 3 + entries.len() + size(entries),
+        ("L", Value::Array(entries)) => 3 + entries.len() + entries.iter().map(value_size).sum::<usize>(),
         _ => 1,
     }
 }
@@ -89,9 +91,15 @@ mod tests {
     #[test]
     fn a_number_has_one_form_and_other_types_are_refused() {
         assert_eq!(stored(&json!({"N": "007"})).unwrap(), json!({"N": "7"}));
-        for refused in
-            [json!({"N": "1.5"}), json!({"SS": ["a"]}), json!({"B": "?"}), json!({"S": "a", "N": "1"}), json!("a")]
-        {
+        assert_eq!(stored(&json!({"L": [{"N": "007"}]})).unwrap(), json!({"L": [{"N": "7"}]}));
+        for refused in [
+            json!({"N": "1.5"}),
+            json!({"SS": ["a"]}),
+            json!({"L": ["a"]}),
+            json!({"B": "?"}),
+            json!({"S": "a", "N": "1"}),
+            json!("a"),
+        ] {
             assert!(stored(&refused).is_err(), "{refused}");
         }
     }

@@ -104,9 +104,14 @@ fn rules_item(attributes: &Attributes) -> rules::Item {
         (Some(text), None, None) => rules::Value::Text(text.to_owned()),
         (None, Some(number), None) => rules::Value::Number(number.to_owned()),
         (None, None, Some(_)) => rules::Value::Bytes,
-        _ => rules::Value::Other,
+        _ => texts(value).map_or(rules::Value::Other, rules::Value::Texts),
     };
     attributes.iter().map(|(name, attribute)| (name.clone(), value(attribute))).collect()
+}
+
+/// A list of texts.
+fn texts(value: &Value) -> Option<Vec<String>> {
+    value["L"].as_array()?.iter().map(|text| text["S"].as_str().map(str::to_owned)).collect()
 }
 
 /// Whether a new item has what a message says, byte for byte.
@@ -196,6 +201,7 @@ fn item(status: Status, attributes: &Attributes) -> Item {
         },
         unknown_call: attributes.contains_key("unknown_call_at"),
         put_back_at: time("put_back_at"),
+        earlier_put_backs: vec![],
         last_failure: None,
         writes: 0,
     }
