@@ -3,8 +3,8 @@
 //! little behind the table.
 
 use crate::error::Error;
-use crate::items::text;
 use crate::stack::Stack;
+use crate::stack::items::text;
 use crate::time::before;
 use aws::SystemClock;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity, Select};

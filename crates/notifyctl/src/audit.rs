@@ -4,15 +4,17 @@
 //! [`judge::judge`] decides the verdict.
 
 mod judge;
+mod ledger;
+mod stream;
 
 use crate::cli::AuditArgs;
 use crate::error::Error;
-use crate::ledger::{self, Amounts, Sums};
-use crate::stack::Stack;
+use crate::stack::{Stack, dead_letters, items};
 use crate::summary::queue;
-use crate::{dead_letters, events, items, output, stream};
+use crate::{events, output};
 use aws::SystemClock;
 use judge::{Audit, Evidence, Sent, Verdict};
+use ledger::{Amounts, Sums};
 use notification::{Clock, NotificationId, Status};
 use serde::Serialize;
 use std::collections::HashSet;

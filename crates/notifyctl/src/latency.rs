@@ -1,11 +1,13 @@
 //! `notifyctl latency`: how long notifications take, by stage and from end to end.
 
+mod arrivals;
+
 use crate::cli::LatencyArgs;
 use crate::error::Error;
-use crate::items::Item;
 use crate::stack::Stack;
+use crate::stack::items::{self, Item};
 use crate::time::{after, since};
-use crate::{arrivals, events, items, output, send};
+use crate::{events, output, send};
 use aws::SystemClock;
 use notification::batch::by_count;
 use notification::event::readable_id;

@@ -1,37 +1,26 @@
 //! The operator's command line of the Atomic Notification Service.
 
-mod arrivals;
 mod attention;
 mod audit;
 mod cli;
 mod cost;
-mod dead_letters;
+mod decide;
 mod dlq;
 mod doctor;
 mod error;
 mod events;
 mod groups;
-mod items;
 mod latency;
-mod ledger;
 mod list;
-mod logs;
-mod many;
 mod output;
-mod plan;
-mod running;
 mod send;
-mod settle;
-mod signed;
 mod stack;
 mod stage;
 mod status;
-mod stream;
 mod summary;
 #[cfg(test)]
 mod testing;
 mod time;
-mod timeline;
 mod ui;
 mod verify;
 mod watch;
@@ -77,9 +66,9 @@ async fn run(cli: &Cli) -> Result<ExitCode, Error> {
         Command::Groups(args) => groups::run(&stack, args, cli.json).await,
         Command::List(args) => list::run(&stack, args, cli.json).await,
         Command::Watch(args) => watch::run(&stack, args, cli.json).await,
-        Command::Redrive(args) => settle::redrive(&stack, args, cli.json).await,
+        Command::Redrive(args) => decide::redrive(&stack, args, cli.json).await,
         Command::Dlq(command) => dlq::run(&stack, command, cli.json).await,
-        Command::Resolve(args) => settle::resolve(&stack, args, cli.json).await,
+        Command::Resolve(args) => decide::resolve(&stack, args, cli.json).await,
         Command::Audit(args) => audit::run(&stack, args, cli.json).await,
         Command::Verify(args) => verify::run(&stack, args, cli.json).await,
         Command::Latency(args) => latency::run(&stack, args, cli.json).await,

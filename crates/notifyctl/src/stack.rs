@@ -1,12 +1,17 @@
 //! The deployed stack: its queues, table and streams, and clients for them.
 
+pub(crate) mod dead_letters;
+pub(crate) mod items;
+pub(crate) mod signed;
+
 use crate::error::Error;
-use crate::signed::Calls;
+use crate::stack::signed::Calls;
 use aws::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_cloudformation::error::ProvideErrorMetadata;
+use aws_sdk_lambda::types::LoggingConfig;
 use notification::limits;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -45,6 +50,13 @@ pub(crate) struct Stack {
     pub(crate) calls: Calls,
     /// For the clients that few commands need.
     pub(crate) config: SdkConfig,
+}
+
+/// The log group of a function.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-loggroups.html>
+pub(crate) fn log_group(logging: Option<&LoggingConfig>, function_name: &str) -> String {
+    let configured = logging.and_then(|logging| logging.log_group());
+    configured.map_or_else(|| format!("/aws/lambda/{function_name}"), str::to_owned)
 }
 
 impl Stack {

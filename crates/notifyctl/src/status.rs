@@ -1,12 +1,15 @@
 //! `notifyctl status`: shows one notification, and what happened to it.
 
+pub(crate) mod logs;
+pub(crate) mod timeline;
+
 use crate::cli::StatusArgs;
 use crate::dlq::{self, Letter};
 use crate::error::Error;
-use crate::stack::Stack;
+use crate::output;
+use crate::stack::{Stack, dead_letters};
+use crate::status::timeline::{Event, Origin};
 use crate::time::before;
-use crate::timeline::{Event, Origin};
-use crate::{dead_letters, logs, output, timeline};
 use aws::SystemClock;
 use aws_sdk_dynamodb::types::AttributeValue;
 use notification::{Clock, Timestamp, limits};

@@ -3,9 +3,9 @@
 use crate::attention;
 use crate::cli::SummaryArgs;
 use crate::error::Error;
-use crate::items::text;
 use crate::output;
 use crate::stack::Stack;
+use crate::stack::items::text;
 use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 use aws_sdk_sqs::types::QueueAttributeName;
 use notification::Status;

@@ -5,7 +5,7 @@ mod model;
 #[path = "../../aws/tests/contract/template.rs"]
 mod template;
 
-use crate::signed::Calls;
+use crate::stack::signed::Calls;
 use crate::stack::{Functions, Stack};
 use aws::{DynamoTable, Environment, config};
 use aws_sdk_dynamodb::config::SharedCredentialsProvider;

@@ -133,7 +133,7 @@ async fn read_page(stack: &Stack, segment: usize, position: Position) -> Result<
         .send()
         .await
         .map_err(Error::aws("Scan"))?;
-    let last = answer.last_evaluated_key().and_then(|key| crate::items::text(key, "id"));
+    let last = answer.last_evaluated_key().and_then(|key| crate::stack::items::text(key, "id"));
     let next = last.map_or(Position::End, |id| Position::After(id.to_owned()));
     let read_units = answer.consumed_capacity().and_then(|consumed| consumed.capacity_units).unwrap_or_default();
     let items = answer.items().iter().map(attributes::item).collect();

@@ -1,10 +1,10 @@
 //! The verdict of an audit, from the collected evidence alone.
 
-use crate::dead_letters::DeadLetters;
+use crate::audit::ledger::Sums;
+use crate::audit::stream::{Changes, Reading};
 use crate::events;
-use crate::items::Item;
-use crate::ledger::Sums;
-use crate::stream::{Changes, Reading};
+use crate::stack::dead_letters::DeadLetters;
+use crate::stack::items::Item;
 use crate::time::since;
 use notification::{Malformed, Notification, NotificationId, Status, Timestamp, content, limits};
 use serde::Serialize;

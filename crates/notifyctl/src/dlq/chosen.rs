@@ -4,10 +4,10 @@
 //! are acted on, and everything else stays hidden until the end, so that it is not received again and again.
 
 use super::letter::{Letter, Reason, judge, message_id};
-use crate::dead_letters::{self, Receipts, show_again};
 use crate::error::Error;
 use crate::output;
 use crate::stack::Stack;
+use crate::stack::dead_letters::{self, Receipts, show_again};
 use aws_sdk_sqs::types::Message;
 use notification::limits;
 use serde::Serialize;

@@ -1,8 +1,8 @@
 //! One dead letter: when it was sent, and why it is one.
 
 use crate::error::Error;
-use crate::items::{self, Item};
 use crate::stack::Stack;
+use crate::stack::items::{self, Item};
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use clap::ValueEnum;
 use notification::event::readable_id;

@@ -2,8 +2,8 @@
 
 use super::letter::{Letter, Reason, judge};
 use crate::error::Error;
-use crate::stack::Stack;
-use crate::{dead_letters, output};
+use crate::output;
+use crate::stack::{Stack, dead_letters};
 use clap::Args;
 use notification::Timestamp;
 use serde::Serialize;

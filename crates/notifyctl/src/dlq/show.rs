@@ -3,8 +3,8 @@
 use super::discard::attribute;
 use super::letter::{Letter, judge, message_id};
 use crate::error::Error;
-use crate::stack::Stack;
-use crate::{dead_letters, output};
+use crate::output;
+use crate::stack::{Stack, dead_letters};
 use aws_sdk_sqs::types::Message;
 use clap::Args;
 use notification::event::readable_id;

@@ -2,9 +2,7 @@
 
 use super::deployed::{Alarm, Deployed, Function, Grant, Index, Mapping, Queue, Read, Schedule, Stage, Stream, Table};
 use crate::error::Error;
-use crate::logs;
-use crate::signed;
-use crate::stack::Stack;
+use crate::stack::{self, Stack, signed};
 use crate::stage::mappings;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::types::{IndexStatus, KeyType, PointInTimeRecoveryStatus, TimeToLiveStatus};
@@ -181,7 +179,7 @@ async fn stage(stack: &Stack, lambda: &aws_sdk_lambda::Client, name: &'static st
                 .and_then(|environment| environment.variables())
                 .map(|variables| variables.clone().into_iter().collect())
                 .unwrap_or_default(),
-            log_group: logs::group(logging, function_name),
+            log_group: stack::log_group(logging, function_name),
             log_format: logging
                 .and_then(|logging| logging.log_format())
                 .map_or("Text", |format| format.as_str())

@@ -5,10 +5,10 @@
 use super::Server;
 use super::answer::Answer;
 use crate::cli::SetArgs;
+use crate::decide;
+use crate::decide::many::{Order, Progress, seconds};
+use crate::decide::plan::{Plan, Planned};
 use crate::groups::Key;
-use crate::many::{Order, Progress, seconds};
-use crate::plan::{Plan, Planned};
-use crate::settle;
 use hyper::StatusCode;
 use notification::operator;
 use serde::{Deserialize, Serialize};
@@ -94,7 +94,7 @@ pub(crate) async fn plan(server: &Server, wish: Wish) -> Result<Answer, Answer> 
     if !(1..=1_000).contains(&wish.rate) || !(1..=100).contains(&wish.stop_at) {
         return Err(wrong("the rate is 1 to 1,000 per second, and the share to stop at 1 to 100 percent"));
     }
-    let (table, set) = (settle::table(&server.stack), options(group, wish.rate, wish.stop_at));
+    let (table, set) = (decide::table(&server.stack), options(group, wish.rate, wish.stop_at));
     let order = Order { stack: &server.stack, table: &table, decision: wish.what.into(), set: &set };
     let planned = order.select().await?.set;
     // Another page may have begun meanwhile.
@@ -146,7 +146,7 @@ pub(crate) fn start(server: &Rc<Server>, which: &Which) -> Result<Answer, Answer
         return Err(Answer::problem(StatusCode::BAD_REQUEST, "the group cannot be read"));
     };
     let set = options(group, decision.rate, decision.stop_at);
-    let table = settle::table(&server.stack);
+    let table = decide::table(&server.stack);
     let order = Order { stack: &server.stack, table: &table, decision: decision.what.into(), set: &set };
     let plan = order.write(decision.set.clone())?;
     decision.set.clear();
@@ -159,7 +159,7 @@ pub(crate) fn start(server: &Rc<Server>, which: &Which) -> Result<Answer, Answer
 }
 
 async fn carry_out(server: Rc<Server>, set: SetArgs, what: What, mut plan: Plan) {
-    let table = settle::table(&server.stack);
+    let table = decide::table(&server.stack);
     let order = Order { stack: &server.stack, table: &table, decision: what.into(), set: &set };
     let note = |progress| {
         if let Some(decision) = &mut *server.decision.borrow_mut() {

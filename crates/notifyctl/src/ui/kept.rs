@@ -2,8 +2,8 @@
 
 use super::Server;
 use crate::error::Error;
+use crate::stack::{Stack, items};
 use crate::summary::queue;
-use crate::{items, stack::Stack};
 use notification::{NotificationId, Status};
 use serde::Serialize;
 use std::cell::RefCell;

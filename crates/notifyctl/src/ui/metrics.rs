@@ -1,7 +1,7 @@
 //! What CloudWatch knows of each stage: latencies, ages and counts of a minute. The functions publish them (docs/OPERATIONS.md).
 
-use crate::signed;
 use crate::stack::Stack;
+use crate::stack::signed;
 use crate::time::{before, since};
 use aws::SystemClock;
 use notification::{Clock, Timestamp, limits};

@@ -1,8 +1,8 @@
 //! What a monitor counts, as metrics in CloudWatch.
 
 use super::follow::Counts;
-use crate::signed::PUT_METRIC_DATA;
 use crate::stack::Stack;
+use crate::stack::signed::PUT_METRIC_DATA;
 use crate::time::since;
 use aws::telemetry::NAMESPACE;
 use notification::{Timestamp, limits};
@@ -58,7 +58,7 @@ fn request(table_name: &str, counted: Counts) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::signed::Calls;
+    use crate::stack::signed::Calls;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
     use tokio::sync::mpsc;

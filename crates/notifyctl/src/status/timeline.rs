@@ -1,7 +1,7 @@
 //! What happened to a notification, in order: as its item says, where each change leaves its time, and as logs and dead letters
 //! say.
 
-use crate::items::text;
+use crate::stack::items::text;
 use aws_sdk_dynamodb::types::AttributeValue;
 use notification::Timestamp;
 use serde::Serialize;

@@ -3,12 +3,12 @@
 
 use crate::attention::{self, Entry};
 use crate::cli::SetArgs;
+use crate::decide::described;
+use crate::decide::plan::{Plan, Planned, runs_again};
+use crate::decide::running::{Became, Fates, Running, Stop};
 use crate::error::Error;
 use crate::groups::Key;
 use crate::output;
-use crate::plan::{Plan, Planned, runs_again};
-use crate::running::{Became, Fates, Running, Stop};
-use crate::settle::described;
 use crate::stack::Stack;
 use crate::time::since;
 use aws::{DynamoTable, SystemClock};

@@ -1,8 +1,8 @@
 //! Audits the ledger: compares the sum paid with the sum that the distinct notifications ask for.
 
 use crate::error::Error;
-use crate::items::{Item, text};
 use crate::stack::Stack;
+use crate::stack::items::{Item, text};
 use aws_sdk_dynamodb::types::AttributeValue;
 use bigdecimal::BigDecimal;
 use notification::{Notification, Status};

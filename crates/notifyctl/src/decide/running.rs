@@ -1,8 +1,8 @@
 //! The notifications that a decision runs again: what becomes of them, and whether so many fail again that it stops.
 
 use crate::error::Error;
-use crate::items::{self, State};
 use crate::stack::Stack;
+use crate::stack::items::{self, State};
 use notification::{NotificationId, Status, limits};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
@@ -131,7 +131,7 @@ fn is_done(fate: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{settle, testing};
+    use crate::{decide, testing};
     use aws::SystemClock;
     use notification::change::Run;
     use notification::ports::Table;
@@ -211,7 +211,7 @@ mod tests {
         testing::put(&stack, 0..70, status).await;
         let all: Vec<_> = (0..70).map(testing::notification).collect();
         let failing = all[50..60].iter().map(|one| Change::note_failure(one.id(), one.event(), Run::Any, NOTE));
-        settle::table(&stack).write(&failing.collect::<Vec<_>>(), SystemClock.now()).await.unwrap();
+        decide::table(&stack).write(&failing.collect::<Vec<_>>(), SystemClock.now()).await.unwrap();
 
         let mut now = Running::default();
         (0..70).for_each(|number| now.add(id(number)));

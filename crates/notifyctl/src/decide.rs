@@ -1,15 +1,19 @@
 //! `notifyctl redrive` and `notifyctl resolve`: decisions of an operator. Each is one conditional write. If it makes a
 //! notification INIT, the table's stream does the rest.
 
+pub(crate) mod many;
+pub(crate) mod plan;
+pub(crate) mod running;
+
 use crate::cli::{RedriveArgs, ResolveArgs, SetArgs};
 use crate::error::Error;
-use crate::many::{self, Order, Selected};
 use crate::output;
-use crate::plan::Plan;
 use crate::stack::Stack;
 use aws::{DynamoTable, SystemClock};
+use many::{Order, Selected};
 use notification::operator::{Decided, Decision};
 use notification::{NotificationId, Status, Timestamp, operator};
+use plan::Plan;
 use serde_json::json;
 use std::process::ExitCode;
 

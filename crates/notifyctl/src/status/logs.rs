@@ -6,25 +6,17 @@
 
 use crate::error::Error;
 use crate::output;
-use crate::signed::{FILTER_LOG_EVENTS, Problem};
-use crate::stack::Stack;
+use crate::stack::signed::{FILTER_LOG_EVENTS, Problem};
+use crate::stack::{self, Stack};
+use crate::status::timeline::{Event, Origin};
 use crate::time::{after, before, since};
-use crate::timeline::{Event, Origin};
 use aws::SystemClock;
-use aws_sdk_lambda::types::LoggingConfig;
 use futures_util::future::join_all;
 use notification::{Clock, Timestamp, backoff, limits};
 use serde_json::{Value, json};
 
 /// The crates whose log lines are known to have no content of an event. Other lines are those of your own action.
 const OURS: [&str; 6] = ["actions", "aws", "downstream", "ingest", "notification", "publisher"];
-
-/// The log group of a function.
-/// <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-loggroups.html>
-pub(crate) fn group(logging: Option<&LoggingConfig>, function_name: &str) -> String {
-    let configured = logging.and_then(|logging| logging.log_group());
-    configured.map_or_else(|| format!("/aws/lambda/{function_name}"), str::to_owned)
-}
 
 /// What a search found, in the order in which it happened.
 #[derive(Debug, PartialEq, Eq)]
@@ -129,7 +121,7 @@ async fn log_group(lambda: &aws_sdk_lambda::Client, function_name: &str) -> Resu
     let configuration = lambda.get_function_configuration().function_name(function_name).send().await;
     let configuration = configuration.map_err(Error::aws("GetFunctionConfiguration"));
     let configuration = configuration.map_err(|error| error.to_string())?;
-    Ok(group(configuration.logging_config(), function_name))
+    Ok(stack::log_group(configuration.logging_config(), function_name))
 }
 
 /// A page of a search.

@@ -4,8 +4,8 @@
 //! Each notification is written with the time since which it has had its status. The decision applies to that state only, so
 //! deciding twice, after a result that could not be appended, changes nothing.
 
+use crate::decide::described;
 use crate::error::Error;
-use crate::settle::described;
 use notification::operator::{Decided, Decision};
 use notification::{NotificationId, Status, Timestamp};
 use serde::{Deserialize, Serialize};
