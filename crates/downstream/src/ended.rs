@@ -14,16 +14,38 @@ pub(crate) struct Task<'a> {
     pub(crate) place: usize,
     pub(crate) record: &'a Record,
     pub(crate) notification: &'a Notification,
+    pub(crate) known: Known,
+}
+
+/// What is known of a task's notification from its item.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known {
     /// Whether the table has a note that an earlier call of the action has an unknown outcome.
     pub(crate) has_unknown_call: bool,
     /// The run of the action that the notification was in when it was read; any, if it was not read.
     pub(crate) run: Run,
     /// The number that the next note of a failure has.
-    pub(crate) next_failure: u32,
+    next_failure: u32,
     /// Whether a failure of the action is to be noted.
-    pub(crate) is_note_due: bool,
+    is_note_due: bool,
     /// Since when the notification is pending; `None` if it was not read.
-    pub(crate) pending_since: Option<Timestamp>,
+    pending_since: Option<Timestamp>,
+}
+
+impl Known {
+    /// The item was not read.
+    const NOTHING: Self =
+        Self { has_unknown_call: false, run: Run::Any, next_failure: 1, is_note_due: false, pending_since: None };
+
+    fn of(stored: &Stored, now: Timestamp) -> Self {
+        Self {
+            has_unknown_call: stored.unknown_call,
+            run: stored.run(),
+            next_failure: stored.next_failure(),
+            is_note_due: stored.is_note_due(now),
+            pending_since: stored.since.filter(|_| stored.status == Some(Status::Init)),
+        }
+    }
 }
 
 /// A task whose action has run, with the action's answer.
@@ -42,28 +64,12 @@ pub(crate) struct Progress<'a> {
 impl<'a> Task<'a> {
     /// The task of a record whose notification was not read yet.
     pub(crate) fn unread(place: usize, record: &'a Record, notification: &'a Notification) -> Self {
-        Self {
-            place,
-            record,
-            notification,
-            has_unknown_call: false,
-            run: Run::Any,
-            next_failure: 1,
-            is_note_due: false,
-            pending_since: None,
-        }
+        Self { place, record, notification, known: Known::NOTHING }
     }
 
-    /// The task, with what its notification says of earlier calls.
+    /// The task of a record whose notification was read.
     pub(crate) fn with(self, stored: &Stored, now: Timestamp) -> Self {
-        Self {
-            run: stored.run(),
-            has_unknown_call: stored.unknown_call,
-            next_failure: stored.next_failure(),
-            is_note_due: stored.is_note_due(now),
-            pending_since: stored.since.filter(|_| stored.status == Some(Status::Init)),
-            ..self
-        }
+        Self { known: Known::of(stored, now), ..self }
     }
 
     pub(crate) fn id(&self) -> &'a NotificationId {
@@ -77,19 +83,19 @@ impl<'a> Task<'a> {
     /// The meaning of a failure of the action, or of its transaction, for the record.
     pub(crate) fn problem(self, failure: &Failure) -> Problem {
         match failure.kind {
-            FailureKind::Permanent => Problem::Refused { run: self.run, failure: failure.clone() },
+            FailureKind::Permanent => Problem::Refused { run: self.known.run, failure: failure.clone() },
             FailureKind::Retryable | FailureKind::MayHaveHappened => Problem::Retry(failure.clone()),
         }
     }
 
     /// The note of a failure of the action.
     pub(crate) fn note<'f>(&self, failure: &'f Failure) -> Note<'f> {
-        Note { reason: failure.as_reason(), failures: self.next_failure }
+        Note { reason: failure.as_reason(), failures: self.known.next_failure }
     }
 
     /// The result if its notification has become DONE.
     pub(crate) fn done(self, at: Timestamp) -> Settled {
-        Settled::Done(Done { at, pending_since: self.pending_since })
+        Settled::Done(Done { at, pending_since: self.known.pending_since })
     }
 
     /// The record, with its result.
@@ -99,7 +105,7 @@ impl<'a> Task<'a> {
 
     /// The record, with the failure of its action.
     pub(crate) fn end_failed(self, failure: &Failure) -> Ended<'a> {
-        let to_note = Some(self).filter(|task| task.is_note_due && failure.kind.is_retryable());
+        let to_note = Some(self).filter(|task| task.known.is_note_due && failure.kind.is_retryable());
         Ended { to_note, ..self.end(Err(self.problem(failure))) }
     }
 }

@@ -67,7 +67,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         for Called { task, acted } in called {
             match acted {
                 // The call did not happen, or the item says already that its outcome is unknown.
-                Err(failure) if task.has_unknown_call || !failure.kind.may_have_happened() => {
+                Err(failure) if task.known.has_unknown_call || !failure.kind.may_have_happened() => {
                     progress.ended.push(task.end_failed(&failure));
                 }
                 acted => to_write.push(Called { task, acted }),

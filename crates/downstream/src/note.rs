@@ -20,5 +20,5 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
 }
 
 fn noting<'a>((task, failure): &'a (Task<'_>, Failure)) -> Change<'a> {
-    Change::note_failure(task.id(), task.subject().event, task.run, task.note(failure))
+    Change::note_failure(task.id(), task.subject().event, task.known.run, task.note(failure))
 }

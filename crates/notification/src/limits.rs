@@ -367,9 +367,6 @@ pub const FOLLOW_FAILING_MAX: Duration = Duration::from_mins(10);
 /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/publishingMetrics.html>
 pub const PUBLISH_METRICS_EVERY: Duration = Duration::from_mins(1);
 
-/// How long it waits for CloudWatch.
-pub const PUBLISH_METRICS_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// Of the notifications that run again, `notifyctl redrive` must know so many before it judges whether too many fail again.
 pub const REDRIVE_JUDGED_AFTER: usize = 20;
 

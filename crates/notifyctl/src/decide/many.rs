@@ -210,50 +210,67 @@ impl Order<'_> {
         let mut progress = Progress { left: left.len(), ..Progress::default() };
         let mut running = Running::resumed(std::mem::take(&mut plan.run_again));
         running.look(self.stack).await?;
-        let (mut waiting, mut second) = (&left[..], 0);
-        let mut moved = SystemClock.now();
-        while !waiting.is_empty() && progress.stopped.is_none() {
+        let (mut waiting, mut moved) = (&left[..], SystemClock.now());
+        for second in 0.. {
             let began = SystemClock.now();
             let count = waiting.len().min(ramp(second, self.set.rate)).min(running.room());
             let (now, later) = waiting.split_at(count);
-            let decisions = stream::iter(now).map(|planned| self.decide(planned));
-            let mut decided = decisions.buffer_unordered(limits::CALLS_IN_FLIGHT);
-            while let Some((planned, result)) = decided.next().await {
-                progress.decided.note(&planned.id, &result, &mut running);
-                // An error may pass, and a claim expires: the notification is decided on again.
-                match result {
-                    Err(_) | Ok(Decided::Held { .. }) => {}
-                    Ok(decided) => plan.note(&planned.id, decided)?,
-                }
-                progress.left -= 1;
-                show(progress);
-            }
-            (waiting, second) = (later, second + 1);
+            self.decide_on(now, plan, &mut running, &mut progress, &mut show).await?;
+            waiting = later;
             let settled = look(&mut running, self.stack).await;
             if count + settled > 0 {
                 moved = SystemClock.now();
             }
             progress.became = running.became();
             if !waiting.is_empty() {
-                let unmoved = since(moved, SystemClock.now());
-                progress.stopped = running.must_stop(usize::from(self.set.stop_at), unmoved);
+                progress.stopped = running.must_stop(usize::from(self.set.stop_at), since(moved, SystemClock.now()));
             }
             show(progress);
-            if !waiting.is_empty() && progress.stopped.is_none() {
-                SystemClock.sleep(pause(count + settled).saturating_sub(since(began, SystemClock.now()))).await;
+            if waiting.is_empty() || progress.stopped.is_some() {
+                break;
             }
+            SystemClock.sleep(pause(count + settled).saturating_sub(since(began, SystemClock.now()))).await;
         }
-        let began = SystemClock.now();
-        let is_in_time = || since(began, SystemClock.now()) < limits::REDRIVE_WAIT;
-        let mut settled = 1;
-        progress.became = running.became();
-        while self.set.wait && progress.stopped.is_none() && progress.became.pending > 0 && is_in_time() {
-            SystemClock.sleep(pause(settled)).await;
-            settled = look(&mut running, self.stack).await;
-            progress.became = running.became();
-            show(progress);
+        if self.set.wait && progress.stopped.is_none() {
+            self.wait(&mut running, &mut progress, &mut show).await;
         }
         Ok((progress, running.into_fates()))
+    }
+
+    /// Decides on these at once, and notes each decision in the plan's file.
+    async fn decide_on(
+        &self,
+        these: &[Planned],
+        plan: &mut Plan,
+        running: &mut Running,
+        progress: &mut Progress,
+        show: &mut impl FnMut(Progress),
+    ) -> Result<(), Error> {
+        let decisions = stream::iter(these).map(|planned| self.decide(planned));
+        let mut decided = decisions.buffer_unordered(limits::CALLS_IN_FLIGHT);
+        while let Some((planned, result)) = decided.next().await {
+            progress.decided.note(&planned.id, &result, running);
+            // An error may pass, and a claim expires: the notification is decided on again.
+            match result {
+                Err(_) | Ok(Decided::Held { .. }) => {}
+                Ok(decided) => plan.note(&planned.id, decided)?,
+            }
+            progress.left -= 1;
+            show(*progress);
+        }
+        Ok(())
+    }
+
+    /// Waits until those that run again are settled, but not for ever.
+    async fn wait(&self, running: &mut Running, progress: &mut Progress, show: &mut impl FnMut(Progress)) {
+        let began = SystemClock.now();
+        let mut settled = 1;
+        while progress.became.pending > 0 && since(began, SystemClock.now()) < limits::REDRIVE_WAIT {
+            SystemClock.sleep(pause(settled)).await;
+            settled = look(running, self.stack).await;
+            progress.became = running.became();
+            show(*progress);
+        }
     }
 
     async fn decide<'p>(&self, planned: &'p Planned) -> (&'p Planned, Result<Decided, Failure>) {

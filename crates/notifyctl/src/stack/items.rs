@@ -61,38 +61,38 @@ fn status(attributes: &HashMap<String, AttributeValue>) -> Option<Status> {
     text(attributes, "status")?.parse().ok()
 }
 
+/// What is read of an item.
+struct View<T> {
+    attributes: &'static str,
+    of: fn(&HashMap<String, AttributeValue>) -> T,
+}
+
+const ITEM: View<Item> = View { attributes: "id, #status, event, received_at, done_at", of: Item::of };
+
+const STATE: View<State> = View { attributes: "id, #status, last_failure_at", of: State::of };
+
 /// Reads the items with these ids, consistently. Returns those that exist, by their ids.
 pub(crate) async fn read(stack: &Stack, ids: &[NotificationId]) -> Result<HashMap<String, Item>, Error> {
-    read_as(stack, ids, "id, #status, event, received_at, done_at", Item::of).await
+    read_as(stack, ids, &ITEM).await
 }
 
 /// Reads how the notifications with these ids are, consistently. Returns those that exist, by their ids.
 pub(crate) async fn states(stack: &Stack, ids: &[NotificationId]) -> Result<HashMap<String, State>, Error> {
-    read_as(stack, ids, "id, #status, last_failure_at", State::of).await
+    read_as(stack, ids, &STATE).await
 }
 
-async fn read_as<T>(
-    stack: &Stack,
-    ids: &[NotificationId],
-    projection: &str,
-    of: fn(&HashMap<String, AttributeValue>) -> T,
-) -> Result<HashMap<String, T>, Error> {
-    let calls = stream::iter(ids.chunks(limits::BATCH_GET_ITEM_MAX)).map(|batch| get(stack, batch, projection, of));
+async fn read_as<T>(stack: &Stack, ids: &[NotificationId], view: &View<T>) -> Result<HashMap<String, T>, Error> {
+    let calls = stream::iter(ids.chunks(limits::BATCH_GET_ITEM_MAX)).map(|batch| get(stack, batch, view));
     calls.buffer_unordered(limits::CALLS_IN_FLIGHT).try_concat().await
 }
 
 /// Reads a batch. An answer may leave out keys as unprocessed: those are read again.
-async fn get<T>(
-    stack: &Stack,
-    ids: &[NotificationId],
-    projection: &str,
-    of: fn(&HashMap<String, AttributeValue>) -> T,
-) -> Result<HashMap<String, T>, Error> {
+async fn get<T>(stack: &Stack, ids: &[NotificationId], view: &View<T>) -> Result<HashMap<String, T>, Error> {
     let keys = ids.iter().map(|id| HashMap::from([("id".to_owned(), AttributeValue::S(id.to_string()))])).collect();
     let wanted = KeysAndAttributes::builder()
         .set_keys(Some(keys))
         .consistent_read(true)
-        .projection_expression(projection)
+        .projection_expression(view.attributes)
         .expression_attribute_names("#status", "status")
         .build()
         .map_err(Error::failed("BatchGetItem"))?;
@@ -102,7 +102,7 @@ async fn get<T>(
         let answer = stack.dynamodb.batch_get_item().set_request_items(Some(unread)).send().await;
         let answer = answer.map_err(Error::aws("BatchGetItem"))?;
         for item in answer.responses.unwrap_or_default().into_values().flatten() {
-            found.extend(text(&item, "id").map(|id| (id.to_owned(), of(&item))));
+            found.extend(text(&item, "id").map(|id| (id.to_owned(), (view.of)(&item))));
         }
         unread = answer.unprocessed_keys.unwrap_or_default();
         if unread.is_empty() {
