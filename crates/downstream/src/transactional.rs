@@ -9,7 +9,7 @@ use notification::change::Commit;
 use notification::ports::DownstreamTable;
 use notification::transaction::commit_all;
 use notification::write::Answer;
-use notification::{Action, Change, Clock, Deadline, Effect, FailureKind, Timestamp};
+use notification::{Action, Change, Clock, Deadline, Effect, Failure, FailureKind, Timestamp};
 
 impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     pub(crate) async fn transactional<'a>(&self, tasks: Vec<Task<'a>>, deadline: Deadline) -> Vec<Ended<'a>> {
@@ -34,12 +34,25 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
             with_puts.iter().map(|effective| Commit { change: done(effective), puts: &effective.1.writes }).collect();
         let committed = commit_all(&self.table, &self.clock, &commits, deadline).await;
         let now = self.clock.now();
+        let mut to_retry = Vec::new();
         for ((task, _), answer) in with_puts.iter().zip(committed) {
-            // A transaction that is permanently refused wrote nothing, so the effect did not happen.
-            let answer = answer.map_err(|failure| task.problem(&failure));
-            ended.push(task.end(settled(*task, answer, now)));
+            match answer {
+                Ok(answer) => ended.push(task.end(settled(*task, Ok(answer), now))),
+                // A transaction that is permanently refused wrote nothing, so the effect did not happen.
+                Err(failure) if !failure.kind.is_retryable() => ended.push(task.end_failed(&failure)),
+                Err(failure) => to_retry.push((*task, failure)),
+            }
         }
+        ended.extend(self.end_uncommitted(to_retry, deadline).await);
         ended
+    }
+
+    /// Ends the tasks whose transaction is tried again with the next delivery. They are read, because only their items say
+    /// whether a note of the failure is due: without a permission, for example, transactions fail for hours.
+    async fn end_uncommitted<'a>(&self, failed: Vec<(Task<'a>, Failure)>, deadline: Deadline) -> Vec<Ended<'a>> {
+        let (tasks, failures): (Vec<_>, Vec<_>) = failed.into_iter().unzip();
+        let read = self.read_each(tasks, deadline).await;
+        read.into_iter().zip(failures).map(|((task, _), failure)| task.end_failed(&failure)).collect()
     }
 
     /// Reads the notifications whose action failed, and runs the action again for those that it rejected and that are INIT. A

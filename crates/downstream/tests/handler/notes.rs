@@ -5,7 +5,7 @@ use notification::change::{Change, LastFailure, Run};
 use notification::ports::Table;
 use notification::testing::{Call, Fault, Memory, NOTE, REJECTED};
 use notification::{
-    Action, ActionError, Deadline, Effect, Failure, Guarantee, Notification, ReasonCode, Status, Timestamp, limits,
+    Action, ActionError, Deadline, Effect, Failure, Guarantee, Notification, Put, ReasonCode, Status, Timestamp, limits,
 };
 use std::time::Duration;
 
@@ -56,6 +56,31 @@ async fn a_failure_is_noted_once_the_notification_has_been_pending_for_long_and_
         assert_eq!(item.reason.unwrap(), "receiver unavailable: could not connect");
         assert_eq!(item.pending_since, Timestamp::from_millisecond(START).ok(), "it is pending since the same time");
     }
+}
+
+#[tokio::test]
+async fn the_failure_of_a_transaction_is_noted_like_that_of_an_action() {
+    struct Posts;
+    impl Action for Posts {
+        fn guarantee(&self) -> Guarantee {
+            Guarantee::Transactional
+        }
+
+        async fn run(&self, notification: &Notification, _: Deadline) -> Result<Effect, ActionError> {
+            let attributes = vec![("id", notification.id().to_string())];
+            Ok(Effect { outcome: None, writes: vec![Put { table: "ledger".into(), key: "id", attributes }] })
+        }
+    }
+    let denied = Failure::retryable("TransactWriteItems: AccessDeniedException");
+    let refuses = move |call: &Call| (call.method == "commit").then(|| Fault::Before(denied.clone()));
+    let memory = pending_since_start(Memory::failing(refuses));
+    for (at, noted) in [(AFTER - 1, None), (AFTER, Some((AFTER, 1))), (AFTER + EVERY, Some((AFTER + EVERY, 2)))] {
+        let handled = handle_for(&memory, Posts, &records(["a"]), at, 60_000).await;
+        assert_eq!((handled.reported.len(), failure(&memory)), (1, noted), "at {at}");
+    }
+    let item = memory.item("a").unwrap();
+    assert_eq!((item.status, item.reason_code), (Status::Init, Some(ReasonCode::Retry)));
+    assert_eq!(item.reason.unwrap(), "TransactWriteItems: AccessDeniedException");
 }
 
 #[tokio::test]
