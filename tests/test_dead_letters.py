@@ -89,6 +89,42 @@ def test_a_redrive_moves_only_what_would_be_accepted_unless_a_reason_is_named(st
     stack.wait_for("the malformed message is back", is_back)
 
 
+def test_a_redrive_says_that_another_reader_has_messages(stack, prefix, event, empty):
+    messages = [dead_letter(stack, event(f"{prefix}-{number}")) for number in range(3)]
+    queue = {"QueueUrl": stack.outputs["DeadLetterQueueUrl"]}
+    received = stack.sqs.receive_message(**queue, MaxNumberOfMessages=2, VisibilityTimeout=300)["Messages"]
+    hidden = {message["MessageId"] for message in received}
+    code, result = stack.notifyctl("dlq", "redrive", "--yes")
+    assert code == 1 and result["moved"] == 3 - len(hidden)
+    assert (result["read"], result["counted"], result["complete"]) == (3 - len(hidden), 3, False)
+    code, result = stack.notifyctl("dlq", "redrive", *messages, "--yes")
+    assert code == 1 and set(result["missing"]) == set(messages) and not result["complete"]
+    for message in received:
+        stack.sqs.change_message_visibility(**queue, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0)
+    code, result = stack.notifyctl("dlq", "redrive", "--yes")
+    assert code == 0 and result["moved"] == len(hidden) and result["complete"]
+
+
+def test_a_redrive_that_stops_at_its_maximum_says_so(stack, prefix, event, empty):
+    for number in range(5):
+        dead_letter(stack, event(f"{prefix}-{number}"))
+    code, result = stack.notifyctl("dlq", "redrive", "--yes", "--max", 2)
+    assert code == 1 and (result["moved"], result["stopped_at_max"], result["complete"]) == (2, True, False)
+    code, result = stack.notifyctl("dlq", "redrive", "--yes", "--max", 3)
+    assert code == 0 and (result["moved"], result["stopped_at_max"], result["complete"]) == (3, False, True)
+
+
+def test_a_message_without_room_for_another_attribute_is_refused(stack, prefix, event, empty):
+    full = dead_letter(stack, event(f"{prefix}-full"), **{f"a{number}": number for number in range(10)})
+    code, result = stack.notifyctl("dlq", "redrive", full)
+    assert code == 1 and result["moved"] == 0
+    assert "has 10 message attributes" in result["messages"][0]["why"]
+    nine = {f"a{number}": number for number in range(9)}
+    again = dead_letter(stack, event(f"{prefix}-again"), first_sent_at=int(time.time() * 1000), **nine)
+    assert stack.notifyctl("dlq", "redrive", again)[0] == 0
+    stack.wait_for_status(f"{prefix}-again", "DONE")
+
+
 def test_a_redrive_keeps_to_its_rate(stack, prefix, event, empty):
     for number in range(20):
         dead_letter(stack, event(f"{prefix}-{number}"))
@@ -128,8 +164,9 @@ def test_a_discard_without_a_copy_or_without_a_choice_is_refused(stack, tmp_path
 
 def test_a_discard_that_cannot_write_its_copy_deletes_nothing(stack, prefix, event, empty, tmp_path):
     message = dead_letter(stack, event(prefix))
-    code, error = stack.notifyctl("dlq", "discard", message, "--copy", tmp_path / "no-such-folder" / "copy.jsonl")
-    assert code == 2 and "no-such-folder" in error and "were not deleted" in error
+    code, result = stack.notifyctl("dlq", "discard", message, "--copy", tmp_path / "no-such-folder" / "copy.jsonl")
+    assert code == 2 and "no-such-folder" in result["error"] and "were not deleted" in result["error"]
+    assert (result["discarded"], result["complete"]) == (0, False)
     assert stack.dead_letters().keys() == {message}, "it is visible again"
 
 

@@ -63,6 +63,10 @@ pub const LAMBDA_TIMEOUT_MAX: Duration = Duration::from_mins(15);
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html>
 pub const SQS_BATCH_MAX: usize = 10;
 
+/// Attributes of one SQS message.
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
+pub const SQS_ATTRIBUTES_MAX: usize = 10;
+
 /// Bytes of one SQS message, and of all messages in one `SendMessageBatch` together.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
 pub const SQS_BATCH_MAX_BYTES: usize = 1024 * 1024;
@@ -392,6 +396,10 @@ pub const DEAD_LETTERS_AT_ONCE: usize = 100;
 
 /// Bytes of dead letters that these commands hold in memory, about: a message has at most 1 MiB.
 pub const DEAD_LETTERS_HELD_MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// Dead letters that one of these commands moves, discards or lists, at most, unless `--max` says less. It remembers what became
+/// of each for its report: some hundred bytes.
+pub const DEAD_LETTERS_MAX: u32 = 1_000_000;
 
 /// Time between two looks of `notifyctl pause` and `notifyctl resume` at the state of an event source mapping.
 pub const MAPPING_LOOK_EVERY: Duration = Duration::from_secs(2);

@@ -3,7 +3,8 @@
 //! | file | concern |
 //! |---|---|
 //! | `letter` | one dead letter: when it was sent, and why it is one |
-//! | `chosen` | the dead letters that an operator chose, and what becomes of them |
+//! | `chosen` | reads the dead letters that an operator chose, and acts on them |
+//! | `results` | what became of them, and of the others |
 //! | `list`, `show` | what the queue has |
 //! | `redrive` | back to the queue, at a rate |
 //! | `discard` | into a file, then deleted |
@@ -13,7 +14,10 @@ mod discard;
 mod letter;
 mod list;
 mod redrive;
+mod results;
 mod show;
+#[cfg(test)]
+mod testing;
 
 pub(crate) use letter::Letter;
 pub(crate) use show::{Found, find};
@@ -21,6 +25,8 @@ pub(crate) use show::{Found, find};
 use crate::error::Error;
 use crate::stack::Stack;
 use clap::Subcommand;
+use clap::builder::RangedI64ValueParser;
+use notification::limits;
 use std::process::ExitCode;
 
 #[derive(Debug, Subcommand)]
@@ -38,4 +44,9 @@ pub(crate) async fn run(stack: &Stack, command: &DlqCommand, json: bool) -> Resu
         DlqCommand::Redrive(args) => redrive::run(stack, args, json).await,
         DlqCommand::Discard(args) => discard::run(stack, args, json).await,
     }
+}
+
+/// The values of `--max`.
+fn max() -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=i64::from(limits::DEAD_LETTERS_MAX))
 }

@@ -3,8 +3,10 @@
 //! A message is deleted only when its copy is on disk. If the command ends in between, the message is still in the queue, and
 //! a later run appends it again.
 
-use super::chosen::{Act, Choice, Fate, Results, carry_out};
+use super::chosen::{Act, Choice, Fate, carry_out};
 use super::letter::{FIRST_SENT_AT, Letter, Reason};
+use super::max;
+use super::results::Results;
 use crate::error::Error;
 use crate::output;
 use crate::stack::Stack;
@@ -16,9 +18,9 @@ use clap::Args;
 use futures_util::stream::{self, StreamExt};
 use notification::{Clock, limits};
 use serde_json::{Map, Value, json};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -28,13 +30,14 @@ Examples:
   notifyctl dlq discard --reason duplicate --copy discarded.jsonl --yes
   jq -r '.message_id + \" \" + .reason' discarded.jsonl                      what was deleted
 
-Exit status: 0 discarded or listed; 1 some were not found; 2 some could not be deleted, or the copy could not be written.";
+Exit status: 0 all were discarded or listed; 1 some were not found, beyond --max, or hidden by another reader; 2 some could not be
+deleted, or the copy could not be written.";
 
-/// Delete messages, after they were copied to a file (without --yes, list them, unless you name one)
+/// Delete messages, after they were copied to a file (without --yes, list them, unless you name one and no other)
 ///
 /// Each message is appended to the file as one line of JSON, with its body and its attributes, and is on disk before it is
-/// deleted. The file contains payloads, and only you may read it. If the command is interrupted, what was not deleted is still
-/// in the queue, perhaps hidden for up to 5 minutes, and a later run appends it again.
+/// deleted. The file contains payloads, so only its owner may read it, even if others could before. If the command is interrupted,
+/// what was not deleted is still in the queue, perhaps hidden for up to 5 minutes, and a later run appends it again.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 #[command(group = clap::ArgGroup::new("which").required(true).multiple(true).args(["message_ids", "reason"]))]
@@ -52,8 +55,8 @@ pub(crate) struct DlqDiscardArgs {
     copy: PathBuf,
 
     /// Discard at most this many messages
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=10_000))]
-    max: u16,
+    #[arg(long, value_name = "N", default_value_t = limits::DEAD_LETTERS_MAX, value_parser = max())]
+    max: u32,
 
     /// Discard the messages, instead of listing them
     #[arg(long)]
@@ -61,10 +64,11 @@ pub(crate) struct DlqDiscardArgs {
 }
 
 pub(super) async fn run(stack: &Stack, args: &DlqDiscardArgs, json: bool) -> Result<ExitCode, Error> {
-    let choice = Choice { message_ids: &args.message_ids, reasons: &args.reason, max: usize::from(args.max) };
+    let choice = Choice { message_ids: &args.message_ids, reasons: &args.reason, max: args.max as usize };
     let mut discard = Discard { copy: Copy { path: &args.copy, file: None } };
-    let results = carry_out(stack, &choice, args.yes, &mut discard).await?;
-    Ok(results.report::<Discard<'_>>(&choice, warning(&results), json))
+    let results = carry_out(stack, &choice, args.yes, &mut discard).await;
+    let warning = warning(&results);
+    results.report::<Discard<'_>>(&choice, warning, json)
 }
 
 fn warning(results: &Results) -> Option<&'static str> {
@@ -82,6 +86,10 @@ impl Act for Discard<'_> {
 
     fn judge(&self, _: &Letter) -> Fate {
         Fate::Possible("would be discarded".to_owned())
+    }
+
+    fn is_back(&self, _: &Letter) -> bool {
+        false
     }
 
     async fn act(&mut self, stack: &Stack, letters: &[Letter]) -> Result<Vec<Fate>, Error> {
@@ -151,9 +159,20 @@ impl Copy<'_> {
     }
 }
 
-/// Opens a file to append to it. A new one is for its owner only, and is on disk by name.
+/// What the file's owner may do: read and write. Others may do nothing.
+const OWNER_ONLY: u32 = 0o600;
+
+/// Opens a file to append to it. It is for its owner only, even if it was there before, and is on disk by name.
 fn open(path: &Path) -> std::io::Result<File> {
-    let mut file = OpenOptions::new().read(true).create(true).append(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new().read(true).create(true).append(true).mode(OWNER_ONLY).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(std::io::Error::other("not a regular file"));
+    }
+    if metadata.permissions().mode() & 0o077 != 0 {
+        file.set_permissions(Permissions::from_mode(OWNER_ONLY))?;
+        output::note(&format!("{}: only its owner may read it from now on", path.display()));
+    }
     if file.seek(SeekFrom::End(0))? > 0 {
         file.seek(SeekFrom::End(-1))?;
         let mut last = [0];
@@ -196,7 +215,6 @@ mod tests {
     use super::super::letter::tests::{EVENT, letter_of, message};
     use super::*;
     use aws_sdk_sqs::primitives::Blob;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_copy_has_the_body_byte_for_byte_and_all_attributes() {
@@ -232,6 +250,24 @@ mod tests {
         assert_eq!(text.lines().count(), 2);
         assert!(text.lines().all(|line| serde_json::from_str::<Value>(line).unwrap()["message_id"] == "m"));
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_file_that_others_may_read_is_for_its_owner_only_before_a_copy_is_appended() {
+        let path = std::env::temp_dir().join(format!("notifyctl-shared-{}.jsonl", std::process::id()));
+        std::fs::write(&path, "").unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        let file = open(&path).unwrap();
+        let mode = file.metadata().unwrap().permissions().mode();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(mode & 0o777, OWNER_ONLY);
+    }
+
+    #[test]
+    fn a_copy_goes_to_a_regular_file_only() {
+        let before = Path::new("/dev/null").metadata().unwrap().permissions();
+        assert_eq!(open(Path::new("/dev/null")).unwrap_err().to_string(), "not a regular file");
+        assert_eq!(Path::new("/dev/null").metadata().unwrap().permissions(), before);
     }
 
     #[test]

@@ -102,14 +102,6 @@ impl Letter {
     pub(super) fn system_attribute(&self, name: &MessageSystemAttributeName) -> Option<&str> {
         self.message.attributes()?.get(name).map(String::as_str)
     }
-
-    /// Its message id, with its notification id where there is one.
-    pub(super) fn name(&self) -> String {
-        match &self.id {
-            Some(id) => format!("{} ({id})", self.message_id()),
-            None => self.message_id().to_owned(),
-        }
-    }
 }
 
 pub(super) fn message_id(message: &Message) -> &str {

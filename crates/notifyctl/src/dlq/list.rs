@@ -145,9 +145,7 @@ pub(super) async fn run(stack: &Stack, args: &DlqListArgs, json: bool) -> Result
         output::line(if seen.read == 0 { "no dead letters" } else { "no dead letters with this reason" });
     }
     if !seen.is_complete() {
-        let (read, counted) = (output::thousands(seen.read), output::thousands(seen.counted));
-        let text = format!("{read} of about {counted} messages were read; another reader may have the others");
-        output::line(output::undecided(&text));
+        output::line(output::undecided(&seen.remark()));
     }
     Ok(ExitCode::SUCCESS)
 }

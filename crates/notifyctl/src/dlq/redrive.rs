@@ -3,8 +3,10 @@
 //! A message is sent to the queue, and then deleted from the dead-letter queue. If the command ends in between, both queues
 //! have it, and ingest recognises the second one as a duplicate.
 
-use super::chosen::{Act, Choice, Fate, Results, carry_out};
+use super::chosen::{Act, Choice, Fate, carry_out};
 use super::letter::{FIRST_SENT_AT, Letter, Reason};
+use super::max;
+use super::results::Results;
 use crate::error::Error;
 use crate::output;
 use crate::stack::Stack;
@@ -14,6 +16,7 @@ use aws_sdk_sqs::types::MessageAttributeValue;
 use clap::Args;
 use futures_util::stream::{self, StreamExt};
 use notification::{Clock, Timestamp, limits};
+use std::collections::HashSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -26,15 +29,16 @@ Examples:
   notifyctl dlq redrive 3f6f3c1e-0d7e-4f6b-9f7e-2f6c1a5d8f10    one, by its message id
   notifyctl dlq redrive --reason malformed --yes           they are refused again, unless another ingest is deployed
 
-Exit status: 0 moved or listed; 1 some were refused or not found; 2 some could not be moved.";
+Exit status: 0 all were moved or listed; 1 some were refused, not found, beyond --max, or hidden by another reader; 2 some could not
+be moved.";
 
-/// Move messages back to the queue (without --yes, list them, unless you name one)
+/// Move messages back to the queue (without --yes, list them, unless you name one and no other)
 ///
 /// Moves messages that would be accepted now: the table could not be written when they were refused. Others are moved only if
 /// you name their reason or their message ids; ingest refuses malformed messages and conflicts again.
 ///
 /// A message is sent to the queue, then deleted from the dead-letter queue. If the command ends in between, both queues have it, and
-/// the second is a duplicate. Without --yes, only one message that you name by its id is moved; others are listed. All of them are hidden
+/// the second is a duplicate. A message that is refused again while the command runs is not moved again. All messages are hidden
 /// while the command runs, and for up to 5 minutes if it is interrupted.
 ///
 /// For SQS, a redriven message is a new one, which it keeps for 14 more days. So the attribute first_sent_at records when it was
@@ -56,8 +60,8 @@ pub(crate) struct DlqRedriveArgs {
     rate: u32,
 
     /// Move at most this many messages
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=10_000))]
-    max: u16,
+    #[arg(long, value_name = "N", default_value_t = limits::DEAD_LETTERS_MAX, value_parser = max())]
+    max: u32,
 
     /// Move the messages, instead of listing them
     #[arg(long)]
@@ -67,11 +71,16 @@ pub(crate) struct DlqRedriveArgs {
 pub(super) async fn run(stack: &Stack, args: &DlqRedriveArgs, json: bool) -> Result<ExitCode, Error> {
     let default = if args.message_ids.is_empty() { &[Reason::Good][..] } else { &[] };
     let reasons = if args.reason.is_empty() { default } else { &args.reason };
-    let choice = Choice { message_ids: &args.message_ids, reasons, max: usize::from(args.max) };
-    let mut redrive =
-        Redrive { done_retention_days: stack.done_retention_days, now: SystemClock.now(), rate: args.rate };
-    let results = carry_out(stack, &choice, args.yes, &mut redrive).await?;
-    Ok(results.report::<Redrive>(&choice, warning(&results), json))
+    let choice = Choice { message_ids: &args.message_ids, reasons, max: args.max as usize };
+    let mut redrive = Redrive {
+        done_retention_days: stack.done_retention_days,
+        now: SystemClock.now(),
+        rate: args.rate,
+        sent: HashSet::new(),
+    };
+    let results = carry_out(stack, &choice, args.yes, &mut redrive).await;
+    let warning = warning(&results);
+    results.report::<Redrive>(&choice, warning, json)
 }
 
 fn warning(results: &Results) -> Option<&'static str> {
@@ -85,6 +94,8 @@ struct Redrive {
     now: Timestamp,
     /// Messages to move in a second.
     rate: u32,
+    /// The message ids that SendMessage returned. A message that is refused again keeps its id in the dead-letter queue.
+    sent: HashSet<String>,
 }
 
 impl Act for Redrive {
@@ -106,8 +117,17 @@ impl Act for Redrive {
                      then discard it"
                 ))
             }
+            Some(_) if !has_room(letter) => Fate::Refused(format!(
+                "it has {} message attributes, the most that SQS allows, and {FIRST_SENT_AT} would be one more: have upstream \
+                 send the event again, under the same id and with fewer message attributes; then discard this message",
+                limits::SQS_ATTRIBUTES_MAX
+            )),
             Some(sent) => Fate::Possible(format!("first sent {sent:.0}, would be moved")),
         }
+    }
+
+    fn is_back(&self, letter: &Letter) -> bool {
+        self.sent.contains(letter.message_id())
     }
 
     async fn act(&mut self, stack: &Stack, letters: &[Letter]) -> Result<Vec<Fate>, Error> {
@@ -117,20 +137,45 @@ impl Act for Redrive {
             let due = after(started, Duration::from_secs(1) * place / self.rate);
             let bar = &bar;
             async move {
-                let moved = send_and_delete(stack, letter, due).await;
+                SystemClock.sleep(since(SystemClock.now(), due)).await;
+                let moved = send_and_delete(stack, letter).await;
                 bar.inc(1);
-                moved.map_or_else(|error| Fate::Failed(error.to_string()), |()| Fate::Done)
+                moved
             }
         });
-        let fates = stream::iter(moves).buffered(limits::CALLS_IN_FLIGHT).collect().await;
+        let moved: Vec<(Option<String>, Fate)> = stream::iter(moves).buffered(limits::CALLS_IN_FLIGHT).collect().await;
         bar.finish_and_clear();
+        let (sent, fates): (Vec<_>, Vec<_>) = moved.into_iter().unzip();
+        self.sent.extend(sent.into_iter().flatten());
         Ok(fates)
     }
 }
 
-/// Moves a letter when it is due.
-async fn send_and_delete(stack: &Stack, letter: &Letter, due: Timestamp) -> Result<(), Error> {
-    SystemClock.sleep(since(SystemClock.now(), due)).await;
+/// Whether a letter has its attribute already, or may get it.
+fn has_room(letter: &Letter) -> bool {
+    let attributes = letter.message.message_attributes();
+    attributes.is_none_or(|attributes| {
+        attributes.contains_key(FIRST_SENT_AT) || attributes.len() < limits::SQS_ATTRIBUTES_MAX
+    })
+}
+
+/// Moves a letter. Returns its new message id, if it was sent, and its fate.
+async fn send_and_delete(stack: &Stack, letter: &Letter) -> (Option<String>, Fate) {
+    let new_id = match send(stack, letter).await {
+        Ok(new_id) => new_id,
+        Err(error) => return (None, Fate::Failed(error.to_string())),
+    };
+    let delete = stack.sqs.delete_message().queue_url(&stack.dead_letter_queue_url);
+    let deleted = delete.set_receipt_handle(letter.message.receipt_handle.clone()).send().await;
+    let fate = deleted.map_err(Error::aws("DeleteMessage")).map_or_else(
+        |error| Fate::Failed(format!("it was sent to the queue, but is still a dead letter, too: {error}")),
+        |_| Fate::Done,
+    );
+    (new_id, fate)
+}
+
+/// Sends a letter to the queue. Returns its new message id.
+async fn send(stack: &Stack, letter: &Letter) -> Result<Option<String>, Error> {
     let first_sent = letter.first_sent_at().map(Timestamp::as_millisecond).unwrap_or_default();
     let carried = MessageAttributeValue::builder()
         .data_type("Number")
@@ -139,36 +184,53 @@ async fn send_and_delete(stack: &Stack, letter: &Letter, due: Timestamp) -> Resu
         .map_err(Error::failed("SendMessage"))?;
     let mut attributes = letter.message.message_attributes().cloned().unwrap_or_default();
     attributes.insert(FIRST_SENT_AT.to_owned(), carried);
-    stack
-        .sqs
-        .send_message()
-        .queue_url(&stack.queue_url)
-        .set_message_body(letter.message.body.clone())
-        .set_message_attributes(Some(attributes))
-        .send()
-        .await
-        .map_err(Error::aws("SendMessage"))?;
-    stack
-        .sqs
-        .delete_message()
-        .queue_url(&stack.dead_letter_queue_url)
-        .set_receipt_handle(letter.message.receipt_handle.clone())
-        .send()
-        .await
-        .map_err(Error::aws("DeleteMessage"))?;
-    Ok(())
+    let call = stack.sqs.send_message().queue_url(&stack.queue_url);
+    let call = call.set_message_body(letter.message.body.clone()).set_message_attributes(Some(attributes));
+    Ok(call.send().await.map_err(Error::aws("SendMessage"))?.message_id)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::letter::tests::{letter_of, message};
+    use super::super::testing::{Sqs, malformed, stack};
     use super::*;
     use aws_sdk_sqs::types::Message;
 
     const DAY: i64 = 24 * 60 * 60;
 
+    fn redrive(done_retention_days: u32, now: i64) -> Redrive {
+        let now = Timestamp::from_second(now).unwrap();
+        Redrive { done_retention_days, now, rate: 1_000, sent: HashSet::new() }
+    }
+
     fn fate(message: Message, done_retention_days: u32, now: i64) -> Fate {
-        Redrive { done_retention_days, now: Timestamp::from_second(now).unwrap(), rate: 1 }.judge(&letter_of(message))
+        redrive(done_retention_days, now).judge(&letter_of(message))
+    }
+
+    #[tokio::test]
+    async fn a_message_that_ingest_refuses_again_is_moved_once() {
+        let sqs = Sqs::with(malformed(0..150));
+        sqs.lock().ingest_refuses = true;
+        let choice = Choice { message_ids: &[], reasons: &[Reason::Malformed], max: 1_000 };
+        let results = carry_out(&stack(&sqs).await, &choice, true, &mut redrive(90, 0)).await;
+        assert_eq!((results.refused_again, results.seen.read, sqs.visible()), (150, 150, 150));
+        let text = results.text::<Redrive>(&choice, None);
+        assert_eq!(text.last().unwrap(), "  moved, refused again, and back in the dead-letter queue: 150");
+    }
+
+    #[test]
+    fn a_message_that_has_no_room_for_its_first_sending_is_refused() {
+        let with = |attributes: usize, carried| {
+            let mut message = message(0, carried);
+            let value = MessageAttributeValue::builder().data_type("String").string_value("v").build().unwrap();
+            let all = message.message_attributes.get_or_insert_default();
+            all.extend((all.len()..attributes).map(|n| (format!("a{n}"), value.clone())));
+            fate(message, 90, 0)
+        };
+        assert!(matches!(with(9, None), Fate::Possible(_)));
+        assert!(matches!(with(10, Some("0")), Fate::Possible(_)));
+        let Fate::Refused(why) = with(10, None) else { panic!("it would be the eleventh") };
+        assert!(why.contains("has 10 message attributes") && why.contains("under the same id"), "{why}");
     }
 
     #[test]

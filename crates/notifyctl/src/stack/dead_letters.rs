@@ -37,7 +37,7 @@ pub(crate) async fn read(stack: &Stack, wanted: impl Fn(&str) -> bool) -> Result
 }
 
 /// How many messages were read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) read: usize,
     /// Messages in the queue, as SQS counts them: approximately.
@@ -47,7 +47,22 @@ pub(crate) struct Seen {
 impl Seen {
     /// Whether as many messages were read as SQS counts.
     pub(crate) fn is_complete(self) -> bool {
-        self.read >= self.counted
+        self.unread() == 0
+    }
+
+    /// Messages that SQS counts and that were not read.
+    pub(crate) fn unread(self) -> usize {
+        self.counted.saturating_sub(self.read)
+    }
+
+    /// What to know if it is not complete.
+    pub(crate) fn remark(self) -> String {
+        let (read, counted) = (output::thousands(self.read), output::thousands(self.counted));
+        let minutes = limits::DEAD_LETTER_HIDDEN.as_secs() / 60;
+        format!(
+            "{read} of about {counted} messages were read; another reader may have the others, or a command that was \
+             interrupted less than {minutes} minutes ago"
+        )
     }
 }
 
@@ -57,20 +72,22 @@ pub(crate) async fn each(
     stack: &Stack,
     note: impl AsyncFnMut(Vec<Message>) -> Result<bool, Error>,
 ) -> Result<Seen, Error> {
-    let look = receive_until(stack, note).await?;
-    show_again(stack, look.receipts.values()).await;
+    let mut receipts = Receipts::new();
+    let counted = receive_until(stack, &mut receipts, note).await;
+    show_again(stack, receipts.values()).await;
     // Messages may have arrived meanwhile, or not have been counted before.
-    let counted = look.counted.max(count(stack).await?);
-    Ok(Seen { read: look.receipts.len(), counted })
+    let counted = counted?.max(count(stack).await?);
+    Ok(Seen { read: receipts.len(), counted })
 }
 
-/// Like [`each`], but the messages stay hidden for a while. Returns their receipts. After an error, all of them are visible
-/// again.
+/// Like [`each`], but the messages stay hidden for a while, even after an error. A message that has a receipt already was read
+/// before: it gets its latest receipt, and `note` does not get it again.
 pub(crate) async fn hide(
     stack: &Stack,
+    receipts: &mut Receipts,
     note: impl AsyncFnMut(Vec<Message>) -> Result<bool, Error>,
-) -> Result<Receipts, Error> {
-    Ok(receive_until(stack, note).await?.receipts)
+) -> Result<(), Error> {
+    receive_until(stack, receipts, note).await.map(|_| ())
 }
 
 /// How many messages the queue has, as SQS counts them: approximately.
@@ -78,33 +95,25 @@ pub(crate) async fn count(stack: &Stack) -> Result<usize, Error> {
     Ok(queue(stack, &stack.dead_letter_queue_url).await?.all())
 }
 
-/// Receives messages until the queue has no more, or `note` says that it has enough: it gets each message once. After an
-/// error, all of them are visible again.
+/// Receives messages until the queue has no more, or `note` says that it has enough: it gets each message once. Returns how many
+/// messages SQS counted before.
 async fn receive_until(
     stack: &Stack,
+    receipts: &mut Receipts,
     mut note: impl AsyncFnMut(Vec<Message>) -> Result<bool, Error>,
-) -> Result<Look, Error> {
+) -> Result<usize, Error> {
     let bar = output::spinner("reading the dead-letter queue");
-    let mut look = Look::new(count(stack).await?, SystemClock.now());
+    let mut look = Look::new(count(stack).await?, receipts, SystemClock.now());
     let mut has_enough = false;
     while !has_enough && !look.is_over(SystemClock.now()) {
-        let noted = match receive(stack).await {
-            Ok(messages) => note(look.note(messages)).await,
-            Err(error) => Err(error),
-        };
-        match noted {
-            Ok(enough) => has_enough = enough,
-            Err(error) => {
-                show_again(stack, look.receipts.values()).await;
-                return Err(error);
-            }
-        }
+        let messages = receive(stack).await?;
+        has_enough = note(look.note(messages)).await?;
         let read = output::thousands(look.receipts.len());
         bar.set_message(format!("reading the dead-letter queue: {read} messages"));
         bar.tick();
     }
     bar.finish_and_clear();
-    Ok(look)
+    Ok(look.counted)
 }
 
 /// Counts the messages whose text is `wanted`.
@@ -148,19 +157,19 @@ pub(crate) async fn show_again(stack: &Stack, receipts: impl IntoIterator<Item =
 }
 
 /// The progress of reading.
-struct Look {
+struct Look<'a> {
     started: Timestamp,
     /// Messages in the queue, as SQS counts them: approximately.
     counted: usize,
     /// A message that is no longer hidden may be received again.
-    receipts: Receipts,
+    receipts: &'a mut Receipts,
     /// Rounds without a message since the last new message.
     empty_rounds: usize,
 }
 
-impl Look {
-    fn new(counted: usize, now: Timestamp) -> Self {
-        Self { started: now, counted, receipts: HashMap::new(), empty_rounds: 0 }
+impl<'a> Look<'a> {
+    fn new(counted: usize, receipts: &'a mut Receipts, now: Timestamp) -> Self {
+        Self { started: now, counted, receipts, empty_rounds: 0 }
     }
 
     fn is_complete(&self) -> bool {
@@ -222,12 +231,14 @@ mod tests {
         }
     }
 
-    /// Reads a queue of this length. Each round of calls takes this long. Returns how long reading took.
-    fn read(length: usize, round: Duration) -> (Look, Duration) {
+    /// Reads a queue of this length. Each round of calls takes this long. Returns how many messages were
+    /// read, and how long that took.
+    fn read(length: usize, round: Duration) -> (usize, Duration) {
         let mut queue =
             Queue { visible: (0..length).collect(), hidden: VecDeque::new(), random: fastrand::Rng::with_seed(7) };
         let mut now = Timestamp::UNIX_EPOCH;
-        let mut look = Look::new(length, now);
+        let mut receipts = Receipts::new();
+        let mut look = Look::new(length, &mut receipts, now);
         let last = format!("body {}", length - 1);
         let mut found = HashMap::new();
         while !look.is_over(now) {
@@ -237,13 +248,13 @@ mod tests {
         }
         assert!(look.is_complete(), "{} of {length} read", look.receipts.len());
         assert_eq!(found, HashMap::from([(last, 1)]));
-        (look, since(Timestamp::UNIX_EPOCH, now))
+        (receipts.len(), since(Timestamp::UNIX_EPOCH, now))
     }
 
     #[test]
     fn a_queue_with_as_many_messages_as_sqs_can_hide_is_read_completely_while_they_are_hidden() {
-        let (look, taken) = read(120_000, Duration::from_millis(400));
-        assert_eq!(look.receipts.len(), 120_000);
+        let (length, taken) = read(120_000, Duration::from_millis(400));
+        assert_eq!(length, 120_000);
         assert!(taken <= limits::DEAD_LETTER_HIDDEN + Duration::from_secs(1), "{taken:?}");
     }
 
@@ -255,7 +266,8 @@ mod tests {
 
     #[test]
     fn messages_that_were_read_before_do_not_end_reading_while_the_queue_has_others() {
-        let mut look = Look::new(2, Timestamp::UNIX_EPOCH);
+        let mut receipts = Receipts::new();
+        let mut look = Look::new(2, &mut receipts, Timestamp::UNIX_EPOCH);
         let mut found = look.note(vec![message(1)]);
         for _ in 0..1_000 {
             found.extend(look.note(vec![message(1)]));
@@ -271,7 +283,8 @@ mod tests {
 
     #[test]
     fn a_queue_that_shows_fewer_messages_than_it_counts_is_asked_more_often_and_is_then_not_complete() {
-        let mut look = Look::new(2, Timestamp::UNIX_EPOCH);
+        let mut receipts = Receipts::new();
+        let mut look = Look::new(2, &mut receipts, Timestamp::UNIX_EPOCH);
         look.note(vec![message(1)]);
         for _ in 0..limits::DEAD_LETTER_EMPTY_ROUNDS_MAX {
             assert!(!look.is_over(Timestamp::UNIX_EPOCH));
@@ -282,7 +295,8 @@ mod tests {
 
     #[test]
     fn reading_ends_after_its_time_limit_and_is_then_not_complete() {
-        let look = Look::new(1, Timestamp::UNIX_EPOCH);
+        let mut receipts = Receipts::new();
+        let look = Look::new(1, &mut receipts, Timestamp::UNIX_EPOCH);
         assert!(look.is_over(Timestamp::UNIX_EPOCH + limits::AUDIT_READ_MAX) && !look.is_complete());
     }
 }
