@@ -252,7 +252,7 @@ mod tests {
             (&result["deleted"], &result["stopped_at_max"], &result["complete"]),
             (&json!(300), &json!(true), &json!(false))
         );
-        assert!(text.contains("? stopped after 300 messages (--max); about 700 are left"), "{text}");
+        assert!(text.contains("? stopped after 300 messages (--max), with about 700 left"), "{text}");
         assert_eq!(sqs.visible(), 700, "they can be received again");
         let (result, _) = run(&sqs, &[], 700, true, &mut Delete::default()).await;
         assert_eq!(figures(&result), json!([700, 0, 700, 700, true, false, []]), "none is left");

@@ -72,12 +72,7 @@ pub(super) async fn run(stack: &Stack, args: &DlqRedriveArgs, json: bool) -> Res
     let default = if args.message_ids.is_empty() { &[Reason::Good][..] } else { &[] };
     let reasons = if args.reason.is_empty() { default } else { &args.reason };
     let choice = Choice { message_ids: &args.message_ids, reasons, max: args.max as usize };
-    let mut redrive = Redrive {
-        done_retention_days: stack.done_retention_days,
-        now: SystemClock.now(),
-        rate: args.rate,
-        sent: HashSet::new(),
-    };
+    let mut redrive = Redrive { done_retention_days: stack.done_retention_days, rate: args.rate, sent: HashSet::new() };
     let results = carry_out(stack, &choice, args.yes, &mut redrive).await;
     let warning = warning(&results);
     results.report::<Redrive>(&choice, warning, json)
@@ -91,26 +86,23 @@ fn warning(results: &Results) -> Option<&'static str> {
 
 struct Redrive {
     done_retention_days: u32,
-    now: Timestamp,
     /// Messages to move in a second.
     rate: u32,
     /// The message ids that SendMessage returned. A message that is refused again keeps its id in the dead-letter queue.
     sent: HashSet<String>,
 }
 
-impl Act for Redrive {
-    const DONE: &'static str = "moved";
-
+impl Redrive {
     /// A message may be moved unless the table may forget its id while SQS still has the message.
-    fn judge(&self, letter: &Letter) -> Fate {
+    fn judge_at(&self, letter: &Letter, now: Timestamp) -> Fate {
         let days = limits::redrive_days(self.done_retention_days);
         match letter.first_sent_at() {
             None => Fate::Refused(format!(
                 "SQS does not say when it was sent, or its attribute {FIRST_SENT_AT} is not a time; find out whether its effect \
                  has happened; if not, have upstream send it under a new id; then discard it"
             )),
-            Some(sent) if self.now.duration_since(sent).as_hours() >= i64::from(days) * HOURS_OF_A_DAY => {
-                let age = self.now.duration_since(sent).as_hours() / HOURS_OF_A_DAY;
+            Some(sent) if now.duration_since(sent).as_hours() >= i64::from(days) * HOURS_OF_A_DAY => {
+                let age = now.duration_since(sent).as_hours() / HOURS_OF_A_DAY;
                 Fate::Refused(format!(
                     "first sent {sent:.0}, {age} days ago ({days} days are allowed); the table may forget its id, and its effect \
                      may happen twice: find out whether its effect has happened; if not, have upstream send it under a new id; \
@@ -124,6 +116,15 @@ impl Act for Redrive {
             )),
             Some(sent) => Fate::Possible(format!("first sent {sent:.0}, would be moved")),
         }
+    }
+}
+
+impl Act for Redrive {
+    const DONE: &'static str = "moved";
+
+    // At its own time: a redrive may take days.
+    fn judge(&self, letter: &Letter) -> Fate {
+        self.judge_at(letter, SystemClock.now())
     }
 
     fn is_back(&self, letter: &Letter) -> bool {
@@ -168,7 +169,11 @@ async fn send_and_delete(stack: &Stack, letter: &Letter) -> (Option<String>, Fat
     let delete = stack.sqs.delete_message().queue_url(&stack.dead_letter_queue_url);
     let deleted = delete.set_receipt_handle(letter.message.receipt_handle.clone()).send().await;
     let fate = deleted.map_err(Error::aws("DeleteMessage")).map_or_else(
-        |error| Fate::Failed(format!("it was sent to the queue, but is still a dead letter, too: {error}")),
+        |error| {
+            Fate::Failed(format!(
+                "it was sent to the queue, but is still a dead letter, too: {error}; when it is a duplicate, discard it"
+            ))
+        },
         |_| Fate::Done,
     );
     (new_id, fate)
@@ -198,13 +203,12 @@ mod tests {
 
     const DAY: i64 = 24 * 60 * 60;
 
-    fn redrive(done_retention_days: u32, now: i64) -> Redrive {
-        let now = Timestamp::from_second(now).unwrap();
-        Redrive { done_retention_days, now, rate: 1_000, sent: HashSet::new() }
+    fn redrive(done_retention_days: u32) -> Redrive {
+        Redrive { done_retention_days, rate: 1_000, sent: HashSet::new() }
     }
 
     fn fate(message: Message, done_retention_days: u32, now: i64) -> Fate {
-        redrive(done_retention_days, now).judge(&letter_of(message))
+        redrive(done_retention_days).judge_at(&letter_of(message), Timestamp::from_second(now).unwrap())
     }
 
     #[tokio::test]
@@ -212,7 +216,7 @@ mod tests {
         let sqs = Sqs::with(malformed(0..150));
         sqs.lock().ingest_refuses = true;
         let choice = Choice { message_ids: &[], reasons: &[Reason::Malformed], max: 1_000 };
-        let results = carry_out(&stack(&sqs).await, &choice, true, &mut redrive(90, 0)).await;
+        let results = carry_out(&stack(&sqs).await, &choice, true, &mut redrive(90)).await;
         assert_eq!((results.refused_again, results.seen.read, sqs.visible()), (150, 150, 150));
         let text = results.text::<Redrive>(&choice, None);
         assert_eq!(text.last().unwrap(), "  moved, refused again, and back in the dead-letter queue: 150");

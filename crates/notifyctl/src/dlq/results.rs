@@ -175,7 +175,7 @@ impl Results {
         if self.has_stopped_at_max(choice) {
             let (max, left) = (output::plural(choice.max, "message"), output::thousands(self.left(choice)));
             let text =
-                format!("stopped after {max} (--max); about {left} are left: run it again, or with a larger --max");
+                format!("stopped after {max} (--max), with about {left} left: run it again, or with a larger --max");
             lines.push(output::undecided(&text));
         } else if !is_complete && self.error.is_none() {
             lines.push(output::undecided(&self.seen.remark()));

@@ -4,6 +4,7 @@ use crate::stack::Stack;
 use aws_sdk_sqs::config::Builder;
 use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use notification::Clock;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -96,7 +97,8 @@ impl Queues {
         let taken = self.visible.split_off(self.visible.len().saturating_sub(10));
         let messages = taken.iter().map(|(id, body)| {
             let body = format!("{body}{}", " ".repeat(self.padding));
-            json!({"MessageId": id, "ReceiptHandle": id, "Body": body, "Attributes": {"SentTimestamp": "0"}})
+            let sent = aws::SystemClock.now().as_millisecond().to_string();
+            json!({"MessageId": id, "ReceiptHandle": id, "Body": body, "Attributes": {"SentTimestamp": sent}})
         });
         let messages = messages.collect();
         self.hidden.extend(taken);
