@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from local.stack import NOTIFYCTL
+from local.stack import NAME, NOTIFYCTL
 
 #: What the tests' stack has not: MiniStack drops these settings, `esm-local` polls the streams in place of Lambda,
 #: nobody is to be notified, and a SweepAge of a minute makes the tests fast.
@@ -46,7 +46,7 @@ def test_a_paused_ingest_takes_no_message_until_it_is_resumed(stack, prefix, eve
         code, found = stack.notifyctl("doctor")
         assert code == 1
         assert [f["fix"] for f in found["findings"] if f["check"] == "ingest's mapping is enabled"] == [
-            "notifyctl resume ingest"
+            f"notifyctl resume ingest --stack {NAME}"
         ]
     finally:
         code, resumed = stack.notifyctl("resume", "ingest")

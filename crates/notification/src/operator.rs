@@ -13,7 +13,7 @@ use crate::limits;
 use crate::ports::Table;
 use crate::reason::{Reason, ReasonCode};
 use crate::status::Status;
-use crate::write::{Answer, read_all, write_all};
+use crate::write::{Answer, read_all, write_all_at};
 use jiff::Timestamp;
 
 /// Why a claim becomes IN_DOUBT before it is resolved.
@@ -115,9 +115,31 @@ pub async fn decide(
     if as_seen.is_some() && as_seen.map(millis) != seen(&stored).map(millis) {
         return Ok(Decided::Overtaken { status: stored.status });
     }
-    if stored.status != Some(Status::Claimed) || decision.expected() != Status::InDoubt {
-        return change(table, clock, id, decision, &stored, decision.expected()).await;
+    let expected = decision.expected();
+    match stored.status {
+        Some(Status::Claimed) if expected == Status::InDoubt => {
+            decide_on_claimed(table, clock, id, decision, &stored).await
+        }
+        status if status != Some(expected) => Ok(Decided::NotExpected { expected, status }),
+        _ => {
+            let since = stored.since.ok_or_else(|| {
+                Failure::permanent(format!(
+                    "the item does not say since when it has been {expected}: another program wrote it"
+                ))
+            })?;
+            make(table, clock, decision, decision.change(id, since, &stored.put_backs()), expected).await
+        }
     }
+}
+
+/// Decides on a notification that is CLAIMED, if its claim has expired: it becomes IN_DOUBT first.
+async fn decide_on_claimed(
+    table: &impl Table,
+    clock: &impl Clock,
+    id: &NotificationId,
+    decision: Decision,
+    stored: &Stored,
+) -> Result<Decided, Failure> {
     let in_doubt = match &stored.claim {
         Some(claim) if clock.now() < held_until(claim) => {
             return Ok(Decided::Held { lease_until: claim.lease_until, until: held_until(claim) });
@@ -126,41 +148,36 @@ pub async fn decide(
         // No worker can present a claim that cannot be read.
         None => Change::doubt_unreadable_claim(id, EXPIRED),
     };
-    match write(table, clock, in_doubt).await? {
-        Answer::Made => match read(table, clock, id).await? {
-            Some(stored) => change(table, clock, id, decision, &stored, Status::Claimed).await,
-            None => Ok(Decided::Absent),
-        },
-        Answer::NotAsExpected(stored) => Ok(Decided::NotExpected { expected: Status::InDoubt, status: stored.status }),
+    let at = clock.now();
+    match write(table, clock, in_doubt, at).await? {
+        // What the operator knows is about this claim. Meanwhile, another decision may have run the notification again, and it
+        // may be IN_DOUBT anew: so this change expects exactly the result of the first one.
+        Answer::Made => {
+            make(table, clock, decision, decision.change(id, at, &stored.put_backs()), Status::Claimed).await
+        }
+        Answer::NotAsExpected(stored) => Ok(not_as_seen(decision.expected(), stored.status)),
         Answer::Absent => Ok(Decided::Absent),
     }
 }
 
-/// Changes a notification that was read, if it has the expected status. `from` is the status that it had at first.
-async fn change(
+/// Makes the change of a decision. `from` is the status that the notification had at first.
+async fn make(
     table: &impl Table,
     clock: &impl Clock,
-    id: &NotificationId,
     decision: Decision,
-    stored: &Stored,
+    change: Change<'_>,
     from: Status,
 ) -> Result<Decided, Failure> {
-    let expected = decision.expected();
-    if stored.status != Some(expected) {
-        return Ok(Decided::NotExpected { expected, status: stored.status });
-    }
-    let Some(since) = stored.since else {
-        return Err(Failure::permanent(format!(
-            "the item does not say since when it has been {expected}: another program wrote it"
-        )));
-    };
-    let earlier = stored.put_backs();
-    let change = decision.change(id, since, &earlier);
-    Ok(match write(table, clock, change).await? {
+    Ok(match write(table, clock, change, clock.now()).await? {
         Answer::Made => Decided::Changed { from, to: change.to().status() },
-        Answer::NotAsExpected(stored) => Decided::NotExpected { expected, status: stored.status },
+        Answer::NotAsExpected(stored) => not_as_seen(decision.expected(), stored.status),
         Answer::Absent => Decided::Absent,
     })
+}
+
+/// The result if a notification has this status, and not the expected one, or has it since another time.
+fn not_as_seen(expected: Status, status: Option<Status>) -> Decided {
+    if status == Some(expected) { Decided::Overtaken { status } } else { Decided::NotExpected { expected, status } }
 }
 
 /// The time at which a claim has expired even if this machine's clock is fast.
@@ -175,15 +192,18 @@ async fn read(table: &impl Table, clock: &impl Clock, id: &NotificationId) -> Re
     read_all(table, clock, &[id], NO_DEADLINE).await.pop().unwrap_or(Ok(None))
 }
 
-async fn write(table: &impl Table, clock: &impl Clock, change: Change<'_>) -> Result<Answer, Failure> {
-    let answer = write_all(table, clock, &[change], Attempts::Limited, NO_DEADLINE).await.pop();
+async fn write(table: &impl Table, clock: &impl Clock, change: Change<'_>, at: Timestamp) -> Result<Answer, Failure> {
+    let answer = write_all_at(table, clock, &[change], at, Attempts::Limited, NO_DEADLINE).await.pop();
     answer.unwrap_or(Ok(Answer::Absent))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ports::{Answers, TableReader, Written};
     use crate::testing::{Call, Fault, Memory, TestClock};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     const NOW: i64 = 1_000_000;
 
@@ -256,6 +276,45 @@ mod tests {
         };
         assert_eq!(by_claim(1).await, Ok(Decided::Overtaken { status: Some(Status::Claimed) }), "another claim");
         assert_eq!(by_claim(0).await, Ok(Decided::Changed { from: Status::Claimed, to: Status::Init }));
+    }
+
+    /// A table in which, right after the first write, another operator runs the notification again, and it is IN_DOUBT anew.
+    struct Overtaken<'a> {
+        memory: &'a Memory,
+        writes: AtomicUsize,
+    }
+
+    impl TableReader for Overtaken<'_> {
+        async fn read(&self, ids: &[&NotificationId]) -> Answers<Option<Stored>> {
+            self.memory.read(ids).await
+        }
+    }
+
+    impl Table for Overtaken<'_> {
+        async fn write(&self, changes: &[Change<'_>], at: Timestamp) -> Answers<Written> {
+            let written = self.memory.write(changes, at).await;
+            if self.writes.fetch_add(1, Ordering::Relaxed) == 0 {
+                let (id, later) = (changes[0].id(), |millis| at + Duration::from_millis(millis));
+                for (change, at) in
+                    [(Change::resolve_retry(id, at, &[]), later(1)), (Change::doubt(id, "", EXPIRED), later(2))]
+                {
+                    assert_eq!(self.memory.write(&[change], at).await, Ok(vec![Ok(Written::Yes)]));
+                }
+            }
+            written
+        }
+    }
+
+    #[tokio::test]
+    async fn a_decision_about_a_claim_is_not_made_about_what_became_of_it_meanwhile() {
+        let id = &NotificationId::parse("a").unwrap();
+        for decision in [Decision::ResolveRetry, Decision::ResolveDone] {
+            let memory = claimed(0);
+            let table = Overtaken { memory: &memory, writes: AtomicUsize::new(0) };
+            let decided = super::decide(&table, &TestClock::at_millis(NOW), id, decision, None).await;
+            assert_eq!(decided, Ok(Decided::Overtaken { status: Some(Status::InDoubt) }));
+            assert_eq!(memory.item("a").unwrap().since.unwrap().as_millisecond(), NOW + 2);
+        }
     }
 
     #[tokio::test]

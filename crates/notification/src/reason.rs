@@ -26,7 +26,7 @@ pub enum ReasonCode {
     NoTime,
     /// The code panicked.
     Panicked,
-    /// The action asked to be run again later, for another reason.
+    /// Any other failure of the action, or of its transaction, that is retried. The text says which.
     Retry,
 }
 

@@ -22,7 +22,7 @@ pub enum Answer {
     Absent,
 }
 
-/// Makes changes, in batches, and returns an answer for each in order.
+/// Makes changes now, in batches, and returns an answer for each in order.
 pub async fn write_all(
     table: &impl Table,
     clock: &impl Clock,
@@ -30,7 +30,18 @@ pub async fn write_all(
     attempts: Attempts,
     deadline: Deadline,
 ) -> Vec<Result<Answer, Failure>> {
-    let at = clock.now();
+    write_all_at(table, clock, changes, clock.now(), attempts, deadline).await
+}
+
+/// The same, with this time as that of the changes.
+pub(crate) async fn write_all_at(
+    table: &impl Table,
+    clock: &impl Clock,
+    changes: &[Change<'_>],
+    at: Timestamp,
+    attempts: Attempts,
+    deadline: Deadline,
+) -> Vec<Result<Answer, Failure>> {
     let ranges = by_count(changes.len(), limits::BATCH_EXECUTE_STATEMENT_MAX);
     let write = |batch: Vec<_>| async move { table.write(&batch, at).await };
     let written = call_in_batches(clock, deadline, attempts, changes, ranges, write).await;

@@ -5,7 +5,7 @@
 use crate::error::Error;
 use crate::stack::Stack;
 use crate::stack::items::text;
-use crate::time::before;
+use crate::time::{after, before};
 use aws::SystemClock;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity, Select};
 use clap::ValueEnum;
@@ -136,7 +136,7 @@ impl Filter {
     /// The latest time since when a notification can be in this state.
     fn until(&self, state: State, now: Timestamp) -> Timestamp {
         let age = if state == State::Pending { self.older_than.max(self.pending_for) } else { self.older_than };
-        before(now, age)
+        if age.is_zero() { of_any_age(now) } else { before(now, age) }
     }
 
     fn matches(&self, entry: &Entry) -> bool {
@@ -145,6 +145,11 @@ impl Filter {
             && is(&self.event_type, &entry.event_type)
             && is(&self.source, &entry.source)
     }
+}
+
+/// The latest time since when a notification can be in its state, even if this machine's clock is slow.
+fn of_any_age(now: Timestamp) -> Timestamp {
+    after(now, limits::OPERATOR_CLOCK_SKEW)
 }
 
 /// Calls `note` with each entry that matches, in no order. Returns the read capacity units that it took.
@@ -220,9 +225,9 @@ pub(crate) struct Counts {
 
 /// Counts the notifications in each state.
 pub(crate) async fn count(stack: &Stack) -> Result<Counts, Error> {
-    let now = SystemClock.now();
+    let until = of_any_age(SystemClock.now());
     let partitions = Filter::default().partitions();
-    let counts = stream::iter(partitions).map(|partition| count_partition(stack, partition, now));
+    let counts = stream::iter(partitions).map(|partition| count_partition(stack, partition, until));
     let add = async |mut sum: Counts, (state, count, units)| {
         *match state {
             State::Pending => &mut sum.pending,
@@ -235,9 +240,9 @@ pub(crate) async fn count(stack: &Stack) -> Result<Counts, Error> {
     counts.buffer_unordered(limits::CALLS_IN_FLIGHT).try_fold(Counts::default(), add).await
 }
 
-async fn count_partition(stack: &Stack, partition: Partition, now: Timestamp) -> Result<(State, usize, f64), Error> {
+async fn count_partition(stack: &Stack, partition: Partition, until: Timestamp) -> Result<(State, usize, f64), Error> {
     let (mut count, mut units) = (0, 0.0);
-    let mut pages = query(stack, &partition, now).select(Select::Count).into_paginator().send();
+    let mut pages = query(stack, &partition, until).select(Select::Count).into_paginator().send();
     while let Some(page) = pages.next().await {
         let page = page.map_err(Error::aws("Query"))?;
         count += usize::try_from(page.count()).unwrap_or_default();
@@ -248,9 +253,9 @@ async fn count_partition(stack: &Stack, partition: Partition, now: Timestamp) ->
 
 /// Since when the notification that has been pending for longest has been; `None` if none is pending.
 pub(crate) async fn oldest_pending(stack: &Stack) -> Result<Option<String>, Error> {
-    let now = SystemClock.now();
+    let until = of_any_age(SystemClock.now());
     let firsts = stream::iter(State::Pending.partitions()).map(|partition| async move {
-        let answer = query(stack, &partition, now).limit(1).send().await.map_err(Error::aws("Query"))?;
+        let answer = query(stack, &partition, until).limit(1).send().await.map_err(Error::aws("Query"))?;
         Ok::<_, Error>(answer.items().first().and_then(|item| text(item, partition.since)).map(str::to_owned))
     });
     let firsts: Vec<Option<String>> = firsts.buffer_unordered(limits::CALLS_IN_FLIGHT).try_collect().await?;
@@ -305,7 +310,8 @@ mod tests {
         let now = Timestamp::from_second(1_000).unwrap();
         let filter = Filter { pending_for: Duration::from_mins(5), ..Filter::default() };
         let until = |filter: &Filter, state| filter.until(state, now).as_second();
-        assert_eq!((until(&filter, State::Pending), until(&filter, State::Failed)), (700, 1_000));
+        let of_any_age = 1_000 + limits::OPERATOR_CLOCK_SKEW.as_secs().cast_signed();
+        assert_eq!((until(&filter, State::Pending), until(&filter, State::Failed)), (700, of_any_age));
         let older = Filter { older_than: Duration::from_secs(400), ..filter };
         assert_eq!((until(&older, State::Pending), until(&older, State::Failed)), (600, 600));
     }

@@ -12,7 +12,7 @@ use notification::Timestamp;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Send, inspect, watch and audit notifications
+/// Find what is stuck and why, and fix it; send, watch and audit notifications
 ///
 /// Works with AWS and with the local stack. The outputs of the CloudFormation stack name the queue, the table and the stream.
 /// Credentials, region and AWS_ENDPOINT_URL come from the environment or the AWS profile. With SSO or a login of the AWS CLI,
@@ -34,9 +34,7 @@ pub(crate) struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  notifyctl send refunds.jsonl                             send the events of a file, one per line
-  notifyctl send --count 1000 --duplicates 10 --save sent.jsonl
-  notifyctl watch                                          until every notification is settled
+  notifyctl summary                                        is anything stuck?
   notifyctl groups                                         what needs attention, by reason
   notifyctl list --status FAILED                           the ids, the oldest first
   notifyctl status rfd-000001
@@ -45,13 +43,18 @@ Examples:
   notifyctl resolve rfd-000008 --done                      IN_DOUBT, but the effect has happened
   notifyctl dlq list                                       which messages were refused, and why
   notifyctl dlq redrive                                    list the dead letters that can go back to the queue
+  notifyctl pause downstream                               what would it mean to stop this stage?
+  notifyctl doctor                                         is the stack as the template deploys it?
+  notifyctl ui                                             a web page for operators
+  notifyctl send refunds.jsonl                             send the events of a file, one per line
+  notifyctl send --count 1000 --duplicates 10 --save sent.jsonl
+  notifyctl watch                                          until every notification is settled
   notifyctl audit sent.jsonl                               was anything lost or doubled?
   notifyctl verify                                         does every item obey the rules?
   notifyctl latency --count 500 --rate 50                  how long does each stage take?
-  notifyctl pause downstream                               what would it mean to stop this stage?
-  notifyctl doctor                                         is the stack as the template deploys it?
   notifyctl cost --rate 100 --size 700                     what does a month cost?
-  notifyctl ui                                             a web page for operators
+
+docs/RUNBOOK.md has a section for each alarm.
 
 Exit status:
   0    success
@@ -64,7 +67,7 @@ const STATUS_EXAMPLES: &str = "\
 Examples:
   notifyctl status rfd-000001
   notifyctl status rfd-000001 --dead-letters               was a message with this id refused?
-  notifyctl status rfd-000001 --since 2h                   of a long life, only the last two hours of the logs
+  notifyctl status rfd-000001 --since 2h                   search only the last two hours of the logs
   notifyctl status rfd-000001 --json | jq -r '.timeline[] | [.at, .from, .what] | @tsv'
 
 Exit status: 0, even if logs or dead letters could not be read; 1 if the table does not have it; 2 if the table could not be read.";
@@ -92,7 +95,8 @@ Examples:
   notifyctl list --status FAILED --older-than 1d --ids --limit 10000 | notifyctl redrive - --yes --rate 10
   notifyctl redrive --resume notifyctl-20261130T031500Z.plan.jsonl
 
-Exit status: 0 all changed; 1 some were not as expected, or failed again; 2 some could not be changed; 130 interrupted.";
+Exit status: 0 all changed, or only counted; 1 there were none, some were not as expected or failed again, some are still
+pending after --wait, or it stopped by itself; 2 some could not be changed; 130 interrupted.";
 
 const RESOLVE_EXAMPLES: &str = "\
 Examples:
@@ -130,32 +134,32 @@ Exit status: 1 if some are not DONE; the figures then include only the others.";
 
 const UI_EXAMPLES: &str = "\
 Examples:
-  notifyctl ui                                             looks only
+  notifyctl ui                                             read-only, except for a local stack
   notifyctl ui --allow-changes --port 8734
 
 Exit status: 130, when Ctrl-C ends it; 2 if it cannot start.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    Send(SendArgs),
-    Status(StatusArgs),
     Summary(SummaryArgs),
     Groups(GroupsArgs),
     List(ListArgs),
-    Watch(WatchArgs),
+    Status(StatusArgs),
     Redrive(RedriveArgs),
+    Resolve(ResolveArgs),
     /// Look at, redrive or discard the messages of the dead-letter queue
     #[command(subcommand)]
     Dlq(DlqCommand),
-    Resolve(ResolveArgs),
-    Audit(AuditArgs),
-    Verify(VerifyArgs),
-    Latency(LatencyArgs),
     Pause(PauseArgs),
     Resume(ResumeArgs),
     Doctor(DoctorArgs),
-    Cost(CostArgs),
     Ui(UiArgs),
+    Send(SendArgs),
+    Watch(WatchArgs),
+    Audit(AuditArgs),
+    Verify(VerifyArgs),
+    Latency(LatencyArgs),
+    Cost(CostArgs),
 }
 
 /// Send notifications to the queue: from a file or standard input, or generated ones
@@ -193,8 +197,8 @@ pub(crate) struct SendArgs {
 /// Show one notification, and what happened to it
 ///
 /// The timeline is made of the times in the table and of the lines of the three functions' logs that name the notification. At
-/// the log level INFO, a step that succeeds has no line. The table has only the last redrive and the last failure; earlier
-/// failures are in the logs, as long as these are kept.
+/// the log level INFO, a step that succeeds has no line. The table has the last failure, and the last 11 times at which an
+/// operator put the notification back; earlier failures are in the logs, as long as these are kept.
 #[derive(Debug, Args)]
 #[command(after_help = STATUS_EXAMPLES)]
 pub(crate) struct StatusArgs {
@@ -244,7 +248,7 @@ pub(crate) struct GroupsArgs {
     #[arg(long, value_enum, value_name = "STATUS")]
     pub(crate) status: Vec<State>,
 
-    /// PENDING ones only if they have been for this long, e.g. 90s, 5m, 2h or 1d
+    /// Show INIT and CLAIMED notifications only once they are this old, e.g. 90s, 5m, 2h or 1d
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     pub(crate) pending_for: Duration,
 }
@@ -277,7 +281,7 @@ pub(crate) struct ListArgs {
     #[arg(long, value_name = "DURATION", default_value = "0s", hide_default_value = true, value_parser = duration)]
     pub(crate) older_than: Duration,
 
-    /// PENDING ones only if they have been for this long
+    /// Show INIT and CLAIMED notifications only once they are this old
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     pub(crate) pending_for: Duration,
 
@@ -310,11 +314,12 @@ pub(crate) struct SetArgs {
     #[arg(long)]
     pub(crate) yes: bool,
 
-    /// Change at most this many per second; it begins with one, and doubles each second
+    /// Change at most this many per second: one in the first second, then twice as many in each
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(crate) rate: u32,
 
-    /// Stop when this percentage of the last 100 that run again fail again, or are failing, once 20 are known
+    /// Stop when this percentage of the last 100 results (at least 20) are failures: FAILED or IN_DOUBT again, or pending with
+    /// a failure
     #[arg(long, value_name = "PCT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(1..=100))]
     pub(crate) stop_at: u8,
 
@@ -322,8 +327,8 @@ pub(crate) struct SetArgs {
     #[arg(long)]
     pub(crate) wait: bool,
 
-    /// Write the ids and the results to this new file [default: notifyctl-<time>.plan.jsonl]; without --yes, only the ids, and
-    /// --resume then changes exactly these
+    /// Write the plan to this new file: the ids, then the results [default: notifyctl-<time>.plan.jsonl]. Without --yes, only
+    /// the ids are written, and --resume changes exactly these
     #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     pub(crate) plan: Option<PathBuf>,
 
@@ -335,7 +340,8 @@ pub(crate) struct SetArgs {
 /// Run failed notifications again: FAILED → INIT
 ///
 /// More than one notification is changed only with --yes; without it, they are counted. The ids are written to a file
-/// first, with which an interrupted command can be resumed; later arrivals are not included. Each notification is changed at most once, even if it is decided on twice.
+/// first, with which an interrupted command can be resumed; later arrivals are not included. To run the command twice changes
+/// nothing twice.
 #[derive(Debug, Args)]
 #[command(after_help = REDRIVE_EXAMPLES)]
 pub(crate) struct RedriveArgs {
@@ -343,7 +349,9 @@ pub(crate) struct RedriveArgs {
     pub(crate) set: SetArgs,
 }
 
-/// Settle notifications by hand: IN_DOUBT, or CLAIMED by a worker that is gone → DONE, or → INIT to run it again
+/// Say whether the effect of IN_DOUBT notifications has happened: → DONE, or → INIT to run them again
+///
+/// A notification that is CLAIMED by a worker that is gone counts as IN_DOUBT.
 ///
 /// Many at once are changed as by `notifyctl redrive`.
 #[derive(Debug, Args)]
@@ -416,7 +424,7 @@ pub(crate) struct AuditArgs {
     pub(crate) file: PathBuf,
 }
 
-/// Check every rule for every item in the table, or for every change from now on
+/// Check every item in the table, or every change from now on (--follow), against the rules
 ///
 /// Each item must have exactly the attributes that its status implies, an event that is its notification's, and valid
 /// times (docs/SEMANTICS.md#attributes). Reads the whole table, at a limited rate. Each violation is printed when it is
@@ -548,9 +556,15 @@ mod tests {
     }
 
     #[test]
+    fn the_help_of_status_says_how_often_put_back_is_kept() {
+        let times = limits::EARLIER_PUT_BACKS_MAX + 1;
+        assert!(help("status").contains(&format!("the last {times} times")));
+    }
+
+    #[test]
     fn the_help_of_resolve_names_both_statuses_that_it_settles() {
         let help = help("resolve");
-        assert!(help.contains("IN_DOUBT, or CLAIMED by a worker that is gone → DONE"), "{help}");
+        assert!(help.contains("IN_DOUBT") && help.contains("CLAIMED by a worker that is gone"), "{help}");
     }
 
     #[test]

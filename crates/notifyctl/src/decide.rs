@@ -50,13 +50,13 @@ async fn run(
     if let (Some(seen), [planned]) = (seen, &mut planned[..]) {
         planned.seen = seen;
     }
+    if planned.is_empty() && left_alone.is_empty() {
+        return Err(Error::Negative("nothing was changed: there is no such notification".to_owned()));
+    }
     if !set.yes && (one.is_none() || set.plan.is_some()) {
-        let shown = order.preview(&planned, &left_alone, json);
         // With a plan, exactly these can be changed later, when the operator has asked the receiver about them.
-        if set.plan.is_some() {
-            order.write(planned)?;
-        }
-        return Ok(shown);
+        let set = if set.plan.is_some() { order.write(planned)?.left } else { planned };
+        return Ok(order.preview(&set, &left_alone, json));
     }
     order.carry_out(order.write(planned)?, &left_alone, json).await
 }
@@ -91,7 +91,7 @@ pub(crate) fn described(decided: Decided) -> String {
         }
         Decided::Overtaken { status } => {
             let is = status.map_or("of unknown status", Status::as_str);
-            format!("changed since you looked at it: it is {is}; nothing was changed; ask the receiver again")
+            format!("changed meanwhile: it is {is} now; nothing was changed; look at it again before you decide")
         }
         Decided::Held { lease_until, until } => {
             format!("CLAIMED by a worker until {lease_until:.0} at the latest; try again at {until:.0}")
@@ -145,7 +145,7 @@ mod tests {
         let text = described(Decided::NotExpected { expected: Status::InDoubt, status: Some(Status::Done) });
         assert_eq!(text, "not IN_DOUBT: it is DONE; nothing was changed");
         let text = described(Decided::Overtaken { status: Some(Status::InDoubt) });
-        assert!(text.contains("it is IN_DOUBT; nothing was changed"), "{text}");
+        assert!(text.contains("it is IN_DOUBT now; nothing was changed"), "{text}");
         let until = Timestamp::from_second(300).unwrap();
         let text = described(Decided::Held { lease_until: Timestamp::UNIX_EPOCH, until });
         assert!(text.contains("until 1970-01-01T00:00:00Z"), "{text}");

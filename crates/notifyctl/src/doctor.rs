@@ -80,6 +80,6 @@ fn print(checks: &[Check], all: bool, findings: usize, not_checked: usize) {
     let good = checks.len() - findings - not_checked;
     output::line(output::verdict(
         findings == 0,
-        &format!("{good} checks are good, {findings} have findings, {not_checked} could not be made"),
+        &format!("{good} checks passed, {findings} failed, {not_checked} could not be made"),
     ));
 }

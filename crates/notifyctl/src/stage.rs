@@ -27,6 +27,8 @@ Examples:
   notifyctl resume ingest
   notifyctl resume downstream --timeout 600
 
+To continue an interrupted redrive, see `notifyctl redrive --resume FILE`.
+
 Exit status: 0 it is Enabled; 2 the mapping could not be read or changed, or is not Enabled in time.";
 
 /// Stop a stage: Lambda no longer reads its queue or stream (without --yes, show what that means)
@@ -107,7 +109,7 @@ pub(crate) async fn pause(stack: &Stack, args: &PauseArgs, json: bool) -> Result
             "stage": name,
             "mapping": mapping.uuid,
             "state": state,
-            "changed": args.yes,
+            "changed": mapping.state.as_ref() != Some(&state),
             "kept_for_seconds": facts.kept_for.as_secs(),
             "maximum_record_age_seconds": facts.maximum_record_age.map(|age| age.as_secs()),
             "sweep_age_seconds": facts.sweep_age.map(|age| age.as_secs()),
@@ -115,15 +117,22 @@ pub(crate) async fn pause(stack: &Stack, args: &PauseArgs, json: bool) -> Result
         }));
         return Ok(ExitCode::SUCCESS);
     }
-    output::line(format_args!("{name} is {state} (mapping {})", mapping.uuid.as_deref().unwrap_or_default()));
+    output::line(format_args!(
+        "{name} of {} is {state} (mapping {})",
+        stack.name,
+        mapping.uuid.as_deref().unwrap_or_default()
+    ));
     output::line(if args.yes { "While it is paused:" } else { "If it were paused:" });
     for effect in effects {
         output::line(format_args!("  - {effect}"));
     }
     if args.yes {
-        output::line(format_args!("`notifyctl resume {name}` starts it again"));
+        output::line(format_args!("`notifyctl resume {name} --stack {}` starts it again", stack.name));
     } else {
-        output::line(format_args!("nothing was changed; `notifyctl pause {name} --yes` pauses it"));
+        output::line(format_args!(
+            "nothing was changed; `notifyctl pause {name} --yes --stack {}` pauses it",
+            stack.name
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -134,9 +143,14 @@ pub(crate) async fn resume(stack: &Stack, args: &ResumeArgs, json: bool) -> Resu
     let state = set(&lambda, &mapping, true, Duration::from_secs(args.timeout)).await?;
     let name = args.stage.as_str();
     if json {
-        output::json(&json!({"stage": name, "mapping": mapping.uuid, "state": state, "changed": true}));
+        output::json(
+            &json!({"stage": name, "mapping": mapping.uuid, "state": state, "changed": mapping.state.as_ref() != Some(&state)}),
+        );
     } else {
-        output::line(output::verdict(true, &format!("{name} is {state}; `notifyctl summary` shows what waits")));
+        output::line(output::verdict(
+            true,
+            &format!("{name} of {} is {state}; `notifyctl summary` shows what waits", stack.name),
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }

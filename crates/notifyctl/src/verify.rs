@@ -30,6 +30,8 @@ use progress::{Position, Progress};
 use rules::{Item, Value};
 use serde::Serialize;
 use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -77,7 +79,8 @@ pub(crate) async fn run(stack: &Stack, args: &VerifyArgs, json: bool) -> Result<
             }
         }
         progress.take(segment, page.items.len(), page.read_units, page.next);
-        if let Some(path) = &args.state {
+        // A file of a finished run would make the next one check nothing.
+        if let (Some(path), Some(_)) = (&args.state, progress.next()) {
             progress.save(path)?;
         }
         bar.set_message(format!("reading the table: {}", output::plural(progress.checked, "item")));
@@ -85,11 +88,15 @@ pub(crate) async fn run(stack: &Stack, args: &VerifyArgs, json: bool) -> Result<
         SystemClock.sleep(pause(page.read_units, args.read_units, began, SystemClock.now())).await;
     }
     bar.finish_and_clear();
-    // A finished file would make the next run check nothing.
     if let Some(path) = &args.state {
-        std::fs::remove_file(path).map_err(Error::file(path))?;
+        remove(path).map_err(Error::file(path))?;
     }
     Ok(report(&progress, json))
+}
+
+/// Removes a file, if there is one: the whole table may be one page.
+fn remove(path: &Path) -> std::io::Result<()> {
+    std::fs::remove_file(path).or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
 fn report(progress: &Progress, json: bool) -> ExitCode {

@@ -143,17 +143,18 @@ async fn the_largest_notification_can_take_every_change() {
     let reason = Reason { code: ReasonCode::ReceiverUnavailable, text: &text };
     let note = Note { reason, failures: u32::MAX };
     let outcome = Outcome::new(&"x".repeat(limits::OUTCOME_MAX_BYTES - 2).into());
+    let earlier = [at(BEFORE); limits::EARLIER_PUT_BACKS_MAX];
     assert_eq!(outcome.as_str().len(), limits::OUTCOME_MAX_BYTES);
     assert_eq!(world.table.write(&[Change::insert(&largest)], at(BEFORE)).await.unwrap(), [Ok(Written::Yes)]);
     let changes = [
         Change::note_unknown_call(a, event, note),
         Change::note_failure(a, event, Run::First, note),
         Change::doubt(a, event, reason),
-        Change::resolve_retry(a, at(NOW), &[]),
+        Change::resolve_retry(a, at(NOW), &earlier),
         Change::claim(a, event, &claim),
         Change::release(a, &claim, note),
         Change::fail(a, event, Run::PutBackAt(at(NOW)), reason),
-        Change::redrive(a, at(NOW), &[]),
+        Change::redrive(a, at(NOW), &earlier),
         Change::done(a, event, Some(&outcome)),
     ];
     for change in changes {

@@ -1,7 +1,7 @@
 //! A decision about many notifications: at a rate that grows from one per second, with a limit on how many are pending, until
 //! too many of those that run again fail again.
 
-use crate::attention::{self, Entry};
+use crate::attention::{self, Entry, State};
 use crate::cli::SetArgs;
 use crate::decide::described;
 use crate::decide::plan::{Plan, Planned, runs_again};
@@ -15,13 +15,14 @@ use aws::{DynamoTable, SystemClock};
 use futures_util::stream::{self, StreamExt};
 use notification::operator::{Decided, Decision, seen};
 use notification::write::read_all;
-use notification::{Clock, Deadline, Failure, NotificationId, Timestamp, limits, operator};
+use notification::{Clock, Deadline, Failure, NotificationId, Status, Stored, Timestamp, limits, operator};
 use serde::Serialize;
 use serde_json::json;
 use std::io::BufRead;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// As an id: read the ids from standard input, one per line.
 pub(crate) const STANDARD_INPUT: &str = "-";
@@ -29,6 +30,9 @@ pub(crate) const STANDARD_INPUT: &str = "-";
 /// Why a notification is left alone whose item does not say since when it is as it is.
 const UNSEEN: &str =
     "its item does not say since when it has its status; decide on it alone, without --wait and --plan";
+
+/// Why the item of an orphan is left alone.
+const ORPHAN: &str = "an orphan (a Kinesis record that belongs to no notification), which cannot run again";
 
 /// What an operator wants of many notifications.
 pub(crate) struct Order<'a> {
@@ -41,7 +45,14 @@ pub(crate) struct Order<'a> {
 /// The notifications that a command changes, and those that it leaves alone, with the reason.
 pub(crate) struct Selected {
     pub(crate) set: Vec<Planned>,
-    pub(crate) left_alone: Vec<(String, String)>,
+    pub(crate) left_alone: Vec<LeftAlone>,
+}
+
+/// A notification that a command does not change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct LeftAlone {
+    pub(crate) id: String,
+    pub(crate) reason: String,
 }
 
 /// What became of the set. Each notification is in one of the counts.
@@ -53,6 +64,9 @@ pub(crate) struct Tally {
     not_as_expected: usize,
     /// A call failed, and the change may still take effect.
     errors: usize,
+    /// Calls that failed since the last one that did not.
+    #[serde(skip)]
+    errors_in_a_row: usize,
 }
 
 /// How far a decision about many notifications is.
@@ -68,6 +82,20 @@ pub(crate) struct Progress {
 
 /// The last step of the progress, and what became of each notification.
 pub(crate) type Ended = (Progress, Fates);
+
+/// The lines of standard input. They are read by a thread of their own, so that Ctrl-C ends the command.
+async fn standard_input() -> Result<Vec<String>, Error> {
+    let (sender, lines) = oneshot::channel();
+    std::thread::spawn(move || {
+        let lines: Result<Vec<_>, _> = std::io::stdin().lock().lines().collect();
+        // It fails only if nobody waits any more.
+        let _ = sender.send(lines);
+    });
+    let lines = lines.await.map_err(Error::failed("reading standard input"))?;
+    let mut lines = lines.map_err(Error::failed("reading standard input"))?;
+    lines.retain(|line| !line.is_empty());
+    Ok(lines)
+}
 
 /// How many are decided on in a second: one in the first, then twice as many in each, up to the rate.
 fn ramp(second: u32, rate: u32) -> usize {
@@ -88,7 +116,14 @@ impl Order<'_> {
     async fn group(&self, group: &Key) -> Result<Selected, Error> {
         let (state, expected) = (group.state.as_str(), self.decision.expected().as_str());
         if state != expected {
-            return Err(Error::Failed(format!("the group is {state}, and this changes only what is {expected}")));
+            let hint = match group.state {
+                State::Pending => "what is PENDING is retried without you",
+                State::Failed => "`notifyctl redrive` changes what is FAILED",
+                State::InDoubt => "`notifyctl resolve` changes what is IN_DOUBT",
+            };
+            return Err(Error::Failed(format!(
+                "the group is {state}, and this changes only what is {expected}: {hint}"
+            )));
         }
         let mut selected = Selected { set: vec![], left_alone: vec![] };
         let note = |entry: Entry| {
@@ -97,7 +132,7 @@ impl Order<'_> {
             }
             match (NotificationId::parse(&entry.id), entry.since.parse()) {
                 (Ok(id), Ok(seen)) => selected.set.push(Planned { id, seen }),
-                _ => selected.left_alone.push((entry.id, "not a notification".to_owned())),
+                _ => selected.left_alone.push(LeftAlone { id: entry.id, reason: ORPHAN.to_owned() }),
             }
         };
         attention::each(self.stack, &group.filter(), note).await?;
@@ -109,16 +144,14 @@ impl Order<'_> {
     async fn named(&self) -> Result<Selected, Error> {
         let mut texts = self.set.ids.clone();
         if texts == [STANDARD_INPUT] {
-            let lines: Result<Vec<_>, _> = std::io::stdin().lock().lines().collect();
-            texts = lines.map_err(Error::failed("reading standard input"))?;
-            texts.retain(|line| !line.is_empty());
+            texts = standard_input().await?;
         }
         let mut selected = Selected { set: vec![], left_alone: vec![] };
         let mut ids = Vec::new();
         for text in texts {
             match NotificationId::parse(&text) {
                 Ok(id) => ids.push(id),
-                Err(invalid) => selected.left_alone.push((text, invalid.to_string())),
+                Err(invalid) => selected.left_alone.push(LeftAlone { id: text, reason: invalid.to_string() }),
             }
         }
         ids.sort();
@@ -129,25 +162,38 @@ impl Order<'_> {
             let read = read_all(self.table, &SystemClock, &keys, no_deadline).await;
             for (id, stored) in ids.iter().zip(read) {
                 let stored = stored.map_err(|failure| Error::Failed(failure.to_string()))?;
-                match stored.as_ref().map(seen) {
-                    Some(Some(seen)) => selected.set.push(Planned { id: id.clone(), seen }),
-                    Some(None) => selected.left_alone.push((id.to_string(), UNSEEN.to_owned())),
-                    None => selected.left_alone.push((id.to_string(), described(Decided::Absent))),
+                match self.plan_for(id, stored.as_ref()) {
+                    Ok(planned) => selected.set.push(planned),
+                    Err(reason) => selected.left_alone.push(LeftAlone { id: id.to_string(), reason }),
                 }
             }
         }
         Ok(selected)
     }
 
+    /// Plans the decision for a notification, or says why it is left alone.
+    fn plan_for(&self, id: &NotificationId, stored: Option<&Stored>) -> Result<Planned, String> {
+        let Some(stored) = stored else { return Err(described(Decided::Absent)) };
+        let expected = self.decision.expected();
+        // One that is CLAIMED may have a claim that has expired: the decision says so, or when it will have.
+        let is_claimed = stored.status == Some(Status::Claimed) && expected == Status::InDoubt;
+        if stored.status != Some(expected) && !is_claimed {
+            return Err(described(Decided::NotExpected { expected, status: stored.status }));
+        }
+        let seen = seen(stored).ok_or_else(|| UNSEEN.to_owned())?;
+        Ok(Planned { id: id.clone(), seen })
+    }
+
     /// Prints what would be changed.
-    pub(crate) fn preview(&self, set: &[Planned], left_alone: &[(String, String)], json: bool) -> ExitCode {
+    pub(crate) fn preview(&self, set: &[Planned], left_alone: &[LeftAlone], json: bool) -> ExitCode {
         let count = set.len();
         if json {
             let ids: Vec<_> = set.iter().map(|planned| planned.id.as_str()).collect();
-            output::json(&json!({"would_change": count, "ids": ids, "left_alone": left_alone}));
+            let plan = &self.set.plan;
+            output::json(&json!({"would_change": count, "ids": ids, "left_alone": left_alone, "plan": plan}));
             return ExitCode::SUCCESS;
         }
-        for (id, reason) in left_alone {
+        for LeftAlone { id, reason } in left_alone {
             output::line(output::verdict(false, &format!("{id}: {reason}")));
         }
         let seconds = seconds(count, self.set.rate);
@@ -175,7 +221,7 @@ impl Order<'_> {
     pub(crate) async fn carry_out(
         &self,
         mut plan: Plan,
-        left_alone: &[(String, String)],
+        left_alone: &[LeftAlone],
         json: bool,
     ) -> Result<ExitCode, Error> {
         let all = plan.left.len();
@@ -185,7 +231,7 @@ impl Order<'_> {
             output::plural(plan.count, "notification"),
             plan.path.display()
         ));
-        for (id, reason) in left_alone {
+        for LeftAlone { id, reason } in left_alone {
             output::error(&format!("{id}: {reason}"));
         }
         let bar = output::progress(all, "deciding");
@@ -197,10 +243,18 @@ impl Order<'_> {
                 bar.set_position(all.saturating_sub(became.pending) as u64);
             }
         };
-        let (mut progress, fates) = self.decide_on_all(&mut plan, show).await?;
+        let file = plan.path.display().to_string();
+        let ended = tokio::select! {
+            biased;
+            ended = self.decide_on_all(&mut plan, show) => ended,
+            _ = tokio::signal::ctrl_c() => {
+                Err(Error::Interrupted(format!("interrupted: --resume {file} continues with what is left")))
+            }
+        };
         bar.finish_and_clear();
+        let (mut progress, fates) = ended?;
         progress.decided.not_as_expected += left_alone.len();
-        Ok(self.report(&plan, progress, &fates, json))
+        Ok(self.report(&plan, left_alone, progress, &fates, json))
     }
 
     /// Decides on what is left of the plan, and waits for the results if that is wanted. Calls `show` with each step of the
@@ -223,7 +277,9 @@ impl Order<'_> {
             }
             progress.became = running.became();
             if !waiting.is_empty() {
-                progress.stopped = running.must_stop(usize::from(self.set.stop_at), since(moved, SystemClock.now()));
+                let unmoved = since(moved, SystemClock.now());
+                progress.stopped = (progress.decided.must_stop())
+                    .or_else(|| running.must_stop(usize::from(self.set.stop_at), unmoved));
             }
             show(progress);
             if waiting.is_empty() || progress.stopped.is_some() {
@@ -279,15 +335,16 @@ impl Order<'_> {
     }
 
     /// Prints what became of the set. 0: all changed, and none failed again. 1: not all, or it stopped. 2: a call failed.
-    fn report(&self, plan: &Plan, progress: Progress, fates: &Fates, json: bool) -> ExitCode {
+    fn report(&self, plan: &Plan, left_alone: &[LeftAlone], progress: Progress, fates: &Fates, json: bool) -> ExitCode {
         let Progress { left, decided: tally, became, stopped } = progress;
         let file = plan.path.display().to_string();
         if json {
             output::json(&json!({
-                "plan": file, "left": left, "decided": tally, "became": became, "stopped": stopped, "notifications": fates,
+                "plan": file, "left": left, "left_alone": left_alone, "decided": tally, "became": became,
+                "stopped": stopped, "notifications": fates,
             }));
         } else {
-            let Tally { changed, not_as_expected, errors } = tally;
+            let Tally { changed, not_as_expected, errors, .. } = tally;
             let is_good = not_as_expected == 0 && errors == 0;
             let text = format!("changed {changed}, not as expected {not_as_expected}, errors {errors}");
             output::line(output::verdict(is_good, &text));
@@ -302,6 +359,9 @@ impl Order<'_> {
             Some(Stop::FailAgain { failed, of }) => output::error(&format!(
                 "stopped: {failed} of the last {of} fail again; fix the cause (`notifyctl groups`), then continue with \
                  --resume {file}"
+            )),
+            Some(Stop::CallsFail { in_a_row }) => output::error(&format!(
+                "stopped: the last {in_a_row} calls failed; when their cause is fixed, continue with --resume {file}"
             )),
             Some(Stop::NoneSettled) => output::error(&format!(
                 "stopped: {} are pending, and none was settled for {} minutes: they wait for Lambda's next retry or the sweep, \
@@ -352,6 +412,7 @@ const fn pause(moved: usize) -> Duration {
 
 impl Tally {
     fn note(&mut self, id: &NotificationId, result: &Result<Decided, Failure>, running: &mut Running) {
+        self.errors_in_a_row = if result.is_err() { self.errors_in_a_row + 1 } else { 0 };
         match result {
             Ok(decided @ Decided::Changed { .. }) => {
                 self.changed += 1;
@@ -371,9 +432,68 @@ impl Tally {
     }
 }
 
+impl Tally {
+    /// Whether so many calls failed in a row that the next ones would fail as well.
+    fn must_stop(&self) -> Option<Stop> {
+        let in_a_row = self.errors_in_a_row;
+        (in_a_row >= limits::REDRIVE_JUDGED_AFTER).then_some(Stop::CallsFail { in_a_row })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{decide, testing};
+
+    fn set(ids: &[&str]) -> SetArgs {
+        SetArgs {
+            ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+            group: None,
+            yes: true,
+            rate: 50,
+            stop_at: 50,
+            wait: false,
+            plan: None,
+            resume: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn only_what_the_decision_is_for_is_planned() {
+        let stack = testing::stack().await;
+        let settled = |number| [Some(Status::Done), Some(Status::Failed), None][number];
+        testing::put(&stack, 0..3, settled).await;
+        let (table, set) = (decide::table(&stack), set(&["n0000000", "n0000001", "n0000002", "n0000003"]));
+        let order = Order { stack: &stack, table: &table, decision: Decision::Redrive, set: &set };
+        let Selected { set, left_alone } = order.select().await.unwrap();
+        assert_eq!(set, [Planned { id: testing::notification(1).id().clone(), seen: Timestamp::UNIX_EPOCH }]);
+        let left_alone: Vec<_> = left_alone.iter().map(|LeftAlone { id, reason }| format!("{id}: {reason}")).collect();
+        assert_eq!(
+            left_alone,
+            [
+                "n0000000: not FAILED: it is DONE; nothing was changed",
+                "n0000002: not FAILED: it is INIT; nothing was changed",
+                "n0000003: not in the table",
+            ]
+        );
+    }
+
+    #[test]
+    fn calls_that_fail_in_a_row_end_the_command() {
+        let (id, mut running) = (NotificationId::parse("a").unwrap(), Running::default());
+        let (mut tally, failed) = (Tally::default(), Err(Failure::retryable("expired token")));
+        for _ in 1..limits::REDRIVE_JUDGED_AFTER {
+            tally.note(&id, &failed, &mut running);
+        }
+        assert_eq!(tally.must_stop(), None);
+        tally.note(&id, &Ok(Decided::Absent), &mut running);
+        tally.note(&id, &failed, &mut running);
+        assert_eq!(tally.must_stop(), None, "one went well in between");
+        for _ in 1..limits::REDRIVE_JUDGED_AFTER {
+            tally.note(&id, &failed, &mut running);
+        }
+        assert_eq!(tally.must_stop(), Some(Stop::CallsFail { in_a_row: limits::REDRIVE_JUDGED_AFTER }));
+    }
 
     #[test]
     fn the_rate_doubles_each_second_from_one_up_to_the_limit() {

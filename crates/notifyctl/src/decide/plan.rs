@@ -10,8 +10,8 @@ use notification::operator::{Decided, Decision};
 use notification::{NotificationId, Status, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{BufWriter, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// A notification of the set.
@@ -65,7 +65,16 @@ pub(crate) const fn runs_again(decided: Decided) -> bool {
 impl Plan {
     /// Writes the set to a new file.
     pub(crate) fn create(path: &Path, table: &str, decision: Decision, set: Vec<Planned>) -> Result<Self, Error> {
-        let file = OpenOptions::new().read(true).append(true).create_new(true).open(path).map_err(Error::file(path))?;
+        let file = match OpenOptions::new().read(true).append(true).create_new(true).open(path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                return Err(Error::Failed(format!(
+                    "{path} exists already, and no plan replaces a file: continue it with --resume {path}, or name another file",
+                    path = path.display()
+                )));
+            }
+            opened => opened.map_err(Error::file(path))?,
+        };
+        lock(&file, path)?;
         let first = Line::Plan { table: table.to_owned(), decision: name(decision).to_owned() };
         let each = set
             .iter()
@@ -81,18 +90,23 @@ impl Plan {
 
     /// Reads a file that was written before, for the same table and decision.
     pub(crate) fn open(path: &Path, table: &str, decision: Decision) -> Result<Self, Error> {
-        let file = OpenOptions::new().read(true).append(true).open(path).map_err(Error::file(path))?;
-        drop_torn_line(&file).map_err(Error::file(path))?;
+        let mut file = OpenOptions::new().read(true).append(true).open(path).map_err(Error::file(path))?;
+        lock(&file, path)?;
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(Error::file(path))?;
+        // A last line that is cut off is ignored: its notification is decided on again.
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
         let wrong = |problem: String| Error::Failed(format!("{}: {problem}", path.display()));
-        let mut lines = BufReader::new(&file).lines().enumerate().map(|(number, text)| {
-            let text = text.map_err(Error::file(path))?;
-            serde_json::from_str(&text)
+        let mut lines = text[..whole].lines().enumerate().map(|(number, text)| {
+            serde_json::from_str(text)
                 .map_err(|error| wrong(format!("line {} is not a line of a plan: {error}", number + 1)))
         });
         match lines.next().transpose()? {
             Some(Line::Plan { table: planned_for, decision: planned }) => {
                 if (planned_for.as_str(), planned.as_str()) != (table, name(decision)) {
-                    return Err(wrong(format!("it is a plan to {planned} in the table {planned_for}")));
+                    return Err(wrong(format!(
+                        "it is a plan to {planned} in the table {planned_for}: use that command, with the --stack of that table"
+                    )));
                 }
             }
             _ => return Err(wrong("its first line does not say what is planned, and in which table".to_owned())),
@@ -118,6 +132,10 @@ impl Plan {
         if !is_complete {
             return Err(wrong("the plan is not complete; nothing was changed yet, so begin again".to_owned()));
         }
+        if whole < text.len() {
+            // Only now is it sure that this is a plan.
+            file.set_len(whole as u64).map_err(Error::file(path))?;
+        }
         let count = set.len();
         set.retain(|planned| !decided.contains(planned.id.as_str()));
         Ok(Self { path: path.to_owned(), left: set, run_again, count, file })
@@ -134,16 +152,15 @@ impl Plan {
     }
 }
 
-/// Removes a last line that is cut off: its notification is decided on again.
-fn drop_torn_line(mut file: &File) -> std::io::Result<()> {
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
-    if whole < bytes.len() {
-        file.set_len(whole as u64)?;
+/// Keeps other commands from carrying out the same plan, until the file is closed.
+fn lock(file: &File, path: &Path) -> Result<(), Error> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::Failed(format!("{}: another command is carrying out this plan", path.display())))
+        }
+        Err(TryLockError::Error(error)) => Err(Error::file(path)(error)),
     }
-    file.seek(SeekFrom::Start(0))?;
-    Ok(())
 }
 
 fn write(file: &mut impl Write, line: &Line) -> std::io::Result<()> {
@@ -184,7 +201,10 @@ mod tests {
         drop(plan);
         let mut plan = Plan::open(&path, "s", Decision::Redrive).unwrap();
         assert_eq!((left(&plan), &plan.run_again, plan.count), (vec!["a", "c"], &vec![id("b")], 3));
+        let problem = Plan::open(&path, "s", Decision::Redrive).unwrap_err().to_string();
+        assert!(problem.ends_with("another command is carrying out this plan"), "{problem}");
         plan.note(&id("c"), Decided::Absent).unwrap();
+        drop(plan);
         let plan = Plan::open(&path, "s", Decision::Redrive).unwrap();
         assert_eq!((left(&plan), &plan.run_again), (vec!["a"], &vec![id("b")]), "the torn line is gone");
         std::fs::remove_file(path).unwrap();
@@ -195,9 +215,24 @@ mod tests {
         let path = path("one");
         drop(Plan::create(&path, "s", Decision::ResolveDone, set()).unwrap());
         let error = Plan::open(&path, "s", Decision::ResolveRetry).unwrap_err().to_string();
-        assert!(error.ends_with("it is a plan to resolve --done in the table s"), "{error}");
+        assert!(error.contains("it is a plan to resolve --done in the table s"), "{error}");
         assert!(Plan::open(&path, "another", Decision::ResolveDone).is_err());
-        assert!(Plan::create(&path, "s", Decision::ResolveDone, set()).is_err());
+        let error = Plan::create(&path, "s", Decision::ResolveDone, set()).unwrap_err().to_string();
+        assert!(error.contains("exists already"), "{error}");
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_no_plan_is_not_changed() {
+        let path = path("other");
+        let plan = Plan::create(&path, "s", Decision::Redrive, set()).unwrap();
+        drop(plan);
+        let of_another_table = std::fs::read_to_string(&path).unwrap() + "cut off";
+        for text in ["{\"id\":\"a\"}", "a\nb", "", &of_another_table] {
+            std::fs::write(&path, text).unwrap();
+            assert!(Plan::open(&path, "t", Decision::Redrive).is_err());
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
         std::fs::remove_file(path).unwrap();
     }
 

@@ -27,6 +27,8 @@ pub(crate) enum Stop {
     FailAgain { failed: usize, of: usize },
     /// As many as are allowed are pending, and none is settled.
     NoneSettled,
+    /// So many calls failed one after the other.
+    CallsFail { in_a_row: usize },
 }
 
 /// The statuses of the notifications that ran again and are settled, by their ids.

@@ -375,7 +375,7 @@ fn mapping(deployed: &Deployed, stage: &Stage, checks: &mut Checks) {
         unless(mapping.state == "Enabled", || Finding {
             is: mapping.state.clone(),
             why: "what waits is not processed, and is lost from the queue or stream at the end of its retention",
-            fix: format!("notifyctl resume {name}"),
+            fix: format!("notifyctl resume {name} --stack {}", stage.stack_name),
         })
     });
     checks.add(format!("{name} reports failed records one by one"), mapping.clone(), |mapping| {

@@ -76,6 +76,8 @@ pub(super) struct Stream {
 pub(super) struct Stage {
     /// `ingest`, `publisher` or `downstream`.
     pub(super) name: &'static str,
+    /// The name of the CloudFormation stack.
+    pub(super) stack_name: String,
     /// The name of its function.
     pub(super) function_name: String,
     pub(super) function: Read<Function>,

@@ -201,6 +201,7 @@ async fn stage(stack: &Stack, lambda: &aws_sdk_lambda::Client, name: &'static st
     let found = mappings(lambda, function_name).await.map_err(text);
     Stage {
         name,
+        stack_name: stack.name.clone(),
         function_name: function_name.to_owned(),
         function,
         mappings: found.map(|found| found.iter().map(mapping).collect()),

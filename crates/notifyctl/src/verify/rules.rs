@@ -323,7 +323,8 @@ pub(crate) fn wrong_change(old: Option<&Item>, new: &Item) -> Option<String> {
         return Some(problem);
     }
     let before = old.cloned().unwrap_or_default();
-    change.wrong(&before, new).map(|problem| format!("it became {to}, and {problem}"))
+    let problem = change.wrong(&before, new).or_else(|| change.wrong_earlier(&before, new).filter(|_| was_right));
+    problem.map(|problem| format!("it became {to}, and {problem}"))
 }
 
 impl Change {
@@ -344,13 +345,17 @@ impl Change {
                 return Some(format!("its {name} was changed"));
             }
         }
-        if self.sets.concat().contains(&"put_back_at") && put_backs(old) != earlier_put_backs(new) {
-            return Some("its earlier_put_backs are not those before it and its put_back_at of then".to_owned());
-        }
         let is_new_call =
             old.get("unknown_call_at") != new.get("unknown_call_at") && new.contains_key("unknown_call_at");
         (is_new_call && new.get("unknown_call_at") != new.get("last_failure_at"))
             .then(|| "its new unknown_call_at is not its last_failure_at".to_owned())
+    }
+
+    /// An item that is put back keeps when it was put back before.
+    fn wrong_earlier(&self, old: &Item, new: &Item) -> Option<String> {
+        let is_put_back = self.sets.concat().contains(&"put_back_at");
+        (is_put_back && put_backs(old) != earlier_put_backs(new))
+            .then(|| "its earlier_put_backs are not those before it and its put_back_at of then".to_owned())
     }
 }
 

@@ -23,6 +23,7 @@ fn stage(name: &'static str, source_arn: &str, variables: &[(&str, &str)]) -> St
     };
     Stage {
         name,
+        stack_name: "s".to_owned(),
         function_name: format!("s-{name}"),
         function: Ok(Function {
             timeout: if is_stream { 60 } else { 30 },
@@ -284,7 +285,7 @@ fn what_is_off_with_the_mappings_is_found() {
         broken(
             &of("{}'s mapping is enabled"),
             "Disabled",
-            &of("notifyctl resume {}"),
+            &of("notifyctl resume {} --stack s"),
             on_it(|it| it.state = "Disabled".into()),
         );
         broken(
