@@ -2,7 +2,7 @@
 //! too many of those that run again fail again.
 
 use crate::attention::{self, Entry, State};
-use crate::cli::SetArgs;
+use crate::decide::SetArgs;
 use crate::decide::described;
 use crate::decide::plan::{Plan, Planned, runs_again};
 use crate::decide::running::{Became, Fates, Running, Stop};
