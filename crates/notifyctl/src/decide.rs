@@ -148,8 +148,8 @@ async fn run(
     if let (Some(seen), [planned]) = (seen, &mut planned[..]) {
         planned.seen = seen;
     }
-    if planned.is_empty() && left_alone.is_empty() {
-        return Err(Error::Negative("nothing was changed: there is no such notification".to_owned()));
+    if planned.is_empty() {
+        return Ok(order.preview(&planned, &left_alone, json));
     }
     if !set.yes && (one.is_none() || set.plan.is_some()) {
         // With a plan, exactly these can be changed later, when the operator has asked the receiver about them.
