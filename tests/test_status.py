@@ -15,7 +15,7 @@ def told(shown):
 
 
 def test_a_failure_is_told_by_the_log_also_after_the_redrive_that_settled_it(stack, prefix, event):
-    """The table has the last failure only."""
+    """The table has each redrive, and the last failure only."""
     stack.send(event(prefix).replace("19.99", "none"))
     stack.wait_for_status(prefix, "FAILED")
     first = stack.item(prefix)["failed_at"]
@@ -32,6 +32,7 @@ def test_a_failure_is_told_by_the_log_also_after_the_redrive_that_settled_it(sta
     assert told(shown) == [
         ("table", "received"),
         ("downstream", "ERROR failed permanently"),
+        ("table", "put back"),
         ("table", "FAILED"),
         ("downstream", "ERROR failed permanently"),
         ("table", "put back"),

@@ -68,7 +68,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     ) -> Vec<Task<'a>> {
         let deadline = deadline.earlier(limits::ACT_BEFORE_DEADLINE);
         if !deadline.allows(self.clock.now(), timeout) {
-            progress.ended.extend(tasks.into_iter().map(|task| task.end(Err(too_late(timeout).into()))));
+            progress.ended.extend(tasks.into_iter().map(|task| task.end_failed(&too_late(timeout))));
             return vec![];
         }
         let tasks = tasks.into_iter().map(|task| (task, claim)).collect();

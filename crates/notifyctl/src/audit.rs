@@ -7,21 +7,54 @@ mod judge;
 mod ledger;
 mod stream;
 
-use crate::cli::AuditArgs;
 use crate::error::Error;
 use crate::stack::{Stack, dead_letters, items};
 use crate::summary::queue;
 use crate::{events, output};
 use aws::SystemClock;
+use clap::Args;
 use judge::{Audit, Evidence, Sent, Verdict};
 use ledger::{Amounts, Sums};
 use notification::{Clock, NotificationId, Status};
 use serde::Serialize;
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+const EXAMPLES: &str = "\
+Examples:
+  notifyctl audit sent.jsonl
+  notifyctl audit sent.jsonl --json | jq .verdict           good, bad or cannot_be_shown
+  notifyctl audit sent.jsonl --json | jq -r '.problems[], .cannot_be_shown[]'
+
+Exit status: 0 good, 1 bad, 2 the audit could not be carried out, 3 cannot be shown.";
+
+/// Compare the sent events with the table, its stream and the dead-letter queue: was anything lost or doubled?
+///
+/// The audit calls no function and writes nothing. But reading the dead-letter queue means receiving its messages: dead
+/// letters are hidden for up to 5 minutes, and their receive count rises. A notification counts as DONE once only if the
+/// table's stream shows its one change to DONE, and its one insert unless that is more than 24 hours old. The stream keeps
+/// records for 24 hours, so run the audit within 24 hours of sending. With the action `ledger`, the audit also compares its
+/// entries, one by one and in sum.
+///
+/// Run `notifyctl watch` first, without --expect if some messages should be refused: the audit reports anything still in flight
+/// as a problem, and cannot show that a message is lost while the queue has any.
+///
+/// The verdict:
+///   good             nothing lost, nothing doubled, as the evidence shows
+///   bad              something is lost, doubled or not settled; each problem has its id
+///   cannot_be_shown  no problem was found, but the evidence has gaps: a notification is IN_DOUBT, became DONE more than 24
+///                    hours ago, or is missing from what could be read of the stream or the dead-letter queue; or a message was
+///                    not found, and the queue is not empty
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment, after_help = EXAMPLES)]
+pub(crate) struct AuditArgs {
+    /// The sent events, one per line (written by `notifyctl send --save`)
+    pub(crate) file: PathBuf,
+}
+
 /// Largest number of problems shown, and of gaps in the evidence.
-const EXAMPLES: usize = 5;
+const PROBLEMS_SHOWN: usize = 5;
 
 /// The result for machines.
 #[derive(Serialize)]
@@ -117,11 +150,11 @@ fn counts(audit: &Audit) -> Vec<(&'static str, usize, String)> {
 }
 
 fn examples(lines: &[String]) {
-    for line in lines.iter().take(EXAMPLES) {
+    for line in lines.iter().take(PROBLEMS_SHOWN) {
         output::line(format_args!("  {line}"));
     }
-    if lines.len() > EXAMPLES {
-        output::line(format_args!("  … and {} more; --json has all", output::thousands(lines.len() - EXAMPLES)));
+    if lines.len() > PROBLEMS_SHOWN {
+        output::line(format_args!("  … and {} more; --json has all", output::thousands(lines.len() - PROBLEMS_SHOWN)));
     }
 }
 

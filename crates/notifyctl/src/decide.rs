@@ -5,17 +5,115 @@ pub(crate) mod many;
 pub(crate) mod plan;
 pub(crate) mod running;
 
-use crate::cli::{RedriveArgs, ResolveArgs, SetArgs};
 use crate::error::Error;
+use crate::groups::Key;
 use crate::output;
 use crate::stack::Stack;
 use aws::{DynamoTable, SystemClock};
+use clap::Args;
 use many::{Order, Selected};
 use notification::operator::{Decided, Decision};
 use notification::{NotificationId, Status, Timestamp, operator};
 use plan::Plan;
 use serde_json::json;
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+const REDRIVE_EXAMPLES: &str = "\
+Examples:
+  notifyctl redrive rfd-000007
+  notifyctl redrive --group FAILED/rejected/com.example.refund.requested          count them
+  notifyctl redrive --group FAILED/rejected/com.example.refund.requested --yes --wait
+  notifyctl list --status FAILED --older-than 1d --ids --limit 10000 | notifyctl redrive - --yes --rate 10
+  notifyctl redrive --resume notifyctl-20261130T031500Z.plan.jsonl
+
+Exit status: 0 all changed, or only counted; 1 there were none, some were not as expected or failed again, some are still
+pending after --wait, or it stopped by itself; 2 some could not be changed; 130 interrupted.";
+
+const RESOLVE_EXAMPLES: &str = "\
+Examples:
+  notifyctl resolve rfd-000008 --done --seen 2026-11-30T03:10:00.123Z
+  notifyctl resolve --group IN_DOUBT/outcome_unknown/com.example.refund.requested --retry --plan doubt.jsonl
+  notifyctl resolve --retry --resume doubt.jsonl                       the receiver has none of these
+
+Exit status: as for `notifyctl redrive`.";
+
+/// The notifications that a decision is about, and how it is carried out.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("which").required(true).args(["ids", "group", "resume"]))]
+pub(crate) struct SetArgs {
+    /// Notification ids; - reads them from standard input, one per line
+    #[arg(value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+
+    /// All of this group, as `notifyctl groups` prints it
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group: Option<Key>,
+
+    /// Make the changes. Without it, they are only counted; a single ID needs no --yes, except with --plan
+    #[arg(long)]
+    pub(crate) yes: bool,
+
+    /// Change at most this many per second: one in the first second, then twice as many in each
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) rate: u32,
+
+    /// Stop when this percentage of the last 100 results (at least 20) are failures: FAILED or IN_DOUBT again, or pending with
+    /// a failure
+    #[arg(long, value_name = "PCT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub(crate) stop_at: u8,
+
+    /// Wait until those that run again are settled, for up to 10 minutes, and say what became of each
+    #[arg(long)]
+    pub(crate) wait: bool,
+
+    /// Write the plan to this new file: the ids, then the results [default: notifyctl-<time>.plan.jsonl]. Without --yes, only
+    /// the ids are written, and --resume changes exactly these
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
+    pub(crate) plan: Option<PathBuf>,
+
+    /// Change what is left of the ids in this file: after --plan without --yes, an interruption, or a stop
+    #[arg(long, value_name = "FILE")]
+    pub(crate) resume: Option<PathBuf>,
+}
+
+/// Run failed notifications again: FAILED → INIT
+///
+/// More than one notification is changed only with --yes; without it, they are counted. The ids are written to a file
+/// first, with which an interrupted command can be resumed; later arrivals are not included. To run the command twice changes
+/// nothing twice.
+#[derive(Debug, Args)]
+#[command(after_help = REDRIVE_EXAMPLES)]
+pub(crate) struct RedriveArgs {
+    #[command(flatten)]
+    pub(crate) set: SetArgs,
+}
+
+/// Say whether the effect of IN_DOUBT notifications has happened: → DONE, or → INIT to run them again
+///
+/// A notification that is CLAIMED by a worker that is gone counts as IN_DOUBT.
+///
+/// Many at once are changed as by `notifyctl redrive`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("decision").required(true).args(["done", "retry"]), after_help = RESOLVE_EXAMPLES)]
+pub(crate) struct ResolveArgs {
+    #[command(flatten)]
+    pub(crate) set: SetArgs,
+
+    /// Its effect has happened: DONE
+    #[arg(long)]
+    pub(crate) done: bool,
+
+    /// Its effect has not happened: INIT, to run it again
+    #[arg(long)]
+    pub(crate) retry: bool,
+
+    /// The time that `notifyctl status` showed when you asked the receiver: in_doubt_at, or lease_until of a claim
+    ///
+    /// If the notification has changed since, another call may have been made, and nothing is changed.
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["group", "resume"])]
+    pub(crate) seen: Option<Timestamp>,
+}
 
 pub(crate) async fn redrive(stack: &Stack, args: &RedriveArgs, json: bool) -> Result<ExitCode, Error> {
     run(stack, Decision::Redrive, &args.set, None, json).await
@@ -50,8 +148,8 @@ async fn run(
     if let (Some(seen), [planned]) = (seen, &mut planned[..]) {
         planned.seen = seen;
     }
-    if planned.is_empty() && left_alone.is_empty() {
-        return Err(Error::Negative("nothing was changed: there is no such notification".to_owned()));
+    if planned.is_empty() {
+        return Ok(order.preview(&planned, &left_alone, json));
     }
     if !set.yes && (one.is_none() || set.plan.is_some()) {
         // With a plan, exactly these can be changed later, when the operator has asked the receiver about them.

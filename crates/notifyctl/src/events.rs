@@ -1,7 +1,7 @@
 //! Events to send: generated, or read from a file.
 
-use crate::cli::SendArgs;
 use crate::error::Error;
+use crate::send::SendArgs;
 use notification::{Notification, NotificationId};
 use serde_json::json;
 use std::path::Path;

@@ -1,15 +1,41 @@
 //! `notifyctl groups`: what needs attention, grouped by its reason.
 
 use crate::attention::{self, Entry, Filter, State};
-use crate::cli::GroupsArgs;
 use crate::error::Error;
 use crate::output;
 use crate::stack::Stack;
+use crate::time::duration;
+use clap::Args;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::process::ExitCode;
 use std::str::FromStr;
+use std::time::Duration;
+
+const EXAMPLES: &str = "\
+Examples:
+  notifyctl groups
+  notifyctl groups --status FAILED --json | jq -r '.groups[].group'
+
+Exit status: 0, whether or not anything needs attention.";
+
+/// Show what needs attention, grouped by status, reason code and type
+///
+/// These are the notifications that are FAILED or IN_DOUBT, and those that have been INIT or CLAIMED for long (PENDING). The
+/// first column after the count is the value of --group for `list`, `redrive` and `resolve`. The cost is in proportion to what
+/// needs attention, whatever else the table holds.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct GroupsArgs {
+    /// Only this status; can be repeated
+    #[arg(long, value_enum, value_name = "STATUS")]
+    pub(crate) status: Vec<State>,
+
+    /// Show INIT and CLAIMED notifications only once they are this old, e.g. 90s, 5m, 2h or 1d
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    pub(crate) pending_for: Duration,
+}
 
 /// What the notifications of a group have in common. As text, for example, `FAILED/rejected/com.example.refund.requested`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,13 +2,13 @@
 
 mod arrivals;
 
-use crate::cli::LatencyArgs;
 use crate::error::Error;
 use crate::stack::Stack;
 use crate::stack::items::{self, Item};
 use crate::time::{after, since};
 use crate::{events, output, send};
 use aws::SystemClock;
+use clap::Args;
 use notification::batch::by_count;
 use notification::event::readable_id;
 use notification::{Clock, NotificationId, Status, Timestamp, limits};
@@ -16,6 +16,46 @@ use serde::Serialize;
 use std::collections::HashMap;
 use std::process::ExitCode;
 use std::time::Duration;
+
+const EXAMPLES: &str = "\
+Examples:
+  notifyctl latency                                        500 notifications, 50 per second
+  notifyctl latency --count 6000 --rate 200                more load, for half a minute
+  notifyctl latency --json | jq .milliseconds.sent_to_done.p99
+
+Exit status: 1 if some are not DONE; the figures then include only the others.";
+
+/// Measure how long notifications take, by stage and from end to end (sends real ones)
+///
+/// Sends generated notifications at an even rate, waits until they are DONE, and prints the percentiles of each stage in
+/// milliseconds, by nearest rank: each figure is the time of one notification.
+///
+///   sent → received       wait in the queue, and ingest's start
+///   received → published  table write, the table stream's polling, publisher
+///   published → done      Kinesis polling, downstream and its action
+///   sent → done           all of it
+///
+/// These are real notifications: the deployed action runs for each, and they stay in the table like any other.
+///
+/// The times come from different clocks: sent from this machine's, received and done from Lambda's (each taken just before its
+/// write), published from Kinesis'. A stage that is shorter than the difference of the clocks means nothing, and may be negative.
+///
+/// Kinesis is read after all are DONE, so that this does not slow down downstream's reads.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment, after_help = EXAMPLES)]
+pub(crate) struct LatencyArgs {
+    /// Send this many notifications
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) count: u32,
+
+    /// Send this many per second, unless the queue answers too slowly
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) rate: u32,
+
+    /// Give up this many seconds after the last is sent
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) timeout: u64,
+}
 
 /// The result.
 #[derive(Debug, Serialize)]

@@ -1,14 +1,69 @@
 //! `notifyctl list`: the notifications that need attention, the oldest first, a page at a time.
 
-use crate::attention::{self, Entry, Filter};
-use crate::cli::ListArgs;
+use crate::attention::{self, Entry, Filter, State, reason_code};
 use crate::error::Error;
 use crate::groups::Key;
 use crate::output;
 use crate::stack::Stack;
+use crate::time::duration;
+use clap::Args;
 use serde::Serialize;
 use std::collections::BinaryHeap;
 use std::process::ExitCode;
+use std::time::Duration;
+
+const EXAMPLES: &str = "\
+Examples:
+  notifyctl list --status FAILED --older-than 1h
+  notifyctl list --group FAILED/rejected/com.example.refund.requested --limit 10
+  notifyctl list --status IN_DOUBT --ids --limit 10000                 ask the receiver about each
+
+Exit status: 0, whether or not a notification matches.";
+
+/// List the notifications that need attention, the oldest first
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ListArgs {
+    /// Only this status; can be repeated
+    #[arg(long, value_enum, value_name = "STATUS", conflicts_with = "group")]
+    pub(crate) status: Vec<State>,
+
+    /// Only this group, as `notifyctl groups` prints it
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group: Option<Key>,
+
+    /// Only this reason code
+    #[arg(long, value_name = "CODE", value_parser = reason_code)]
+    pub(crate) reason_code: Option<String>,
+
+    /// Only this CloudEvents type
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) event_type: Option<String>,
+
+    /// Only this CloudEvents source
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) source: Option<String>,
+
+    /// Only those that have had their status for this long, e.g. 90s, 5m, 2h or 1d
+    #[arg(long, value_name = "DURATION", default_value = "0s", hide_default_value = true, value_parser = duration)]
+    pub(crate) older_than: Duration,
+
+    /// Show INIT and CLAIMED notifications only once they are this old
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    pub(crate) pending_for: Duration,
+
+    /// Print at most this many
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub(crate) limit: u16,
+
+    /// Continue after this entry: the value that the page before printed
+    #[arg(long, value_name = "TIME,ID")]
+    pub(crate) after: Option<String>,
+
+    /// Print only the ids, one per line, for a pipe
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) ids: bool,
+}
 
 /// The oldest entries after a position. It holds no more than a page.
 #[derive(Debug)]

@@ -1,4 +1,8 @@
 //! The operator's command line of the Atomic Notification Service.
+//!
+//! Each command is a module with its name, its options and its `run`; `decide` is `redrive` and `resolve`, and `stage` is
+//! `pause` and `resume`. What several of them read is in `stack` (the deployed stack, items, dead letters), `attention` (the
+//! indexes of what is not DONE) and `events` (files of events).
 
 mod attention;
 mod audit;

@@ -3,13 +3,13 @@
 //! If it stops half way, it prints how to send the rest: by sending the same messages again. Those that were sent before are
 //! duplicates, which change nothing.
 
-use crate::cli::SendArgs;
 use crate::error::Error;
 use crate::stack::Stack;
 use crate::time::since;
 use crate::{events, output};
 use aws::SystemClock;
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
+use clap::Args;
 use indicatif::ProgressBar;
 use notification::batch::{Attempts, Size, by_count_and_bytes, call_in_batches};
 use notification::ports::Answers;
@@ -19,8 +19,40 @@ use std::collections::HashSet;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+/// Send notifications to the queue: from a file or standard input, or generated ones
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["file", "count"]))]
+pub(crate) struct SendArgs {
+    /// CloudEvents JSON, one event per line (or one event over several lines); - is standard input
+    pub(crate) file: Option<PathBuf>,
+
+    /// Generate this many notifications
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) count: Option<u32>,
+
+    /// Send this percentage of the generated ones twice
+    #[arg(long, value_name = "PCT", default_value_t = 0, requires = "count", value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(crate) duplicates: u32,
+
+    /// Prefix of the generated ids [default: made-<seed>]
+    #[arg(long, value_name = "TEXT", requires = "count")]
+    pub(crate) prefix: Option<String>,
+
+    /// Seed for the amounts and the order; the same count, prefix and seed generate the same notifications [default: random, and printed]
+    #[arg(long, value_name = "N", requires = "count")]
+    pub(crate) seed: Option<u64>,
+
+    /// Send malformed events, too
+    #[arg(long)]
+    pub(crate) unchecked: bool,
+
+    /// Append the sent events to this file, one per line, for `notifyctl audit`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save: Option<PathBuf>,
+}
 
 pub(crate) async fn run(stack: &Stack, args: &SendArgs, json: bool) -> Result<ExitCode, Error> {
     let now = SystemClock.now();

@@ -3,18 +3,60 @@
 pub(crate) mod logs;
 pub(crate) mod timeline;
 
-use crate::cli::StatusArgs;
 use crate::dlq::{self, Letter};
 use crate::error::Error;
 use crate::output;
 use crate::stack::{Stack, dead_letters};
 use crate::status::timeline::{Event, Origin};
-use crate::time::before;
+use crate::time::{before, duration};
 use aws::SystemClock;
 use aws_sdk_dynamodb::types::AttributeValue;
+use clap::Args;
 use notification::{Clock, Timestamp, limits};
 use serde_json::{Map, Value};
 use std::process::ExitCode;
+use std::time::Duration;
+
+const EXAMPLES: &str = "\
+Examples:
+  notifyctl status rfd-000001
+  notifyctl status rfd-000001 --dead-letters               was a message with this id refused?
+  notifyctl status rfd-000001 --since 2h                   search only the last two hours of the logs
+  notifyctl status rfd-000001 --json | jq -r '.timeline[] | [.at, .from, .what] | @tsv'
+
+Exit status: 0, even if logs or dead letters could not be read; 1 if the table does not have it; 2 if the table could not be read.";
+
+/// Show one notification, and what happened to it
+///
+/// The timeline is made of the times in the table and of the lines of the three functions' logs that name the notification. At
+/// the log level INFO, a step that succeeds has no line. The table has the last failure, and the last 11 times at which an
+/// operator put the notification back; earlier failures are in the logs, as long as these are kept.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct StatusArgs {
+    /// The notification id
+    pub(crate) id: String,
+
+    /// Show the event, the action's outcome and the lines that your own action logged, too: they may contain personal data
+    #[arg(long)]
+    pub(crate) event: bool,
+
+    /// Search the logs this far back, e.g. 90s, 5m, 2h or 1d
+    ///
+    /// The default is from two hours before it was received or, if it is not in the table, a day.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) since: Option<Duration>,
+
+    /// Do not search the logs
+    #[arg(long, conflicts_with = "since")]
+    pub(crate) no_logs: bool,
+
+    /// Look for its dead letters, too
+    ///
+    /// Reads the whole dead-letter queue. Its messages are hidden meanwhile, and their receive counts rise.
+    #[arg(long)]
+    pub(crate) dead_letters: bool,
+}
 
 /// The attributes, the most interesting ones first.
 const ATTRIBUTES: [&str; 19] = [

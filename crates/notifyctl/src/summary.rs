@@ -1,17 +1,27 @@
 //! `notifyctl summary`: counts the notifications that are not DONE, and the messages in the queues.
 
 use crate::attention;
-use crate::cli::SummaryArgs;
 use crate::error::Error;
 use crate::output;
 use crate::stack::Stack;
 use crate::stack::items::text;
 use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 use aws_sdk_sqs::types::QueueAttributeName;
+use clap::Args;
 use notification::Status;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+
+/// Count the notifications that are not DONE, and the messages in the queues
+///
+/// The counts are from the table's indexes, which lag a little behind the table. Their cost is in proportion to what is counted.
+#[derive(Debug, Args)]
+pub(crate) struct SummaryArgs {
+    /// Count every status, DONE too: reads the whole table
+    #[arg(long)]
+    pub(crate) all: bool,
+}
 
 /// The counts.
 #[derive(Debug, Default, Clone, Serialize)]

@@ -9,12 +9,12 @@ mod kept;
 mod metrics;
 mod trouble;
 
-use crate::cli::UiArgs;
 use crate::error::Error;
 use crate::output;
 use crate::stack::Stack;
 use answer::Answer;
 use aws::SystemClock;
+use clap::Args;
 use guard::Guard;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -33,6 +33,33 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::timeout;
+
+const EXAMPLES: &str = "\
+Examples:
+  notifyctl ui                                             read-only, except for a local stack
+  notifyctl ui --allow-changes --port 8734
+
+Exit status: 130, when Ctrl-C ends it; 2 if it cannot start.";
+
+/// Serve a web page for operators, on this machine only: the flow, what needs attention, and each notification
+///
+/// Prints the address of the page, which has a secret: whoever has the address can do what the page can do. The page shows no
+/// event unless asked to. It reads while it is visible, on AWS every 10 seconds: 224 queries of the indexes, whose cost grows only
+/// with what is not DONE, and four calls to SQS.
+///
+/// Changes (redrive, resolve) are made as by the commands: the set is fixed and counted first, then carried out at a rate that
+/// grows, with a plan's file in the working directory, until too many fail again.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct UiArgs {
+    /// Listen on this port [default: any free one]
+    #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
+    pub(crate) port: u16,
+
+    /// Let the page redrive and resolve; a local stack needs no such permission
+    #[arg(long)]
+    pub(crate) allow_changes: bool,
+}
 
 /// The page. It has no data: that comes from the API.
 const HTML: &str = include_str!("ui/page/index.html");

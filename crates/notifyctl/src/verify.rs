@@ -18,22 +18,67 @@ mod rules;
 mod rules_tests;
 mod shards;
 
-use crate::cli::VerifyArgs;
 use crate::error::Error;
 use crate::output;
 use crate::stack::Stack;
-use crate::time::since;
+use crate::time::{duration, since};
 use aws::SystemClock;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
+use clap::Args;
 use notification::{Clock, Timestamp, limits};
 use progress::{Position, Progress};
 use rules::{Item, Value};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
+
+const EXAMPLES: &str = "\
+Examples:
+  notifyctl verify
+  notifyctl verify --state verify.json --read-units 100     slowly; run it again after an interruption
+  notifyctl verify --follow --for 1h --json
+  notifyctl verify --follow --publish-metrics               a monitor, until Ctrl-C or SIGTERM
+
+Exit status: 0 no violation; 1 violations; 2 the table could not be read, or the first metrics not published; 3 some
+changes may not be checked; 130 interrupted. With --follow, Ctrl-C and SIGTERM end it normally, and do not count as an interruption.";
+
+/// Check every item in the table, or every change from now on (--follow), against the rules
+///
+/// Each item must have exactly the attributes that its status implies, an event that is its notification's, and valid
+/// times (docs/SEMANTICS.md#attributes). Reads the whole table, at a limited rate. Each violation is printed when it is
+/// found.
+///
+/// With --follow, each change that the table's stream shows must be one of the allowed transitions, must set and remove
+/// the attributes of that transition and no others, and must leave a valid item; only DONE items may be removed, and only
+/// by their time to live. Run one such monitor for a stack: two readers can share a shard of the stream, and publisher's
+/// event source mapping is one of them.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct VerifyArgs {
+    /// Read at most this many capacity units per second
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) read_units: u32,
+
+    /// Save the progress in this file, and continue with it if it exists; a finished run deletes it
+    #[arg(long, value_name = "FILE", conflicts_with = "follow")]
+    pub(crate) state: Option<PathBuf>,
+
+    /// Follow the table's stream until this is interrupted
+    #[arg(long)]
+    pub(crate) follow: bool,
+
+    /// Publish what --follow counts in CloudWatch, once a minute; without this, nothing is written anywhere (needs
+    /// cloudwatch:PutMetricData in the namespace AtomicNotification)
+    #[arg(long, requires = "follow")]
+    pub(crate) publish_metrics: bool,
+
+    /// Follow for this long, e.g. 90s, 5m, 2h or 1d
+    #[arg(long = "for", value_name = "DURATION", requires = "follow", value_parser = duration)]
+    pub(crate) for_: Option<Duration>,
+}
 
 /// A broken invariant.
 #[derive(Debug, Serialize)]

@@ -1,17 +1,42 @@
 //! `notifyctl watch`: shows the counts until every notification is settled.
 
-use crate::cli::WatchArgs;
 use crate::error::Error;
 use crate::output;
 use crate::stack::Stack;
 use crate::summary::{Counted, Summary};
 use crate::time::since;
 use aws::SystemClock;
+use clap::Args;
 use console::Term;
 use indicatif::ProgressBar;
 use notification::{Clock, Status, Timestamp, limits};
 use std::process::ExitCode;
 use std::time::Duration;
+
+/// Follow the counts until every notification is settled (with --expect, reads the whole table each time)
+///
+/// Settled means that nothing is left to do: the queue is empty, and every notification is DONE, FAILED or IN_DOUBT.
+///
+/// SQS counts are approximate, and can miss a message for a minute after it was sent. So without --expect, the counts must not
+/// change for 75 seconds, and --timeout must be longer than that. With --expect N, the table must have N notifications, all of
+/// them settled; two identical readings in a row are then enough. N includes notifications from before, but not duplicates or
+/// refused messages, which may still be on their way.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct WatchArgs {
+    /// Give up after this many seconds; more than 75 without --expect
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) timeout: u64,
+
+    /// Read the counts every this many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub(crate) interval: u64,
+
+    /// Wait until the table has at least this many notifications, including those from before; without it, until nothing has
+    /// changed for 75 seconds
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) expect: usize,
+}
 
 pub(crate) async fn run(stack: &Stack, args: &WatchArgs, json: bool) -> Result<ExitCode, Error> {
     let bar = output::styled(ProgressBar::new(0), "{elapsed:>4} [{bar:40.green}] {msg}");

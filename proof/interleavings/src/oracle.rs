@@ -20,7 +20,7 @@ fn is_allowed(guarantee: Guarantee, role: Role, from: Status, to: Status) -> boo
         // A claim that has expired, and a call that was noted, count whatever the guarantee is by now.
         (Init | Claimed, InDoubt) => true,
         (Init, Done | Failed) => !matches!(guarantee, Guarantee::AtMostOnce { .. }),
-        (Init, Init) => !matches!(guarantee, Guarantee::AtMostOnce { .. }),
+        (Init, Init) => true,
         (Init, Claimed) | (Claimed, Init | Done | Failed) => matches!(guarantee, Guarantee::AtMostOnce { .. }),
         _ => false,
     }
@@ -75,7 +75,10 @@ impl World {
 
     /// A status means what the documents say.
     fn check_meaning(&mut self, old: &Item, to: Status) {
+        let is_at_most_once = matches!(self.scenario.guarantee, Guarantee::AtMostOnce { .. });
+        let is_new_doubt = self.item().unknown_call && !old.unknown_call;
         let broken = match to {
+            Status::Init if is_at_most_once && is_new_doubt => "INIT, after a call with an unknown outcome",
             Status::Done if self.effects == 0 => "DONE without the effect",
             Status::Failed if self.scenario.receiver == Receiver::Accepts => "FAILED, and nobody rejected it",
             Status::Failed if old.unknown_call => "FAILED in spite of a call with an unknown outcome",

@@ -42,7 +42,8 @@ impl Action for &Counted {
 
 #[tokio::test]
 async fn a_call_starts_only_if_it_can_end_in_time() {
-    let (memory, bank) = (init(Memory::default(), ["a"]), Counted::new(AT_MOST_ONCE));
+    let memory = init(Memory::default(), ["a"]).pending_since("a", START);
+    let bank = Counted::new(AT_MOST_ONCE);
     // The call may take 5 s, and 2 s are reserved for writing its outcome.
     let handled = handle_for(&memory, &bank, &records(["a"]), 0, 7_000).await;
     assert_eq!((handled.reported, bank.calls()), (vec!["0".to_owned()], 0));

@@ -99,6 +99,17 @@ async fn the_release_of_a_claim_says_why_without_another_write() {
 }
 
 #[tokio::test]
+async fn a_call_for_which_no_time_is_left_is_noted() {
+    for guarantee in [IDEMPOTENT, AT_MOST_ONCE] {
+        let memory = pending_since_start(Memory::default());
+        let less_than_a_call_may_take = 4_000;
+        handle_for(&memory, Unreachable(guarantee), &records(["a"]), AFTER, less_than_a_call_may_take).await;
+        let item = memory.item("a").unwrap();
+        assert_eq!((failure(&memory), item.reason_code), (Some((AFTER, 1)), Some(ReasonCode::NoTime)), "{guarantee:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_note_that_cannot_be_written_changes_nothing_for_the_record() {
     for fault in [Fault::LostReply, Fault::Before(Failure::retryable("throttled"))] {
         let faulty = move |call: &Call| (call.method == "write").then(|| fault.clone());

@@ -2,7 +2,7 @@
 //! too many of those that run again fail again.
 
 use crate::attention::{self, Entry, State};
-use crate::cli::SetArgs;
+use crate::decide::SetArgs;
 use crate::decide::described;
 use crate::decide::plan::{Plan, Planned, runs_again};
 use crate::decide::running::{Became, Fates, Running, Stop};
@@ -184,17 +184,22 @@ impl Order<'_> {
         Ok(Planned { id: id.clone(), seen })
     }
 
-    /// Prints what would be changed.
+    /// Prints what would be changed. The exit status is 1 if there is nothing.
     pub(crate) fn preview(&self, set: &[Planned], left_alone: &[LeftAlone], json: bool) -> ExitCode {
         let count = set.len();
         if json {
             let ids: Vec<_> = set.iter().map(|planned| planned.id.as_str()).collect();
             let plan = &self.set.plan;
             output::json(&json!({"would_change": count, "ids": ids, "left_alone": left_alone, "plan": plan}));
-            return ExitCode::SUCCESS;
+            return if set.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
         for LeftAlone { id, reason } in left_alone {
             output::line(output::verdict(false, &format!("{id}: {reason}")));
+        }
+        if set.is_empty() {
+            let expected = self.decision.expected();
+            output::line(output::verdict(false, &format!("nothing to change: none of them is {expected}")));
+            return ExitCode::FAILURE;
         }
         let seconds = seconds(count, self.set.rate);
         let how = match &self.set.plan {
@@ -264,25 +269,25 @@ impl Order<'_> {
         let mut progress = Progress { left: left.len(), ..Progress::default() };
         let mut running = Running::resumed(std::mem::take(&mut plan.run_again));
         running.look(self.stack).await?;
-        let (mut waiting, mut moved) = (&left[..], SystemClock.now());
+        let (mut undecided, mut moved) = (&left[..], SystemClock.now());
         for second in 0.. {
             let began = SystemClock.now();
-            let count = waiting.len().min(ramp(second, self.set.rate)).min(running.room());
-            let (now, later) = waiting.split_at(count);
+            let count = undecided.len().min(ramp(second, self.set.rate)).min(running.room());
+            let (now, later) = undecided.split_at(count);
             self.decide_on(now, plan, &mut running, &mut progress, &mut show).await?;
-            waiting = later;
+            undecided = later;
             let settled = look(&mut running, self.stack).await;
             if count + settled > 0 {
                 moved = SystemClock.now();
             }
             progress.became = running.became();
-            if !waiting.is_empty() {
+            if !undecided.is_empty() {
                 let unmoved = since(moved, SystemClock.now());
                 progress.stopped = (progress.decided.must_stop())
                     .or_else(|| running.must_stop(usize::from(self.set.stop_at), unmoved));
             }
             show(progress);
-            if waiting.is_empty() || progress.stopped.is_some() {
+            if undecided.is_empty() || progress.stopped.is_some() {
                 break;
             }
             SystemClock.sleep(pause(count + settled).saturating_sub(since(began, SystemClock.now()))).await;

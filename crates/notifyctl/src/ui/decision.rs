@@ -4,8 +4,8 @@
 
 use super::Server;
 use super::answer::Answer;
-use crate::cli::SetArgs;
 use crate::decide;
+use crate::decide::SetArgs;
 use crate::decide::many::{Order, Progress, seconds};
 use crate::decide::plan::{Plan, Planned};
 use crate::groups::Key;

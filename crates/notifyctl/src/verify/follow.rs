@@ -1,11 +1,11 @@
 //! `notifyctl verify --follow`: checks each change of the table, as its stream has it, against the rules.
 
+use super::VerifyArgs;
 use super::attributes::item;
 use super::metrics::Metrics;
 use super::rules::{Removal, wrong_change, wrong_removal};
 use super::shards::{Lost, Place, Shards};
 use super::{Violation, id_of};
-use crate::cli::VerifyArgs;
 use crate::error::Error;
 use crate::output;
 use crate::stack::Stack;
