@@ -397,8 +397,8 @@ pub const DEAD_LETTERS_AT_ONCE: usize = 100;
 /// Bytes of dead letters that these commands hold in memory, about: a message has at most 1 MiB.
 pub const DEAD_LETTERS_HELD_MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// Dead letters that one of these commands moves, discards or lists, at most, unless `--max` says less. It remembers what became
-/// of each for its report: some hundred bytes.
+/// Dead letters that one of these commands moves, discards or lists, at most, unless `--max` says less. It remembers
+/// what became of each for its report: some hundred bytes.
 pub const DEAD_LETTERS_MAX: u32 = 1_000_000;
 
 /// Time between two looks of `notifyctl pause` and `notifyctl resume` at the state of an event source mapping.

@@ -60,12 +60,13 @@ pub(super) trait Act {
     /// Whether this command has sent the message to the queue itself, and ingest has refused it since.
     fn is_back(&self, letter: &Letter) -> bool;
 
-    /// Does so with all of these letters, and returns the fate of each in order. After an error, none of them was touched.
+    /// Does so with all of these letters, and returns the fate of each in order. After an error, none of them was
+    /// touched.
     async fn act(&mut self, stack: &Stack, letters: &[Letter]) -> Result<Vec<Fate>, Error>;
 }
 
-/// Acts on the chosen letters if `yes`, or if one is named by its message id and no other. Otherwise, finds what would become of
-/// them. The results have the error that ended this early.
+/// Acts on the chosen letters if `yes`, or if one is named by its message id and no other. Otherwise, finds what would
+/// become of them. The results have the error that ended this early.
 pub(super) async fn carry_out<A: Act>(stack: &Stack, choice: &Choice<'_>, yes: bool, act: &mut A) -> Results {
     let acts = yes || choice.message_ids.len() == 1;
     let mut results = Results::new(choice);
@@ -108,8 +109,8 @@ async fn some_at_a_time<A: Act>(
     }
 }
 
-/// Receives letters until there are some to act on, or no more. They and all others are hidden. Unless the command acts, it notes
-/// what would become of each, and holds none of them.
+/// Receives letters until there are some to act on, or no more. They and all others are hidden. Unless the command
+/// acts, it notes what would become of each, and holds none of them.
 async fn take<A: Act>(
     stack: &Stack,
     choice: &Choice<'_>,

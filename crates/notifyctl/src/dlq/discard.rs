@@ -30,14 +30,15 @@ Examples:
   notifyctl dlq discard --reason duplicate --copy discarded.jsonl --yes
   jq -r '.message_id + \" \" + .reason' discarded.jsonl                      what was deleted
 
-Exit status: 0 all were discarded or listed; 1 some were not found, beyond --max, or hidden by another reader; 2 some could not be
-deleted, or the copy could not be written.";
+Exit status: 0 all were discarded or listed; 1 some were not found, beyond --max, or hidden by another reader; 2 some
+could not be deleted, or the copy could not be written.";
 
 /// Delete messages, after they were copied to a file (without --yes, list them, unless you name one and no other)
 ///
-/// Each message is appended to the file as one line of JSON, with its body and its attributes, and is on disk before it is
-/// deleted. The file contains payloads, so only its owner may read it, even if others could before. If the command is interrupted,
-/// what was not deleted is still in the queue, perhaps hidden for up to 5 minutes, and a later run appends it again.
+/// Each message is appended to the file as one line of JSON, with its body and its attributes, and is on disk before it
+/// is deleted. The file contains payloads, so only its owner may read it, even if others could before. If the command
+/// is interrupted, what was not deleted is still in the queue, perhaps hidden for up to 5 minutes, and a later run
+/// appends it again.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 #[command(group = clap::ArgGroup::new("which").required(true).multiple(true).args(["message_ids", "reason"]))]

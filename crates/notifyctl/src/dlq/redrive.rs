@@ -29,17 +29,17 @@ Examples:
   notifyctl dlq redrive 3f6f3c1e-0d7e-4f6b-9f7e-2f6c1a5d8f10    one, by its message id
   notifyctl dlq redrive --reason malformed --yes           they are refused again, unless another ingest is deployed
 
-Exit status: 0 all were moved or listed; 1 some were refused, not found, beyond --max, or hidden by another reader; 2 some could not
-be moved.";
+Exit status: 0 all were moved or listed; 1 some were refused, not found, beyond --max, or hidden by another reader; 2 some
+could not be moved.";
 
 /// Move messages back to the queue (without --yes, list them, unless you name one and no other)
 ///
 /// Moves messages that would be accepted now: the table could not be written when they were refused. Others are moved only if
 /// you name their reason or their message ids; ingest refuses malformed messages and conflicts again.
 ///
-/// A message is sent to the queue, then deleted from the dead-letter queue. If the command ends in between, both queues have it, and
-/// the second is a duplicate. A message that is refused again while the command runs is not moved again. All messages are hidden
-/// while the command runs, and for up to 5 minutes if it is interrupted.
+/// A message is sent to the queue, then deleted from the dead-letter queue. If the command ends in between, both queues
+/// have it, and the second is a duplicate. A message that is refused again while the command runs is not moved again.
+/// All messages are hidden while the command runs, and for up to 5 minutes if it is interrupted.
 ///
 /// For SQS, a redriven message is a new one, which it keeps for 14 more days. So the attribute first_sent_at records when it was
 /// first sent. A message that SQS could keep for longer than the table remembers its id (the stack's DoneRetentionDays, less 22
@@ -88,7 +88,8 @@ struct Redrive {
     done_retention_days: u32,
     /// Messages to move in a second.
     rate: u32,
-    /// The message ids that SendMessage returned. A message that is refused again keeps its id in the dead-letter queue.
+    /// The message ids that SendMessage returned. A message that is refused again keeps its id in the dead-letter
+    /// queue.
     sent: HashSet<String>,
 }
 
@@ -110,8 +111,9 @@ impl Redrive {
                 ))
             }
             Some(_) if !has_room(letter) => Fate::Refused(format!(
-                "it has {} message attributes, the most that SQS allows, and {FIRST_SENT_AT} would be one more: have upstream \
-                 send the event again, under the same id and with fewer message attributes; then discard this message",
+                "it has {} message attributes, the most that SQS allows, and {FIRST_SENT_AT} would be one more: have \
+                 upstream send the event again, under the same id and with fewer message attributes; then discard this \
+                 message",
                 limits::SQS_ATTRIBUTES_MAX
             )),
             Some(sent) => Fate::Possible(format!("first sent {sent:.0}, would be moved")),

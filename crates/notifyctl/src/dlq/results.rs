@@ -44,7 +44,8 @@ impl Results {
         Self { missing: choice.message_ids.to_vec(), ..Self::default() }
     }
 
-    /// Counts a letter that was read, with what becomes of it if it was chosen. Returns that, unless the maximum is reached.
+    /// Counts a letter that was read, with what becomes of it if it was chosen. Returns that, unless the maximum is
+    /// reached.
     pub(super) fn read(&mut self, choice: &Choice<'_>, letter: &Letter, fate: Option<Fate>) -> Option<Fate> {
         self.seen.read += 1;
         self.missing.retain(|id| id != letter.message_id());
@@ -114,8 +115,8 @@ impl Results {
         self.letters.iter().any(|letter| letter.reason == reason)
     }
 
-    /// Prints them. Returns the exit status: 0 if all went well; 1 if some were refused, not found or not looked at; 2 if some
-    /// failed. An error that ended the command early is returned after what was done before it is printed.
+    /// Prints them. Returns the exit status: 0 if all went well; 1 if some were refused, not found or not looked at; 2
+    /// if some failed. An error that ended the command early is returned after what was done before it is printed.
     pub(super) fn report<A: Act>(
         self,
         choice: &Choice<'_>,

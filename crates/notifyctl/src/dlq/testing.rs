@@ -21,7 +21,8 @@ pub(super) struct Queues {
     sent: usize,
     /// Messages that are counted, but never received.
     pub(super) another_reader_has: usize,
-    /// Whether ingest refuses what is sent: it is in the dead-letter queue again, under the id that SendMessage returned.
+    /// Whether ingest refuses what is sent: it is in the dead-letter queue again, under the id that SendMessage
+    /// returned.
     pub(super) ingest_refuses: bool,
     /// Spaces at the end of each body.
     pub(super) padding: usize,

@@ -80,8 +80,8 @@ pub(crate) async fn each(
     Ok(Seen { read: receipts.len(), counted })
 }
 
-/// Like [`each`], but the messages stay hidden for a while, even after an error. A message that has a receipt already was read
-/// before: it gets its latest receipt, and `note` does not get it again.
+/// Like [`each`], but the messages stay hidden for a while, even after an error. A message that has a receipt already
+/// was read before: it gets its latest receipt, and `note` does not get it again.
 pub(crate) async fn hide(
     stack: &Stack,
     receipts: &mut Receipts,
@@ -95,8 +95,8 @@ pub(crate) async fn count(stack: &Stack) -> Result<usize, Error> {
     Ok(queue(stack, &stack.dead_letter_queue_url).await?.all())
 }
 
-/// Receives messages until the queue has no more, or `note` says that it has enough: it gets each message once. Returns how many
-/// messages SQS counted before.
+/// Receives messages until the queue has no more, or `note` says that it has enough: it gets each message once. Returns
+/// how many messages SQS counted before.
 async fn receive_until(
     stack: &Stack,
     receipts: &mut Receipts,
