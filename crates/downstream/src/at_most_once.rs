@@ -1,7 +1,7 @@
 //! At-most-once actions: a claim first, then the call, then DONE if the claim still holds. If the outcome of the call is
 //! unknown, the notification becomes IN_DOUBT, and only an operator can run it again.
 
-use crate::ended::{Called, Doubtful, Ended, Problem, Progress, Result, Settled, Task};
+use crate::ended::{Becomes, Called, Doubtful, Ended, Problem, Progress, RecordResult, Settled, Task};
 use crate::standing::{Standing, absent, not_as_expected};
 use crate::{Downstream, too_late};
 use notification::batch::Attempts;
@@ -141,14 +141,14 @@ fn settling<'a>((Called { task, acted }, claim): &'a (Called<'_>, &Claim)) -> Ch
 
 /// Whether an earlier attempt, whose reply was lost, made this change: nobody else settles a claimed notification before its
 /// claim expires.
-fn is_made(called: &(Called<'_>, &Claim), answer: &std::result::Result<Answer, Failure>) -> bool {
+fn is_made(called: &(Called<'_>, &Claim), answer: &Result<Answer, Failure>) -> bool {
     let Ok(Answer::NotAsExpected(stored)) = answer else { return false };
     let is_in_time = stored.since.is_some_and(|since| since < called.1.lease_until);
     is_in_time && stored.status == Some(settling(called).to().status())
 }
 
 /// The result of a claimed task, by the outcome of its call and the answer to the write of that outcome.
-fn settled(Called { task, acted }: &Called<'_>, answer: Answer, now: Timestamp) -> Result {
+fn settled(Called { task, acted }: &Called<'_>, answer: Answer, now: Timestamp) -> RecordResult {
     match (answer, acted) {
         (Answer::Made, Ok(_)) => Ok(task.done(now)),
         (Answer::Made, Err(failure)) => match failure.kind {
@@ -167,11 +167,11 @@ fn settled(Called { task, acted }: &Called<'_>, answer: Answer, now: Timestamp) 
 
 /// An INIT notification must become IN_DOUBT, because a call may have happened.
 fn doubt(reason: &str) -> Problem {
-    Problem::InDoubt { from: Doubtful::Init, failure: Failure::may_have_happened(reason) }
+    Problem::MustBecome(Becomes::InDoubt(Doubtful::Init), Failure::may_have_happened(reason))
 }
 
 /// The result if a call happened, or may have, and its claim no longer holds.
-fn fenced(stored: &Stored, has_happened: bool) -> Result {
+fn fenced(stored: &Stored, has_happened: bool) -> RecordResult {
     match stored.status {
         // It must not be called again.
         Some(Status::Init) => Err(doubt(CALLED_AFTER_EXPIRY)),

@@ -51,7 +51,7 @@ impl Known {
 /// A task whose action has run, with the action's answer.
 pub(crate) struct Called<'a> {
     pub(crate) task: Task<'a>,
-    pub(crate) acted: std::result::Result<Effect, Failure>,
+    pub(crate) acted: Result<Effect, Failure>,
 }
 
 /// The tasks that have ended, and the calls whose outcomes are not written yet.
@@ -83,7 +83,7 @@ impl<'a> Task<'a> {
     /// The meaning of a failure of the action, or of its transaction, for the record.
     pub(crate) fn problem(self, failure: &Failure) -> Problem {
         match failure.kind {
-            FailureKind::Permanent => Problem::Refused { run: self.known.run, failure: failure.clone() },
+            FailureKind::Permanent => Problem::MustBecome(Becomes::Failed(self.known.run), failure.clone()),
             FailureKind::Retryable | FailureKind::MayHaveHappened => Problem::Retry(failure.clone()),
         }
     }
@@ -99,7 +99,7 @@ impl<'a> Task<'a> {
     }
 
     /// The record, with its result.
-    pub(crate) fn end(self, result: Result) -> Ended<'a> {
+    pub(crate) fn end(self, result: RecordResult) -> Ended<'a> {
         Ended { place: self.place, record: self.record, result, to_note: None }
     }
 
@@ -116,7 +116,7 @@ pub(crate) struct Ended<'a> {
     /// Its place in the batch.
     pub(crate) place: usize,
     pub(crate) record: &'a Record,
-    pub(crate) result: Result,
+    pub(crate) result: RecordResult,
     /// The task, if its action failed and a note of that is due.
     pub(crate) to_note: Option<Task<'a>>,
 }
@@ -157,23 +157,20 @@ pub(crate) struct Done {
 pub(crate) enum Problem {
     /// It is retried.
     Retry(Failure),
-    /// It failed permanently and had no effect: the notification must become FAILED, unless an operator has begun another run
-    /// meanwhile.
-    Refused {
-        /// The run that was refused.
-        run: Run,
-        /// Why.
-        failure: Failure,
-    },
-    /// The outcome of a call is unknown: the notification must become IN_DOUBT.
-    InDoubt {
-        /// The state of the notification now.
-        from: Doubtful,
-        /// Why.
-        failure: Failure,
-    },
+    /// Its notification must become FAILED or IN_DOUBT, for this reason.
+    MustBecome(Becomes, Failure),
     /// The record is an orphan, for this reason: it must be quarantined, and the notification left alone.
     Orphan(String),
+}
+
+/// The status that a notification must get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Becomes {
+    /// FAILED: it failed permanently in this run, and had no effect. If an operator has begun another run meanwhile, that one
+    /// decides.
+    Failed(Run),
+    /// IN_DOUBT: the outcome of a call is unknown.
+    InDoubt(Doubtful),
 }
 
 /// The state of a notification before it becomes IN_DOUBT.
@@ -188,7 +185,7 @@ pub(crate) enum Doubtful {
 }
 
 /// The result of a record.
-pub(crate) type Result<T = Settled> = std::result::Result<T, Problem>;
+pub(crate) type RecordResult<T = Settled> = Result<T, Problem>;
 
 impl Problem {
     /// A retryable failure.
@@ -213,7 +210,7 @@ pub(crate) fn count_done(ended: &[Ended<'_>]) {
 }
 
 /// Logs and counts the result of a record.
-pub(crate) fn log_and_count(record: &Record, result: &Result) {
+pub(crate) fn log_and_count(record: &Record, result: &RecordResult) {
     let counter = match result {
         Ok(Settled::Done(_)) => return record.debug("done"),
         Ok(Settled::Before(status)) => return log_and_count_duplicate(record, *status),
@@ -247,7 +244,7 @@ pub(crate) fn log_and_count(record: &Record, result: &Result) {
         Err(Problem::Retry(failure)) => tracing::warn!(
             reason_code = failure.code.as_str(), reason = %failure, "not settled; the record is retried"
         ),
-        Err(Problem::Refused { failure, .. } | Problem::InDoubt { failure, .. }) => {
+        Err(Problem::MustBecome(_, failure)) => {
             tracing::warn!(reason = failure.reason, "its new status could not be written; the record is retried");
         }
         Err(Problem::Orphan(reason)) => {
@@ -257,7 +254,7 @@ pub(crate) fn log_and_count(record: &Record, result: &Result) {
 }
 
 /// Logs and counts a record that equals another one in its batch and shares its result.
-pub(crate) fn log_and_count_repeat(record: &Record, result: &Result) {
+pub(crate) fn log_and_count_repeat(record: &Record, result: &RecordResult) {
     match result {
         Ok(_) => log_and_count_duplicate(record, None),
         Err(_) => log_and_count(record, result),

@@ -4,7 +4,7 @@
 //! A call with an unknown outcome is noted in the table: after it, a rejection no longer means that nothing has happened.
 
 use crate::Downstream;
-use crate::ended::{Called, Ended, Progress, Result, Settled, Task};
+use crate::ended::{Called, Ended, Progress, RecordResult, Settled, Task};
 use crate::record::Subject;
 use crate::standing::{Standing, absent, not_as_expected};
 use futures_channel::mpsc;
@@ -95,7 +95,7 @@ fn change<'a>(Called { task, acted }: &'a Called<'_>) -> Change<'a> {
 }
 
 /// The result of a call, by the action's answer and the answer to the write of that.
-fn result(Called { task, acted }: &Called<'_>, answer: std::result::Result<Answer, Failure>, now: Timestamp) -> Result {
+fn result(Called { task, acted }: &Called<'_>, answer: Result<Answer, Failure>, now: Timestamp) -> RecordResult {
     match (acted, answer) {
         (Err(failure), Ok(Answer::Made)) => Err(task.problem(failure)),
         (Err(failure), Err(table)) => {

@@ -99,7 +99,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         records: &[Record],
         places: Vec<usize>,
         invocation: &Invocation,
-    ) -> Vec<Option<ended::Result>> {
+    ) -> Vec<Option<ended::RecordResult>> {
         let deadline = invocation.deadline;
         let (mut tasks, mut malformed) = (Vec::with_capacity(places.len()), Vec::new());
         for place in places {

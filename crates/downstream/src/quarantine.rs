@@ -5,7 +5,7 @@
 //! nothing.
 
 use crate::Downstream;
-use crate::ended::{Doubtful, Ended, Problem, Result, Settled};
+use crate::ended::{Becomes, Doubtful, Ended, Problem, RecordResult, Settled};
 use crate::record::{Record, Subject};
 use crate::standing::{Standing, absent, not_as_expected};
 use notification::batch::{Attempts, by_count, call_in_batches};
@@ -23,18 +23,10 @@ pub(crate) struct MalformedRecord<'a> {
 
 /// A notification that must become FAILED or IN_DOUBT, with the result of its record.
 struct Poison<'e, 'a> {
-    result: &'e mut Result,
+    result: &'e mut RecordResult,
     subject: Subject<'a>,
     becomes: Becomes,
     failure: Failure,
-}
-
-/// The status that a poison notification gets.
-enum Becomes {
-    /// FAILED, if it is still in this run.
-    Failed(Run),
-    /// IN_DOUBT, from this state.
-    InDoubt(Doubtful),
 }
 
 impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
@@ -55,7 +47,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
                 None | Some(Standing::Other(Err(Problem::Orphan(_)))) => Err(Problem::Orphan(failure.reason.clone())),
                 Some(Standing::Init | Standing::UnknownCall) => {
                     // It is malformed in every run.
-                    Err(Problem::Refused { run: Run::Any, failure: failure.clone() })
+                    Err(Problem::MustBecome(Becomes::Failed(Run::Any), failure.clone()))
                 }
                 Some(Standing::Other(result)) => result,
             };
@@ -77,11 +69,8 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
     async fn write_poison(&self, ended: &mut [Ended<'_>], deadline: Deadline) {
         let mut poison = Vec::new();
         for Ended { record, result, .. } in ended {
-            let (becomes, failure) = match &*result {
-                Err(Problem::Refused { run, failure }) => (Becomes::Failed(*run), failure.clone()),
-                Err(Problem::InDoubt { from, failure }) => (Becomes::InDoubt(from.clone()), failure.clone()),
-                _ => continue,
-            };
+            let Err(Problem::MustBecome(becomes, failure)) = &*result else { continue };
+            let (becomes, failure) = (becomes.clone(), failure.clone());
             if let Some(subject) = record.subject() {
                 poison.push(Poison { result, subject, becomes, failure });
             }
@@ -98,10 +87,11 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
                 Ok(Answer::NotAsExpected(stored)) => match Standing::of(subject, &stored, now) {
                     Standing::UnknownCall if !is_in_doubt => {
                         let reason = format!("{failure}, but an earlier call has an unknown outcome");
-                        Err(Problem::InDoubt { from: Doubtful::Init, failure: Failure::may_have_happened(reason) })
+                        let failure = Failure::may_have_happened(reason);
+                        Err(Problem::MustBecome(Becomes::InDoubt(Doubtful::Init), failure))
                     }
                     // Another worker was faster, or has claimed it.
-                    Standing::Other(Err(Problem::InDoubt { .. })) if is_in_doubt => {
+                    Standing::Other(Err(Problem::MustBecome(Becomes::InDoubt(_), _))) if is_in_doubt => {
                         Err(Problem::retry("another worker has changed the notification"))
                     }
                     _ => not_as_expected(subject, &stored, now),

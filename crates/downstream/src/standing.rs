@@ -2,7 +2,7 @@
 //! and settled even after the action's guarantee has changed.
 
 use crate::Downstream;
-use crate::ended::{Doubtful, Problem, Result, Settled, Task};
+use crate::ended::{Becomes, Doubtful, Problem, RecordResult, Settled, Task};
 use crate::record::Subject;
 use notification::ports::DownstreamTable;
 use notification::write::{Answer, read_all, write_all};
@@ -24,7 +24,7 @@ pub(crate) enum Standing {
     /// INIT, and a call of its action has an unknown outcome.
     UnknownCall,
     /// There is nothing to act on. Contains the record's result.
-    Other(Result),
+    Other(RecordResult),
 }
 
 impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
@@ -52,7 +52,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         change: impl Fn(&I) -> Change<'_>,
         attempts: Attempts,
         deadline: Deadline,
-    ) -> Vec<(I, std::result::Result<Answer, Failure>)> {
+    ) -> Vec<(I, Result<Answer, Failure>)> {
         let changes: Vec<Change<'_>> = items.iter().map(change).collect();
         let answers = write_all(&self.table, &self.clock, &changes, attempts, deadline).await;
         items.into_iter().zip(answers).collect()
@@ -61,11 +61,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
 
 impl Standing {
     /// By the item that was read.
-    pub(crate) fn read(
-        subject: Subject<'_>,
-        read: std::result::Result<Option<Stored>, Failure>,
-        now: Timestamp,
-    ) -> Self {
+    pub(crate) fn read(subject: Subject<'_>, read: Result<Option<Stored>, Failure>, now: Timestamp) -> Self {
         match read {
             Ok(Some(stored)) => Self::of(subject, &stored, now),
             Ok(None) => Self::Other(Err(absent())),
@@ -96,12 +92,13 @@ impl Standing {
     }
 
     fn doubt(from: Doubtful, code: ReasonCode, reason: &str) -> Self {
-        Self::Other(Err(Problem::InDoubt { from, failure: Failure::may_have_happened(reason).with_code(code) }))
+        let failure = Failure::may_have_happened(reason).with_code(code);
+        Self::Other(Err(Problem::MustBecome(Becomes::InDoubt(from), failure)))
     }
 }
 
 /// The result of a record whose notification is not as a change expected it.
-pub(crate) fn not_as_expected(subject: Subject<'_>, stored: &Stored, now: Timestamp) -> Result {
+pub(crate) fn not_as_expected(subject: Subject<'_>, stored: &Stored, now: Timestamp) -> RecordResult {
     match Standing::of(subject, stored, now) {
         Standing::Init | Standing::UnknownCall => {
             Err(Problem::retry("another worker has changed the notification, and it is INIT again"))

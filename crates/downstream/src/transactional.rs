@@ -2,7 +2,7 @@
 //! leaves all of a group or nothing of it. An effect without writes needs no transaction: the write of DONE is atomic.
 
 use crate::Downstream;
-use crate::ended::{Called, Ended, Problem, Result, Task};
+use crate::ended::{Called, Ended, Problem, RecordResult, Task};
 use crate::standing::{Standing, absent, not_as_expected};
 use notification::batch::Attempts;
 use notification::change::Commit;
@@ -84,7 +84,7 @@ fn done<'a>((task, effect): &'a (Task<'_>, Effect)) -> Change<'a> {
     Change::done(task.id(), task.notification.event(), effect.outcome.as_ref())
 }
 
-fn settled(task: Task<'_>, answer: Result<Answer>, now: Timestamp) -> Result {
+fn settled(task: Task<'_>, answer: RecordResult<Answer>, now: Timestamp) -> RecordResult {
     match answer? {
         Answer::Made => Ok(task.done(now)),
         Answer::Absent => Err(absent()),
