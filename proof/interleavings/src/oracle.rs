@@ -17,10 +17,10 @@ fn is_allowed(guarantee: Guarantee, role: Role, from: Status, to: Status) -> boo
         return matches!((from, to), (Failed | InDoubt, Init) | (InDoubt, Done) | (Claimed, InDoubt));
     }
     match (from, to) {
-        // A claim that has expired, and a call that was noted, count whatever the guarantee is by now.
-        (Init | Claimed, InDoubt) => true,
+        // A claim that has expired, and a call that was noted, count whatever the guarantee is by now. A note of a failure
+        // changes nothing else.
+        (Init | Claimed, InDoubt) | (Init, Init) => true,
         (Init, Done | Failed) => !matches!(guarantee, Guarantee::AtMostOnce { .. }),
-        (Init, Init) => true,
         (Init, Claimed) | (Claimed, Init | Done | Failed) => matches!(guarantee, Guarantee::AtMostOnce { .. }),
         _ => false,
     }
