@@ -193,7 +193,7 @@ const DECISIONS = {
   ],
 };
 
-const HEADS = ["Count", "State", "Reason", "Stage", "Type", "Since", "Example", ""];
+const HEADS = ["Count", "Status", "Reason", "Stage", "Type", "Since", "Example", ""];
 
 function showGroups(groups) {
   // Rebuilt only if something changed, so that the focus stays where it is.
