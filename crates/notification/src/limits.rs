@@ -391,7 +391,8 @@ pub const REDRIVE_PENDING_MAX: usize = 10 * BATCH_GET_ITEM_MAX;
 pub const REDRIVE_WAIT: Duration = Duration::from_mins(10);
 
 /// Dead letters that `notifyctl dlq redrive` and `dlq discard` receive before they act on them, about. At the lowest rate, one
-/// a second, these take less than [`DEAD_LETTER_HIDDEN`], so nobody else receives a message that is being moved.
+/// a second, these take less than [`DEAD_LETTER_HIDDEN`], so nobody else receives a message that is being moved, unless the
+/// chosen ones are rare in a long queue. (Ingest recognises the second one as a duplicate.)
 pub const DEAD_LETTERS_AT_ONCE: usize = 100;
 
 /// Bytes of dead letters that these commands hold in memory, about: a message has at most 1 MiB.

@@ -28,7 +28,7 @@ Examples:
   notifyctl redrive --resume notifyctl-20261130T031500Z.plan.jsonl
 
 Exit status: 0 all changed, or only counted; 1 there were none, some were not as expected or failed again, some are still
-pending after --wait, or it stopped by itself; 2 some could not be changed; 130 interrupted.";
+pending after --wait, or it stopped because of failures; 2 some could not be changed; 130 interrupted.";
 
 const RESOLVE_EXAMPLES: &str = "\
 Examples:
@@ -80,8 +80,8 @@ pub(crate) struct SetArgs {
 /// Run failed notifications again: FAILED → INIT
 ///
 /// More than one notification is changed only with --yes; without it, they are counted. The ids are written to a file
-/// first, with which an interrupted command can be resumed; later arrivals are not included. To run the command twice changes
-/// nothing twice.
+/// first, with which an interrupted command can be resumed; later arrivals are not included. However often
+/// a plan is resumed, it changes each notification at most once.
 #[derive(Debug, Args)]
 #[command(after_help = REDRIVE_EXAMPLES)]
 pub(crate) struct RedriveArgs {

@@ -23,7 +23,8 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    /// 1: the result is negative. 2: the command could not be carried out. 130: interrupted, as in shells. (`audit`, `doctor` and `verify --follow` also exit with 3.)
+    /// 1: the result is negative. 2: the command could not be carried out. 130: interrupted, as in shells. (`audit`, `doctor`
+    /// and `verify --follow` also exit with 3.)
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Negative(_) => 1,

@@ -139,7 +139,7 @@ pub(crate) async fn run(stack: &Stack, args: &VerifyArgs, json: bool) -> Result<
     Ok(report(&progress, json))
 }
 
-/// Removes a file, if there is one: the whole table may be one page.
+/// Removes a file, if it is still there.
 fn remove(path: &Path) -> std::io::Result<()> {
     std::fs::remove_file(path).or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }

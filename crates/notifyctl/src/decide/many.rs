@@ -189,7 +189,7 @@ impl Order<'_> {
         let count = set.len();
         if json {
             let ids: Vec<_> = set.iter().map(|planned| planned.id.as_str()).collect();
-            let plan = &self.set.plan;
+            let plan = self.set.plan.as_ref().filter(|_| count > 0);
             output::json(&json!({"would_change": count, "ids": ids, "left_alone": left_alone, "plan": plan}));
             return if set.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
@@ -197,8 +197,7 @@ impl Order<'_> {
             output::line(output::verdict(false, &format!("{id}: {reason}")));
         }
         if set.is_empty() {
-            let expected = self.decision.expected();
-            output::line(output::verdict(false, &format!("nothing to change: none of them is {expected}")));
+            output::line(output::verdict(false, "there is nothing to change"));
             return ExitCode::FAILURE;
         }
         let seconds = seconds(count, self.set.rate);

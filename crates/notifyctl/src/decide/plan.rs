@@ -92,12 +92,13 @@ impl Plan {
     pub(crate) fn open(path: &Path, table: &str, decision: Decision) -> Result<Self, Error> {
         let mut file = OpenOptions::new().read(true).append(true).open(path).map_err(Error::file(path))?;
         lock(&file, path)?;
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(Error::file(path))?;
-        // A last line that is cut off is ignored: its notification is decided on again.
-        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(Error::file(path))?;
+        // A last line that is cut off, perhaps within a character, is ignored: its notification is decided on again.
+        let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
         let wrong = |problem: String| Error::Failed(format!("{}: {problem}", path.display()));
-        let mut lines = text[..whole].lines().enumerate().map(|(number, text)| {
+        let text = str::from_utf8(&bytes[..whole]).map_err(|error| wrong(error.to_string()))?;
+        let mut lines = text.lines().enumerate().map(|(number, text)| {
             serde_json::from_str(text)
                 .map_err(|error| wrong(format!("line {} is not a line of a plan: {error}", number + 1)))
         });
@@ -132,7 +133,7 @@ impl Plan {
         if !is_complete {
             return Err(wrong("the plan is not complete; nothing was changed yet, so begin again".to_owned()));
         }
-        if whole < text.len() {
+        if whole < bytes.len() {
             // Only now is it sure that this is a plan.
             file.set_len(whole as u64).map_err(Error::file(path))?;
         }
@@ -196,8 +197,8 @@ mod tests {
         let path = path("continues");
         let mut plan = Plan::create(&path, "s", Decision::Redrive, set()).unwrap();
         plan.note(&id("b"), RUNS_AGAIN).unwrap();
-        // As if the process had died within a line.
-        plan.file.write_all(br#"{"decided":{"id":"c","#).unwrap();
+        // As if the process had died within a line, and within a character of it.
+        plan.file.write_all(b"{\"decided\":{\"id\":\"c\",\"result\":\"FAILED \xE2\x86").unwrap();
         drop(plan);
         let mut plan = Plan::open(&path, "s", Decision::Redrive).unwrap();
         assert_eq!((left(&plan), &plan.run_again, plan.count), (vec!["a", "c"], &vec![id("b")], 3));

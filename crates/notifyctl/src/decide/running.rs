@@ -137,6 +137,7 @@ mod tests {
     use aws::SystemClock;
     use notification::change::Run;
     use notification::ports::Table;
+    use notification::reason::{Note, Reason, ReasonCode};
     use notification::testing::NOTE;
     use notification::{Change, Clock};
 
@@ -213,7 +214,11 @@ mod tests {
         testing::put(&stack, 0..70, status).await;
         let all: Vec<_> = (0..70).map(testing::notification).collect();
         let failing = all[50..60].iter().map(|one| Change::note_failure(one.id(), one.event(), Run::Any, NOTE));
-        decide::table(&stack).write(&failing.collect::<Vec<_>>(), SystemClock.now()).await.unwrap();
+        let reason = Reason { code: ReasonCode::NoTime, text: "not started" };
+        let waited = Note { reason, ..NOTE };
+        let waiting = all[60..65].iter().map(|one| Change::note_failure(one.id(), one.event(), Run::Any, waited));
+        let notes: Vec<_> = failing.chain(waiting).collect();
+        decide::table(&stack).write(&notes, SystemClock.now()).await.unwrap();
 
         let mut now = Running::default();
         (0..70).for_each(|number| now.add(id(number)));

@@ -191,8 +191,8 @@ impl Results {
             Fate::Refused(_) => 1,
             Fate::Failed(_) => 2,
         });
-        let is_all_there = self.missing.is_empty() && self.is_complete(choice);
-        ExitCode::from(status.max().unwrap_or(0).max(u8::from(!is_all_there)))
+        let is_all_good = self.missing.is_empty() && self.is_complete(choice) && self.refused_again == 0;
+        ExitCode::from(status.max().unwrap_or(0).max(u8::from(!is_all_good)))
     }
 }
 
@@ -261,5 +261,7 @@ mod tests {
         assert_eq!(code(&[], &["m"], 0), status(1));
         assert_eq!(code(&[], &[], 1), status(1));
         assert_eq!(code(&[done, failed, refused], &[], 1), status(2));
+        let refused_again = Results { refused_again: 1, ..Results::default() };
+        assert_eq!(format!("{:?}", refused_again.exit(&CHOICE)), status(1));
     }
 }

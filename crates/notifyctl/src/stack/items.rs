@@ -5,7 +5,7 @@ use crate::stack::Stack;
 use aws::SystemClock;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use notification::{Clock, NotificationId, Status, Timestamp, backoff, limits};
+use notification::{Clock, NotificationId, ReasonCode, Status, Timestamp, backoff, limits};
 use std::collections::HashMap;
 
 /// One item of the table.
@@ -47,13 +47,16 @@ pub(crate) fn text<'a>(item: &'a HashMap<String, AttributeValue>, name: &str) ->
 pub(crate) struct State {
     /// `None` if it has no known status.
     pub(crate) status: Option<Status>,
-    /// Whether its action has failed since it was last put back, and downstream has noted it.
+    /// Whether its action has failed since it was last put back, and downstream has noted it. One that only had no time yet
+    /// waits behind others, and has not failed.
     pub(crate) has_noted_failure: bool,
 }
 
 impl State {
     fn of(attributes: &HashMap<String, AttributeValue>) -> Self {
-        Self { status: status(attributes), has_noted_failure: text(attributes, "last_failure_at").is_some() }
+        let has_waited = text(attributes, "reason_code") == Some(ReasonCode::NoTime.as_str());
+        let has_noted_failure = text(attributes, "last_failure_at").is_some() && !has_waited;
+        Self { status: status(attributes), has_noted_failure }
     }
 }
 
@@ -69,7 +72,7 @@ struct View<T> {
 
 const ITEM: View<Item> = View { attributes: "id, #status, event, received_at, done_at", of: Item::of };
 
-const STATE: View<State> = View { attributes: "id, #status, last_failure_at", of: State::of };
+const STATE: View<State> = View { attributes: "id, #status, last_failure_at, reason_code", of: State::of };
 
 /// Reads the items with these ids, consistently. Returns those that exist, by their ids.
 pub(crate) async fn read(stack: &Stack, ids: &[NotificationId]) -> Result<HashMap<String, Item>, Error> {

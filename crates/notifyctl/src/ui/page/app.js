@@ -340,7 +340,7 @@ function showDecision(decision) {
     parts.push(`${number.format(became.done)} DONE`, `${number.format(became.failed_again)} failed again`, `${number.format(became.pending)} pending`);
     if (became.failing) parts.push(`${number.format(became.failing)} of these failing`);
   }
-  const why = stopped === "none_settled" ? "none is settled" : "too many fail again";
+  const why = stopped === "none_settled" ? "none is settled" : stopped?.calls_fail ? "calls fail" : "too many fail again";
   const ends = {
     running: left ? "Deciding" : "Waiting for the results",
     ended: stopped ? `Stopped, because ${why}` : decision.error ? `Ended: ${decision.error}` : "Finished",
