@@ -112,6 +112,23 @@ mod tests {
     }
 
     #[test]
+    fn every_command_has_examples_and_says_its_exit_status() {
+        fn check(command: &clap::Command) {
+            for command in command.get_subcommands().filter(|command| command.get_name() != "help") {
+                if command.has_subcommands() {
+                    check(command);
+                    continue;
+                }
+                let help = command.clone().render_long_help().to_string();
+                assert!(help.contains("Examples:\n") && help.contains("Exit status: "), "{help}");
+            }
+        }
+        let mut cli = Cli::command();
+        cli.build();
+        check(&cli);
+    }
+
+    #[test]
     fn the_help_of_watch_has_its_limit() {
         let quiet = limits::WATCH_QUIET.as_secs();
         let help = help("watch");

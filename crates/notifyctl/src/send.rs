@@ -22,9 +22,17 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+const EXAMPLES: &str = "\
+Examples:
+  notifyctl send refunds.jsonl                             the events of a file, one per line
+  notifyctl send --count 1000 --duplicates 10 --save sent.jsonl
+  jq -c '.[]' events.json | notifyctl send -
+
+Exit status: 0 all are sent; 2 some are not, and the error says how to send the rest; 130 interrupted, likewise.";
+
 /// Send notifications to the queue: from a file or standard input, or generated ones
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("what").required(true).args(["file", "count"]))]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["file", "count"]), after_help = EXAMPLES)]
 pub(crate) struct SendArgs {
     /// CloudEvents JSON, one event per line (or one event over several lines); - is standard input
     pub(crate) file: Option<PathBuf>,

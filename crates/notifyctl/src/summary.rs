@@ -13,10 +13,18 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
+const EXAMPLES: &str = "\
+Examples:
+  notifyctl summary
+  notifyctl summary --json | jq .notifications.FAILED
+
+Exit status: 0, whatever the counts are.";
+
 /// Count the notifications that are not DONE, and the messages in the queues
 ///
 /// The counts are from the table's indexes, which lag a little behind the table. Their cost is in proportion to what is counted.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct SummaryArgs {
     /// Count every status, DONE too: reads the whole table
     #[arg(long)]

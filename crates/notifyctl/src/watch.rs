@@ -13,6 +13,13 @@ use notification::{Clock, Status, Timestamp, limits};
 use std::process::ExitCode;
 use std::time::Duration;
 
+const EXAMPLES: &str = "\
+Examples:
+  notifyctl watch --timeout 1800                           until nothing is left to do
+  notifyctl watch --expect 1000                            until 1,000 are in the table, and settled
+
+Exit status: 0 all are settled, FAILED and IN_DOUBT ones too; 1 not within --timeout.";
+
 /// Follow the counts until every notification is settled (with --expect, reads the whole table each time)
 ///
 /// Settled means that nothing is left to do: the queue is empty, and every notification is DONE, FAILED or IN_DOUBT.
@@ -22,7 +29,7 @@ use std::time::Duration;
 /// them settled; two identical readings in a row are then enough. N includes notifications from before, but not duplicates or
 /// refused messages, which may still be on their way.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(crate) struct WatchArgs {
     /// Give up after this many seconds; more than 75 without --expect
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]

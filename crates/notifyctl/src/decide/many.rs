@@ -5,7 +5,7 @@ use crate::attention::{self, Entry, State};
 use crate::decide::SetArgs;
 use crate::decide::described;
 use crate::decide::plan::{Plan, Planned, runs_again};
-use crate::decide::running::{Became, Fates, Running, Stop};
+use crate::decide::running::{Became, Fates, Running, Stop, is_done};
 use crate::error::Error;
 use crate::groups::Key;
 use crate::output;
@@ -357,6 +357,7 @@ impl Order<'_> {
                 let of_these = if failing > 0 { format!(", of which {failing} are failing") } else { String::new() };
                 let text = format!("DONE {done}, failed again {failed_again}, still pending {pending}{of_these}");
                 output::line(output::verdict(failed_again + failing == 0, &text));
+                print_failed_again(fates);
             }
         }
         match stopped {
@@ -389,6 +390,21 @@ impl Order<'_> {
         }
     }
 }
+
+/// Prints those that failed again, up to a number.
+fn print_failed_again(fates: &Fates) {
+    let failed = || fates.iter().filter(|(_, fate)| !is_done(fate));
+    for (id, fate) in failed().take(SHOWN) {
+        output::line(format_args!("  {id} is {fate}"));
+    }
+    let count = failed().count();
+    if count > SHOWN {
+        output::line(format_args!("  … and {} more; --json has all", output::thousands(count - SHOWN)));
+    }
+}
+
+/// Notifications that failed again and are shown one by one.
+const SHOWN: usize = 5;
 
 /// About how long it takes to decide on so many.
 pub(crate) fn seconds(count: usize, rate: u32) -> usize {

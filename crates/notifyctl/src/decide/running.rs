@@ -126,7 +126,8 @@ impl Running {
 /// The fate of a notification that is no longer in the table: only what is DONE expires.
 const EXPIRED: &str = "expired";
 
-fn is_done(fate: &str) -> bool {
+/// Whether a notification is DONE, by what became of it.
+pub(crate) fn is_done(fate: &str) -> bool {
     fate == Status::Done.as_str() || fate == EXPIRED
 }
 
