@@ -40,7 +40,7 @@ pub const TRANSITIONS: &[Transition] = &[
         Some(Status::Init),
         Status::Init,
         Writer::Downstream,
-        "its action failed: why is noted, and whether the outcome of its call is unknown; it is retried",
+        "its action, or its transaction, failed: why is noted, and whether the outcome of its call is unknown; it is retried",
     ),
     Transition::new(
         Some(Status::Init),
