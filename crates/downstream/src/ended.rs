@@ -185,7 +185,7 @@ pub(crate) enum Doubtful {
 }
 
 /// The result of a record.
-pub(crate) type RecordResult<T = Settled> = Result<T, Problem>;
+pub(crate) type RecordResult = Result<Settled, Problem>;
 
 impl Problem {
     /// A retryable failure.

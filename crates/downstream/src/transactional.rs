@@ -27,7 +27,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         let written = self.write_each(alone, done, Attempts::Limited, deadline).await;
         let now = self.clock.now();
         for ((task, _), answer) in written {
-            ended.push(task.end(settled(task, answer.map_err(Problem::from), now)));
+            ended.push(task.end(answer.map_err(Problem::from).and_then(|answer| settled(task, answer, now))));
         }
 
         let commits: Vec<_> =
@@ -37,7 +37,7 @@ impl<T: DownstreamTable, C: Clock, A: Action> Downstream<T, C, A> {
         let mut to_retry = Vec::new();
         for ((task, _), answer) in with_puts.iter().zip(committed) {
             match answer {
-                Ok(answer) => ended.push(task.end(settled(*task, Ok(answer), now))),
+                Ok(answer) => ended.push(task.end(settled(*task, answer, now))),
                 // A transaction that is permanently refused wrote nothing, so the effect did not happen.
                 Err(failure) if !failure.kind.is_retryable() => ended.push(task.end_failed(&failure)),
                 Err(failure) => to_retry.push((*task, failure)),
@@ -84,8 +84,8 @@ fn done<'a>((task, effect): &'a (Task<'_>, Effect)) -> Change<'a> {
     Change::done(task.id(), task.notification.event(), effect.outcome.as_ref())
 }
 
-fn settled(task: Task<'_>, answer: RecordResult<Answer>, now: Timestamp) -> RecordResult {
-    match answer? {
+fn settled(task: Task<'_>, answer: Answer, now: Timestamp) -> RecordResult {
+    match answer {
         Answer::Made => Ok(task.done(now)),
         Answer::Absent => Err(absent()),
         Answer::NotAsExpected(stored) => not_as_expected(task.subject(), &stored, now),

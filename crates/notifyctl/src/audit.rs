@@ -114,7 +114,7 @@ fn print(audit: &Audit) {
     let text = "nothing wrong was found, but it cannot be shown that nothing was lost or doubled:";
     output::line(match audit.verdict() {
         Verdict::Good => output::verdict(true, "nothing lost, nothing doubled"),
-        Verdict::Bad => output::verdict(false, &counted(audit.problems.len())),
+        Verdict::Bad => output::verdict(false, &output::plural(audit.problems.len(), "problem")),
         Verdict::CannotBeShown => output::undecided(text),
     });
     examples(&audit.problems);
@@ -153,14 +153,7 @@ fn examples(lines: &[String]) {
     for line in lines.iter().take(PROBLEMS_SHOWN) {
         output::line(format_args!("  {line}"));
     }
-    if lines.len() > PROBLEMS_SHOWN {
-        output::line(format_args!("  … and {} more; --json has all", output::thousands(lines.len() - PROBLEMS_SHOWN)));
-    }
-}
-
-/// "1 problem", "2 problems".
-fn counted(problems: usize) -> String {
-    format!("{} problem{}", output::thousands(problems), if problems == 1 { "" } else { "s" })
+    output::more(lines.len(), PROBLEMS_SHOWN).iter().for_each(output::line);
 }
 
 #[cfg(test)]

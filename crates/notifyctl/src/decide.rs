@@ -80,8 +80,8 @@ pub(crate) struct SetArgs {
 /// Run failed notifications again: FAILED → INIT
 ///
 /// More than one notification is changed only with --yes; without it, they are counted. The ids are written to a file
-/// first, with which an interrupted command can be resumed; later arrivals are not included. However often
-/// a plan is resumed, it changes each notification at most once.
+/// first, with which an interrupted command can be resumed; later arrivals are not included. However often a plan is
+/// resumed, it changes each notification at most once.
 #[derive(Debug, Args)]
 #[command(after_help = REDRIVE_EXAMPLES)]
 pub(crate) struct RedriveArgs {

@@ -28,6 +28,11 @@ pub(crate) fn error(error: &impl Display) {
     let _ = writeln!(std::io::stderr(), "{} {error}", style("error:").red().bold().for_stderr());
 }
 
+/// The line after the first ones of a list, if it has more than are shown.
+pub(crate) fn more(all: usize, shown: usize) -> Option<String> {
+    (all > shown).then(|| format!("  … and {} more; --json has all", thousands(all - shown)))
+}
+
 /// Prints rows of a name and a value.
 pub(crate) fn pairs<N: Display, V: Display>(rows: impl IntoIterator<Item = (N, V)>) {
     table(rows.into_iter().map(|(name, value)| [name.to_string(), value.to_string()]), 0);

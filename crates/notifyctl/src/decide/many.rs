@@ -187,18 +187,19 @@ impl Order<'_> {
     /// Prints what would be changed. The exit status is 1 if there is nothing.
     pub(crate) fn preview(&self, set: &[Planned], left_alone: &[LeftAlone], json: bool) -> ExitCode {
         let count = set.len();
+        let exit = ExitCode::from(u8::from(set.is_empty()));
         if json {
             let ids: Vec<_> = set.iter().map(|planned| planned.id.as_str()).collect();
             let plan = self.set.plan.as_ref().filter(|_| count > 0);
             output::json(&json!({"would_change": count, "ids": ids, "left_alone": left_alone, "plan": plan}));
-            return if set.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+            return exit;
         }
         for LeftAlone { id, reason } in left_alone {
             output::line(output::verdict(false, &format!("{id}: {reason}")));
         }
         if set.is_empty() {
             output::line(output::verdict(false, "there is nothing to change"));
-            return ExitCode::FAILURE;
+            return exit;
         }
         let seconds = seconds(count, self.set.rate);
         let how = match &self.set.plan {
@@ -210,7 +211,7 @@ impl Order<'_> {
             output::plural(count, "notification"),
             self.set.rate
         ));
-        ExitCode::SUCCESS
+        exit
     }
 
     /// Writes the plan's file.
@@ -228,12 +229,11 @@ impl Order<'_> {
         left_alone: &[LeftAlone],
         json: bool,
     ) -> Result<ExitCode, Error> {
-        let all = plan.left.len();
+        let (all, file) = (plan.left.len(), plan.path.display().to_string());
         output::note(&format!(
-            "{} of {} left; if this is interrupted, --resume {} continues",
+            "{} of {} left; if this is interrupted, --resume {file} continues",
             output::thousands(all),
-            output::plural(plan.count, "notification"),
-            plan.path.display()
+            output::plural(plan.count, "notification")
         ));
         for LeftAlone { id, reason } in left_alone {
             output::error(&format!("{id}: {reason}"));
@@ -247,7 +247,6 @@ impl Order<'_> {
                 bar.set_position(all.saturating_sub(became.pending) as u64);
             }
         };
-        let file = plan.path.display().to_string();
         let ended = tokio::select! {
             biased;
             ended = self.decide_on_all(&mut plan, show) => ended,
@@ -393,14 +392,11 @@ impl Order<'_> {
 
 /// Prints those that failed again, up to a number.
 fn print_failed_again(fates: &Fates) {
-    let failed = || fates.iter().filter(|(_, fate)| !is_done(fate));
-    for (id, fate) in failed().take(SHOWN) {
+    let failed: Vec<_> = fates.iter().filter(|(_, fate)| !is_done(fate)).collect();
+    for (id, fate) in failed.iter().take(SHOWN) {
         output::line(format_args!("  {id} is {fate}"));
     }
-    let count = failed().count();
-    if count > SHOWN {
-        output::line(format_args!("  … and {} more; --json has all", output::thousands(count - SHOWN)));
-    }
+    output::more(failed.len(), SHOWN).iter().for_each(output::line);
 }
 
 /// Notifications that failed again and are shown one by one.
@@ -431,6 +427,12 @@ const fn pause(moved: usize) -> Duration {
 }
 
 impl Tally {
+    /// Whether so many calls failed in a row that the next ones would fail as well.
+    fn must_stop(&self) -> Option<Stop> {
+        let in_a_row = self.errors_in_a_row;
+        (in_a_row >= limits::REDRIVE_JUDGED_AFTER).then_some(Stop::CallsFail { in_a_row })
+    }
+
     fn note(&mut self, id: &NotificationId, result: &Result<Decided, Failure>, running: &mut Running) {
         self.errors_in_a_row = if result.is_err() { self.errors_in_a_row + 1 } else { 0 };
         match result {
@@ -449,14 +451,6 @@ impl Tally {
                 output::error(&format!("{id}: {failure}"));
             }
         }
-    }
-}
-
-impl Tally {
-    /// Whether so many calls failed in a row that the next ones would fail as well.
-    fn must_stop(&self) -> Option<Stop> {
-        let in_a_row = self.errors_in_a_row;
-        (in_a_row >= limits::REDRIVE_JUDGED_AFTER).then_some(Stop::CallsFail { in_a_row })
     }
 }
 

@@ -155,9 +155,7 @@ impl Results {
         let went_well = |letter: &&Fated| matches!(letter.fate, Fate::Done | Fate::Possible(_));
         let (well, badly): (Vec<_>, Vec<_>) = self.letters.iter().partition(went_well);
         let mut lines: Vec<String> = well.iter().take(SHOWN).chain(&badly).map(|letter| letter.text(A::DONE)).collect();
-        if well.len() > SHOWN {
-            lines.push(format!("  … and {} more; --json has all", output::thousands(well.len() - SHOWN)));
-        }
+        lines.extend(output::more(well.len(), SHOWN));
         let is_complete = self.is_complete(choice);
         let not_there =
             if is_complete { "not in the dead-letter queue" } else { "not among the messages that were read" };
